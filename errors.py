@@ -1,0 +1,20 @@
+"""The three ways a run ends badly, each with its exit status. Plain words only: these messages are what the user reads."""
+
+
+class RequestError(Exception):
+    """The request was wrong: a bad key, a bad combination, a missing or damaged file. Exit status 2, no traceback."""
+
+
+class RunError(Exception):
+    """The run failed for a reason we can name: NaN loss, full disk. Exit status 1, no traceback."""
+
+
+class Interrupted(BaseException):
+    """A signal asked the run to stop; what could be saved is saved. Exit status 128 + signal number.
+
+    A BaseException, as KeyboardInterrupt is: no `except Exception` on the way may swallow it.
+    """
+
+    def __init__(self, signum: int):
+        super().__init__(f"stopped by signal {signum}")
+        self.signum = signum
