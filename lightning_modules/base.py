@@ -212,7 +212,8 @@ class LanguageModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.val_metrics = metrics_of(self._totals_over_ranks())
         for name, value in self.val_metrics.items():
-            self.log(name, value, logger=False)  # for callbacks such as EarlyStopping; loggers get it from Metrics
+            # for callbacks such as EarlyStopping; loggers get it from Metrics. Equal on all ranks already.
+            self.log(name, value, logger=False, sync_dist=self.trainer.world_size > 1)
 
     def _totals_over_ranks(self) -> Totals:
         if self.trainer.world_size == 1:

@@ -19,8 +19,11 @@ class MetricsCSV(Logger):
         self.path = Path(run_dir) / "metrics.csv"
         self._columns = ["step"]
         self._pending: dict[str, Any] = {}
+        self._last_step: int | None = None
         if self.path.exists():
-            self._rewrite([row for row in self._read() if int(row["step"]) <= start_step])
+            rows = [row for row in self._read() if int(row["step"]) <= start_step]
+            self._rewrite(rows)
+            self._last_step = int(rows[-1]["step"]) if rows else None
 
     @property
     def name(self) -> str:
@@ -39,17 +42,20 @@ class MetricsCSV(Logger):
         self._pending |= {"step": step} | metrics
 
     def save(self) -> None:
-        """Append the pending row; on a new column, write the file again with it."""
+        """Write the pending row: appended, or merged into the last one if that is of the same step."""
         row, self._pending = self._pending, {}
         if not row:
             return
-        if new := [name for name in row if name not in self._columns]:
+        new = [name for name in row if name not in self._columns]
+        if new or row["step"] == self._last_step:
             rows = self._read() if self.path.exists() else []
+            last = rows.pop() if row["step"] == self._last_step else {}
             self._columns += new
-            self._rewrite([*rows, row])
+            self._rewrite([*rows, last | row])
         else:
             with open(self.path, "a", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(row)
+        self._last_step = row["step"]
 
     def finalize(self, status: str) -> None:
         self.save()

@@ -133,7 +133,12 @@ def _strategy(name: str, accelerator: str) -> Strategy | str:
     if name == "ddp":
         return DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
     if name == "fsdp":
-        return ModelParallelStrategy(data_parallel_size=world, tensor_parallel_size=1, process_group_backend=backend)
+        return ModelParallelStrategy(
+            data_parallel_size=world,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,  # one file that every other set-up can read
+            process_group_backend=backend,
+        )
     device = {"gpu": "cuda:0", "mps": "mps", "cpu": "cpu"}[accelerator]
     return SingleDeviceStrategy(torch.device(device))
 
