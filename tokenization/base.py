@@ -48,7 +48,7 @@ class Tokenizer(ABC):
                 f"tokenizer.specials={names}: expected different names, {EOT!r} among them.\n"
                 f"Type tokenizer.specials='[\"{EOT}\"]', or leave it out."
             )
-        self._special_names = names
+        self.special_names = names
 
     # What a subclass supplies -------------------------------------------------------------------------------------
 
@@ -91,11 +91,11 @@ class Tokenizer(ABC):
     @property
     def vocab_size(self) -> int:
         """Number of ids, specials included."""
-        return self.n_text_ids + len(self._special_names)
+        return self.n_text_ids + len(self.special_names)
 
     @property
     def specials(self) -> dict[str, int]:
-        return {name: self.n_text_ids + i for i, name in enumerate(self._special_names)}
+        return {name: self.n_text_ids + i for i, name in enumerate(self.special_names)}
 
     @property
     def eot(self) -> int:

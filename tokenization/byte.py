@@ -30,4 +30,4 @@ class ByteTokenizer(Tokenizer):
         return np.repeat([1, 0], [256, self.vocab_size - 256])  # (vocab_size,)
 
     def settings(self) -> dict[str, Any]:
-        return {"specials": self._special_names}
+        return {"specials": self.special_names}

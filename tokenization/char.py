@@ -84,10 +84,10 @@ class CharTokenizer(Tokenizer):
 
     def token_bytes(self) -> np.ndarray:
         sizes = [len(char.encode("utf-8")) for char in self._known()]
-        return np.array(sizes + [0] * len(self._special_names), dtype=np.int64)  # (vocab_size,)
+        return np.array(sizes + [0] * len(self.special_names), dtype=np.int64)  # (vocab_size,)
 
     def settings(self) -> dict[str, Any]:
-        return {"specials": self._special_names}
+        return {"specials": self.special_names}
 
     def learned(self) -> dict[str, Any]:
         return {"chars": self._known()}
