@@ -89,7 +89,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             temporary.unlink(missing_ok=True)
             free = shutil.disk_usage(path.parent).free / 1e9
             raise RunError(
-                f"could not write {path}: {error}\n{free:.2f} GB are free there. The checkpoint before it is untouched.\n"
+                f"could not write {path}: {error}\n{free:.2f} GB are free there. The last checkpoint is untouched.\n"
                 f"Make room, then go on with: python run.py resume={path.parent.parent}"
             ) from error
 

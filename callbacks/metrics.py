@@ -31,7 +31,8 @@ class Metrics(Callback):
         return statistics.median(speeds) if speeds else 0.0
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        # the module starts the clock after the callbacks of the step before: waiting for data counts, validation does not
+        # the module starts the clock after the callbacks of the step before: so waiting for data counts,
+        # validation and checkpoints do not
         self._recent.append(pl_module.step_tokens / (time.perf_counter() - pl_module.step_started))
         if trainer.global_step % self.log_every == 0 or trainer.global_step == 1:
             self._log_training(trainer, pl_module)

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from models.generation import generate
 from tokenization.base import Tokenizer
@@ -39,16 +40,22 @@ class SampleText(Callback):
             return
         print(f"sample at step {trainer.global_step}:\n{_indent(text)}", flush=True)
         for logger in trainer.loggers:
-            if hasattr(logger.experiment, "add_text"):
+            if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text("sample", f"```\n{text}\n```", trainer.global_step)
 
     def _sample(self, module: Any, *, may_stop: bool) -> str:
         ids = list(self.tokenizer.encode(self.prompt)) or [self.tokenizer.eot]
         start = torch.tensor([ids], device=module.device)
         generator = torch.Generator(device=module.device).manual_seed(self.seed)
-        settings = {"temperature": self.temperature, "top_k": self.top_k, "generator": generator}
         new: list[int] = []
-        for token in generate(module.model, start, max_new_tokens=self.max_new_tokens, **settings):
+        for token in generate(
+            module.model,
+            start,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            generator=generator,
+        ):
             new.append(int(token))
             if may_stop and module.stop_signal:
                 break

@@ -21,7 +21,7 @@ SECOND_SIGNAL_S = 2.0
 
 
 class StopOnSignal(Callback):
-    """Raises Interrupted between steps after SIGTERM or SIGINT. Must come last: the other callbacks see the step first."""
+    """Raises Interrupted between steps after SIGTERM or SIGINT. The last callback: the others see the step first."""
 
     def __init__(self) -> None:
         self._module: Any = None

@@ -27,7 +27,7 @@ Batch = dict[str, Tensor]
 
 
 class NonFiniteError(RunError):
-    """Loss or gradient is NaN or infinite; raised before the update. `evidence` holds what is needed to look into it."""
+    """Loss or gradient is NaN or infinite; raised before the update. `evidence` is what one needs to look into it."""
 
     def __init__(self, message: str, evidence: dict[str, Any]):
         super().__init__(message)
@@ -110,7 +110,7 @@ class LanguageModule(pl.LightningModule):
         norm = self._clip()
         if not math.isfinite(norm) and self._scaler is None:  # with fp16's scaler, a skipped update is normal
             raise self._non_finite(batch, norm)
-        optimizer = self.optimizers()
+        optimizer: Any = self.optimizers()  # Lightning's wrapper counts its steps: that is global_step
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self.step_tokens = tokens
@@ -262,7 +262,7 @@ def supervised_tokens(micro: Batch) -> int:
 
 
 def token_totals(nll_BT: Tensor, targets_BT: Tensor, token_bytes_V: Tensor | None) -> Totals:
-    """Sums for loss and bits per byte. Special tokens stand for no bytes: neither they nor their loss enter the latter."""
+    """Sums for loss and bits per byte. Specials stand for no bytes: neither they nor their loss enter the latter."""
     nll_BT, targets_BT = nll_BT.cpu().double(), targets_BT.cpu()  # float64 sums: mps has none
     counted = targets_BT != IGNORE
     nll, tokens = nll_BT.sum().item(), counted.sum().item()

@@ -1,4 +1,4 @@
-"""AdamW (Decoupled Weight Decay Regularization, 1711.05101) with nanoGPT's two groups: matrices decay, vectors do not."""
+"""AdamW (Loshchilov & Hutter, 1711.05101) with nanoGPT's two groups: matrices decay, vectors do not."""
 
 import torch
 from torch import nn

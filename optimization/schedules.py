@@ -27,7 +27,7 @@ def linear(step: int, *, total_steps: int, warmup_steps: int, final_ratio: float
 
 
 def wsd(step: int, *, total_steps: int, warmup_steps: int, decay_ratio: float, final_ratio: float) -> float:
-    """Warm up, stay, decay: a flat peak, then a line down over the last `decay_ratio` of the run (MiniCPM, 2404.06395)."""
+    """Warm up, stay, decay: flat, then a line down over the last `decay_ratio` of the run (MiniCPM, 2404.06395)."""
     if step < warmup_steps:
         return _warmup(step, warmup_steps)
     decay_start = max(warmup_steps, round(total_steps * (1 - decay_ratio)))

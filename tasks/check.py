@@ -10,13 +10,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tasks import parts
 from tasks.fit import build_module, connect
-from tasks.trainer import resolve_precision, resolve_accelerator
+from tasks.trainer import resolve_accelerator, resolve_precision
 
 GB = 1e9
 
 
 def check(cfg: DictConfig, run: Any) -> None:
-    """Prints parameters, FLOPs, memory, tokens, steps and disk of the run that the same line without task=check starts."""
+    """Prints parameters, FLOPs, memory, tokens, steps and disk of the run that the line would start."""
     data = parts.build_data(cfg)
     connect(data, cfg, run)
     batch = next(iter(data.train_dataloader()))
@@ -58,11 +58,10 @@ def make_plan(cfg: DictConfig, data: Any, model: Any, batch: list[Any], activati
     disk = 16 * counts["total"]  # last.ckpt with the optimizer's state, best.ckpt with weights only
     steps = cfg.trainer.max_steps
     accelerator = resolve_accelerator(cfg.trainer.accelerator)
-    facts = {name: f"{value:,}" if isinstance(value, int) else str(value) for name, value in data.describe().items()}
     return {
         "model": f"{type(model).__name__}, vocabulary {model.vocab_size:,}, context {model.seq_len:,}",
         "parameters": "  ".join(f"{name} {value:,}" for name, value in counts.items()),
-        "data": "  ".join(f"{name} {value}" for name, value in facts.items()),
+        **parts.data_facts(data),
         "hardware": f"{accelerator}, {world} process(es), {resolve_precision(cfg.trainer.precision, accelerator)}",
         "micro-batch": " x ".join(map(str, batch[0]["ids"].shape)) + f" tokens, {len(batch)} per update and device",
         "tokens per step": f"{tokens_per_step:,}",

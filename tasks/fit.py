@@ -1,19 +1,22 @@
 """task=fit: train. Reads from top to bottom: data -> model -> objective -> trainer -> fit -> where the result lies."""
 
+import logging
 import shlex
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from launcher.instantiate import build
 from omegaconf import DictConfig
 
-from launcher.instantiate import build
 from tasks import parts
 from tasks.trainer import micro_batches_per_step, resolve_accelerator
 
 
 def fit(cfg: DictConfig, run: Any) -> None:
     """Trains, validates, saves; fills `run.results` as it goes, so that summary.json is true also after a failure."""
+    quiet_lightning()
     set_number_formats()
     data = parts.build_data(cfg)
     data.tokenizer.save(run.path / "tokenizer")
@@ -34,6 +37,12 @@ def fit(cfg: DictConfig, run: Any) -> None:
     if run.rank == 0:
         log_hyperparameters(trainer, cfg, run.results)
         print(farewell(run))
+
+
+def quiet_lightning() -> None:
+    """Its hints about hardware and products say nothing about this run; warnings stay."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # between lightning 2.6 and torch 2.13
 
 
 def set_number_formats() -> None:
@@ -99,15 +108,11 @@ def step_of(checkpoint: Path | None) -> int:
 
 
 def describe(cfg: DictConfig, data: Any, model: Any, run: Any) -> None:
-    """Two lines on what is about to be trained."""
+    """What is about to be trained, on what, and where to."""
     if run.rank != 0:
         return
-    facts = data.describe()
-    shown = "  ".join(
-        f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in facts.items()
-    )
-    print(f"data   {shown}")
-    print(f"model  {type(model).__name__}, {model.parameter_counts()['total']:,} parameters -> {run.path}", flush=True)
+    print("\n".join(f"{name:<8}{words}" for name, words in parts.data_facts(data).items()))
+    print(f"model   {type(model).__name__}, {model.parameter_counts()['total']:,} parameters -> {run.path}", flush=True)
 
 
 def record(run: Any, trainer: Any, module: Any) -> None:

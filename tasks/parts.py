@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from launcher.instantiate import build
 from omegaconf import DictConfig
 
 from errors import RequestError
-from launcher.instantiate import build
 from models.base import LanguageModel
 from tokenization.base import load_tokenizer
 
@@ -92,6 +92,21 @@ def load_weights(model: LanguageModel, source: str | Path) -> Path:
         )
     model.load_state_dict(state)
     return path
+
+
+def data_facts(data: Any) -> dict[str, str]:
+    """What the data holds and how far validation repeats training, in words."""
+    facts = data.describe()
+    words = {
+        part: f"{facts[part]['tokens']:,} tokens of {facts[part]['documents']:,} document(s)"
+        for part in ("train", "val")
+    }
+    if overlap := facts.get("overlap"):
+        words["overlap"] = (
+            f"{overlap['duplicate_documents']:,} documents in both, "
+            f"{overlap['val_line_share']:.2%} of long validation lines occur in training"
+        )
+    return words
 
 
 def _plain(name: str) -> str:

@@ -79,18 +79,18 @@ def build_trainer(
     )
 
 
-def resolve_accelerator(accelerator: str) -> Literal["cpu", "gpu", "mps"]:
-    """What "auto" means here. Raises RequestError if the accelerator named is not there."""
+def resolve_accelerator(accelerator: str) -> str:
+    """cpu, gpu or mps: what "auto" means here. Raises RequestError if the accelerator named is not there."""
     present = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if accelerator == "auto":
-        return next(name for name in ("gpu", "mps", "cpu") if present[name])  # type: ignore[return-value]
+        return next(name for name in ("gpu", "mps", "cpu") if present[name])
     if not present[accelerator]:
         have = ", ".join(name for name, there in present.items() if there)
         raise RequestError(
             f"trainer.accelerator={accelerator}, but PyTorch {torch.__version__} finds none here. It finds: {have}.\n"
             "Type hardware=auto to take what there is."
         )
-    return accelerator  # type: ignore[return-value]
+    return accelerator
 
 
 def resolve_precision(precision: str, accelerator: str) -> Any:

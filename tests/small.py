@@ -57,9 +57,9 @@ class RandomTokens(pl.LightningDataModule):
         return DataLoader(Windows(), batch_size=None)
 
 
-def make_module(*, dropout: float = 0.0, lr: float = 1e-2, **settings) -> CausalLMModule:
+def make_module(*, dropout: float = 0.0, lr: float = 1e-2, vocab_size: int = VOCAB, **settings) -> CausalLMModule:
     torch.manual_seed(0)
-    model = GPT(vocab_size=VOCAB, seq_len=SEQ_LEN, n_layer=2, n_head=2, n_embd=8, dropout=dropout)
+    model = GPT(vocab_size=vocab_size, seq_len=SEQ_LEN, n_layer=2, n_head=2, n_embd=8, dropout=dropout)
     return CausalLMModule(
         model=model,
         optimizer=partial(adamw, lr=lr, betas=[0.9, 0.99], eps=1e-8, weight_decay=0.1),

@@ -25,7 +25,8 @@ class KVCache:
             self._keys[layer] = k_BHTD.new_empty(B, H, capacity, D)
             self._values[layer] = v_BHTD.new_empty(B, H, capacity, D)
         keys, values, end = self._keys[layer], self._values[layer], self.length + T
-        assert keys is not None and values is not None
+        assert keys is not None
+        assert values is not None
         keys[:, :, self.length : end] = k_BHTD
         values[:, :, self.length : end] = v_BHTD
         return keys[:, :, :end], values[:, :, :end]
@@ -60,7 +61,7 @@ class CausalSelfAttention(nn.Module):
         mask_BTS: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
-        """`mask_BTS` is True where attention is allowed; None means plain causal. `positions_T` (or (B, T)) feeds RoPE."""
+        """`mask_BTS`: True where attention is allowed, None is plain causal. `positions_T`, or (B, T), feeds RoPE."""
         B, T, C = x_BTC.shape
         qkv = self.qkv(x_BTC).view(B, T, 3, self.n_head, C // self.n_head)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each

@@ -70,9 +70,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if slope is not None:
                 delta.mul_(slope.square_().neg_().add_(1))
             delta = delta.to(hidden.dtype)
-            if wants_hidden:
+            if grad_NC is not None:
                 torch.mm(delta, weight_VC, out=grad_NC[rows])
-            if wants_weight:
+            if grad_VC is not None:
                 _accumulate(grad_VC, delta, hidden)
         ctx.save_for_backward(grad_NC, grad_VC)
         ctx.weight_dtype = weight_VC.dtype

@@ -66,7 +66,8 @@ def test_logits_and_gradients_equal_transformers_gpt2():
 def from_transformers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """GPT-2's names into ours; its Conv1D keeps weights as (in, out)."""
     renames = {
-        "transformer.wte": "embed", "transformer.wpe": "position", "transformer.ln_f": "norm", "transformer.h": "blocks",
+        "transformer.wte": "embed", "transformer.wpe": "position", "transformer.ln_f": "norm",
+        "transformer.h": "blocks",
         "ln_1": "norm1", "ln_2": "norm2", "attn.c_attn": "attention.qkv", "attn.c_proj": "attention.proj",
         "mlp.c_fc": "mlp.up", "mlp.c_proj": "mlp.down",
     }  # fmt: skip

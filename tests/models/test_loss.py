@@ -55,7 +55,7 @@ def test_frozen_head_or_hidden_gets_no_gradient():
 
 
 def test_S4_S5_targets_are_used_as_given():
-    """The loss neither shifts again nor fails to shift: an oracle for the given targets scores 0, the inputs' do not."""
+    """The loss does not shift again: an oracle for the given targets scores 0, one for the token beside does not."""
     weight = torch.eye(3) * 50
     targets = torch.tensor([1, 2, 0, 1])
     oracle = torch.eye(3)[targets]
