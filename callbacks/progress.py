@@ -14,11 +14,13 @@ class Progress(Callback):
     def __init__(self, *, line_every_s: float):
         self.line_every_s = line_every_s
         self._bar: tqdm | None = None
-        self._last_line = 0.0
+        self._started = self._last_line = 0.0
+        self._first_step = self._tokens = 0
         self._val = ""
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self._last_line = time.monotonic()
+        self._started = self._last_line = time.monotonic()
+        self._first_step, self._tokens = trainer.global_step, pl_module.tokens_seen
         if trainer.is_global_zero and sys.stderr.isatty():
             total = trainer.max_steps if trainer.max_steps > 0 else None
             self._bar = tqdm(total=total, initial=trainer.global_step, unit="step", dynamic_ncols=True, desc="train")
@@ -39,8 +41,13 @@ class Progress(Callback):
 
     def _facts(self, trainer: Trainer, module: Any) -> str:
         loss = module.last_step.get("train/loss")
-        speed = getattr(module, "recent_tokens_per_second", 0.0)
-        parts = ["" if loss is None else f"loss {loss:.4f}", self._val, f"{speed:,.0f} tok/s" if speed else ""]
+        now = time.monotonic()
+        speed = (module.tokens_seen - self._tokens) / (now - self._started)
+        left = (trainer.max_steps - trainer.global_step) / (trainer.global_step - self._first_step)
+        left_s = left * (now - self._started)
+        parts = ["" if loss is None else f"loss {loss:.4f}", self._val, f"{speed:,.0f} tok/s"]
+        if self._bar is None and trainer.max_steps > 0:  # a bar shows the time left by itself
+            parts.append(f"{int(left_s // 60)}:{int(left_s % 60):02d} left")
         return "  ".join(p for p in parts if p)
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
