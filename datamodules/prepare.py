@@ -151,12 +151,17 @@ def write_sides(folder: Path, split: Split, tokenizer: Tokenizer) -> tuple[dict[
     with SideWriter(folder, "train", tokenizer) as train, SideWriter(folder, "val", tokenizer) as val, bar:
         writers: dict[Side, SideWriter] = {"train": train, "val": val}
         for side, document in split.walk():
-            text_digest = hashlib.blake2b(digest_size=8)
+            text_digest, at = hashlib.blake2b(digest_size=8), 0
             for text in document:
                 data = utf8(text)
                 text_digest.update(data)
                 overlap.add_text(side, text)
-                writers[side].write(text, len(data))
+                try:
+                    writers[side].write(text, len(data))
+                except RequestError as error:
+                    where = f"document {train.documents + val.documents + 1:,}, from its character {at:,} on"
+                    raise RequestError(f"{split.source.name}, {where}:\n{error}") from None
+                at += len(text)
                 bar.update(len(data))
             if writers[side].end_document(add_eot=split.ends_documents) and split.kind == "given":
                 overlap.add_document(side, int.from_bytes(text_digest.digest(), "little"))

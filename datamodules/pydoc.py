@@ -33,7 +33,7 @@ class PydocDataModule(TokenDataModule):
         self,
         *,
         tokenizer: Tokenizer,
-        val_fraction: float = 0.1,
+        val_fraction: float = 0.05,
         cache_dir: str = "outputs/cache",
         seq_len: int,
         batch_size: int,

@@ -16,7 +16,8 @@ from pathlib import Path
 from errors import RequestError
 
 Document = Iterable[str]
-PIECE_BYTES = 1 << 22  # 4 MiB: large enough for numpy's speed, small enough to stay flat
+PIECE_BYTES = 1 << 20  # large enough for numpy's speed, small enough for the processor's cache and a flat memory
+SEARCH_CHARS = 1 << 14  # how far back a good place to cut is looked for
 
 
 def read_txt(path: Path, *, separator: str | None, **_: object) -> Iterator[Document]:
@@ -53,11 +54,12 @@ def text_pieces(path: Path, size: int = PIECE_BYTES) -> Iterator[str]:
 
 
 def safe_cut(text: str) -> int:
-    """Length of the longest prefix that ends after a newline with a visible character next; 0: none yet."""
-    newline = text.rfind("\n", 0, len(text) - 1)
-    while newline >= 0 and text[newline + 1].isspace():
-        newline = text.rfind("\n", 0, newline)
-    return len(text) if newline < 0 and len(text) > 8 * PIECE_BYTES else newline + 1
+    """Length of the longest prefix that ends after a newline with a visible character next; 0: none yet, read on."""
+    newline, stop = len(text), max(0, len(text) - SEARCH_CHARS)
+    while (newline := text.rfind("\n", stop, newline)) >= 0:
+        if newline + 1 < len(text) and not text[newline + 1].isspace():
+            return newline + 1
+    return len(text) if len(text) > 2 * PIECE_BYTES else 0
 
 
 def split_pieces(pieces: Iterable[str], separator: str) -> Iterator[str]:

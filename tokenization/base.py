@@ -105,11 +105,14 @@ class Tokenizer(ABC):
     def decode(self, ids: Ids, *, skip_specials: bool = False) -> str:
         """Text of `ids`, (n,); specials by name, or not at all. Raises RequestError for an id beyond the vocabulary."""
         array = np.asarray(ids, dtype=np.int64).reshape(-1)  # (n,)
-        if array.size and not 0 <= array.min() <= array.max() < self.vocab_size:
-            wrong = int(array.min() if array.min() < 0 else array.max())
+        low, high = int(array.min(initial=0)), int(array.max(initial=0))
+        if low < 0 or high >= self.vocab_size:
+            wrong = low if low < 0 else high
             raise RequestError(f"id {wrong} cannot be decoded: tokenizer={self.kind} has ids 0..{self.vocab_size - 1}.")
+        if high < self.n_text_ids:
+            return self._decode_text(array)
         is_text = array < self.n_text_ids  # (n,)
-        if skip_specials or is_text.all():
+        if skip_specials:
             return self._decode_text(array[is_text])
         parts, names = [], {i: name for name, i in self.specials.items()}
         for run in np.split(array, np.flatnonzero(np.diff(is_text)) + 1):  # runs of all text or all specials

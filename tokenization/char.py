@@ -32,7 +32,7 @@ class CharTokenizer(Tokenizer):
             raise RequestError("tokenizer.chars names a character twice; each character has one id.")
         self.chars = chars
         self._codes = codes
-        self._table = np.full(int(codes.max(initial=0)) + 1, -1, dtype=np.int64)
+        self._table = np.full(int(codes.max(initial=0)) + 2, -1, dtype=np.int64)  # the last entry: all that lies beyond
         self._table[codes] = np.arange(len(codes))
 
     def train(self, texts: Iterable[str]) -> None:
@@ -66,9 +66,8 @@ class CharTokenizer(Tokenizer):
         self._known()
         codes = code_points(text)  # (n,)
         ids = np.take(self._table, codes, mode="clip")  # (n,)
-        unknown = (ids < 0) | (codes >= len(self._table))
-        if unknown.any():
-            self._refuse(text, int(unknown.argmax()))
+        if ids.min(initial=0) < 0:
+            self._refuse(text, int(ids.argmin()))
         return ids
 
     def _refuse(self, text: str, offset: int) -> None:
