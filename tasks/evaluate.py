@@ -14,8 +14,7 @@ from evaluation.intervals import Estimate, text_metrics
 from lightning_modules.base import token_totals
 from models.generation import evaluating
 from tasks import parts
-from tasks.fit import set_number_formats
-from tasks.trainer import resolve_accelerator
+from tasks.trainer import resolve_accelerator, set_number_formats
 
 
 def evaluate(cfg: DictConfig, run: Any) -> None:

@@ -1,8 +1,6 @@
 """task=fit: train. Reads from top to bottom: data -> model -> objective -> trainer -> fit -> where the result lies."""
 
-import logging
 import shlex
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ from launcher.instantiate import build
 from omegaconf import DictConfig
 
 from tasks import parts
-from tasks.trainer import micro_batches_per_step, resolve_accelerator
+from tasks.trainer import micro_batches_per_step, quiet_lightning, resolve_accelerator, set_number_formats
 
 
 def fit(cfg: DictConfig, run: Any) -> None:
@@ -37,18 +35,6 @@ def fit(cfg: DictConfig, run: Any) -> None:
     if run.rank == 0:
         log_hyperparameters(trainer, cfg, run.results)
         print(farewell(run))
-
-
-def quiet_lightning() -> None:
-    """Its hints about hardware and products say nothing about this run; warnings stay."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # between lightning 2.6 and torch 2.13
-
-
-def set_number_formats() -> None:
-    """Denormals cost 10 to 100 times a normal number on a CPU (rarely touched embedding rows under Adam make them)."""
-    torch.set_flush_denormal(True)
-    torch.set_float32_matmul_precision("high")  # TF32 on GPUs for what is left in fp32; no effect on a CPU
 
 
 def build_module(cfg: DictConfig, data: Any, model: Any) -> Any:

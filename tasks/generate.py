@@ -10,7 +10,7 @@ from errors import RequestError
 from models.generation import generate as generate_tokens
 from tasks import parts
 from tasks.evaluate import torch_device
-from tasks.fit import set_number_formats
+from tasks.trainer import set_number_formats
 
 
 def generate(cfg: DictConfig, run: Any) -> None:
