@@ -265,6 +265,7 @@ def token_totals(nll_BT: Tensor, targets_BT: Tensor, token_bytes_V: Tensor | Non
     """Sums for loss and bits per byte. Specials stand for no bytes: neither they nor their loss enter the latter."""
     nll_BT, targets_BT = nll_BT.cpu().double(), targets_BT.cpu()  # float64 sums: mps has none
     counted = targets_BT != IGNORE
+    nll_BT = nll_BT * counted
     nll, tokens = nll_BT.sum().item(), counted.sum().item()
     if token_bytes_V is None:
         return Totals(nll, tokens)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from tqdm import tqdm
 
 from errors import RequestError
 from evaluation.intervals import Estimate, text_metrics
-from lightning_modules.base import token_totals
+from lightning_modules.base import Totals, token_totals
 from models.generation import evaluating
+from models.layers.loss import IGNORE
 from tasks import parts
 from tasks.trainer import resolve_accelerator, set_number_formats
 
@@ -26,23 +28,21 @@ def evaluate(cfg: DictConfig, run: Any) -> None:
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
     source = parts.load_weights(model, cfg.init_from)
     device = torch_device(cfg)
-    blocks = block_totals(model.to(device), data, device)
-    metrics = text_metrics(*blocks.T, seed=cfg.seed)
+    unit, totals = unit_totals(model.to(device), data, device)
+    metrics = text_metrics(*totals.T, seed=cfg.seed)
     run.results |= {
         "parameters": model.parameter_counts(),
         "metrics": {f"val/{name}": estimate.value for name, estimate in metrics.items()},
         "data_fingerprint": data.fingerprint,
         "tokenizer_fingerprint": data.tokenizer.fingerprint,
-        "tokens_seen": 0,
     }
     report = {name: estimate._asdict() for name, estimate in metrics.items()}
-    (run.path / "evaluation.json").write_text(json.dumps(report | {"blocks": len(blocks)}, indent=2) + "\n")
-    print(
-        f"\n{source} on {len(blocks):,} blocks of at most {cfg.data.seq_len} tokens, {int(blocks[:, 1].sum()):,} tokens"
-    )
+    target = run.path / "evaluation.json"
+    target.write_text(json.dumps({"checkpoint": str(source), "unit": unit, "n": len(totals)} | report, indent=2) + "\n")
+    print(f"\n{source}: {int(totals[:, 1].sum()):,} tokens in {len(totals):,} {unit}s")
     for name, estimate in metrics.items():
-        print(f"  {name:<11}{_shown(estimate)}")
-    print(f"  written to {run.path / 'evaluation.json'}")
+        print(f"  {name:<11}{_shown(estimate, unit)}")
+    print(f"  written to {target}")
 
 
 def torch_device(cfg: DictConfig) -> torch.device:
@@ -50,21 +50,32 @@ def torch_device(cfg: DictConfig) -> torch.device:
 
 
 @torch.no_grad()
-def block_totals(model: Any, data: Any, device: torch.device) -> np.ndarray:
-    """(n, 4) float64: nats, tokens, nats of text, bytes of text of each validation window."""
+def unit_totals(model: Any, data: Any, device: torch.device) -> tuple[str, np.ndarray]:
+    """Sums over each document, or over each window where all is one document.
+
+    Returns:
+        "document" or "window", and (n, 4) float64: nats, tokens, nats of text, bytes of text of each.
+    """
     token_bytes = torch.from_numpy(data.tokenizer.token_bytes())
-    rows = []
+    dataset = data.val_dataset()
+    windows: list[Totals] = []
+    documents: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(4))
     with evaluating(model):
-        for batch in tqdm(data.val_dataloader(), desc="evaluate", unit="batch", disable=None):
+        for i in tqdm(range(len(dataset)), desc="evaluate", unit="batch", disable=None):
+            batch = dataset[i]
             ids, targets = batch["ids"].to(device), batch["targets"].to(device)
-            documents = batch["documents"].to(device) if "documents" in batch else None
-            nll_BT = model(ids, targets_BT=targets, documents_BT=documents).nll_BT
-            rows += [token_totals(nll, target, token_bytes) for nll, target in zip(nll_BT, targets, strict=True)]
-    blocks = np.array(rows, dtype=np.float64)
-    return blocks[blocks[:, 1] > 0]  # without padding rows
+            mask = batch["documents"].to(device) if "documents" in batch else None
+            nll_BT = model(ids, targets_BT=targets, documents_BT=mask).nll_BT
+            windows += [token_totals(nll, target, token_bytes) for nll, target in zip(nll_BT, targets, strict=True)]
+            for index in set(batch["document_index"].unique().tolist()) - {-1}:  # -1: padding
+                outside = batch["document_index"].to(device) != index
+                documents[index] += token_totals(nll_BT, targets.masked_fill(outside, IGNORE), token_bytes)
+    unit, rows = ("document", list(documents.values())) if len(documents) > 1 else ("window", windows)
+    totals = np.array(rows, dtype=np.float64)
+    return unit, totals[totals[:, 1] > 0]  # without padding rows
 
 
-def _shown(estimate: Estimate) -> str:
+def _shown(estimate: Estimate, unit: str) -> str:
     if math.isnan(estimate.low):
-        return f"{estimate.value:.4f}   (one block: no interval)"
-    return f"{estimate.value:.4f}   95 % interval {estimate.low:.4f} to {estimate.high:.4f}"
+        return f"{estimate.value:.4f}   (one {unit}: no interval)"
+    return f"{estimate.value:.4f}   95 % interval over {unit}s {estimate.low:.4f} to {estimate.high:.4f}"
