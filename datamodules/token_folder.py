@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from datamodules.sources import sample
 from datamodules.token_files import META, TokenFile, open_side, read_meta
 from errors import RequestError
@@ -70,8 +72,20 @@ def open_folder(path: Path, tokenizer: Tokenizer, cache_dir: Path) -> TokenFolde
         )
     sides = {side: open_side(path, side, meta) for side in ("train", "val")}
     for side, tokens in sides.items():
+        if meta is NO_META:
+            refuse_32_bits(tokens)
         check_ids(tokens, meta.get(side, {}).get("max_id"), tokenizer, cache_dir)
     return TokenFolder(path, sides["train"], sides["val"], tokenizer, meta)
+
+
+def refuse_32_bits(tokens: TokenFile) -> None:
+    """Raises RequestError if 16-bit ids of unknown origin are zero at every other place, as 32-bit ids are."""
+    head = tokens.read(np.array([0]), min(len(tokens), 4096))[0]
+    if len(head) > 1 and not head[1::2].any() and head[::2].any():
+        raise RequestError(
+            f"{tokens.paths[0]}: these look like ids of 32 bits; without {META} they are read as nanoGPT's"
+            " 16 bits.\nPrepare the text again: python run.py task=prepare data=text data.path=<text>"
+        )
 
 
 def check_ids(tokens: TokenFile, known_max: int | None, tokenizer: Tokenizer, cache_dir: Path) -> None:
