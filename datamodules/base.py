@@ -19,8 +19,6 @@ from datamodules.windows import ORDERS, Batch, Order, StepSampler, TrainSteps, V
 from errors import RequestError
 from tokenization.base import Tokenizer
 
-Sampling = Literal["random", "shuffle", "sequential"]
-
 
 class TokenDataModule(LightningDataModule):
     """Windows of `seq_len` tokens out of a folder of token files.
@@ -37,7 +35,7 @@ class TokenDataModule(LightningDataModule):
         batch_size: int,
         val_batch_size: int | None,
         stride: int | None,
-        sampling: Sampling,
+        sampling: Literal["random", "shuffle", "sequential"],
         doc_mask: bool,
         workers: int,
         seed: int,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from datamodules.base import Sampling, TokenDataModule
+from datamodules.base import TokenDataModule
 from datamodules.nanogpt import read_meta_pkl
 from datamodules.token_folder import TokenFolder, open_folder
 from errors import RequestError
@@ -25,7 +26,7 @@ class BinDataModule(TokenDataModule):
         batch_size: int,
         val_batch_size: int | None = None,
         stride: int | None = None,
-        sampling: Sampling = "random",
+        sampling: Literal["random", "shuffle", "sequential"] = "random",
         doc_mask: bool = False,
         workers: int = 0,
         seed: int = 0,

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Literal
 
-from datamodules.base import Sampling, TokenDataModule
+from datamodules.base import TokenDataModule
 from datamodules.prepare import prepare_tokens
 from datamodules.readers import Document
 from datamodules.token_folder import TokenFolder, open_folder
@@ -39,7 +40,7 @@ class PydocDataModule(TokenDataModule):
         batch_size: int,
         val_batch_size: int | None = None,
         stride: int | None = None,
-        sampling: Sampling = "random",
+        sampling: Literal["random", "shuffle", "sequential"] = "random",
         doc_mask: bool = False,
         workers: int = 0,
         seed: int = 0,

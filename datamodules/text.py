@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from datamodules.base import Sampling, TokenDataModule
+from datamodules.base import TokenDataModule
 from datamodules.prepare import prepare_tokens
 from datamodules.sources import FileSource, find_files
 from datamodules.token_folder import TokenFolder, open_folder
@@ -30,7 +31,7 @@ class TextDataModule(TokenDataModule):
         batch_size: int,
         val_batch_size: int | None = None,
         stride: int | None = None,
-        sampling: Sampling = "random",
+        sampling: Literal["random", "shuffle", "sequential"] = "random",
         doc_mask: bool = False,
         workers: int = 0,
         seed: int = 0,
