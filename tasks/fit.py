@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from launcher.instantiate import build
 from omegaconf import DictConfig
 
+from launcher.instantiate import build
 from tasks import parts
 from tasks.trainer import micro_batches_per_step, quiet_lightning, resolve_accelerator, set_number_formats
 
@@ -53,10 +53,7 @@ def build_module(cfg: DictConfig, data: Any, model: Any) -> Any:
 
 def build_trainer(cfg: DictConfig, data: Any, run: Any, *, start_step: int) -> Any:
     loggers = [build(section, run_dir=run.path, start_step=start_step) for section in (cfg.logger or {}).values()]
-    callbacks = [
-        build(section, **({"tokenizer": data.tokenizer} if "sample_text" in section._target_ else {}))
-        for section in (cfg.callbacks or {}).values()
-    ]
+    callbacks = [parts.build_offering(section, tokenizer=data.tokenizer) for section in (cfg.callbacks or {}).values()]
     return build(
         cfg.trainer,
         run_dir=run.path,

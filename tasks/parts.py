@@ -1,15 +1,22 @@
 """The parts of a run, built from its config in the order in which they need each other: data, model, weights."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import torch
-from launcher.instantiate import build
 from omegaconf import DictConfig
 
 from errors import RequestError
+from launcher.instantiate import build, resolve_target
 from models.base import LanguageModel
 from tokenization.base import load_tokenizer
+
+
+def build_offering(section: DictConfig, **offered: Any) -> Any:
+    """Builds a section, injecting those of the `offered` values that its target asks for."""
+    wanted = inspect.signature(resolve_target(section._target_)).parameters
+    return build(section, **{name: value for name, value in offered.items() if name in wanted})
 
 
 def build_data(cfg: DictConfig) -> Any:
