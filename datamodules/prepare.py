@@ -111,8 +111,9 @@ def train_tokenizer(split: Split, tokenizer: Tokenizer) -> None:
 def write_both(folder: Path, split: Split, tokenizer: Tokenizer) -> dict[str, Any]:
     """Write both sides; returns `meta.json`'s contents. Raises RequestError where a side got nothing."""
     sides, overlap = write_sides(folder, split, tokenizer)
-    if split.kind == "hash" and sides["train"]["documents"] and not sides["val"]["documents"]:
-        split = split.with_smallest_hash_in_val()  # few documents, and none fell to validation
+    documents = [sides[side]["documents"] for side in ("train", "val")]
+    if split.kind == "hash" and sum(documents) > 1 and 0 in documents:  # few documents, all on one side by chance
+        split = split.with_smallest_hash_in_val()
         sides, overlap = write_sides(folder, split, tokenizer)
     refuse_empty_side(split, sides)
     return {

@@ -20,7 +20,7 @@ class SideWriter:
         self.ids, self.ends = (folder / f"{side}.bin").open("wb"), (folder / f"{side}.docs").open("wb")
         self.digest = hashlib.sha256()
         self.tokens = self.n_bytes = self.n_characters = self.documents = 0
-        self.max_id, self.document_start = -1, 0
+        self.document_start = 0
 
     def write(self, text: str, n_bytes: int) -> None:
         """A piece of the current document, of `n_bytes` of UTF-8."""
@@ -30,7 +30,6 @@ class SideWriter:
 
     def _append(self, ids: np.ndarray) -> None:
         if len(ids):
-            self.max_id = max(self.max_id, int(np.max(ids)))
             data = np.asarray(ids).astype(self.dtype).tobytes()
             self.ids.write(data)
             self.digest.update(data)
@@ -54,7 +53,6 @@ class SideWriter:
             "bytes": self.n_bytes,
             "characters": self.n_characters,
             "tokens": self.tokens,
-            "max_id": self.max_id,
             "sha256": self.digest.hexdigest(),
         }
 

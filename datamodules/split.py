@@ -61,7 +61,7 @@ class Split:
         return int(n * (1 - self.val_fraction))  # nanoGPT's int(n*0.9)
 
     def with_smallest_hash_in_val(self) -> Split:
-        """For a few documents of which none fell to validation: let the one with the smallest hash."""
+        """For a few documents that all fell to one side: the one with the smallest hash validates."""
         hashes = [text_hash(document) for _, document in self.walk()]
         return replace(self, threshold=min(hashes, default=0))
 

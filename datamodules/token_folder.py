@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ NO_META: dict[str, Any] = {"dtype": "uint16"}  # what nanoGPT writes
 
 @dataclass(frozen=True)
 class TokenFolder:
-    """`meta` is `meta.json`'s contents, or `NO_META` for nanoGPT's folders."""
+    """`meta` is `meta.json`'s contents, or for nanoGPT's folders what can be counted."""
 
     path: Path
     train: TokenFile
@@ -39,20 +41,20 @@ class TokenFolder:
         return digest({"tokenizer": self.tokenizer.fingerprint, "ids": hashes})
 
     def describe(self) -> dict[str, Any]:
-        meta = {key: self.meta.get(key) for key in ("source", "split", "overlap")}
+        about = {key: self.meta.get(key) for key in ("source", "split", "overlap")}
         sides = {
             side: {
-                "documents": self.meta.get(side, {}).get("documents"),
-                "bytes": self.meta.get(side, {}).get("bytes"),
-                "tokens": len(getattr(self, side)),
+                "documents": self.meta[side]["documents"],
+                "bytes": self.meta[side]["bytes"],
+                "tokens": len(tokens),
             }
-            for side in ("train", "val")
+            for side, tokens in (("train", self.train), ("val", self.val))
         }
-        return {"folder": str(self.path), "dtype": self.meta["dtype"], **meta, **sides}
+        return {"folder": str(self.path), "dtype": self.meta["dtype"], **about, **sides}
 
 
 def open_folder(path: Path, tokenizer: Tokenizer, cache_dir: Path) -> TokenFolder:
-    """Open `path`, all checks made. `cache_dir` keeps the largest id of files that do not say it themselves.
+    """Open `path`, all checks made. `cache_dir` remembers which files were looked at.
 
     Raises RequestError if files are missing, damaged, of another tokenizer, or hold ids beyond the vocabulary.
     """
@@ -71,11 +73,11 @@ def open_folder(path: Path, tokenizer: Tokenizer, cache_dir: Path) -> TokenFolde
             f"Type tokenizer={meta.get('tokenizer')}, or prepare the text again with this one: task=prepare."
         )
     sides = {side: open_side(path, side, meta) for side in ("train", "val")}
-    for side, tokens in sides.items():
-        if meta is NO_META:
+    if meta is NO_META:
+        for tokens in sides.values():
             refuse_32_bits(tokens)
-        check_ids(tokens, meta.get(side, {}).get("max_id"), tokenizer, cache_dir)
-    return TokenFolder(path, sides["train"], sides["val"], tokenizer, meta)
+    counts = {side: survey(tokens, tokenizer, cache_dir) | meta.get(side, {}) for side, tokens in sides.items()}
+    return TokenFolder(path, sides["train"], sides["val"], tokenizer, meta | counts)
 
 
 def refuse_32_bits(tokens: TokenFile) -> None:
@@ -88,33 +90,47 @@ def refuse_32_bits(tokens: TokenFile) -> None:
         )
 
 
-def check_ids(tokens: TokenFile, known_max: int | None, tokenizer: Tokenizer, cache_dir: Path) -> None:
-    """Raises RequestError if any id is beyond the vocabulary: the embedding would fail in the middle of a run."""
-    if not len(tokens):
-        return
-    largest = largest_id(tokens, cache_dir) if known_max is None else known_max
-    if largest >= tokenizer.vocab_size:
-        raise RequestError(
-            f"{tokens.paths[0]} holds id {largest:,}, beyond the {tokenizer.vocab_size:,} ids of"
-            f" tokenizer={tokenizer.kind}: another tokenizer made it, or it is no file of {tokens.dtype.name} ids.\n"
-            "Type tokenizer=<the one that made it>, or prepare the text again: task=prepare."
-        )
+def survey(tokens: TokenFile, tokenizer: Tokenizer, cache_dir: Path) -> dict[str, int]:
+    """{"documents", "bytes"} of the text, by looking at every id once; remembered until the files change.
+
+    Raises RequestError if an id is beyond the vocabulary: the embedding would fail in the middle of a run.
+    """
+    note = (
+        cache_dir / "checked" / f"{digest({'ids': sampled_hash(tokens), 'tokenizer': tokenizer.fingerprint})[:16]}.json"
+    )
+    with suppress(OSError, ValueError):
+        return json.loads(note.read_text())
+    found = {"documents": 0, "bytes": 0}
+    token_bytes, last = tokenizer.token_bytes(), -1
+    for ids in tokens.scan():  # 0.5 billion ids a second, flat in memory
+        counts = np.bincount(ids, minlength=tokenizer.vocab_size)  # (largest id + 1 or vocab_size,)
+        if len(counts) > tokenizer.vocab_size:
+            raise beyond_vocabulary(tokens, len(counts) - 1, tokenizer)
+        found["documents"] += int(counts[tokenizer.eot])
+        found["bytes"] += int(counts @ token_bytes)
+        last = int(ids[-1])
+    found["documents"] += last not in (-1, tokenizer.eot)  # the last document may lack its end
+    remember(note, found)
+    return found
 
 
-def largest_id(tokens: TokenFile, cache_dir: Path) -> int:
-    """The largest id in the files (1 GB a second, flat in memory); remembered until they change."""
-    note = cache_dir / "checked" / f"{sampled_hash(tokens)[:16]}.json"
-    try:
-        return int(json.loads(note.read_text())["max_id"])
-    except (OSError, ValueError, KeyError):
-        pass
-    largest = max(int(ids.max()) for ids in tokens.scan())
+def beyond_vocabulary(tokens: TokenFile, largest: int, tokenizer: Tokenizer) -> RequestError:
+    return RequestError(
+        f"{tokens.paths[0]} holds id {largest:,}, beyond the {tokenizer.vocab_size:,} ids of"
+        f" tokenizer={tokenizer.kind}: it is damaged, no file of {tokens.dtype.name} ids, or another tokenizer made it.\n"
+        "Type tokenizer=<the one that made it>, or prepare the text again: task=prepare."
+    )
+
+
+def remember(note: Path, found: dict[str, int]) -> None:
+    """Write `note` if the folder lets us; if not, the ids are looked at again next time."""
+    part = note.with_suffix(f".{os.getpid()}")
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"files": [str(path) for path in tokens.paths], "max_id": largest}))
-    except OSError:
-        log.info("%s cannot be written: the ids will be checked again next time.", note)
-    return largest
+        part.write_text(json.dumps(found))
+        part.replace(note)
+    except OSError as error:
+        log.info("%s could not be written: %s", note, error)
 
 
 def sampled_hash(tokens: TokenFile) -> str:

@@ -89,7 +89,7 @@ def test_nanogpts_folder_is_read_with_a_warning(nanogpt, load, caplog):
     assert "has no meta.json" in caplog.text
     assert data.tokenizer.chars == "".join(sorted(set(TEXT)))
     assert data.tokenizer.decode(next(iter(data.val_dataloader()))["ids"][0]) == TEXT[400:408]
-    assert data.describe()["train"] == {"documents": None, "bytes": None, "tokens": 400}
+    assert data.describe()["train"] == {"documents": 1, "bytes": 400, "tokens": 400}
     assert len(data.fingerprint) == 64
 
 
@@ -116,11 +116,29 @@ def test_N8_an_id_beyond_the_vocabulary_is_refused_at_load(side, nanogpt, load):
         load(nanogpt)
 
 
+def test_N8_ids_that_were_changed_after_the_fact_are_found(ours, load):
+    load(ours)
+    with (ours / "train.bin").open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff\xff")
+    with pytest.raises(RequestError, match="holds id 65,535"):
+        load(ours)
+
+
+def test_documents_and_bytes_are_counted_where_nobody_says(make, load):
+    data = make("ä short text", "another short text", "a third one", val_fraction=0.5)
+    data.prepare()
+    said = data.describe()
+    (data.folder.path / "meta.json").unlink()
+    counted = load(data.folder.path).describe()
+    assert [counted["train"], counted["val"]] == [said["train"], said["val"]]
+
+
 def test_N8_files_are_checked_once_until_they_change(nanogpt, load, monkeypatch):
     load(nanogpt)
     scans = []
     monkeypatch.setattr(token_folder.TokenFile, "scan", lambda self: scans.append(self) or iter([np.array([999])]))
-    load(nanogpt)
+    assert load(nanogpt).describe()["train"]["bytes"] == 400
     assert not scans
     with (nanogpt / "val.bin").open("ab") as file:
         file.write(b"\0\0")

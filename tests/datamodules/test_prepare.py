@@ -79,7 +79,6 @@ def test_N8_meta_says_all_that_a_reader_needs(build):
     assert (m["dtype"], m["vocab_size"], m["tokenizer"]) == ("uint16", tokenizer.vocab_size, "char")
     assert len(m["source_fingerprint"]) == 64
     assert m["train"]["tokens"] + m["val"]["tokens"] == len(TEXT)
-    assert m["train"]["max_id"] == int(ids(folder, "train").max())
 
 
 @pytest.mark.parametrize(("vocab_size", "dtype"), [(65_535, "uint16"), (65_536, "uint16"), (65_537, "uint32")])
@@ -209,8 +208,9 @@ def test_several_processes_prepare_the_same(build, tmp_path):
     assert prepare.reusable(folder)
 
 
-def test_of_two_documents_one_validates(build):
-    folder, _ = build(["a first document", "a second document"])
+@pytest.mark.parametrize("fraction", [1e-9, 0.1, 1 - 1e-9])
+def test_of_two_documents_one_validates(fraction, build):
+    folder, _ = build(["a first document", "a second document"], val_fraction=fraction)
     assert [meta(folder)[side]["documents"] for side in ("train", "val")] == [1, 1]
 
 
