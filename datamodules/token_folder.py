@@ -117,7 +117,7 @@ def survey(tokens: TokenFile, tokenizer: Tokenizer, cache_dir: Path) -> dict[str
 def beyond_vocabulary(tokens: TokenFile, largest: int, tokenizer: Tokenizer) -> RequestError:
     return RequestError(
         f"{tokens.paths[0]} holds id {largest:,}, beyond the {tokenizer.vocab_size:,} ids of"
-        f" tokenizer={tokenizer.kind}: it is damaged, no file of {tokens.dtype.name} ids, or another tokenizer made it.\n"
+        f" tokenizer={tokenizer.kind}: damaged, no {tokens.dtype.name} ids, or made by another tokenizer.\n"
         "Type tokenizer=<the one that made it>, or prepare the text again: task=prepare."
     )
 

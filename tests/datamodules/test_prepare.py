@@ -216,7 +216,7 @@ def test_of_two_documents_one_validates(fraction, build):
 
 @pytest.mark.parametrize("texts", [[" \n", "\n\n"], [" \n", "only one with text"]])
 def test_too_little_text_for_both_sides(texts, build):
-    with pytest.raises(RequestError, match=r"no text is left for the train side \(train: 0 documents"):
+    with pytest.raises(RequestError, match=r"no text is left for the (train|val) side \(train: [01] documents, val: 0"):
         build(texts)
 
 
