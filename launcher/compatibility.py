@@ -1,4 +1,4 @@
-"""Does the data give what the objective needs? Read from two class attributes, `needs` and `provides`, without imports."""
+"""Does the data give what the objective needs? Read from class attributes, `needs` and `provides`, without imports."""
 
 from typing import Any
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.hydra import Hydra
@@ -76,7 +77,10 @@ def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False) -> Plan:
     check_groups(overrides, lab, multirun=multirun)
     cfg, hydra = compose_files(overrides, lab, multirun=multirun)
     typed = [o for o in overrides if not o.is_hydra and not is_group(o.key, lab) and not o.is_sweep]
-    init_from = next((o.raw if o.value is not None else None for o in typed if o.key == "init_from"), cfg.get("init_from"))
+    init_from = cfg.get("init_from")
+    for o in typed:
+        if o.key == "init_from":
+            init_from = None if o.value is None else o.text_value
     if init_from is not None:
         named = {o.key for o in overrides if is_group(o.key, lab)}
         inherit.take_sections(cfg, hydra, str(init_from), named=named)
@@ -168,7 +172,16 @@ def drop_nulls(cfg: DictConfig) -> None:
 
 def _resumed(resume: Override, overrides: Sequence[Override], lab: Lab) -> Plan:
     typed = [o for o in overrides if o.key != "resume"]
-    cfg, hydra = inherit.saved_run(resume.raw if not isinstance(resume.value, str) else resume.value)
+    cfg, hydra, before = inherit.resumed_run(resume.text_value)
     inherit.check_horizon_only(typed, cfg)
-    before = list(hydra.overrides.task)
     return finish(cfg, hydra, typed, [*before, *(o.typed for o in overrides)], lab)
+
+
+def reload(folder: str | Path, lab: Lab) -> Plan:
+    """The plan of a run as it was saved in its folder, checked again: a saved config is a file like any other.
+
+    Raises:
+        RequestError: there is none, or it is not valid here.
+    """
+    cfg, hydra = inherit.read_run(folder)
+    return finish(cfg, hydra, [], list(inherit.saved_overrides(folder)), lab)

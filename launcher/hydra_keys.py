@@ -9,6 +9,7 @@ from errors import RequestError
 from launcher.words import listing, nearest
 
 OWN_LOGGING = ("job_logging", "hydra_logging")
+NOISE = re.compile(r"\s*(provider=|Config search path|See https?://|full_key:|object_type=)")
 UNLISTED = ("env",)  # there without being declared in HydraConf
 PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 
@@ -27,7 +28,8 @@ def check(hydra: DictConfig) -> None:
     for name in OWN_LOGGING:
         if set(hydra[name]) - {"version", "root", "disable_existing_loggers"} or hydra[name].get("root"):
             raise RequestError(
-                f"hydra.{name} cannot be changed: every run writes its own run.log.\nLeave out everything below hydra.{name}."
+                f"hydra.{name} cannot be changed: every run writes its own run.log.\n"
+                f"Leave out everything below hydra.{name}."
             )
 
 
@@ -40,7 +42,7 @@ def translate(error: Exception) -> str:
             break
         root = inner
     text = str(error).strip() or str(root).strip()
-    lines = [line for line in text.splitlines() if not re.match(r"\s*(provider=|Config search path|See https?://|full_key:|object_type=)", line)]
+    lines = [line for line in text.splitlines() if not NOISE.match(line)]
     unknown = re.search(r"Key '(\w+)' (?:is )?not in '(\w+)'", f"{text}\n{root}")
     if unknown:
         lines = [_hint(unknown[1], unknown[2])]
@@ -72,7 +74,7 @@ def _check_keys(node: DictConfig, schema: DictConfig, path: str) -> None:
             raise RequestError(_unknown(f"{path}.{name}", [str(n) for n in schema], path))
         child, inner = node._get_node(name), schema._get_node(name)
         is_section = isinstance(child, DictConfig) and isinstance(inner, DictConfig) and not inner._is_missing()
-        if is_section and not OmegaConf.get_type(inner) is dict and inner:  # type: ignore[union-attr]
+        if is_section and OmegaConf.get_type(inner) is not dict and inner:  # type: ignore[union-attr]
             _check_keys(child, inner, f"{path}.{name}")  # type: ignore[arg-type]
 
 

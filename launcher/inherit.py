@@ -40,7 +40,7 @@ def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, *, named: 
     folder = run_folder_of(path)
     if folder is None:
         return
-    saved, saved_hydra = saved_run(folder)
+    saved, saved_hydra = read_run(folder)
     sections = ["model", "tokenizer"]
     if hydra.runtime.choices.get("task") != "fit":
         sections += ["data", "objective"]
@@ -51,8 +51,19 @@ def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, *, named: 
                 hydra.runtime.choices[section] = saved_hydra.runtime.choices.get(section)
 
 
-def saved_run(path: str | Path) -> tuple[DictConfig, DictConfig]:
-    """The config of a run as it was saved, and Hydra's record beside it; `run_dir` and `resume` set to that folder.
+def resumed_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:
+    """The config of the run to go on with, Hydra's record, and what had been typed for it.
+
+    Raises:
+        RequestError: no run folder, or its config cannot be read.
+    """
+    cfg, hydra = read_run(path)
+    cfg["run_dir"] = cfg["resume"] = str(Path(path).expanduser())
+    return cfg, hydra, saved_overrides(path)
+
+
+def read_run(path: str | Path) -> tuple[DictConfig, DictConfig]:
+    """The config of a run as it was saved, and Hydra's record beside it.
 
     Raises:
         RequestError: no run folder, or its config cannot be read.
@@ -64,8 +75,14 @@ def saved_run(path: str | Path) -> tuple[DictConfig, DictConfig]:
     cfg, record = (_read(folder / ".hydra" / name) for name in ("config.yaml", "hydra.yaml"))
     if "hydra" not in record or "runtime" not in record.hydra:
         raise RequestError(f"{folder}/.hydra/hydra.yaml is damaged: it has no section hydra.runtime.")
-    cfg["run_dir"] = cfg["resume"] = str(folder)
     return cfg, record.hydra
+
+
+def saved_overrides(path: str | Path) -> list[str]:
+    """What had been typed, from overrides.yaml; a record only, so a missing one is no reason to stop."""
+    file = Path(path).expanduser() / ".hydra" / "overrides.yaml"
+    words = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else []
+    return [str(word) for word in words] if isinstance(words, list) else []
 
 
 def check_horizon_only(typed: Sequence[Override], cfg: DictConfig) -> None:
@@ -84,16 +101,17 @@ def check_horizon_only(typed: Sequence[Override], cfg: DictConfig) -> None:
     before: Any = OmegaConf.select(cfg, "trainer.max_steps")
     for o in typed:
         if o.key == "trainer.max_steps" and isinstance(before, int) and isinstance(o.value, int) and o.value < before:
-            raise RequestError(f"{o.typed}: that run was meant to take {before} steps; resume= can only take it further.")
+            raise RequestError(f"{o.typed}: that run was to take {before} steps; resume= can only go further.")
 
 
 def check_hub_id(name: str) -> None:
-    """Raises RequestError unless `name` may be a model on the Hugging Face Hub (org/name, and no folder called org here)."""
+    """Raises RequestError unless `name` may be a model on the Hugging Face Hub: org/name, and no folder org here."""
     if HUB_ID.fullmatch(name) and "/" in name and not Path(name).parent.exists():
         return
     raise RequestError(
         f"init_from={name}: there is no such folder or file.\n"
-        f"Expected a run folder, a .ckpt file in one, a Hugging Face folder, or a Hub id such as org/name.{nearby_runs(Path(name))}"
+        f"Expected a run folder, a .ckpt file in one, a Hugging Face folder, or a Hub id such as org/name."
+        f"{nearby_runs(Path(name))}"
     )
 
 

@@ -44,6 +44,11 @@ class Override:
     def value(self) -> Any:
         return self.parsed.value()
 
+    @property
+    def text_value(self) -> str:
+        """The value as text, also where Hydra reads a number or a list: run_dir=2024."""
+        return self.value if isinstance(self.value, str) else self.raw
+
 
 def parse(words: Iterable[str], lab: Lab, *, multirun: bool) -> list[Override]:
     """Reads the words; with `multirun`, commas and ranges mean several values, otherwise they are text.
@@ -74,7 +79,7 @@ def _parse_one(word: str, parser: OverridesParser, lab: Lab, multirun: bool) -> 
         quoted = QuotedString(text=raw, quote=Quote.single).with_quotes()
         text = f"{sign}{key}={quoted}"
         parsed = parser.parse_override(text)
-    return Override(word, text, key, raw, sign == "~", parsed)
+    return Override(word.lstrip("+"), text, key, raw, sign == "~", parsed)
 
 
 def _not_a_pair(word: str, lab: Lab) -> str:

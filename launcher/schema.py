@@ -101,7 +101,8 @@ class Schema:
     def unknown(self, key: str, parent: str, *, value: str = "...") -> str:
         """Says that there is no such key, which ones there are, and the nearest of them."""
         names, owner = self.params(parent)
-        takes = f"{owner or parent or 'The top level'} takes: {listing(n for n in names if n not in RESERVED)}."
+        keys = listing(n for n in names if n not in RESERVED) or "no keys below it"
+        takes = f"{owner or parent or 'The top level'} takes: {keys}."
         node = _node(self.cfg, parent)
         leaf = key.removeprefix(f"{parent}.").split(".")[0]
         if owner is not None and leaf in self.target(node, parent).params:
@@ -260,8 +261,9 @@ def _origin(key: str, schema: Schema) -> str:
     leaf = key.rpartition(".")[2]
     for group, option in reversed(list(schema.choices.items())):
         file = schema.lab.groups.get(group, {}).get(str(option))
-        if file is not None and any(line.strip().startswith(f"{leaf}:") for line in file.read_text("utf-8").splitlines()):
-            return f"{file.parent.name}/{file.name}: "
+        lines = file.read_text(encoding="utf-8").splitlines() if file is not None else []
+        if any(line.strip().startswith(f"{leaf}:") for line in lines):
+            return f"{group}/{option}.yaml: "
     return ""
 
 

@@ -81,7 +81,9 @@ def module_file(module: str, lab: Lab) -> Path | None:
     """The file of a first-party module, if it exists under the root."""
     path = lab.root.joinpath(*module.split("."))
     candidates = (path.with_suffix(".py"), path / "__init__.py")
-    return next((file for file in candidates if all(p.isidentifier() for p in module.split(".")) and file.is_file()), None)
+    return next(
+        (file for file in candidates if all(p.isidentifier() for p in module.split(".")) and file.is_file()), None
+    )
 
 
 @cache

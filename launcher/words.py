@@ -16,7 +16,7 @@ def nearest(word: str, choices: Iterable[str], *, cutoff: float = 0.5) -> str | 
 
 
 def nearest_key(key: str, valid: Sequence[str]) -> str | None:
-    """The valid dotted key meant by `key`: a sibling spelled alike, the same name elsewhere, or the likeliest of all."""
+    """The valid dotted key meant by `key`: a sibling spelled alike, the same name elsewhere, or the likeliest."""
     parent, _, leaf = key.rpartition(".")
     siblings = [v for v in valid if v.rpartition(".")[0] == parent]
     close = nearest(key, siblings, cutoff=0.0)
@@ -31,7 +31,7 @@ def nearest_key(key: str, valid: Sequence[str]) -> str | None:
 
 
 def listing(names: Iterable[str], *, limit: int = 24) -> str:
-    """"a, b, c", cut with a count where there are too many to read."""
+    """ "a, b, c", cut with a count where there are too many to read."""
     names = list(names)
     more = len(names) - limit
     return ", ".join(names[:limit]) + (f", ... ({more} more)" if more > 0 else "")
