@@ -118,6 +118,7 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
         meta = json.loads(path.read_text(encoding="utf-8"))
         if meta["format"] > FORMAT:
             raise RequestError(f"{path} has format {meta['format']}, this program knows up to {FORMAT}: update it.")
+        [meta[key] for key in ("vocab_size", "tokenizer_fingerprint")]  # a KeyError if it is not ours
         if meta["dtype"] in DTYPES and all(meta[side]["tokens"] >= 0 for side in ("train", "val")):
             return meta
     except FileNotFoundError:
