@@ -89,6 +89,7 @@ def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False) -> Plan:
 
 def finish(cfg: DictConfig, hydra: DictConfig, typed: Sequence[Override], words: list[str], lab: Lab) -> Plan:
     """Applies the keys typed, then checks everything."""
+    remember(hydra)
     before = deepcopy(cfg)
     schema = Schema(cfg, dict(hydra.runtime.choices), lab)
     for override in typed:
@@ -102,6 +103,11 @@ def finish(cfg: DictConfig, hydra: DictConfig, typed: Sequence[Override], words:
     return Plan(cfg, hydra, words)
 
 
+def remember(hydra: DictConfig) -> None:
+    """Makes this job's record the one that ${hydra:...} reads; set_config would refuse one read from a file."""
+    HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra})
+
+
 def compose_files(overrides: Sequence[Override], lab: Lab, *, multirun: bool) -> tuple[DictConfig, DictConfig]:
     """The options chosen, without any key typed but those of Hydra itself."""
     words = [o.text for o in overrides if (is_group(o.key, lab) or o.is_hydra) and not (multirun and o.is_sweep)]
@@ -109,7 +115,6 @@ def compose_files(overrides: Sequence[Override], lab: Lab, *, multirun: bool) ->
     try:
         with hydra_of(lab) as hydra:
             cfg = hydra.compose_config("config", words, mode, with_log_configuration=False)
-            HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(hydra_keys.translate(error)) from error
     node = cfg.hydra

@@ -5,6 +5,7 @@ import os
 import signal
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 from errors import Interrupted, RequestError, RunError
 
@@ -48,6 +49,9 @@ def explain(error: BaseException | None) -> Ending:
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return Ending("failed", FAILED, _out_of_memory(error), is_bug=True)
     last = traceback.format_exception_only(error)[-1].strip()
+    frames = traceback.extract_tb(error.__traceback__)
+    if frames:
+        last += f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
     return Ending("failed", FAILED, last, is_bug=True)
 
 

@@ -12,12 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
-
 from errors import Interrupted, RequestError
 from launcher import ranks, state, summary
-from launcher.compose import Plan
+from launcher.compose import Plan, remember
 from launcher.endings import WRONG_REQUEST, Ending, explain, wants_traceback
 from launcher.instantiate import resolve_target
 from launcher.lab import Lab
@@ -105,7 +102,7 @@ def close(job: Job, run: RunFolder, ending: Ending, clock: summary.Clock, *, wri
 
 def _call_task(job: Job, run: RunFolder) -> BaseException | None:
     try:
-        HydraConfig.instance().set_config(OmegaConf.create({"hydra": job.plan.hydra}))  # for ${hydra:...}
+        remember(job.plan.hydra)
         function = resolve_target(job.plan.cfg.task._target_)
         own = {key: job.plan.cfg[key] for key in _keyword_only(function) if key in job.plan.cfg}
         function(job.plan.cfg, run, **own)
