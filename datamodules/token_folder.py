@@ -58,13 +58,12 @@ def open_folder(path: Path, tokenizer: Tokenizer, cache_dir: Path) -> TokenFolde
 
     Raises RequestError if files are missing, damaged, of another tokenizer, or hold ids beyond the vocabulary.
     """
-    meta = read_meta(path)
-    if meta is None:
-        log.warning(
-            "%s has no %s: read as nanoGPT's 16-bit token files; nothing says that tokenizer=%s made them.",
-            *(path, META, tokenizer.kind),
-        )
-        meta = NO_META
+    meta = read_meta(path) or NO_META
+    sides = {side: open_side(path, side, meta) for side in ("train", "val")}
+    if meta is NO_META:
+        log.warning("%s has no %s: read as nanoGPT's 16-bit files; nothing says which tokenizer made them.", path, META)
+        for tokens in sides.values():
+            refuse_32_bits(tokens)
     elif meta["tokenizer_fingerprint"] != tokenizer.fingerprint:
         raise RequestError(
             f"{path} was made by another tokenizer than tokenizer={tokenizer.kind}: a {meta.get('tokenizer')} tokenizer"
@@ -72,10 +71,6 @@ def open_folder(path: Path, tokenizer: Tokenizer, cache_dir: Path) -> TokenFolde
             f" {tokenizer.vocab_size:,} ({tokenizer.fingerprint[:12]}).\n"
             f"Type tokenizer={meta.get('tokenizer')}, or prepare the text again with this one: task=prepare."
         )
-    sides = {side: open_side(path, side, meta) for side in ("train", "val")}
-    if meta is NO_META:
-        for tokens in sides.values():
-            refuse_32_bits(tokens)
     counts = {side: survey(tokens, tokenizer, cache_dir) | meta.get(side, {}) for side, tokens in sides.items()}
     return TokenFolder(path, sides["train"], sides["val"], tokenizer, meta | counts)
 
