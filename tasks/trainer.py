@@ -83,7 +83,8 @@ def build_trainer(
 
 def quiet_lightning() -> None:
     """Its hints about hardware and products say nothing about this run; warnings stay."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # between lightning 2.6 and torch 2.13
 
 
