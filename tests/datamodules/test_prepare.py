@@ -102,8 +102,9 @@ def test_N8_S34_reused_by_content_and_rebuilt_when_anything_changes(build):
         build(tokenizer=ByteTokenizer(specials=["<|endoftext|>", "<|user|>"]))[0],
         build(val_fraction=0.2)[0],
         build(val_text="other")[0],
+        build(val_text="another")[0],
     ]
-    assert len({first, *changed}) == 6
+    assert len({first, *changed}) == 7
 
 
 def test_an_untrained_tokenizer_comes_back_from_the_cache(build):
