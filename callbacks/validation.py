@@ -38,6 +38,8 @@ class Validation(Callback):
         epoch_loop.val_loop.run()
         trainer.training = True
         connector._first_loop_iter = first
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.validated_step = trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:

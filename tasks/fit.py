@@ -9,7 +9,13 @@ from omegaconf import DictConfig
 
 from launcher.instantiate import build
 from tasks import parts
-from tasks.trainer import micro_batches_per_step, quiet_lightning, resolve_accelerator, set_number_formats
+from tasks.trainer import (
+    fit_and_validate,
+    micro_batches_per_step,
+    quiet_lightning,
+    resolve_accelerator,
+    set_number_formats,
+)
 
 
 def fit(cfg: DictConfig, run: Any) -> None:
@@ -29,7 +35,7 @@ def fit(cfg: DictConfig, run: Any) -> None:
     trainer = build_trainer(cfg, data, run, start_step=step_of(checkpoint))
     connect(data, cfg, run)
     try:
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        fit_and_validate(trainer, module, data, checkpoint)
     finally:
         record(run, trainer, module)
     if run.rank == 0:

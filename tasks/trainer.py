@@ -81,6 +81,14 @@ def build_trainer(
     )
 
 
+def fit_and_validate(trainer: pl.Trainer, module: pl.LightningModule, data: Any, checkpoint: Path | None) -> None:
+    """Trains, from `checkpoint` where there is one. A run that was stopped in its last validation still gets it."""
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    validation = next(callback for callback in trainer.callbacks if isinstance(callback, Validation))
+    if validation.validated_step != trainer.global_step:  # no step was left, so fit() had nothing to do
+        trainer.validate(module, data, verbose=False)
+
+
 def quiet_lightning() -> None:
     """Its hints about hardware and products say nothing about this run; warnings stay."""
     for name in ("lightning.pytorch", "lightning.fabric"):

@@ -14,6 +14,7 @@ from errors import Interrupted
 from lightning_modules.base import NonFiniteError, metrics_of, step_seed, token_totals
 from loggers.metrics_csv import MetricsCSV
 from models.layers.loss import IGNORE
+from tasks.trainer import fit_and_validate
 from tests.small import SEQ_LEN, VOCAB, RandomTokens, make_module, make_trainer
 
 
@@ -26,7 +27,7 @@ def train(folder, steps, *, module=None, data=None, resume=False, **settings):
     start = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"] if resume else 0
     loggers = [MetricsCSV(run_dir=folder, start_step=start)]
     trainer = make_trainer(folder, max_steps=steps, loggers=loggers, **settings)
-    trainer.fit(module, data, ckpt_path=folder / "checkpoints/last.ckpt" if resume else None, weights_only=True)
+    fit_and_validate(trainer, module, data, folder / "checkpoints/last.ckpt" if resume else None)
     return module, data
 
 
@@ -85,12 +86,20 @@ def test_N17_stop_twice_and_resume_is_bit_for_bit_the_same(tmp_path):
     assert rows(stopped, "train") == rows(straight, "train")  # loss of each step, no row twice, none missing
 
 
-@pytest.mark.parametrize("phase", ["on_train_batch_start", "on_validation_batch_start", "on_validation_end"])
-def test_N19_sigterm_in_any_phase_saves_the_last_full_step(tmp_path, phase):
+@pytest.mark.parametrize(
+    ("phase", "at", "expected"),
+    [
+        ("on_train_batch_start", 5, 6),
+        ("on_validation_batch_start", 5, 5),
+        ("on_validation_end", 5, 5),
+        ("on_validation_batch_start", 12, 12),  # the last validation, when no step is left
+    ],
+)
+def test_N19_sigterm_in_any_phase_saves_the_last_full_step(tmp_path, phase, at, expected):
     class Kill(Callback):
         def __init__(self):
             def kill(trainer, *_):
-                if trainer.global_step == 5:
+                if trainer.global_step == at:
                     os.kill(os.getpid(), signal.SIGTERM)
 
             setattr(self, phase, kill)
@@ -101,8 +110,7 @@ def test_N19_sigterm_in_any_phase_saves_the_last_full_step(tmp_path, phase):
     with pytest.raises(Interrupted) as raised:
         train(stopped, 12, callbacks=[Kill()])
     assert raised.value.signum == signal.SIGTERM
-    saved = torch.load(stopped / "checkpoints/last.ckpt", weights_only=True)["global_step"]
-    assert saved == (6 if phase == "on_train_batch_start" else 5)
+    assert torch.load(stopped / "checkpoints/last.ckpt", weights_only=True)["global_step"] == expected
     resumed, _ = train(stopped, 12, resume=True)
     assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(module).items())
     for kind in ("train", "val"):
