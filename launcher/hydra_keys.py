@@ -9,6 +9,7 @@ from errors import RequestError
 from launcher.words import listing, nearest
 
 OWN_LOGGING = ("job_logging", "hydra_logging")
+PLUGIN_KEYS: dict[str, tuple[str, ...]] = {"sweeper": ("max_batch_size", "params"), "launcher": ()}
 NOISE = re.compile(r"\s*(provider=|Config search path|See https?://|full_key:|object_type=)")
 UNLISTED = ("env",)  # there without being declared in HydraConf
 PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.")
@@ -54,7 +55,8 @@ def _hint(key: str, owner: str) -> str:
     for path, node in _structured(OmegaConf.structured(HydraConf()), "hydra"):
         if OmegaConf.get_type(node).__name__ == owner:  # type: ignore[union-attr]
             return _unknown(f"{path}.{key}", [str(name) for name in node], path)
-    return f"There is no key {key} in {owner}."
+    plugin = owner.removeprefix("Basic").removesuffix("Conf").lower()
+    return _unknown(f"hydra.{plugin}.{key}", PLUGIN_KEYS.get(plugin, ()), f"hydra.{plugin}")
 
 
 def _structured(node: DictConfig, path: str) -> list[tuple[str, DictConfig]]:
@@ -88,7 +90,7 @@ def _check_plugin(node: DictConfig | None, path: str) -> None:
         raise RequestError(f"{path}._target_={target} is refused: only Hydra's own plugins may stand there.")
     if not str(target).startswith(PLUGINS[0]):
         return  # an installed plugin checks its own keys
-    known = {"sweeper": ("max_batch_size", "params"), "launcher": ()}.get(path.rpartition(".")[2], ())
+    known = PLUGIN_KEYS.get(path.rpartition(".")[2], ())
     for name in node:  # type: ignore[union-attr]
         if name not in (*known, "_target_"):
             raise RequestError(_unknown(f"{path}.{name}", known, path))

@@ -73,13 +73,17 @@ class Schema:
             return self.target(node, key).aliases
         return {}
 
-    def valid_keys(self, key: str = "") -> Iterator[str]:
-        """Every key that may be typed, depth first."""
-        for name in self.params(key)[0]:
+    def valid_keys(self, key: str = "", *, in_file: bool = False) -> Iterator[str]:
+        """Every key that may be typed, depth first; or that a file may hold, which has to write the required ones."""
+        node = _node(self.cfg, key)
+        names = set(self.params(key)[0])
+        if in_file and key != "task" and isinstance(node, DictConfig) and "_target_" in node:
+            names |= set(self.target(node, key).params)
+        for name in sorted(names):
             full = f"{key}.{name}" if key else name
             yield full
             if isinstance(_node(self.cfg, full), DictConfig):
-                yield from self.valid_keys(full)
+                yield from self.valid_keys(full, in_file=in_file)
 
     def find(self, key: str, *, value: str = "") -> Param:
         """The parameter that a dotted key stands for; `value` is what was typed for it.
@@ -98,8 +102,8 @@ class Schema:
             parent = full
         return param
 
-    def unknown(self, key: str, parent: str, *, value: str = "...") -> str:
-        """Says that there is no such key, which ones there are, and the nearest of them."""
+    def unknown(self, key: str, parent: str, *, value: str | None = None) -> str:
+        """Says that there is no such key, which ones there are, and the nearest; `value` if the key was typed."""
         names, owner = self.params(parent)
         keys = listing(n for n in names if n not in RESERVED) or "no keys below it"
         takes = f"{owner or parent or 'The top level'} takes: {keys}."
@@ -109,9 +113,11 @@ class Schema:
             return f"{key} is filled in by the program and cannot be set.\n{takes}"
         tasks = [] if parent else self._tasks_with(leaf)
         if tasks:
+            value = "..." if value is None else value
             return f"{key} is a key of task={' and task='.join(tasks)} only.\nType: task={tasks[0]} {key}={value}"
-        close = nearest_key(key, list(self.valid_keys()))
-        meant = "" if close is None else f"\nDid you mean {close}?\nType: {close}={value}"
+        close = nearest_key(key, list(self.valid_keys(in_file=value is None)))
+        meant = "" if close is None else f"\nDid you mean {close}?"
+        meant += f"\nType: {close}={value}" if close is not None and value is not None else ""
         return f"there is no key {key}.\n{takes}{meant}"
 
     def _tasks_with(self, key: str) -> list[str]:
