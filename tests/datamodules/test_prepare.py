@@ -235,3 +235,26 @@ def test_N12_a_planted_duplicate_is_reported(build):
     line = "This line of more than forty characters is in both parts.\n"
     folder, _ = build(line + TEXT + line)
     assert meta(folder)["overlap"]["val_lines_in_train"] == 1
+
+
+def test_of_two_that_prepare_the_same_the_first_wins(build, monkeypatch):
+    """Another process finishes while this one is still writing."""
+    write_both, first = prepare.write_both, []
+
+    def slower(*args):
+        if not first:
+            first.append(None)
+            first.append(build()[0])
+        return write_both(*args)
+
+    monkeypatch.setattr(prepare, "write_both", slower)
+    folder, _ = build()
+    assert first[1] == folder
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_document_without_text_is_none(tmp_path):
+    with prepare.SideWriter(tmp_path, "val", ByteTokenizer()) as writer:
+        writer.write("", 0)
+        assert not writer.end_document(add_eot=True)
+    assert writer.counts["documents"] == writer.counts["tokens"] == 0
