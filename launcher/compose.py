@@ -32,6 +32,8 @@ from launcher.overrides import Override, is_group, parse
 from launcher.schema import NO_SECTION, Schema, check
 from launcher.words import did_you_mean, listing
 
+Files = dict[tuple[str, ...], tuple[DictConfig, DictConfig]]
+
 
 @dataclass
 class Plan:
@@ -64,8 +66,11 @@ def hydra_of(lab: Lab) -> Iterator[Hydra]:
         GlobalHydra.instance().clear()
 
 
-def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False) -> Plan:
+def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False, cache: Files | None = None) -> Plan:
     """Composes and checks one job, or with `multirun` the frame of a sweep, whose values are checked job by job.
+
+    Args:
+        cache: kept between the jobs of a sweep, most of which choose the same files.
 
     Raises:
         RequestError: anything about the request is wrong.
@@ -75,7 +80,7 @@ def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False) -> Plan:
     if resumed is not None:
         return _resumed(resumed, overrides, lab)
     check_groups(overrides, lab, multirun=multirun)
-    cfg, hydra = compose_files(overrides, lab, multirun=multirun)
+    cfg, hydra = compose_files(overrides, lab, multirun=multirun, cache=cache)
     typed = [o for o in overrides if not o.is_hydra and not is_group(o.key, lab) and not o.is_sweep]
     init_from = cfg.get("init_from")
     for o in typed:
@@ -108,9 +113,13 @@ def remember(hydra: DictConfig) -> None:
     HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra})
 
 
-def compose_files(overrides: Sequence[Override], lab: Lab, *, multirun: bool) -> tuple[DictConfig, DictConfig]:
+def compose_files(
+    overrides: Sequence[Override], lab: Lab, *, multirun: bool, cache: Files | None = None
+) -> tuple[DictConfig, DictConfig]:
     """The options chosen, without any key typed but those of Hydra itself."""
     words = [o.text for o in overrides if (is_group(o.key, lab) or o.is_hydra) and not (multirun and o.is_sweep)]
+    if cache is not None and tuple(words) in cache:
+        return deepcopy(cache[tuple(words)])
     mode = RunMode.MULTIRUN if multirun else RunMode.RUN
     try:
         with hydra_of(lab) as hydra:
@@ -122,6 +131,8 @@ def compose_files(overrides: Sequence[Override], lab: Lab, *, multirun: bool) ->
     with read_write(cfg), open_dict(cfg):
         cfg.pop("hydra")
     OmegaConf.set_struct(cfg, False)
+    if cache is not None:
+        cache[tuple(words)] = deepcopy((cfg, node))
     return cfg, node
 
 
