@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from errors import Interrupted, RequestError
 from launcher.lab import Lab
@@ -97,7 +98,7 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _shown(plan, flags) -> str:  # type: ignore[no-untyped-def]
+def _shown(plan: Any, flags: argparse.Namespace) -> str:
     """The config as YAML, as Hydra's --cfg shows it."""
     from omegaconf import OmegaConf
 

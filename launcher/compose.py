@@ -110,7 +110,7 @@ def finish(cfg: DictConfig, hydra: DictConfig, typed: Sequence[Override], words:
 
 def remember(hydra: DictConfig) -> None:
     """Makes this job's record the one that ${hydra:...} reads; set_config would refuse one read from a file."""
-    HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra})
+    HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra})  # type: ignore[assignment]
 
 
 def compose_files(

@@ -20,7 +20,7 @@ from launcher.run_folder import RunFolder, write_atomically
 from launcher.state import peak_memory_bytes
 
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "tokenizers", "transformers")
-FILLED_BY_TASKS = {
+FILLED_BY_TASKS: dict[str, Any] = {
     "step": 0,
     "tokens_seen": 0,
     "tokens_per_second": None,
