@@ -1,6 +1,7 @@
 """The command line: flags, then one job, one sweep, or something to read; exceptions become exit statuses here."""
 
 import argparse
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -40,6 +41,12 @@ def main(argv: Sequence[str], root: Path) -> int:
         return ending.code
 
 
+def _end_quietly_with_the_reader() -> None:
+    """`python run.py --help | head` is no failure."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 def _dispatch(argv: list[str], root: Path) -> int:
     if argv[:1] == ["--rank"]:
         return _run_rank(Path(argv[1]), argv[2:], root)
@@ -50,6 +57,7 @@ def _dispatch(argv: list[str], root: Path) -> int:
     if flags.help:
         from launcher.help import help_text
 
+        _end_quietly_with_the_reader()
         print(help_text(flags.words, lab, FLAGS))
         return 0
     return _run(flags, argv, lab)
@@ -61,6 +69,7 @@ def _run(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
     multirun = flags.multirun or any(word.lstrip("+").startswith("sweeps=") for word in flags.words)
     plan = compose(flags.words, lab, multirun=multirun)
     if flags.cfg:
+        _end_quietly_with_the_reader()
         print(_shown(plan, flags), end="")
         return 0
     if multirun or plan.is_multirun:

@@ -26,12 +26,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from errors import RequestError
 from launcher import annotations, hydra_keys, inherit
+from launcher.checking import check
 from launcher.compatibility import check_data_fits
 from launcher.lab import Lab
 from launcher.overrides import Override, is_group, parse
-from launcher.schema import NO_SECTION, Schema, check
+from launcher.schema import NO_SECTION, Schema
 from launcher.words import did_you_mean, listing
 
+PATHS = ("run_dir", "init_from", "resume", "rerun")
 Files = dict[tuple[str, ...], tuple[DictConfig, DictConfig]]
 
 
@@ -76,9 +78,9 @@ def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False, cache: Fi
         RequestError: anything about the request is wrong.
     """
     overrides = parse(words, lab, multirun=multirun)
-    resumed = next((o for o in overrides if o.key == "resume" and o.value is not None), None)
-    if resumed is not None:
-        return _resumed(resumed, overrides, lab)
+    saved = [o for o in overrides if o.key in ("resume", "rerun") and o.value is not None]
+    if saved:
+        return _from_saved(saved, overrides, lab)
     check_groups(overrides, lab, multirun=multirun)
     cfg, hydra = compose_files(overrides, lab, multirun=multirun, cache=cache)
     typed = [o for o in overrides if not o.is_hydra and not is_group(o.key, lab) and not o.is_sweep]
@@ -100,6 +102,9 @@ def finish(cfg: DictConfig, hydra: DictConfig, typed: Sequence[Override], words:
     for override in typed:
         apply(override, schema)
     drop_nulls(cfg)
+    for key in PATHS:
+        if isinstance(cfg.get(key), str):
+            cfg[key] = str(Path(cfg[key]).expanduser())
     with read_write(hydra), open_dict(hydra):
         hydra.overrides.task = words
     check(schema, before=before)
@@ -186,10 +191,17 @@ def drop_nulls(cfg: DictConfig) -> None:
                     del node[name]
 
 
-def _resumed(resume: Override, overrides: Sequence[Override], lab: Lab) -> Plan:
-    typed = [o for o in overrides if o.key != "resume"]
-    cfg, hydra, before = inherit.resumed_run(resume.text_value)
-    inherit.check_horizon_only(typed, cfg)
+def _from_saved(saved: Sequence[Override], overrides: Sequence[Override], lab: Lab) -> Plan:
+    """resume=RUN_DIR goes on in that folder; rerun=RUN_DIR does the same again in a new one."""
+    if len(saved) > 1:
+        raise RequestError(f"{' '.join(o.typed for o in saved)}: give one of them.")
+    typed = [o for o in overrides if o is not saved[0]]
+    if saved[0].key == "resume":
+        cfg, hydra, before = inherit.resumed_run(saved[0].text_value)
+        inherit.check_horizon_only(typed, cfg)
+    else:
+        inherit.check_no_choices(typed, lab)
+        cfg, hydra, before = inherit.repeated_run(saved[0].text_value)
     return finish(cfg, hydra, typed, [*before, *(o.typed for o in overrides)], lab)
 
 

@@ -1,6 +1,7 @@
 """Strictness below `hydra.`, where Hydra itself lets some keys pass; and its exceptions in plain words."""
 
 import re
+from typing import Any
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +13,13 @@ from launcher.words import listing, nearest
 OWN_LOGGING = ("job_logging", "hydra_logging")
 PLUGIN_KEYS: dict[str, tuple[str, ...]] = {"sweeper": ("max_batch_size", "params"), "launcher": ()}
 NOISE = re.compile(r"\s*(provider=|Config search path|See https?://|full_key:|object_type=)")
+FOLDERS = "Type run_dir=PATH: the folder of the run, or of the whole sweep."
+FIXED: dict[str, tuple[object, str]] = {  # as Hydra ships them
+    "run.dir": ({"dir": "outputs/${now:%Y-%m-%d}/${now:%H-%M-%S}"}, FOLDERS),
+    "sweep.dir": ({"dir": "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}", "subdir": "${hydra.job.num}"}, FOLDERS),
+    "output_subdir": (".hydra", FOLDERS),
+    "searchpath": ([], "Type --config-dir PATH for one more folder of configs."),
+}
 UNLISTED = ("env",)  # there without being declared in HydraConf
 PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 
@@ -23,6 +31,10 @@ def check(hydra: DictConfig) -> None:
         RequestError: one was found.
     """
     _check_keys(hydra, OmegaConf.structured(HydraConf()), "hydra")
+    tree: Any = OmegaConf.to_container(hydra, resolve=False)
+    for key, (usual, instead) in FIXED.items():
+        if tree[key.split(".")[0]] != usual:
+            raise RequestError(f"hydra.{key} cannot be changed here.\n{instead}")
     for name in ("sweeper", "launcher"):
         _check_plugin(hydra.get(name), f"hydra.{name}")
     for name, node in (hydra.callbacks or {}).items():

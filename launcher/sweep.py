@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from errors import RequestError
-from launcher import ranks
+from launcher import joining, ranks
 from launcher.compose import Files, Plan, check_groups, compose, hydra_of
 from launcher.endings import FINISHED
 from launcher.job import Job, run_job
@@ -105,7 +105,7 @@ def _check_job(number: int, words: list[str], lab: Lab, cache: Files) -> Plan:
 
 
 def _check_can_sweep(overrides: Sequence[Override]) -> None:
-    if ranks.inside():
+    if joining.inside():
         raise RequestError("a sweep cannot be started by torchrun or srun: its jobs start their own processes.")
     for o in overrides:
         if o.key == "resume" and o.value is not None:

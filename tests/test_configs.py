@@ -12,12 +12,13 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
+from launcher.checking import check
 from launcher.comments import read_help
 from launcher.compose import Plan, apply, compose
 from launcher.instantiate import resolve_target
 from launcher.lab import Lab
 from launcher.overrides import parse
-from launcher.schema import Schema, check
+from launcher.schema import Schema
 from launcher.source import read_target
 
 LAB = Lab(Path(__file__).parents[1])

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "lightning", "numpy", "transformers", "pandas", "pyarrow", "tensorboard", "matplotlib")
+SMALL = ("debug=fast", "model.n_layer=1", "model.n_embd=32")
 OURS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "HYDRA_FULL_ERROR")
 
 
@@ -84,7 +85,7 @@ def test_a_folder_of_ones_own_configs(tmp_path: Path) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four updates of the default recipe, with a smaller model."""
     cwd = tmp_path_factory.mktemp("trained")
-    done = run("debug=fast", "model.n_layer=1", "model.n_embd=32", "run_dir=first", "hardware=cpu", cwd=cwd)
+    done = run(*SMALL, "run_dir=first", "hardware=cpu", cwd=cwd)
     assert done.returncode == 0, done.stderr
     return cwd
 
@@ -111,9 +112,17 @@ def test_what_a_run_offers_to_type_next_works(trained: Path) -> None:
 
 
 @pytest.mark.slow
+def test_N7_the_third_job_of_a_sweep_equals_the_first(trained: Path) -> None:
+    done = run("-m", "seed=1,2,1", "hardware=cpu", "run_dir=same", *SMALL, cwd=trained)
+    assert done.returncode == 0, done.stderr
+    first, _, third = (json.loads(file.read_text()) for file in sorted((trained / "same").glob("*/summary.json")))
+    assert third["metrics"]["val/loss"] == first["metrics"]["val/loss"]
+    assert third["peak_memory_bytes"] < 1.1 * first["peak_memory_bytes"]
+
+
+@pytest.mark.slow
 def test_N1_a_sweep_over_two_processes_each(trained: Path) -> None:
-    small = ["debug=fast", "model.n_layer=1", "model.n_embd=32"]
-    done = run("-m", "seed=1,2", "hardware=ddp_cpu", "run_dir=sweep", *small, cwd=trained)
+    done = run("-m", "seed=1,2", "hardware=ddp_cpu", "run_dir=sweep", *SMALL, cwd=trained)
     assert done.returncode == 0, done.stderr
     folders = sorted(path.name for path in (trained / "sweep").iterdir() if path.is_dir())
     assert folders == ["0-seed_1", "1-seed_2"]
