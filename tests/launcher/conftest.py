@@ -112,6 +112,7 @@ seed: 1          # random
 run_dir: null    # where
 init_from: null  # weights
 resume: null     # go on
+fail_fast: false  # stop a sweep at its first failure
 rerun: null      # again
 """,
     "conf/task/fit.yaml": "# train\n_target_: tasks.toy.fit\nevery_rank: true\n",
