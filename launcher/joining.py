@@ -4,7 +4,6 @@ Rank 0 claims the folder and writes its path to a small temporary file, which th
 there is no such file for all: they are told the folder by run_dir=.
 """
 
-import atexit
 import os
 import re
 import tempfile
@@ -45,7 +44,6 @@ def share_folder(claim: Callable[[], RunFolder], cfg: DictConfig) -> RunFolder:
         run = claim()
         run.world_size = world_size
         write_atomically(file, f"{run.path.absolute()}\n")
-        atexit.register(file.unlink, missing_ok=True)  # by then the others have long read it
         return run
     path = Path(cfg.run_dir).expanduser() if several_machines else _await_folder(file)
     path.mkdir(parents=True, exist_ok=True)
