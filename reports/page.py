@@ -68,7 +68,8 @@ def _figures(comparison: Comparison) -> list[str]:
 def _small_print(comparison: Comparison) -> str:
     return (
         "<p><small>Interval: Student's t over seeds. Difference: paired over equal seeds, two-sided t-test, p "
-        "corrected for the number of comparisons (Holm 1979). Bands in the curves run from the lowest to the highest seed. "
+        "corrected for the number of comparisons (Holm 1979). "
+        "Bands in the curves run from the lowest to the highest seed. "
         f"Ranked by {html.escape(comparison.metric)}, {'lower' if comparison.lower_is_better else 'higher'} is better."
         "</small></p>"
     )
