@@ -5,8 +5,11 @@ a folder in it. `sweep.json` keeps what was typed, so that `resume=SWEEP_FOLDER`
 """
 
 import json
+import math
+import os
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from errors import Interrupted, RequestError
-from launcher import joining, ranks
+from launcher import devices, joining, ranks
 from launcher.compose import Files, Plan, check_groups, compose, hydra_of
 from launcher.endings import FINISHED, Ending
 from launcher.job import Job, run_job
@@ -50,6 +53,7 @@ def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str], *
     print(f"{f'{len(jobs)} jobs' if jobs is not None else 'A sweep'} -> {folder}", flush=True)
     total = len(jobs) if jobs is not None else None
     stopped = None
+    _be_importable(lab)
     try:
         with hydra_of(lab) as hydra:
             task = SweepJob(lab, command, folder, tuple(swept), total)
@@ -85,9 +89,9 @@ class SweepJob:
     swept: tuple[str, ...]
     total: int | None
 
-    def __call__(self, cfg: DictConfig) -> float | None:
-        """Runs the job; returns val/loss, for sweepers that search."""
-        hydra = HydraConfig.get()
+    def __call__(self, cfg: DictConfig) -> float:
+        """Runs the job; returns val/loss, for sweepers that search, and infinity where there is none."""
+        hydra, launcher = HydraConfig.get(), HydraConfig.get().launcher._target_
         words = [word for word in hydra.overrides.task if not word.lstrip("+").startswith("run_dir=")]
         plan = compose(words, self.lab)
         values = {word.lstrip("+").split("=", 1)[0]: word.lstrip("+") for word in words}
@@ -101,16 +105,31 @@ class SweepJob:
         else:
             if status is not None or (folder / "checkpoints" / "last.ckpt").is_file():
                 print(f"  {status or 'killed'} before: it goes on")
-            ending, _ = run_job(Job(self._plan(plan, folder), self.lab, self.command, folder=folder))
+            with self._devices(plan, launcher):
+                ending, _ = run_job(Job(self._plan(plan, folder), self.lab, self.command, folder=folder))
             _stop_the_sweep(ending, fail_fast=bool(plan.cfg.get("fail_fast")))
         loss = _read_summary(folder).get("metrics", {}).get("val/loss")
-        return float(loss) if isinstance(loss, int | float) else None
+        # Optuna takes no None, and its study would end with the first job that fails
+        return float(loss) if isinstance(loss, int | float) else math.inf
+
+    def _devices(self, plan: Plan, launcher: str) -> AbstractContextManager[None]:
+        """GPUs of this job's own, where jobs run beside each other on this machine."""
+        if "joblib" not in launcher or ranks.is_on_cpu(plan.cfg):
+            return nullcontext()
+        wanted = plan.cfg.trainer.get("devices")
+        return devices.slot(self.folder, per_job=wanted if isinstance(wanted, int) else 1)
 
     def _plan(self, plan: Plan, folder: Path) -> Plan:
         """As composed, or for a job that was cut off, as it was saved then."""
         if (folder / ".hydra" / "config.yaml").is_file():
             return compose([f"resume={quoted(folder)}"], self.lab)
         return plan
+
+
+def _be_importable(lab: Lab) -> None:
+    """Launchers that start Python anew (submitit, Ray) find our packages there too, installed or not."""
+    paths = [str(lab.root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
 
 
 def _stop_the_sweep(ending: Ending, *, fail_fast: bool) -> None:
