@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.layers.attention import KVCache
+from models.layers.cache import KVCache
 from models.layers.loss import linear_cross_entropy, sparse_cross_entropy
 
 

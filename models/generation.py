@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.base import LanguageModel
-from models.layers.attention import KVCache
+from models.layers.cache import KVCache
 
 
 @contextmanager
