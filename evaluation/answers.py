@@ -1,4 +1,4 @@
-"""The answer inside a text, and whether it is the expected one. What cannot be read is counted apart from what is wrong.
+"""The answer inside a text, and whether it is the expected one. What cannot be read is counted apart from the wrong.
 
 - number: GSM8K's last line `#### 72` (its own grader's pattern: openai/grade-school-math, dataset.py).
 - letter: of a multiple choice: "The correct answer is B. ...", "B. ...", "(B)", "B".
