@@ -32,6 +32,7 @@ class LanguageModel(nn.Module):
     seq_len: int
     n_layer: int
     softcap: float | None = None
+    has_cache: bool = True  # False: generation reads everything again for each token
 
     @property
     def head(self) -> nn.Linear:
