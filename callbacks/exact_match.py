@@ -10,7 +10,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from evaluation.answers import Score, is_right, score
-from evaluation.greedy import greedy_answers
+from models.generation import Completion, generate
+from models.sampling import Sampling
 
 
 class Measured(NamedTuple):
@@ -72,21 +73,26 @@ class ExactMatch(Callback):
         sharded = isinstance(module.model, torch.distributed.fsdp.FSDPModule)
         world, rank = (1, 0) if sharded else (trainer.world_size, trainer.global_rank)
         mine = self.questions[rank::world]
-        ids = greedy_answers(
+        found_ids = generate(
             module.model,
-            [question.prompt for question in mine],
+            [question.prompt.tolist() for question in mine],
             max_new_tokens=self.max_new_tokens or 1,
-            stop=self.data.end,
+            sampling=Sampling(temperature=0),
+            stop_ids=[self.data.end],
             batch_size=self.batch_size,
-            device=module.device,
         )
-        answers = [self.tokenizer.decode(answer) for answer in ids]
+        answers = [self.text(completions[0]) for completions in found_ids]
         found = score(answers, [question.expected for question in mine], self.data.answers)
         if world > 1:
             counts = torch.tensor([found.n, found.right, found.unparsed], device=module.device)
             dist.all_reduce(counts)
             found = Score(*counts.tolist())
         return Measured(trainer.global_step, found, answers[: self.shown])
+
+    def text(self, completion: Completion) -> str:
+        """The answer without the id that ends it."""
+        ids = completion.ids
+        return self.tokenizer.decode(ids[:-1] if completion.stopped else ids)
 
     def example(self, i: int) -> str:
         """Question, expected answer, answers before and after training."""

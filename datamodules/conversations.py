@@ -171,14 +171,16 @@ class ConversationDataModule(LightningDataModule):
         )
 
     def questions(self, limit: int | None = None) -> list[Question]:
-        """Validation conversations, each without its last answer; the first `limit` of them."""
-        size = self.val.size
-        assert size is not None
-        found = []
-        for i in range(size if limit is None else min(size, limit)):
+        """Validation conversations, each without its last answer; the first `limit` that leave room for an answer."""
+        assert self.val.size is not None
+        found: list[Question] = []
+        for i in range(self.val.size):
+            if len(found) == limit:
+                break
             messages = self._val_conversation(i).messages
-            asked = prompt_of(messages)[-1]["content"]
-            found.append(Question(self.template.render_for_completion(messages), asked, messages[-1]["content"]))
+            prompt = self.template.render_for_completion(messages)
+            if len(prompt) < self.seq_len:
+                found.append(Question(prompt, prompt_of(messages)[-1]["content"], messages[-1]["content"]))
         return found
 
     def _loader(self, dataset: Any, sampler: Any) -> DataLoader[Any]:

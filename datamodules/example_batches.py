@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from datamodules.examples import Examples
+from datamodules.packing import Packing, best_fit
 from datamodules.permutation import permute
 from tokenization.chat import Rendered
 
@@ -93,7 +94,7 @@ class PackedSteps(torch.utils.data.Dataset[list[Batch]]):
     ):
         self.examples, self.seq_len, self.rank, self.seed, self.pad = examples, seq_len, rank, seed, pad
         self.shape = (accumulate, world_size, batch_size)
-        self.plan: list[list[int]] | None = None
+        self.plan: Packing | None = None
         if examples.size is not None:
             sizes = examples.lengths(np.arange(examples.size)) - 1  # inputs
             self.plan = best_fit(sizes, seq_len)
@@ -101,8 +102,8 @@ class PackedSteps(torch.utils.data.Dataset[list[Batch]]):
     def numbers(self, row: int) -> list[int]:
         """The examples in row `row` of the endless sequence of rows."""
         if self.plan is not None:
-            epoch, index = divmod(row, len(self.plan))
-            return self.plan[int(permute(np.array([index]), len(self.plan), self.seed, epoch)[0])]
+            epoch, index = divmod(row, self.plan.n_rows)
+            return self.plan.row(int(permute(np.array([index]), self.plan.n_rows, self.seed, epoch)[0])).tolist()
         # no end of examples: each row has a stretch of its own, and takes what fits
         first, taken, room = row * self.seq_len, [], self.seq_len
         while (size := len(self.examples[first + len(taken)].ids) - 1) <= room:
@@ -120,14 +121,11 @@ class PackedSteps(torch.utils.data.Dataset[list[Batch]]):
 
     @property
     def filled(self) -> float:
-        """Share of the rows that is not padding."""
-        if self.plan is None:
-            return float(np.mean([sum(len(self.examples[i].ids) - 1 for i in self.numbers(r)) for r in range(64)])) / (
-                self.seq_len
-            )
-        assert self.examples.size is not None
-        tokens = int((self.examples.lengths(np.arange(self.examples.size)) - 1).sum())
-        return tokens / (len(self.plan) * self.seq_len)
+        """Share of the rows that is not padding; of endless examples, of the first rows."""
+        if self.plan is not None:
+            return 1 - self.plan.padding_share
+        sizes = [sum(len(self.examples[i].ids) - 1 for i in self.numbers(row)) for row in range(64)]
+        return sum(sizes) / (len(sizes) * self.seq_len)
 
 
 class ValidationExamples(torch.utils.data.Dataset[Batch]):
@@ -196,45 +194,3 @@ def put(ids_BT: np.ndarray, targets_BT: np.ndarray, row: int, at: int, example: 
     ids_BT[row, at:end] = example.ids[:-1]
     targets_BT[row, at:end] = np.where(example.mask[1:], example.ids[1:], IGNORE)
     return end
-
-
-def best_fit(sizes: np.ndarray, capacity: int) -> list[list[int]]:
-    """Rows of examples, none above `capacity`: best-fit decreasing, each into the fullest row that still has room.
-
-    Two million examples a second at most, by counting: rows wait in lists by the room that they have left.
-    """
-    waiting: list[list[int]] = [[] for _ in range(capacity + 1)]  # room -> rows
-    rows: list[list[int]] = []
-    smallest_room = SmallestRoom(capacity)
-    for i in np.argsort(-sizes, kind="stable").tolist():
-        size = int(sizes[i])
-        room = smallest_room.at_least(size)
-        if room is None:
-            rows.append([i])
-            row, room = len(rows) - 1, capacity
-        else:
-            row = waiting[room].pop()
-            rows[row].append(i)
-            if not waiting[room]:
-                smallest_room.remove(room)
-        if not waiting[room - size]:
-            smallest_room.add(room - size)
-        waiting[room - size].append(row)
-    return rows
-
-
-class SmallestRoom:
-    """A set of whole numbers 0 .. capacity; finds the smallest that is at least as large as asked, by bits."""
-
-    def __init__(self, capacity: int):
-        self.capacity, self.bits = capacity, 0
-
-    def add(self, room: int) -> None:
-        self.bits |= 1 << room
-
-    def remove(self, room: int) -> None:
-        self.bits &= ~(1 << room)
-
-    def at_least(self, size: int) -> int | None:
-        above = self.bits >> size
-        return size + (above & -above).bit_length() - 1 if above else None
