@@ -1,4 +1,4 @@
-"""Causal self-attention, and the cache of its keys and values.
+"""Causal self-attention.
 
 Shapes: B batch, T tokens, S tokens seen (cache included), C channels, H heads, D channels of a head (C = H D).
 """
@@ -7,30 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.layers.cache import KVCache
 from models.layers.rope import Rope
-
-
-class KVCache:
-    """Keys and values of all layers, (B, H, seq_len, D) each, filled from the left."""
-
-    def __init__(self, n_layer: int):
-        self.length = 0  # tokens that every layer has seen
-        self.last_ids_BN: Tensor | None = None  # the latest ids, for models that look back at them (n-grams)
-        self._keys: list[Tensor | None] = [None] * n_layer
-        self._values: list[Tensor | None] = [None] * n_layer
-
-    def append(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
-        """Store T new positions of one layer; return all S = length + T of them, as views."""
-        B, H, T, D = k_BHTD.shape
-        if self._keys[layer] is None:
-            self._keys[layer] = k_BHTD.new_empty(B, H, capacity, D)
-            self._values[layer] = v_BHTD.new_empty(B, H, capacity, D)
-        keys, values, end = self._keys[layer], self._values[layer], self.length + T
-        assert keys is not None
-        assert values is not None
-        keys[:, :, self.length : end] = k_BHTD
-        values[:, :, self.length : end] = v_BHTD
-        return keys[:, :, :end], values[:, :, :end]
 
 
 class CausalSelfAttention(nn.Module):
@@ -87,7 +65,14 @@ class CausalSelfAttention(nn.Module):
 
 
 def attention_mask(
-    T: int, S: int, *, documents_BT: Tensor | None, padding_BT: Tensor | None, device: torch.device
+    T: int,
+    S: int,
+    *,
+    documents_BT: Tensor | None,
+    padding_BT: Tensor | None,
+    device: torch.device,
+    window: int | None = None,
+    n_sink: int = 0,
 ) -> Tensor | None:
     """(B, T, S) mask, True = may attend, or None where plain causality says it all.
 
@@ -95,12 +80,22 @@ def attention_mask(
         T: new tokens. S: all tokens, the T new ones last.
         documents_BT: id of the document each token belongs to; attention stays inside it (S == T then).
         padding_BT: True at real tokens, over all S positions.
+        window: latest tokens that are seen, oneself included (2004.05150); None is all of them.
+        n_sink: first tokens of the S that are always seen, whatever the window or the document (2309.17453).
     """
-    if documents_BT is None and padding_BT is None and T in (1, S):
+    narrow = window is not None and window < S
+    if documents_BT is None and padding_BT is None and not narrow and T in (1, S):
         return None
-    allowed = torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T).unsqueeze(0)  # (1, T, S)
+    allowed = torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
+    if narrow:
+        assert window is not None
+        allowed = allowed.triu(S - T - window + 1)
+    allowed = allowed.unsqueeze(0)  # (1, T, S)
     if documents_BT is not None:
         allowed = allowed & (documents_BT.unsqueeze(2) == documents_BT.unsqueeze(1))
+    if n_sink:
+        sees_sinks = torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
+        allowed = allowed | (sees_sinks & (torch.arange(S, device=device) < n_sink))
     if padding_BT is not None:
         # a padding query still sees itself: a row without any allowed key would be NaN
         itself = torch.eye(T, S, dtype=torch.bool, device=device).roll(S - T, 1)
