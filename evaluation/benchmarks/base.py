@@ -1,0 +1,95 @@
+"""A benchmark: rows of a data set as questions, each with its answer, and perhaps with choices.
+
+How to add one: a subclass with `question(row)` in a file of its own, and `conf/benchmark/<name>.yaml`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from errors import RequestError
+from evaluation.answers import Kind
+
+Row = dict[str, Any]
+ReadRows = Callable[[str], list[tuple[Row, str]]]  # split -> rows, each with the place where it stands
+
+
+@dataclass(frozen=True)
+class Question:
+    """`answer` is what a right answer says; with `choices`, it is one of them. `ask` is shown to the model."""
+
+    ask: str
+    answer: str
+    choices: tuple[str, ...] = ()
+
+
+class Benchmark(ABC):
+    """Questions of `split`; examples for few-shot prompts come from `shots_split`.
+
+    Args:
+        path: a file, a folder, or a Hub id. name: configuration on the Hub. revision: commit of the Hub's repository.
+        split: what is asked. shots_split: where examples come from; never the questions themselves.
+        columns: names of the columns of a .tsv or .csv file without a header.
+    """
+
+    kind: ClassVar[Kind] = "text"  # how a free answer is read: number, letter or text
+    words: ClassVar[str] = ""  # stands before every question, as an instruction
+    needs: ClassVar[tuple[str, ...]] = ()  # columns of a row
+    summary: ClassVar[bool] = False  # the answer is a text to come close to (ROUGE), not one to match
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        name: str | None = None,
+        split: str = "validation",
+        shots_split: str = "train",
+        revision: str | None = None,
+        columns: list[str] | None = None,
+    ):
+        self.path, self.name, self.revision, self.columns = path, name, revision, columns
+        self.split, self.shots_split = split, shots_split
+
+    @abstractmethod
+    def question(self, row: Row) -> Question:
+        """What is asked of one row, and the answer."""
+
+    def questions(self, rows: Sequence[tuple[Row, str]]) -> list[Question]:
+        """Raises RequestError naming the first row that lacks a column or cannot be read."""
+        return [self._checked(row, where) for row, where in rows]
+
+    def _checked(self, row: Row, where: str) -> Question:
+        missing = [column for column in self.needs if row.get(column) is None]
+        if missing:
+            there = ", ".join(map(repr, row)) or "none"
+            raise RequestError(f"{where}: {', '.join(map(repr, missing))} is not there or empty; columns: {there}.")
+        try:
+            return self.question(row)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            raise RequestError(f"{where}: not a row of this benchmark: {error}.") from None
+
+
+def draw_shots(pool: Sequence[Question], k: int, *, seed: int, asked: Question, number: int) -> list[Question]:
+    """`k` examples for question `number`, drawn by (seed, number): none of them asks the same.
+
+    Raises:
+        RequestError: the pool is too small.
+    """
+    rng = np.random.default_rng([seed, number])
+    shots: list[Question] = []
+    for i in rng.permutation(len(pool)).tolist():
+        if len(shots) == k:
+            break
+        if pool[i].ask != asked.ask:
+            shots.append(pool[i])
+    if len(shots) < k:
+        raise RequestError(f"evaluate.shots={k}: only {len(shots)} other examples are there to choose from.")
+    return shots
+
+
+def lettered(choices: Sequence[str]) -> str:
+    """ "A. one\\nB. two" """
+    return "\n".join(f"{chr(ord('A') + i)}. {choice}" for i, choice in enumerate(choices))

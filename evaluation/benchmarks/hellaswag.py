@@ -1,0 +1,20 @@
+"""HellaSwag, how a scene goes on (Zellers et al. 2019, 1905.07830); columns of Rowan/hellaswag.
+
+`[header]`, `[title]` and the like, left over from WikiHow, are taken out as the harness of EleutherAI does.
+"""
+
+import re
+
+from evaluation.benchmarks.base import Benchmark, Question, Row
+
+
+class HellaSwag(Benchmark):
+    needs = ("ctx", "endings", "label", "activity_label")
+
+    def question(self, row: Row) -> Question:
+        endings = tuple(clean(ending) for ending in row["endings"])
+        return Question(clean(f"{row['activity_label']}: {row['ctx']}"), endings[int(row["label"])], endings)
+
+
+def clean(text: str) -> str:
+    return re.sub(r" +", " ", re.sub(r"\[.*?\]", "", text.replace(" [title]", ". "))).strip()

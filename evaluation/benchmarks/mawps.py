@@ -1,0 +1,11 @@
+"""MAWPS, a repository of math word problems (Koncel-Kedziorski et al. 2016); columns of MU-NLPC/Calc-mawps."""
+
+from evaluation.benchmarks.base import Benchmark, Question, Row
+
+
+class MAWPS(Benchmark):
+    kind = "number"
+    needs = ("question", "result_float")
+
+    def question(self, row: Row) -> Question:
+        return Question(str(row["question"]).strip(), f"#### {float(row['result_float']):g}")

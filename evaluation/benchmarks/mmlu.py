@@ -1,0 +1,13 @@
+"""MMLU, 57 subjects with four choices (Hendrycks et al. 2020, 2009.03300); columns of cais/mmlu."""
+
+from evaluation.benchmarks.base import Benchmark, Question, Row, lettered
+
+
+class MMLU(Benchmark):
+    kind = "letter"
+    needs = ("question", "choices", "answer")
+
+    def question(self, row: Row) -> Question:
+        ask = f"{str(row['question']).strip()}\n{lettered(row['choices'])}"
+        letters = tuple("ABCDEFGH"[: len(row["choices"])])
+        return Question(ask, letters[int(row["answer"])], letters)

@@ -1,0 +1,13 @@
+"""SVAMP, arithmetic word problems with misleading wording (Patel et al. 2021, 2103.07191); columns of ChilleD/SVAMP."""
+
+from evaluation.benchmarks.base import Benchmark, Question, Row
+
+
+class SVAMP(Benchmark):
+    kind = "number"
+    needs = ("Body", "Question", "Answer")
+
+    def question(self, row: Row) -> Question:
+        body = str(row["Body"]).strip()
+        end = "" if body.endswith((".", "?", "!")) else "."
+        return Question(f"{body}{end} {str(row['Question']).strip()}", f"#### {float(row['Answer']):g}")

@@ -1,0 +1,66 @@
+"""What answers are worth. Pure: arrays and texts in, numbers out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from math import comb
+
+import numpy as np
+
+Rouge = dict[str, float]
+
+
+def macro_f1(predicted: Sequence[int], expected: Sequence[int], classes: int) -> float:
+    """Mean over classes of the F1 score; a class that neither occurs nor is predicted counts 0, as in torchmetrics."""
+    import torch  # with torchmetrics, seconds to import
+    from torchmetrics.functional.classification import multiclass_f1_score
+
+    known = torch.tensor([p if 0 <= p < classes else -1 for p in predicted])
+    target = torch.tensor(list(expected))
+    # an answer that is none of the choices is wrong for every class: an extra class that is not averaged
+    scores = multiclass_f1_score(
+        torch.where(known < 0, classes, known), target, num_classes=classes + 1, average="none"
+    )
+    return float(scores[:classes].mean())
+
+
+def calibration_error(confidences: np.ndarray, right: np.ndarray, *, bins: int = 10) -> float:
+    """Expected calibration error: |confidence - accuracy| over equal bins, weighted (Guo et al. 2017, 1706.04599).
+
+    Args:
+        confidences: (n,) probability given to the answer that was chosen. right: (n,) whether it was right.
+    """
+    import torch
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    return float(
+        binary_calibration_error(
+            torch.from_numpy(np.asarray(confidences, dtype=np.float64)),
+            torch.from_numpy(np.asarray(right, dtype=np.int64)),
+            n_bins=bins,
+        )
+    )
+
+
+def pass_at_k(n: int, right: int, k: int) -> float:
+    """Chance that one of k answers, drawn from n of which `right` are right, is right (Chen et al. 2021, 2107.03374).
+
+    Unbiased, unlike 1 - (1 - right/n)^k. Raises ValueError for k > n.
+    """
+    if k > n:
+        raise ValueError(f"pass@{k} needs at least {k} answers to each question, there are {n}")
+    return 1.0 - comb(n - right, k) / comb(n, k)
+
+
+def majority(answers: Sequence[str | None]) -> str | None:
+    """The most frequent answer that could be read, the first of equals (self-consistency, 2203.11171)."""
+    read = [answer for answer in answers if answer is not None]
+    return Counter(read).most_common(1)[0][0] if read else None
+
+
+def rouge(predictions: Sequence[str], references: Sequence[str]) -> list[Rouge]:
+    """ROUGE-1, -2, -L F-measures of each pair, with stemming, by Google's rouge-score."""
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    scores = [scorer.score(reference, made) for made, reference in zip(predictions, references, strict=True)]
+    return [{name: value.fmeasure for name, value in score.items()} for score in scores]

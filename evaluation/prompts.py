@@ -1,0 +1,66 @@
+"""Questions as token ids: in the chat template where the tokenizer has its specials, else as plain text.
+
+Plain:  question, line break, "Answer:"; a choice or an answer follows after a space. Examples come before, an empty line
+between them. What does not fit the context is cut at the front, and counted.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from evaluation.benchmarks.base import Question
+from tokenization.base import Tokenizer
+from tokenization.chat import ASSISTANT_START, ChatTemplate, chat_template
+
+Style = Literal["auto", "chat", "plain"]
+
+
+class Prompt(NamedTuple):
+    """`ids`: what is asked. `choices`: ids of each possible answer, as it would follow. `text`: for the reader."""
+
+    ids: np.ndarray
+    choices: list[np.ndarray]
+    text: str
+    cut: int  # tokens that did not fit
+
+
+class Prompter:
+    """Renders questions for one tokenizer. `stop_ids` and `stop` say where an answer ends."""
+
+    def __init__(self, tokenizer: Tokenizer, *, style: Style, context: int):
+        if style == "auto":
+            style = "chat" if ASSISTANT_START in tokenizer.specials else "plain"
+        self.tokenizer, self.context, self.style = tokenizer, context, style
+        self.template: ChatTemplate | None = None
+        self.stop_ids, self.stop = [tokenizer.eot], [] if style == "chat" else ["\n\n"]
+        if style == "chat":
+            self.template, self.tokenizer = chat_template(tokenizer)
+            self.stop_ids = [self.template.end, tokenizer.eot]
+
+    def prompt(self, question: Question, shots: Sequence[Question], *, words: str, room: int) -> Prompt:
+        """The question after its examples; `room` tokens of the context stay free for an answer."""
+        if self.template is not None:
+            ids, text = self._chat(question, shots, words)
+            choices = [self.tokenizer.encode(choice) for choice in question.choices]
+        else:
+            text = plain_text(question, shots, words)
+            ids = self.tokenizer.encode(text)
+            choices = [self.tokenizer.encode(f" {choice}") for choice in question.choices]
+        most = max(1, self.context - max([room, *(len(choice) for choice in choices)]))
+        return Prompt(ids[-most:], choices, text, max(0, len(ids) - most))
+
+    def _chat(self, question: Question, shots: Sequence[Question], words: str) -> tuple[np.ndarray, str]:
+        assert self.template is not None
+        messages = [{"role": "system", "content": words}] if words else []
+        for shot in shots:
+            messages += [{"role": "user", "content": shot.ask}, {"role": "assistant", "content": shot.answer}]
+        messages.append({"role": "user", "content": question.ask})
+        ids = self.template.render_for_completion(messages)
+        return ids, self.tokenizer.decode(ids)
+
+
+def plain_text(question: Question, shots: Sequence[Question], words: str) -> str:
+    blocks = [words] if words else []
+    blocks += [f"{shot.ask}\nAnswer: {shot.answer}" for shot in shots]
+    return "\n\n".join([*blocks, f"{question.ask}\nAnswer:"])
