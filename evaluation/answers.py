@@ -2,7 +2,7 @@
 
 - number: GSM8K's last line `#### 72` (its own grader's pattern: openai/grade-school-math, dataset.py).
 - letter: of a multiple choice: "The correct answer is B. ...", "B. ...", "(B)", "B".
-- text: the whole text, case and spaces aside.
+- text: the whole text, case and spaces aside; where there are choices, the one that it names.
 """
 
 import re
@@ -35,6 +35,15 @@ def letter(text: str) -> str | None:
 def plain(text: str) -> str | None:
     """The text in lower case, spaces made one; None where nothing is left."""
     return " ".join(text.lower().split()) or None
+
+
+def choice(text: str, choices: Sequence[str]) -> str | None:
+    """The choice that the text begins with, else the only one that it names; case aside."""
+    given = plain(text) or ""
+    known = {made: plain(made) or "" for made in choices}
+    found = [made for made, low in known.items() if re.match(rf"{re.escape(low)}\b", given)]
+    found = found or [made for made, low in known.items() if re.search(rf"\b{re.escape(low)}\b", given)]
+    return found[0] if len(found) == 1 else None
 
 
 READERS: dict[str, Callable[[str], str | None]] = {"number": number, "letter": letter, "text": plain}

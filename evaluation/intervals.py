@@ -1,6 +1,7 @@
 """Loss, perplexity and bits per byte of a text, each with a 95 % interval. Pure numpy: arrays in, numbers out."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -52,3 +53,21 @@ def text_metrics(
     if text_bytes.sum() > 0:
         metrics["bpb"] = ratio_interval(text_nll / math.log(2), text_bytes, seed=seed)
     return metrics
+
+
+def mean_interval(values: np.ndarray, *, seed: int = 0) -> Estimate:
+    """Mean of (n,) values, with a percentile bootstrap over them."""
+    return ratio_interval(values, np.ones(len(values)), seed=seed)
+
+
+def statistic_interval(
+    statistic: Callable[[np.ndarray], float], n: int, *, seed: int = 0, resamples: int = 200
+) -> Estimate:
+    """Any statistic of n items, given their (n,) indices, with a percentile bootstrap over the items."""
+    value = statistic(np.arange(n))
+    if n < 2:
+        return Estimate(value, math.nan, math.nan)
+    rng = np.random.default_rng(seed)
+    drawn = [statistic(rng.integers(n, size=n)) for _ in range(resamples)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(value, float(low), float(high))

@@ -1,7 +1,7 @@
 """Questions as token ids: in the chat template where the tokenizer has its specials, else as plain text.
 
-Plain:  question, line break, "Answer:"; a choice or an answer follows after a space. Examples come before, an empty line
-between them. What does not fit the context is cut at the front, and counted.
+Plain: question, line break, "Answer:"; a choice or an answer follows after a space. Examples come before, with an empty
+line between them. What does not fit the context is cut at the front, and counted.
 """
 
 from collections.abc import Sequence

@@ -16,6 +16,7 @@ from lightning_modules.base import Totals, token_totals
 from models.generation import evaluating
 from models.layers.loss import IGNORE
 from tasks import parts
+from tasks.benchmark import run_benchmark
 from tasks.trainer import resolve_accelerator, set_number_formats
 
 
@@ -24,6 +25,9 @@ def evaluate(cfg: DictConfig, run: Any) -> None:
     if not cfg.init_from:
         raise RequestError("task=evaluate needs a model: type init_from=RUN_FOLDER (see outputs/).")
     set_number_formats()
+    if cfg.get("benchmark"):
+        evaluate_benchmark(cfg, run)
+        return
     data = parts.build_data(cfg)
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
     source = parts.load_weights(model, cfg.init_from)
@@ -43,6 +47,15 @@ def evaluate(cfg: DictConfig, run: Any) -> None:
     for name, estimate in metrics.items():
         print(f"  {name:<11}{_shown(estimate, unit)}")
     print(f"  written to {target}")
+
+
+def evaluate_benchmark(cfg: DictConfig, run: Any) -> None:
+    """Questions with known answers instead of text; needs nothing of the run's own data."""
+    tokenizer = parts.saved_tokenizer(cfg)
+    model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
+    parts.load_weights(model, cfg.init_from)
+    run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
+    run_benchmark(cfg, run, model.to(torch_device(cfg)), tokenizer)
 
 
 def torch_device(cfg: DictConfig) -> torch.device:

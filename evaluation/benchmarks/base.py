@@ -65,7 +65,11 @@ class Benchmark(ABC):
         missing = [column for column in self.needs if row.get(column) is None]
         if missing:
             there = ", ".join(map(repr, row)) or "none"
-            raise RequestError(f"{where}: {', '.join(map(repr, missing))} is not there or empty; columns: {there}.")
+            headless = f"\nA file without a header: benchmark.columns=[{','.join(self.needs)}]"
+            hint = headless if self.columns is None and self.path.endswith((".tsv", ".csv")) else ""
+            raise RequestError(
+                f"{where}: {', '.join(map(repr, missing))} is not there or empty; columns: {there}.{hint}"
+            )
         try:
             return self.question(row)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:

@@ -1,0 +1,107 @@
+"""task=evaluate benchmark=NAME: questions with known answers, put to a model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from datamodules.records import read_rows
+from errors import RequestError
+from evaluation import answering
+from evaluation.benchmarks.base import Benchmark, Question, draw_shots
+from evaluation.intervals import Estimate
+from evaluation.prompts import Prompt, Prompter
+from launcher.instantiate import build
+from models.sampling import Sampling
+from tasks.text import StopStrings
+
+
+def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None:
+    """Asks, reads, counts; writes predictions.jsonl and evaluation.json, and prints each metric with its interval."""
+    benchmark, settings = build(cfg.benchmark), cfg.evaluate
+    questions = load(benchmark, benchmark.split, settings.limit)
+    mode = settings.mode or ("choices" if questions[0].choices else "generate")
+    check(benchmark, questions, mode, settings)
+    prompter = Prompter(tokenizer, style=settings.template, context=model.seq_len)
+    room = settings.max_new_tokens if mode == "generate" else 0
+    prompts = ask(prompter, benchmark, questions, settings, room=room, seed=cfg.seed)
+    if mode == "choices":
+        predictions = answering.by_choices(model, prompts, questions, batch_size=settings.batch_size)
+        metrics = answering.choice_metrics(predictions, seed=cfg.seed)
+    else:
+        predictions = answering.by_generation(
+            model,
+            prompter,
+            prompts,
+            questions,
+            kind=benchmark.kind,
+            max_new_tokens=settings.max_new_tokens,
+            sampling=Sampling(temperature=settings.temperature if settings.samples > 1 else 0.0),
+            samples=settings.samples,
+            seed=cfg.seed,
+            batch_size=settings.batch_size,
+            stop=StopStrings(prompter.tokenizer, prompter.stop) if prompter.stop else None,
+        )
+        metrics = answering.generation_metrics(predictions, seed=cfg.seed, summary=benchmark.summary)
+    name = Path(str(cfg.benchmark._target_).rsplit(".", 1)[0].replace(".", "/")).name
+    record(run, name, mode, metrics, predictions, cut=sum(prompt.cut > 0 for prompt in prompts))
+
+
+def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
+    """Questions of a split. Raises RequestError where the data is missing: what to fetch, where to put it."""
+    rows = []
+    for row in read_rows(
+        benchmark.path, name=benchmark.name, split=split, revision=benchmark.revision, columns=benchmark.columns
+    ):
+        rows.append(row)
+        if limit is not None and len(rows) == limit:
+            break
+    if not rows:
+        raise RequestError(f"benchmark.path={benchmark.path}: no row in split {split}.")
+    return benchmark.questions(rows)
+
+
+def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: DictConfig) -> None:
+    """Raises RequestError for settings that do not go together."""
+    if mode == "choices" and not all(question.choices for question in questions):
+        raise RequestError("evaluate.mode=choices: these questions have no choices.\nType evaluate.mode=generate.")
+    if mode == "choices" and settings.samples > 1:
+        raise RequestError(
+            "evaluate.samples is for evaluate.mode=generate; the likelihood of a choice is always the same."
+        )
+    if settings.samples > 1 and benchmark.summary:
+        raise RequestError("evaluate.samples: summaries are compared one by one. Type evaluate.samples=1.")
+    for key in ("samples", "max_new_tokens", "batch_size"):
+        if settings[key] < 1:
+            raise RequestError(f"evaluate.{key}={settings[key]}: expected 1 or more.")
+    if settings.shots < 0:
+        raise RequestError(f"evaluate.shots={settings.shots}: expected 0 or more.")
+
+
+def ask(
+    prompter: Prompter, benchmark: Benchmark, questions: list[Question], settings: DictConfig, *, room: int, seed: int
+) -> list[Prompt]:
+    pool = load(benchmark, benchmark.shots_split, None) if settings.shots else []
+    prompts = []
+    for number, question in enumerate(tqdm(questions, desc="prompts", disable=None)):
+        shots = draw_shots(pool, settings.shots, seed=seed, asked=question, number=number)
+        prompts.append(prompter.prompt(question, shots, words=benchmark.words, room=room))
+    return prompts
+
+
+def record(
+    run: Any, name: str, mode: str, metrics: dict[str, Estimate], predictions: list[dict[str, Any]], *, cut: int
+) -> None:
+    run.results["metrics"] = {f"test/{name}/{key}": estimate.value for key, estimate in metrics.items()}
+    facts = {"benchmark": name, "mode": mode, "n": len(predictions), "prompts_cut": cut}
+    facts |= {key: estimate._asdict() for key, estimate in metrics.items()}
+    (run.path / "evaluation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    target = run.path / "predictions.jsonl"
+    with target.open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
+    print(f"\n{name}, by {mode}: {len(predictions):,} questions{f', {cut:,} prompts cut at the front' if cut else ''}")
+    for key, estimate in metrics.items():
+        print(f"  {key:<18}{estimate.value:.4f}   95 % interval {estimate.low:.4f} to {estimate.high:.4f}")
+    print(f"  written to {target}")

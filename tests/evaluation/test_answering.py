@@ -1,0 +1,162 @@
+"""Questions put to small models: log-probabilities against brute force, batched against one by one, prompts by rule."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from errors import RequestError
+from evaluation.answering import by_choices, by_generation, choice_metrics, generation_metrics
+from evaluation.benchmarks.base import Question, draw_shots
+from evaluation.benchmarks.sst2 import SST2
+from evaluation.likelihood import continuation_logprobs
+from evaluation.prompts import Prompter
+from launcher.cli import main
+from models.gpt import GPT
+from models.sampling import Sampling
+from tokenization.byte import ByteTokenizer
+from tokenization.chat import ASSISTANT_START, chat_template
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["model.n_layer=1", "model.n_embd=16", "model.n_head=2", "model.seq_len=64", "data.batch_size=2"]
+QUESTIONS = [
+    Question("2 + 2?", "4", ("4", "five", "thirty-one")),
+    Question("A longer question, of more words than the first?", "yes", ("yes", "no", "perhaps so")),
+    Question("x", "no", ("yes", "no", "b")),
+]
+
+
+@pytest.fixture
+def model() -> GPT:
+    torch.manual_seed(0)
+    return GPT(vocab_size=257, seq_len=96, n_layer=2, n_head=2, n_embd=32)
+
+
+@pytest.fixture
+def prompter() -> Prompter:
+    return Prompter(ByteTokenizer(), style="plain", context=96)
+
+
+def test_S39_log_likelihood_equals_brute_force_in_any_batch(model: GPT, prompter: Prompter) -> None:
+    prompts = [prompter.prompt(q, [], words="", room=0) for q in QUESTIONS]
+    pairs = [(p.ids, choice) for p in prompts for choice in p.choices]
+    expected = []
+    for prompt, answer in pairs:
+        ids = torch.from_numpy(np.concatenate([prompt, answer]))[None]
+        logprobs = model(ids, logits="all").logits.log_softmax(-1)[0].detach().double()
+        expected.append(sum(logprobs[i - 1, ids[0, i]].item() for i in range(len(prompt), ids.shape[1])))
+    for batch_size in (1, 4, 9):
+        found = continuation_logprobs(model, pairs, batch_size=batch_size)
+        assert found == pytest.approx(expected, abs=1e-4), "double BOS or an index off by one shows here"
+
+
+def test_choices_are_ranked_by_likelihood_and_by_likelihood_per_byte(model: GPT, prompter: Prompter) -> None:
+    prompts = [prompter.prompt(q, [], words="", room=0) for q in QUESTIONS]
+    predictions = by_choices(model, prompts, QUESTIONS, batch_size=2)
+    for prediction, question in zip(predictions, QUESTIONS, strict=True):
+        best = int(np.argmax(prediction["logprobs"]))
+        assert prediction["answer"] == question.choices[best]
+        assert prediction["right"] == (question.choices[best] == question.answer)
+        lengths = [len(choice) for choice in question.choices]
+        per_byte = np.argmax(np.array(prediction["logprobs"]) / lengths)
+        assert prediction["right_per_byte"] == (question.choices[per_byte] == question.answer)
+        odds = np.exp(prediction["logprobs"])
+        assert prediction["confidence"] == pytest.approx(odds.max() / odds.sum())
+    metrics = choice_metrics(predictions, seed=0)
+    assert metrics["accuracy"].value == np.mean([p["right"] for p in predictions])
+    assert "macro_f1" not in metrics, "choices that differ from question to question are no classes"
+
+
+def test_free_answers_are_read_and_what_cannot_be_read_is_counted_apart(model: GPT, prompter: Prompter) -> None:
+    prompts = [prompter.prompt(q, [], words="", room=8) for q in QUESTIONS]
+    settings = {"kind": "number", "max_new_tokens": 8, "seed": 0, "stop": None}
+    greedy = by_generation(
+        model, prompter, prompts, QUESTIONS, sampling=Sampling(temperature=0.0), samples=1, batch_size=3, **settings
+    )
+    single = by_generation(
+        model, prompter, prompts, QUESTIONS, sampling=Sampling(temperature=0.0), samples=1, batch_size=1, **settings
+    )
+    assert [p["texts"] for p in greedy] == [p["texts"] for p in single]
+    assert generation_metrics(greedy, seed=0, summary=False)["unparsed"].value == 1.0
+    several = by_generation(
+        model, prompter, prompts, QUESTIONS, sampling=Sampling(), samples=4, batch_size=12, **settings
+    )
+    assert all(len(p["texts"]) == 4 for p in several)
+    assert {"pass@1", "pass@4", "self_consistency"} <= generation_metrics(several, seed=0, summary=False).keys()
+
+
+def test_metrics_of_free_answers_worked_by_hand() -> None:
+    def made(read: list[str | None], wanted: str) -> dict:
+        rights = sum(r == wanted for r in read)
+        return {"read": read, "right": read[0] == wanted, "rights": rights, "choices": [], "answer": None} | {
+            "right_by_majority": max(set(filter(None, read)), key=read.count) == wanted
+        }
+
+    rows = [made(["1", "2", "1", None], "1"), made([None, "3", "3", "4"], "3")]
+    metrics = {name: found.value for name, found in generation_metrics(rows, seed=0, summary=False).items()}
+    assert (metrics["exact_match"], metrics["unparsed"], metrics["self_consistency"]) == (0.5, 0.5, 1.0)
+    assert metrics["pass@1"] == 0.5
+    assert metrics["pass@2"] == pytest.approx(1 - (2 * 1) / (4 * 3))
+
+
+def test_plain_prompts(prompter: Prompter) -> None:
+    shot = Question("1 + 1?", "2")
+    made = prompter.prompt(QUESTIONS[0], [shot], words="Answer.", room=10)
+    assert made.text == "Answer.\n\n1 + 1?\nAnswer: 2\n\n2 + 2?\nAnswer:"
+    assert made.ids.tolist() == list(made.text.encode())
+    assert bytes(made.choices[1].tolist()) == b" five"
+    long = prompter.prompt(Question("x" * 200, "y", ("y",)), [], words="", room=0)
+    assert (len(long.ids), long.cut) == (94, 208 - 94)
+    assert bytes(long.ids.tolist()).endswith(b"\nAnswer:")
+
+
+def test_chat_prompts_are_those_of_training() -> None:
+    template, tokenizer = chat_template(ByteTokenizer())
+    made = Prompter(tokenizer, style="auto", context=200).prompt(
+        QUESTIONS[0], [Question("1 + 1?", "2")], words="", room=0
+    )
+    messages = [("user", "1 + 1?"), ("assistant", "2"), ("user", "2 + 2?"), ("assistant", "4")]
+    whole = template.render([{"role": role, "content": text} for role, text in messages]).ids
+    assert made.ids.tolist() == whole[: len(made.ids)].tolist()
+    assert made.ids[-1] == tokenizer.specials[ASSISTANT_START]
+    assert bytes(made.choices[0].tolist()) == b"4"
+
+
+def test_shots_never_ask_the_same_and_follow_the_seed() -> None:
+    pool = [Question(f"q{i}", "a") for i in range(6)]
+    first = draw_shots(pool, 5, seed=1, asked=pool[2], number=7)
+    assert len({shot.ask for shot in first} - {"q2"}) == 5
+    assert first == draw_shots(pool, 5, seed=1, asked=pool[2], number=7)
+    assert first != draw_shots(pool, 5, seed=2, asked=pool[2], number=7)
+    with pytest.raises(RequestError, match="only 5"):
+        draw_shots(pool, 6, seed=1, asked=pool[2], number=7)
+
+
+def test_a_row_that_lacks_a_column_is_named() -> None:
+    with pytest.raises(RequestError, match=r"(?s)x, row 3: 'label'.*benchmark\.columns=\[sentence,label\]"):
+        SST2(path="x.tsv").questions([({"sentence": "good"}, "x, row 3")])
+
+
+def test_task_evaluate_with_a_benchmark(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text("The quick brown fox jumps over the lazy dog.\n" * 60)
+    Path("dev.tsv").write_text("a fine film\t1\ndull\t0\nvery good\t1\n")
+    train = ["data=text", "data.path=text.txt", "trainer.max_steps=1", "hardware=cpu", "run_dir=run", *SMALL]
+    assert main(train, ROOT) == 0
+    ask = ["task=evaluate", "init_from=run", "benchmark=sst2", "benchmark.path=dev.tsv", "hardware=cpu"]
+    columns = "benchmark.columns=[sentence,label]"
+    assert main([*ask, columns, "run_dir=out"], ROOT) == 0
+    rows = [json.loads(line) for line in Path("out/predictions.jsonl").read_text().splitlines()]
+    assert [row["expected"] for row in rows] == ["positive", "negative", "positive"]
+    summary = json.loads(Path("out/summary.json").read_text())
+    assert summary["metrics"]["test/sst2/accuracy"] == np.mean([row["right"] for row in rows])
+    for words, says in {
+        (): "benchmark.columns=[sentence,label]",
+        (columns, "evaluate.shots=9"): "evaluate.shots=9",
+        (columns, "evaluate.samples=2"): "evaluate.mode=generate",
+        (columns, "evaluate.mode=choices", "benchmark.path=nowhere.tsv"): "nowhere.tsv",
+    }.items():
+        assert main([*ask, *words], ROOT) == 2, words
+        assert says in capsys.readouterr().err
