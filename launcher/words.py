@@ -22,7 +22,7 @@ def nearest_key(key: str, valid: Sequence[str]) -> str | None:
     close = nearest(key, siblings, cutoff=0.0)
     likeness = closeness(leaf, close.rpartition(".")[2]) if close is not None else 0.0
     same = [v for v in valid if v.rpartition(".")[2] == leaf]
-    if likeness < 0.8 and same:
+    if likeness < 1 and same:
         return nearest(key, same, cutoff=0.0)
     if likeness >= 0.6:
         return close
