@@ -13,29 +13,43 @@ from models.base import LanguageModel
 from models.generation import evaluating
 from models.layers.loss import IGNORE
 
+Pair = tuple[np.ndarray, np.ndarray]  # ids of a prompt and of what follows it
 
-@torch.no_grad()
-def continuation_logprobs(
-    model: LanguageModel, pairs: Sequence[tuple[np.ndarray, np.ndarray]], *, batch_size: int = 32
-) -> np.ndarray:
+
+def continuation_logprobs(model: LanguageModel, pairs: Sequence[Pair], *, batch_size: int = 32) -> np.ndarray:
     """(n,) float64: sum of log p(continuation | prompt) in nats, for each (prompt ids, continuation ids).
 
     Prompt and continuation must fit the model's context together, less one token.
     """
+    return np.array([score for score, _ in continuation_scores(model, pairs, batch_size=batch_size)])
+
+
+@torch.no_grad()
+def continuation_scores(
+    model: LanguageModel, pairs: Sequence[Pair], *, batch_size: int = 32
+) -> list[tuple[float, bool]]:
+    """The same for each pair, and whether every token of the continuation was the likeliest one."""
     device = next(model.parameters()).device
     order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))  # like lengths together
-    found = np.zeros(len(pairs))
+    found: list[tuple[float, bool]] = [(0.0, True)] * len(pairs)
     with evaluating(model):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            ids_BT, targets_BT, real_BT = padded([pairs[i] for i in rows])
-            padding_BT = None if bool(real_BT.all()) else real_BT.to(device)
-            out = model(ids_BT.to(device), targets_BT=targets_BT.to(device), padding_BT=padding_BT)
-            found[rows] = -out.nll_BT.double().sum(1).cpu().numpy()
+            ids_BT, targets_BT, real_BT = (tensor.to(device) for tensor in padded([pairs[i] for i in rows]))
+            hidden_BTC = model(ids_BT, padding_BT=None if bool(real_BT.all()) else real_BT).hidden_BTC
+            counted_BT = targets_BT != IGNORE
+            logprobs_NV = model.logits_of(hidden_BTC[counted_BT]).float().log_softmax(-1)  # N counted tokens
+            targets_N, row_N = targets_BT[counted_BT], counted_BT.nonzero()[:, 0]
+            picked_N = logprobs_NV.gather(1, targets_N[:, None])[:, 0].double()
+            missed_N = (logprobs_NV.argmax(-1) != targets_N).double()
+            sums = torch.zeros(2, len(rows), dtype=torch.float64, device=device)
+            sums.index_add_(1, row_N, torch.stack([picked_N, missed_N]))
+            for i, score, misses in zip(rows, *sums.tolist(), strict=True):
+                found[i] = (score, misses == 0)
     return found
 
 
-def padded(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def padded(pairs: Sequence[Pair]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """ids (B, T); targets (B, T), IGNORE but where a continuation's token follows; (B, T) True at real tokens."""
     T = max(len(prompt) + len(answer) for prompt, answer in pairs) - 1
     ids_BT = torch.zeros(len(pairs), T, dtype=torch.long)

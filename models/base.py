@@ -105,7 +105,11 @@ class LanguageModel(nn.Module):
     def _logits(self, hidden_BTC: Tensor, which: str) -> Tensor | None:
         if which == "none":
             return None
-        logits = self.head(hidden_BTC[:, -1:] if which == "last" else hidden_BTC)
+        return self.logits_of(hidden_BTC[:, -1:] if which == "last" else hidden_BTC)
+
+    def logits_of(self, hidden: Tensor) -> Tensor:
+        """(..., C) final hidden states -> (..., V)."""
+        logits = self.head(hidden)
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
     def parameter_counts(self) -> dict[str, int]:

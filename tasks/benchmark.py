@@ -1,6 +1,7 @@
 """task=evaluate benchmark=NAME: questions with known answers, put to a model."""
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,13 @@ def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None
 
 def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
     """Questions of a split. Raises RequestError where the data is missing: what to fetch, where to put it."""
-    rows = []
-    for row in read_rows(
+    found = read_rows(
         benchmark.path, name=benchmark.name, split=split, revision=benchmark.revision, columns=benchmark.columns
-    ):
-        rows.append(row)
-        if limit is not None and len(rows) == limit:
-            break
+    )
+    try:
+        rows = list(islice(found, limit))
+    except RequestError as error:
+        raise RequestError(str(error).replace("data.path", "benchmark.path")) from None
     if not rows:
         raise RequestError(f"benchmark.path={benchmark.path}: no row in split {split}.")
     return benchmark.questions(rows)

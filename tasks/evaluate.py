@@ -17,6 +17,7 @@ from models.generation import evaluating
 from models.layers.loss import IGNORE
 from tasks import parts
 from tasks.benchmark import run_benchmark
+from tasks.lm_eval import run_lm_eval
 from tasks.trainer import resolve_accelerator, set_number_formats
 
 
@@ -25,8 +26,8 @@ def evaluate(cfg: DictConfig, run: Any) -> None:
     if not cfg.init_from:
         raise RequestError("task=evaluate needs a model: type init_from=RUN_FOLDER (see outputs/).")
     set_number_formats()
-    if cfg.get("benchmark"):
-        evaluate_benchmark(cfg, run)
+    if cfg.get("benchmark") or cfg.evaluate.harness:
+        evaluate_questions(cfg, run)
         return
     data = parts.build_data(cfg)
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
@@ -49,13 +50,14 @@ def evaluate(cfg: DictConfig, run: Any) -> None:
     print(f"  written to {target}")
 
 
-def evaluate_benchmark(cfg: DictConfig, run: Any) -> None:
+def evaluate_questions(cfg: DictConfig, run: Any) -> None:
     """Questions with known answers instead of text; needs nothing of the run's own data."""
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
     parts.load_weights(model, cfg.init_from)
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
-    run_benchmark(cfg, run, model.to(torch_device(cfg)), tokenizer)
+    ask = run_lm_eval if cfg.evaluate.harness else run_benchmark
+    ask(cfg, run, model.to(torch_device(cfg)), tokenizer)
 
 
 def torch_device(cfg: DictConfig) -> torch.device:

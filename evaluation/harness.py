@@ -1,0 +1,125 @@
+"""Any of our models in EleutherAI's harness (lm_eval), through its own model interface; `pip install lm_eval` first.
+
+The harness brings tasks, prompts and scores; the model brings log-probabilities and text.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lm_eval import simple_evaluate
+from lm_eval.api.model import TemplateLM
+from lm_eval.tasks import TaskManager
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from evaluation.answering import cut
+from evaluation.likelihood import continuation_scores
+from models.base import LanguageModel
+from models.generation import generate
+from models.sampling import Sampling
+from tokenization.base import Tokenizer
+
+MAX_NEW_TOKENS = 256  # where a task does not say, as in the harness's own models
+
+
+class LabLM(TemplateLM):
+    """A model and its tokenizer, as the harness wants them. What does not fit the context loses its beginning."""
+
+    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, *, batch_size: int):
+        super().__init__()
+        self.model, self.text, self.batch_size = model, tokenizer, batch_size
+
+    @property
+    def eot_token_id(self) -> int:
+        return self.text.eot
+
+    @property
+    def max_length(self) -> int:
+        return self.model.seq_len
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        return self.text.encode(string).tolist()
+
+    def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
+        pairs = [self._fitting(context, answer) for _, context, answer in requests]
+        return continuation_scores(self.model, pairs, batch_size=self.batch_size)
+
+    def _fitting(self, context: Sequence[int], answer: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """At most context + 1 tokens in all: the last one is predicted, not read."""
+        kept = max(1, self.max_length + 1 - len(answer))
+        return np.array(context[-kept:]), np.array(answer[: self.max_length])
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+        """log p of whole texts: windows side by side, each token predicted once, from what its window holds."""
+        pairs, owners = [], []
+        for number, request in enumerate(requests):
+            (text,) = request.args
+            for window in get_rolling_token_windows(
+                token_list=self.tok_encode(text),
+                prefix_token=self.prefix_token_id,
+                max_seq_len=self.max_length,
+                context_len=1,
+            ):
+                context, answer = make_disjoint_window(window)
+                pairs.append((np.array(context), np.array(answer)))
+                owners.append(number)
+        scores = [score for score, _ in continuation_scores(self.model, pairs, batch_size=self.batch_size)]
+        return np.bincount(owners, weights=scores, minlength=len(requests)).tolist()
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        return [self._answer(*request.args) for request in requests]
+
+    def _answer(self, context: str, wanted: dict[str, Any]) -> str:
+        until = wanted.get("until") or []
+        until = [until] if isinstance(until, str) else until
+        most = min(int(wanted.get("max_gen_toks", MAX_NEW_TOKENS)), self.max_length - 1)
+        temperature = float(wanted.get("temperature", 0.0)) if wanted.get("do_sample") else 0.0
+        ids = self.tok_encode(context)[-(self.max_length - most) :]
+
+        def stop(made: list[int]) -> bool:
+            text = self.text.decode(made, skip_specials=True)
+            return any(end in text for end in until)
+
+        ((completion,),) = generate(
+            self.model,
+            [ids],
+            max_new_tokens=most,
+            sampling=Sampling(temperature=temperature),
+            stop_ids=[self.text.eot],
+            stop=stop,
+        )
+        text = self.text.decode(completion.ids, skip_specials=True)
+        return cut(text, until) if any(end in text for end in until) else text
+
+
+def run_harness(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    *,
+    tasks: Sequence[str],
+    shots: int,
+    limit: int | None,
+    batch_size: int,
+    seed: int,
+    include_path: str | Path | None = None,
+) -> dict[str, dict[str, Any]]:
+    """{task: {metric: value}} as the harness reports them.
+
+    Args:
+        tasks: names the harness knows, or that `include_path` defines.
+    """
+    found = simple_evaluate(
+        model=LabLM(model, tokenizer, batch_size=batch_size),
+        tasks=list(tasks),
+        num_fewshot=shots,
+        limit=limit,
+        bootstrap_iters=1000,
+        random_seed=seed,
+        numpy_random_seed=seed,
+        torch_random_seed=seed,
+        fewshot_random_seed=seed,
+        task_manager=TaskManager(include_path=None if include_path is None else str(include_path)),
+    )
+    assert found is not None  # only ranks other than 0 get None
+    return dict(found["results"])

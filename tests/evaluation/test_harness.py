@@ -1,0 +1,85 @@
+"""EleutherAI's harness on our model: the same accuracy and the same log-probabilities as ours on the same questions."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation.answering import by_choices, choice_metrics
+from evaluation.benchmarks.base import Question
+from evaluation.prompts import Prompter
+from models.gpt import GPT
+from tokenization.byte import ByteTokenizer
+
+pytest.importorskip("lm_eval", reason="pip install lm_eval")
+
+TASK = """
+task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {file}}}}}
+test_split: test
+{rest}
+"""
+CHOICES = """
+output_type: multiple_choice
+doc_to_text: "{{ask}}\\nAnswer:"
+doc_to_target: "{{answer}}"
+doc_to_choice: "{{choices}}"
+metric_list: [{metric: acc}, {metric: acc_norm}]
+"""
+ROLLING = """
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "{{text}}"
+metric_list: [{metric: bits_per_byte, higher_is_better: false}]
+"""
+
+
+@pytest.fixture
+def model() -> GPT:
+    torch.manual_seed(0)
+    return GPT(vocab_size=257, seq_len=64, n_layer=2, n_head=2, n_embd=32)
+
+
+def test_multiple_choice_equals_ours(model: GPT, tmp_path: Path) -> None:
+    from evaluation.harness import run_harness
+
+    rng = np.random.default_rng(0)
+    words = ["red", "a green tree", "no", "perhaps so", "42"]
+    rows = []
+    for i in range(40):
+        choices = rng.permutation(words)[:3].tolist()
+        rows.append({"ask": f"Question {i}?", "choices": choices, "answer": int(rng.integers(3))})
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "mc.yaml").write_text(TASK.format(name="ours_mc", file=tmp_path / "q.jsonl", rest=CHOICES))
+    theirs = run_harness(
+        model, ByteTokenizer(), tasks=["ours_mc"], shots=0, limit=None, batch_size=8, seed=0, include_path=tmp_path
+    )["ours_mc"]
+    questions = [Question(r["ask"], r["choices"][r["answer"]], tuple(r["choices"])) for r in rows]
+    prompter = Prompter(ByteTokenizer(), style="plain", context=64)
+    prompts = [prompter.prompt(q, [], words="", room=0) for q in questions]
+    ours = choice_metrics(by_choices(model, prompts, questions, batch_size=5), seed=0)
+    assert theirs["acc,none"] == ours["accuracy"].value
+    assert 0 < theirs["acc,none"] < 1
+
+
+def test_bits_per_byte_of_a_text_equals_brute_force(model: GPT, tmp_path: Path) -> None:
+    from evaluation.harness import run_harness
+
+    text = "The quick brown fox jumps over the lazy dog. " * 5  # four windows
+    (tmp_path / "t.jsonl").write_text(json.dumps({"text": text}))
+    (tmp_path / "ppl.yaml").write_text(TASK.format(name="ours_ppl", file=tmp_path / "t.jsonl", rest=ROLLING))
+    theirs = run_harness(
+        model, ByteTokenizer(), tasks=["ours_ppl"], shots=0, limit=None, batch_size=8, seed=0, include_path=tmp_path
+    )["ours_ppl"]["bits_per_byte,none"]
+    tokenizer = ByteTokenizer()
+    ids, total, window = [tokenizer.eot, *tokenizer.encode(text).tolist()], 0.0, 64
+    for start in range(0, len(ids) - 1, window):
+        part = ids[start : start + window + 1]
+        logprobs = model(torch.tensor([part[:-1]]), logits="all").logits[0].log_softmax(-1)
+        total += -sum(logprobs[i, token].item() for i, token in enumerate(part[1:]))
+    # the harness's last window reaches back for context, so its last tokens are predicted no worse informed
+    assert theirs == pytest.approx(total / math.log(2) / len(text.encode()), rel=5e-3)
