@@ -4,6 +4,31 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+
+# The tab "Custom Scalars": curves that belong together in one chart. Names are regular expressions; what a run does not
+# log stays empty.
+LAYOUT: dict[str, dict[str, list[Any]]] = {
+    "learning": {
+        "loss": ["Multiline", ["train/loss$", "val/loss$"]],
+        "bits per byte": ["Multiline", ["val/bpb$"]],
+        "gradient norm": ["Multiline", ["train/grad_norm$"]],
+        "learning rate": ["Multiline", ["train/lr_multiplier$"]],
+    },
+    "speed": {
+        "tokens per second": ["Multiline", ["train/tokens_per_second$"]],
+        "share of the peak (MFU)": ["Multiline", ["train/mfu$"]],
+    },
+    "routing": {
+        "load entropy": ["Multiline", [r"routing/.*load_entropy$"]],
+        "fullest expert": ["Multiline", [r"routing/.*maxvio$"]],
+        "dead experts": ["Multiline", [r"routing/.*dead_experts$"]],
+    },
+    "alignment": {
+        "rewards": ["Multiline", [r"(train|val)/rewards/(chosen|rejected|margins)$"]],
+        "accuracy": ["Multiline", [r"(train|val)/(rewards/accuracies|accuracy|exact_match)$"]],
+    },
+}
 
 
 class TensorBoard(TensorBoardLogger):
@@ -12,6 +37,16 @@ class TensorBoard(TensorBoardLogger):
     def __init__(self, *, run_dir: str | Path, start_step: int = 0):
         purge: dict[str, Any] = {"purge_step": start_step + 1} if start_step else {}
         super().__init__(str(run_dir), name="tensorboard", version="", default_hp_metric=False, **purge)
+        self._arranged = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        writer = super().experiment
+        if not self._arranged:
+            self._arranged = True
+            writer.add_custom_scalars(LAYOUT)
+        return writer
 
     def save(self) -> None:
         """Flush; the composed config is in .hydra/, so no hparams.yaml beside the events."""
