@@ -355,7 +355,7 @@ def check_window(window: int | None, layers: list[int] | None, n_layer: int) -> 
         )
     if layers is not None and (window is None or any(not 0 <= i < n_layer for i in layers)):
         raise RequestError(
-            f"model.window_layers={layers} with model.window={window}: expected layers from 0 to {n_layer - 1} "
+            f"model.window_layers={layers} with model.window={'null' if window is None else window}: expected layers from 0 to {n_layer - 1} "
             "and a window for them.\nType model.window_layers=null, or give model.window=256."
         )
 
