@@ -142,9 +142,9 @@ def test_attention_weights_on_request_are_those_that_are_used(name):
 RENAMES = {
     "mlp.gate.weight": "mlp.router.weight",  # before gate_proj becomes gate
     "model.embed_tokens": "embed", "model.layers": "blocks", "model.norm": "norm", "input_layernorm": "norm1",
-    "post_attention_layernorm": "norm2", "self_attn.q_proj": "attention.q", "self_attn.k_proj": "attention.k",
-    "self_attn.v_proj": "attention.v", "self_attn.o_proj": "attention.proj", "self_attn.": "attention.",
-    "mlp.gate_proj": "mlp.gate", "mlp.up_proj": "mlp.up", "mlp.down_proj": "mlp.down", "mlp.experts.gate_up_proj": "mlp.w13", "mlp.experts.down_proj": "mlp.w2",
+    "post_attention_layernorm": "norm2", "self_attn.o_proj": "attention.proj", "self_attn.": "attention.",
+    "q_proj": "q", "k_proj": "k", "v_proj": "v", "mlp.gate_proj": "mlp.gate", "mlp.up_proj": "mlp.up",
+    "mlp.down_proj": "mlp.down", "mlp.experts.gate_up_proj": "mlp.w13", "mlp.experts.down_proj": "mlp.w2",
 }  # fmt: skip
 COMMON = {
     "vocab_size": VOCAB, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24,
