@@ -33,6 +33,7 @@ KINDS = {
     "byte": "tokenization.byte:ByteTokenizer",
     "char": "tokenization.char:CharTokenizer",
     "bpe": "tokenization.bpe:BPETokenizer",
+    "hf": "tokenization.hf:HFTokenizer",
 }
 
 Ids = Sequence[int] | np.ndarray

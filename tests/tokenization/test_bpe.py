@@ -102,6 +102,8 @@ def test_long_runs_and_long_texts_never_crash() -> None:
     tokenizer = bpe()
     for text in (" " * 1_000_000, "\n" * 300_000, "a" * 300_000, " x" * 200_000, "\u00e9" * 200_000):
         assert tokenizer.decode(tokenizer.encode(text)) == text
+    backtracking = bpe(pattern=r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]|\s+(?!\S)|\s+")
+    assert backtracking.decode(backtracking.encode(" " * 1_000_000)) == " " * 1_000_000
     long = CORPUS * 3
     assert len(long) > 1 << 18
     whole = tokenizer._encoding.encode_ordinary(long)
