@@ -34,6 +34,8 @@ KINDS = {
     "char": "tokenization.char:CharTokenizer",
     "bpe": "tokenization.bpe:BPETokenizer",
     "hf": "tokenization.hf:HFTokenizer",
+    "tiktoken": "tokenization.tiktoken:TiktokenTokenizer",
+    "sentencepiece": "tokenization.sentencepiece:SentencePieceTokenizer",
 }
 
 Ids = Sequence[int] | np.ndarray

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,17 @@ from tokenization.base import EOT, Tokenizer, load_tokenizer
 from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
+from tokenization.sentencepiece import SentencePieceTokenizer
 
 ROLES = [EOT, "<|user|>", "<|assistant|>"]
 CORPUS = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8")
 HOSTILE = "".join(ROLES) + "<|end" + "oftext|>"
+
+
+SENTENCEPIECE: dict[str, Any] = {
+    **{"vocab_size": 400, "algorithm": "unigram", "byte_fallback": True, "normalization": "identity"},
+    **{"dummy_prefix": False, "merge_blanks": False, "train_bytes": 10**6},
+}
 
 
 def tokenizer_for(kind: type[Tokenizer], *texts: str) -> Tokenizer:
@@ -43,6 +51,7 @@ BUILD: dict[type[Tokenizer], Callable[[], Tokenizer]] = {
     ByteTokenizer: lambda: ByteTokenizer(specials=ROLES),
     CharTokenizer: lambda: CharTokenizer(specials=ROLES),
     BPETokenizer: lambda: BPETokenizer(vocab_size=400, train_bytes=10**6, specials=ROLES),
+    SentencePieceTokenizer: lambda: SentencePieceTokenizer(**SENTENCEPIECE, specials=ROLES),
 }
 KINDS = pytest.mark.parametrize("kind", BUILD)
 
@@ -165,5 +174,6 @@ def test_char_before_training_says_what_to_do():
 
 
 def test_tokenization_never_imports_torch():
-    code = "import sys, tokenization.byte, tokenization.char, tokenization.bpe; sys.exit('torch' in sys.modules)"
+    modules = ", ".join(f"tokenization.{kind}" for kind in ("byte", "char", "bpe", "sentencepiece", "tiktoken", "hf"))
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
