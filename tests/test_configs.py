@@ -12,6 +12,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
+from launcher.annotations import is_free_dict
 from launcher.checking import check
 from launcher.comments import read_help
 from launcher.compose import Plan, apply, compose
@@ -155,7 +156,10 @@ def test_N2_every_key_one_level_off(group: str, option: str) -> None:
     schema = Schema(plan.cfg, plan.choices, LAB)
     for key in own_keys(group, option):
         parent, _, leaf = key.rpartition(".")
+        free = is_free_dict(schema.params(parent)[0][leaf].annotation, schema.aliases(parent))
         for wrong in {f"{parent.rpartition('.')[0]}.{leaf}".lstrip("."), f"{parent}.{leaf}.{leaf}".lstrip(".")} - {key}:
+            if free and wrong.startswith(f"{key}."):
+                continue  # its keys are the user's own
             if wrong in set(schema.valid_keys()):
                 continue  # also a key, of something else: seed
             (override,) = parse([f"{wrong}=1"], LAB, multirun=False)
