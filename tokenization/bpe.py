@@ -9,16 +9,20 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, ClassVar
 
 from errors import RequestError
 from tokenization.byte_bpe import ByteBPE
+from tokenization.merges import Merge, describe_merges, from_tsv, to_tsv, words_of
 from tokenization.patterns import split_pattern
 from tokenization.pieces import sample
 from tokenization.progress import counted
 
 log = logging.getLogger(__name__)
 N_BYTES = 256
+VIEW = "merges.tsv"
 BUFFER = 512  # pieces of text that the trainer copies and counts at once
 
 
@@ -53,6 +57,7 @@ class BPETokenizer(ByteBPE):
         self.train_bytes, self.seed = train_bytes, seed
         self.regex = split_pattern(pattern, digits)
         self.pairs: list[tuple[int, int]] | None = None
+        self._merges: list[Merge] = []
         if merges is not None:
             self._set_pairs(parse_pairs(merges))
 
@@ -69,6 +74,12 @@ class BPETokenizer(ByteBPE):
                 f"Type tokenizer.vocab_size={most} or less, or data.path=<more text>."
             )
         self._set_pairs(pairs)
+        self._merges = describe_merges(pairs, words_of(drawn, self.regex), self._encoding.encode_ordinary)
+
+    @property
+    def merges(self) -> list[Merge]:
+        """Each merge with its count in the sample and the first words it builds; nothing where the file is missing."""
+        return self._merges
 
     def _set_pairs(self, pairs: list[tuple[int, int]]) -> None:
         tokens = [bytes([byte]) for byte in range(N_BYTES)]
@@ -109,6 +120,17 @@ class BPETokenizer(ByteBPE):
 
     def learned(self) -> dict[str, Any]:
         return {"merges": " ".join(f"{left},{right}" for left, right in self._known())}
+
+    def files(self) -> dict[str, bytes]:
+        """`merges.tsv` is there to be read; ids do not depend on it."""
+        return {VIEW: to_tsv(self._merges).encode("utf-8")} if self._merges else {}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], folder: Path) -> BPETokenizer:
+        tokenizer = cls(**{key: value for key, value in state.items() if key != "kind"})
+        with suppress(OSError, ValueError):  # without it there is less to look at, nothing else
+            tokenizer._merges = from_tsv((folder / VIEW).read_text(encoding="utf-8"))
+        return tokenizer
 
 
 def parse_pairs(merges: str) -> list[tuple[int, int]]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from errors import RequestError
 from tokenization.base import load_tokenizer
 from tokenization.bpe import BPETokenizer, learn, made_of
+from tokenization.merges import table
 from tokenization.patterns import GPT2, split_pattern
 
 CORPUS = "".join(text for _, text in sorted(topics.items()))[:200_000]  # English and Python, in every Python
@@ -54,6 +55,31 @@ def merged(word: tuple[int, ...], pair: tuple[int, int], new: int) -> tuple[int,
 def test_merges_are_those_of_the_textbook() -> None:
     tokenizer = bpe(CORPUS[:30_000], vocab_size=256 + 150 + 1)
     assert tokenizer.pairs == textbook(CORPUS[:30_000], 150, tokenizer.regex)
+
+
+def test_the_view_counts_merges_as_they_are_made() -> None:
+    """Against applying every merge in its turn and counting."""
+    tokenizer = bpe(CORPUS[:30_000], vocab_size=256 + 100 + 1)
+    words = Counter(tuple(word.encode()) for word in regex.findall(tokenizer.regex, CORPUS[:30_000]))
+    for i, merge in enumerate(tokenizer.merges):
+        new, made = Counter(), 0
+        for word, count in words.items():
+            shorter = merged(word, (merge.left, merge.right), 256 + i)
+            made += count * (len(word) - len(shorter))
+            new[shorter] += count
+        words = new
+        assert (merge.id, merge.times) == (256 + i, made)
+
+
+def test_the_view_shows_the_first_words_and_is_saved(tmp_path: Path) -> None:
+    tokenizer = bpe("the other theme\n" * 9 + "at last\n", vocab_size=263)
+    first = tokenizer.merges[0]
+    assert (first.token, first.times, first.words) == ("he", 27, (" other", " theme", "the"))
+    assert table(tokenizer.merges, rows=4)[0] == ("1", "256", '"he"', "27", '" other" " theme" "the"')
+    tokenizer.save(tmp_path)
+    assert load_tokenizer(tmp_path).merges == tokenizer.merges
+    (tmp_path / "merges.tsv").unlink()
+    assert load_tokenizer(tmp_path).fingerprint == tokenizer.fingerprint
 
 
 def test_S40_common_words_are_single_tokens() -> None:
