@@ -1,0 +1,56 @@
+"""inspect.view=tokenizer: what a BPE learned, its merges in order, how often each is made and the words it builds."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from omegaconf import DictConfig
+
+from errors import RequestError
+from tasks import parts
+from tokenization.merges import Merge, table
+
+COLUMNS = ("merge", "id", "token", "times", "first words")
+ON_SCREEN, ON_PAGE = 32, 4000
+STYLE = "body{font:14px system-ui;margin:2em}table{border-collapse:collapse}td,th{padding:2px 12px;text-align:left;\
+white-space:pre;font-family:monospace}tr:nth-child(even){background:#f3f3f3}td:nth-child(-n+2),td:nth-child(4)\
+{text-align:right}th{position:sticky;top:0;background:#fff}"
+
+
+def show(cfg: DictConfig, run: Any) -> None:
+    """Prints the first and the last merges and writes merges.html. Raises RequestError where there are no merges."""
+    tokenizer = parts.saved_tokenizer(cfg) if cfg.init_from else parts.build_data(cfg).tokenizer
+    merges: Sequence[Merge] = getattr(tokenizer, "merges", ())
+    if not merges:
+        raise RequestError(
+            f"tokenizer={tokenizer.kind} has no merges to show; it has {tokenizer.vocab_size:,} ids.\n"
+            "Type tokenizer=bpe, or init_from=<a run with it>."
+        )
+    print("\n".join(as_text([COLUMNS, *table(merges, ON_SCREEN)])))
+    title = f"{len(merges):,} merges of tokenizer={tokenizer.kind}"
+    page = run.path / "merges.html"
+    page.write_text(as_html(title, [COLUMNS, *table(merges, ON_PAGE)]), encoding="utf-8")
+    run.results |= {"tokenizer_fingerprint": tokenizer.fingerprint}
+    print(f"\n{title}\npage: {page}")
+
+
+def as_text(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Columns under each other."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def as_html(title: str, rows: Iterable[Sequence[str]]) -> str:
+    head, *body = rows
+    lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in body]
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1>\n<table><tr>"
+        + "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+        + "</tr>\n<tr>"
+        + "</tr>\n<tr>".join(lines)
+        + "</tr></table></body></html>\n"
+    )
