@@ -1,17 +1,18 @@
 """make bench: each benchmark in a process of its own, so that none warms up or fills the memory of the next.
 
-python -m benchmarks            # all
-python -m benchmarks trainer    # one: trainer, gpt2_step, start, memory, report
+python -m benchmarks                    # all that run on a CPU
+python -m benchmarks trainer gpt2_step  # some: the names of the files here
 """
 
 import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 
-NAMES = ("start", "memory", "trainer", "gpt2_step", "report")
+NAMES = sorted(file.stem for file in Path(__file__).parent.glob("[a-z]*.py") if file.stem != "gpu")
 
 
 def main(names: list[str]) -> int:
