@@ -23,6 +23,15 @@ class Output(NamedTuple):
     nll_BT: Tensor | None = None  # loss of each token, detached, 0 where ignored
     logits: Tensor | None = None  # (B, T, V) or (B, 1, V), as asked for
     aux: dict[str, Tensor] = {}  # noqa: RUF012 - auxiliary losses by name, already scaled; mean over tokens
+    stats: dict[str, Tensor] = {}  # noqa: RUF012 - sums over tokens for statistics by name, detached
+
+
+class Trunk(NamedTuple):
+    """What a model's trunk returns; a plain tuple of the first one or two will do."""
+
+    hidden_BTC: Tensor  # final hidden states, normalised
+    aux: dict[str, Tensor] = {}  # noqa: RUF012 - as in Output
+    stats: dict[str, Tensor] = {}  # noqa: RUF012 - as in Output
 
 
 class LanguageModel(nn.Module):
@@ -31,6 +40,7 @@ class LanguageModel(nn.Module):
     vocab_size: int
     seq_len: int
     n_layer: int
+    n_sink: int = 0  # reserved tokens that the trunk puts in front of a text; they take slots of a cache
     softcap: float | None = None
     has_cache: bool = True  # False: generation reads everything again for each token
 
@@ -46,8 +56,8 @@ class LanguageModel(nn.Module):
         documents_BT: Tensor | None,
         padding_BT: Tensor | None,
         cache: KVCache | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Final hidden states (B, T, C), normalised, and auxiliary losses by name."""
+    ) -> tuple[Tensor, dict[str, Tensor]] | Trunk:
+        """Final hidden states (B, T, C), normalised, and auxiliary losses by name; a `Trunk` where there is more."""
         raise NotImplementedError
 
     def attention_flops_per_token(self, seq_len: int) -> int:
@@ -75,7 +85,7 @@ class LanguageModel(nn.Module):
             cache: keys and values of earlier tokens; extended by these.
             logits: "last" position or "all" of them; "none" costs nothing.
         """
-        hidden, aux = self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache)
+        hidden, aux, stats = Trunk(*self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache))
         loss = nll_BT = None
         if targets_BT is not None:
             weights = None if weights_BT is None else weights_BT.reshape(-1)
@@ -87,7 +97,7 @@ class LanguageModel(nn.Module):
                 weights_N=weights,
             )
             nll_BT = nll.view_as(targets_BT)
-        return Output(hidden, loss, nll_BT, self._logits(hidden, logits), aux)
+        return Output(hidden, loss, nll_BT, self._logits(hidden, logits), aux, stats)
 
     def _logits(self, hidden_BTC: Tensor, which: str) -> Tensor | None:
         if which == "none":
