@@ -1,4 +1,4 @@
-"""Generation with GPT-2 124M on the CPU (64 tokens of prompt, 128 new, fp32) against what memory allows and transformers.
+"""GPT-2 124M on the CPU (64 tokens of prompt, 128 new, fp32): tokens per second against memory and transformers.
 
 A step reads every weight once, so the limit is (read bandwidth / bytes of weights) steps per second.
 """
@@ -61,7 +61,9 @@ def main() -> None:
     print(f"\nGPT-2 124M, {PROMPT} tokens of prompt, {NEW} new, fp32, {torch.get_num_threads()} threads")
     print(f"  reads at {limit * size / 1e9:.1f} GB/s: at most {limit:.1f} tokens/s for one row")
     print(f"  batch 1    {one:6.1f} tokens/s, {one / limit:.2f} of the limit (aim 0.8);  transformers {their_one:.1f}")
-    print(f"  batch {BATCH}    {many:6.1f} tokens/s, {many / their_many:.1f} x transformers' {their_many:.1f} (aim 3)\n")
+    print(
+        f"  batch {BATCH}    {many:6.1f} tokens/s, {many / their_many:.1f} x transformers' {their_many:.1f} (aim 3)\n"
+    )
 
 
 if __name__ == "__main__":
