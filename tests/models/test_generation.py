@@ -123,6 +123,15 @@ def test_repetition_penalty_knows_prompt_and_new_tokens():
     assert len({1, 2, 3, *row.ids}) == 8
 
 
+def test_rows_that_only_pad_the_embedding_are_never_drawn():
+    model = tiny()
+    free = ids(generate(model, RAGGED, max_new_tokens=20, seed=3))
+    assert max(max(row) for (row,) in free) >= 10
+    model.n_ids = 10
+    kept = ids(generate(model, RAGGED, max_new_tokens=20, seed=3, sampling=Sampling(repetition_penalty=1.1)))
+    assert max(max(row) for (row,) in kept) < 10
+
+
 def test_wrong_prompts_are_refused():
     with pytest.raises(RequestError, match="longer than the model's context of 8"):
         generate(tiny(), [[1] * 9], max_new_tokens=1)

@@ -1,5 +1,7 @@
 """Tiny random models of transformers against ours: the same logits and gradients, there and back again."""
 
+import functools
+
 import pytest
 import torch
 
