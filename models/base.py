@@ -118,6 +118,13 @@ class LanguageModel(nn.Module):
         """Parameters that a given token does not use (experts it is not sent to)."""
         return 0
 
+    def after_update(self, stats: dict[str, Tensor], *, step: int) -> None:
+        """Called after each update with `Output.stats`, summed over its micro-batches and all ranks."""
+
+    def stats_metrics(self, stats: dict[str, Tensor]) -> dict[str, float]:
+        """Metrics by name from such sums over any number of updates; the same names each time."""
+        return {}
+
     def lookup_parameters(self) -> int:
         """Parameters that are only looked up, not multiplied with: embeddings that are not also the head."""
         embeddings = {id(m.weight): m.weight for m in self.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}

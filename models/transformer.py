@@ -23,6 +23,9 @@ from models.layers.attention import attention_mask
 from models.layers.cache import KVCache, positions_of
 from models.layers.grouped_attention import GroupedAttention
 from models.layers.mlp import MLP, default_width
+from models.layers.moe.layer import MoE, Routing
+from models.layers.moe.settings import MoESettings
+from models.layers.moe.statistics import routing_metrics, stacked
 from models.layers.norm import make_norm, rms_norm
 from models.layers.rope import Rope
 
@@ -43,13 +46,18 @@ class Block(nn.Module):
         positions_T: Tensor,
         mask_BTS: Tensor | None,
         cache: KVCache | None,
+        real_BT: Tensor | None,
         need_weights: bool,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Routing | None, Tensor | None]:
+        """The stream, what a layer of experts says about its routing, attention weights. `real_BT`: no padding."""
         y, weights = self.attention(
             self.norm1(x_BTC), positions_T=positions_T, mask_BTS=mask_BTS, cache=cache, need_weights=need_weights
         )
         x_BTC = x_BTC + y
-        return x_BTC + self.mlp(self.norm2(x_BTC)), weights
+        if isinstance(self.mlp, MoE):
+            y, routing = self.mlp(self.norm2(x_BTC), real_BT)
+            return x_BTC + y, routing, weights
+        return x_BTC + self.mlp(self.norm2(x_BTC)), None, weights
 
 
 class Transformer(LanguageModel):
@@ -77,6 +85,7 @@ class Transformer(LanguageModel):
         init: gpt2 (normal with `init_std`, residual outputs / sqrt(2 n_layer)) or nanochat (1 / sqrt(inputs), residual
             outputs and head 0).
         checkpoint_blocks: recompute each block in the backward pass; less memory for a third more time.
+        moe: experts in the place of MLPs, see MoESettings; null for none.
 
     Raises:
         RequestError: head counts that do not divide, a window or sinks that make no sense.
@@ -118,6 +127,7 @@ class Transformer(LanguageModel):
         init: Literal["gpt2", "nanochat"] = "gpt2",
         init_std: float = 0.02,
         checkpoint_blocks: bool = False,
+        moe: MoESettings | None = None,
     ):
         super().__init__()
         n_embd = 64 * n_layer if n_embd is None else n_embd
@@ -129,8 +139,10 @@ class Transformer(LanguageModel):
             head_dim = n_embd // n_head
         check_window(window, window_layers, n_layer)
         check_sinks(sinks, n_sink)
+        check_moe(moe, n_layer)
         self.vocab_size, self.seq_len, self.n_layer, self.softcap = vocab_size, seq_len, n_layer, softcap
         self.n_head, self.head_dim, self.window = n_head, head_dim, window
+        self.moe = moe
         self.n_sink = n_sink if sinks == "tokens" else 0
         self.dropout, self.embed_norm, self.checkpoint_blocks = dropout, embed_norm, checkpoint_blocks
         slots = seq_len + self.n_sink
@@ -159,6 +171,8 @@ class Transformer(LanguageModel):
         width = default_width(n_embd, mlp) if n_inner is None else n_inner
 
         def a_mlp(layer: int) -> nn.Module:
+            if moe is not None and moe.has_experts(layer):
+                return MoE(moe, n_embd=n_embd, dropout=dropout)
             return MLP(n_embd=n_embd, n_inner=width, kind=mlp, bias=bias, dropout=dropout)
 
         windowed = set(range(n_layer) if window_layers is None else window_layers) if window is not None else set()
@@ -199,17 +213,46 @@ class Transformer(LanguageModel):
         x, documents_BT, padding_BT, positions = self._enter(ids_BT, documents_BT, padding_BT, cache)
         T, start = x.shape[1], cache.length if cache is not None else 0
         masks = self._masks(T, start + T, documents_BT, padding_BT, x.device)
+        real_BT = None if padding_BT is None else padding_BT[:, -T:]
+        routings: list[Routing] = []
         for block in self.blocks:
-            inputs = (x, positions, masks[bool(block.windowed)], cache, weights is not None)
+            inputs = (x, positions, masks[bool(block.windowed)], cache, real_BT, weights is not None)
             if self.checkpoint_blocks and self.training:
-                x, seen = checkpoint(block, *inputs, use_reentrant=False)
+                x, routing, seen = checkpoint(block, *inputs, use_reentrant=False)
             else:
-                x, seen = block(*inputs)
+                x, routing, seen = block(*inputs)
+            if routing is not None:
+                routings.append(routing)
             if weights is not None:
                 weights.append(seen)
         if cache is not None:
             cache.length += T
-        return Trunk(self.norm(x[:, -ids_BT.shape[1] :]))
+        return Trunk(self.norm(x[:, -ids_BT.shape[1] :]), self._auxiliary_losses(routings), stacked(routings))
+
+    def _auxiliary_losses(self, routings: list[Routing]) -> dict[str, Tensor]:
+        """Scaled, means over layers: a coefficient means the same at any depth."""
+        if self.moe is None or not routings:
+            return {}
+        terms = {
+            "load_balance": (self.moe.load_balance, [r.load_balance for r in routings]),
+            "router_z": (self.moe.z_coef, [r.router_z for r in routings]),
+        }
+        return {name: coef * torch.stack(values).mean() for name, (coef, values) in terms.items() if coef}
+
+    @property
+    def experts(self) -> dict[int, MoE]:
+        """The layers of experts, by the number of their block."""
+        return {i: block.mlp for i, block in enumerate(self.blocks) if isinstance(block.mlp, MoE)}
+
+    def after_update(self, stats: dict[str, Tensor], *, step: int) -> None:
+        for moe, loads_E in zip(self.experts.values(), stats["moe/loads"], strict=True):
+            moe.balance(loads_E, step=step)
+
+    def stats_metrics(self, stats: dict[str, Tensor]) -> dict[str, float]:
+        return routing_metrics(stats, list(self.experts))
+
+    def inactive_parameters(self) -> int:
+        return sum(moe.inactive_parameters() for moe in self.experts.values())
 
     def _enter(
         self, ids_BT: Tensor, documents_BT: Tensor | None, padding_BT: Tensor | None, cache: KVCache | None
@@ -268,10 +311,13 @@ def initialise(model: Transformer, rule: str, std: float) -> None:
     for name, p in model.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(p)
-        if p.dim() < 2:
+        if p.dim() < 2 or name.endswith(".noise"):
             continue
         writes = name.endswith(("attention.proj.weight", "down.weight", "w2"))
-        if rule == "gpt2":
+        if name.endswith("router.weight"):
+            assert model.moe is not None
+            nn.init.normal_(p, std=model.moe.router_init_std)
+        elif rule == "gpt2":
             nn.init.normal_(p, std=std / math.sqrt(2 * model.n_layer) if writes else std)
         elif writes or name == "lm_head.weight":
             nn.init.zeros_(p)
@@ -319,4 +365,16 @@ def check_sinks(sinks: str, n_sink: int) -> None:
         raise RequestError(
             f"model.sinks={sinks} with model.n_sink={n_sink}: reserved tokens are counted by n_sink, other kinds have "
             "none.\nType model.sinks=tokens model.n_sink=4, or model.n_sink=0."
+        )
+
+
+def check_moe(moe: MoESettings | None, n_layer: int) -> None:
+    if moe is None:
+        return
+    if not isinstance(moe, MoESettings):
+        raise RequestError(f"model.moe={moe}: expected a section of keys, or null.\nType model=moe to have experts.")
+    if not any(moe.has_experts(layer) for layer in range(n_layer)) or any(i >= n_layer for i in moe.layers or []):
+        raise RequestError(
+            f"model.moe.every={moe.every}, first_dense={moe.first_dense}, layers={moe.layers} put experts where no "
+            f"layer is: there are layers 0 to {n_layer - 1}.\nType model.moe.every=1 model.moe.first_dense=0."
         )
