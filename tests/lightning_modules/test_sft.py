@@ -85,6 +85,24 @@ def test_N27_the_end_is_supervised_even_where_padding_is_the_end():
     assert supervised_tokens(micro) == sum(len(chat[1]["content"]) + 1 for chat in CHATS)
 
 
+def test_S15_padding_changes_neither_the_loss_nor_the_balance_of_experts():
+    from models.layers.moe.settings import MoESettings
+    from models.transformer import Transformer
+
+    sizes = {"n_layer": 2, "n_head": 2, "n_kv_head": 2, "n_embd": 16, "n_inner": 32, "seq_len": 64}
+    torch.manual_seed(0)
+    model = Transformer(vocab_size=TOKENIZER.vocab_size, moe=MoESettings(n_experts=4, top_k=2, ff=16), **sizes).eval()
+    module, micro = SFTModule(model=model), batch()
+    wider = {
+        name: nn.functional.pad(value, (0, 8), value={"ids": 7, "targets": -100}.get(name, 0))
+        for name, value in micro.items()
+    }
+    before, after = module.loss(micro), module.loss(wider)
+    assert before.aux
+    torch.testing.assert_close(before.loss, after.loss)
+    torch.testing.assert_close(before.aux, after.aux)
+
+
 @pytest.mark.parametrize("style", ["chat", "plain"])
 def test_N27_a_model_that_knows_four_answers_stops_after_each(style):
     template, tokenizer = chat_template(ByteTokenizer(), style)

@@ -1,6 +1,5 @@
 """Tiny random models of transformers against ours: the same logits and gradients, there and back again."""
 
-
 import pytest
 import torch
 
