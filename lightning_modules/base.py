@@ -82,6 +82,7 @@ class LanguageModule(pl.LightningModule):
         self.step_stats: dict[str, Tensor] = {}  # what the model counted in this update
         self.recent_stats: dict[str, Tensor] = {}  # the same of all updates since the last log
         self._totals = Totals()
+        self.extra_metrics: dict[str, float] = {}  # what callbacks measured in this validation; equal on all ranks
 
     # ---- what an objective defines -----------------------------------------------------------------------------------
 
@@ -218,7 +219,7 @@ class LanguageModule(pl.LightningModule):
     # ---- validation --------------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        self._totals = Totals()
+        self._totals, self.extra_metrics = Totals(), {}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         out = self.loss(batch)
@@ -227,7 +228,7 @@ class LanguageModule(pl.LightningModule):
         self._totals = Totals(*(a + b for a, b in zip(self._totals, added, strict=True)))
 
     def on_validation_epoch_end(self) -> None:
-        self.val_metrics = metrics_of(self._totals_over_ranks())
+        self.val_metrics = metrics_of(self._totals_over_ranks()) | self.extra_metrics
         for name, value in self.val_metrics.items():
             # for callbacks such as EarlyStopping; loggers get it from Metrics. Equal on all ranks already.
             self.log(name, value, logger=False, sync_dist=self.trainer.world_size > 1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers.cache import KVCache
-from models.layers.loss import linear_cross_entropy
+from models.layers.loss import linear_cross_entropy, sparse_cross_entropy
 
 
 class Output(NamedTuple):
@@ -75,6 +75,7 @@ class LanguageModel(nn.Module):
         padding_BT: Tensor | None = None,
         cache: KVCache | None = None,
         logits: Literal["none", "last", "all"] = "none",
+        sparse_targets: bool = False,
     ) -> Output:
         """One signature for every model and objective.
 
@@ -85,12 +86,14 @@ class LanguageModel(nn.Module):
             padding_BT: True at real tokens (over all S positions if there is a cache).
             cache: keys and values of earlier tokens; extended by these.
             logits: "last" position or "all" of them; "none" costs nothing.
+            sparse_targets: most targets have no loss: the head is run only at those that do.
         """
         hidden, aux, stats = Trunk(*self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache))
         loss = nll_BT = None
         if targets_BT is not None:
             weights = None if weights_BT is None else weights_BT.reshape(-1)
-            loss, nll = linear_cross_entropy(
+            cross_entropy = sparse_cross_entropy if sparse_targets else linear_cross_entropy
+            loss, nll = cross_entropy(
                 hidden.reshape(-1, hidden.shape[-1]),
                 self.head.weight,
                 targets_BT.reshape(-1),

@@ -53,6 +53,8 @@ def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> 
 
 def data_facts(data: Any) -> dict[str, str]:
     """What the data holds and how far validation repeats training, in words."""
+    if hasattr(data, "facts"):
+        return data.facts()
     facts = data.describe()
     words = {
         part: f"{facts[part]['tokens']:,} tokens of {facts[part]['documents']:,} document(s)"
