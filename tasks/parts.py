@@ -47,8 +47,9 @@ def build_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
 
 def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> Path:
     """The weights that `init_from` names, as `init` says; tells what went where, and returns where they lie."""
-    init = cfg.init
-    return load_weights(model, cfg.init_from, strict=init.strict, resize_vocab=init.resize_vocab, quiet=quiet)
+    # a tokenizer that came along may have got further specials (chat): its ids are the same and the new ones follow
+    resize = cfg.init.resize_vocab or _comes_along(cfg)
+    return load_weights(model, cfg.init_from, strict=cfg.init.strict, resize_vocab=resize, quiet=quiet)
 
 
 def data_facts(data: Any) -> dict[str, str]:
@@ -78,13 +79,17 @@ def _tokenizer_folder(cfg: DictConfig) -> Path | None:
     return run / "tokenizer" if (run / "tokenizer").is_dir() else None
 
 
-def _rows_of_source(cfg: DictConfig) -> int:
-    """Rows of the embedding that the model continues, where it comes with its tokenizer; 0 otherwise."""
+def _comes_along(cfg: DictConfig) -> bool:
+    """The tokenizer is that of the model which is continued."""
     source = cfg.get("resume") or cfg.get("init_from")
-    if source is None or cfg.get("init", {}).get("resize_vocab"):
+    return source is not None and (_tokenizer_folder(cfg) is not None or cfg.tokenizer.get("name") == source)
+
+
+def _rows_of_source(cfg: DictConfig) -> int:
+    """Rows of the embedding that is continued, which may be more than its tokenizer has ids; 0 where it is not."""
+    if cfg.init.resize_vocab or not _comes_along(cfg):
         return 0
-    comes_along = _tokenizer_folder(cfg) is not None or cfg.tokenizer.get("name") == source
-    return (embedding_rows(source) or 0) if comes_along else 0
+    return embedding_rows(cfg.get("resume") or cfg.init_from) or 0
 
 
 def saved_tokenizer(cfg: DictConfig) -> Any:
