@@ -31,7 +31,7 @@ def evaluate(cfg: DictConfig, run: Any) -> None:
         return
     data = parts.build_data(cfg)
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
-    source = parts.load_weights(model, cfg.init_from)
+    source = parts.load_start(model, cfg)
     device = torch_device(cfg)
     unit, totals = unit_totals(model.to(device), data, device)
     metrics = text_metrics(*totals.T, seed=cfg.seed)

@@ -42,7 +42,7 @@ def generate(
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
-    parts.load_weights(model, cfg.init_from)
+    parts.load_start(model, cfg)
     model.to(torch_device(cfg))
     ids = list(map(int, tokenizer.encode(prompt))) or [tokenizer.eot]
     ends = StopStrings(tokenizer, [stop] if isinstance(stop, str) else list(stop or []))

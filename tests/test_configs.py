@@ -15,6 +15,7 @@ from errors import RequestError
 from launcher.annotations import is_free_dict
 from launcher.checking import check
 from launcher.comments import read_help
+from launcher.compatibility import _provided
 from launcher.compose import Plan, apply, compose
 from launcher.instantiate import resolve_target
 from launcher.lab import Lab
@@ -27,20 +28,24 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {
-    ("data", "text"): ["data.path=x"],
-    ("data", "bin"): ["data.path=x"],
+REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat")} | {
     ("tokenizer", "hf"): ["tokenizer.name=x"],
 }
 # filled in by tasks, never by a config
 INJECTED = {
     *("vocab_size", "tokenizer", "model", "params", "optimizer", "schedule", "token_bytes", "seed", "grad_clip"),
-    *("log_every", "compile_model", "run_dir", "seq_len", "callbacks", "loggers", "start_step", "step"),
+    *("data", "log_every", "compile_model", "run_dir", "seq_len", "callbacks", "loggers", "start_step", "step"),
 }
 
 
+# what the data provides -> an objective that takes it; causal_lm takes tokens
+OBJECTIVES = {"conversations": "sft"}
+
+
 def words_for(group: str, option: str) -> list[str]:
-    return [f"{group}={option}", *REQUIRED.get((group, option), [])] + (
+    provided = _provided(option, LAB) if group == "data" else ()
+    objective = [f"objective={OBJECTIVES[kind]}" for kind in provided if kind in OBJECTIVES]
+    return [f"{group}={option}", *objective, *REQUIRED.get((group, option), [])] + (
         ["data.path=x"] if group == "experiment" and "data=text" in defaults_of(group, option) else []
     )
 
