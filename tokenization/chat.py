@@ -154,13 +154,18 @@ class TextTemplate(ChatTemplate):
 def chat_template(
     tokenizer: Tokenizer, style: Literal["chat", "alpaca", "plain"] = "chat"
 ) -> tuple[ChatTemplate, Tokenizer]:
-    """The template for a tokenizer, and the tokenizer to use with it: our chat specials are added where they lack.
+    """The template for a tokenizer, and the tokenizer to use with it.
 
     Args:
-        style: "chat": turns between specials; "alpaca": its headings in text; "plain": prompt, completion, end.
+        style: "chat": the tokenizer's own Jinja template if it brings one, else turns between our specials, which are
+            added where they lack; "alpaca": its headings in text; "plain": prompt, completion, end.
     """
     if style != "chat":
         return TextTemplate(tokenizer, style), tokenizer
+    if getattr(tokenizer, "chat_template", None):
+        from tokenization.jinja_template import JinjaTemplate  # only here is Jinja needed
+
+        return JinjaTemplate(tokenizer), tokenizer
     tokenizer = with_specials(tokenizer, CHAT_SPECIALS)
     return SpecialsTemplate(tokenizer), tokenizer
 
