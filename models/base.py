@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers.attention import KVCache
-from models.layers.loss import linear_cross_entropy
+from models.layers.loss import IGNORE, linear_cross_entropy, linear_token_nll
 
 
 class Output(NamedTuple):
@@ -23,6 +23,7 @@ class Output(NamedTuple):
     nll_BT: Tensor | None = None  # loss of each token, detached, 0 where ignored
     logits: Tensor | None = None  # (B, T, V) or (B, 1, V), as asked for
     aux: dict[str, Tensor] = {}  # noqa: RUF012 - auxiliary losses by name, already scaled; mean over tokens
+    sums: dict[str, Tensor] = {}  # noqa: RUF012 - what else an objective logs: sums over what its loss sums over
 
 
 class LanguageModel(nn.Module):
@@ -63,6 +64,7 @@ class LanguageModel(nn.Module):
         padding_BT: Tensor | None = None,
         cache: KVCache | None = None,
         logits: Literal["none", "last", "all"] = "none",
+        per_token: bool = False,
     ) -> Output:
         """One signature for every model and objective.
 
@@ -73,10 +75,13 @@ class LanguageModel(nn.Module):
             padding_BT: True at real tokens (over all S positions if there is a cache).
             cache: keys and values of earlier tokens; extended by these.
             logits: "last" position or "all" of them; "none" costs nothing.
+            per_token: `nll_BT` carries the gradient, for losses that are no sum over tokens; `loss` stays None.
         """
         hidden, aux = self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache)
         loss = nll_BT = None
-        if targets_BT is not None:
+        if targets_BT is not None and per_token:
+            nll_BT = self._token_nll(hidden, targets_BT)
+        elif targets_BT is not None:
             weights = None if weights_BT is None else weights_BT.reshape(-1)
             loss, nll = linear_cross_entropy(
                 hidden.reshape(-1, hidden.shape[-1]),
@@ -87,6 +92,13 @@ class LanguageModel(nn.Module):
             )
             nll_BT = nll.view_as(targets_BT)
         return Output(hidden, loss, nll_BT, self._logits(hidden, logits), aux)
+
+    def _token_nll(self, hidden_BTC: Tensor, targets_BT: Tensor) -> Tensor:
+        """Differentiable loss of each token; logits are computed at the tokens that count only."""
+        at_N = (targets_BT.reshape(-1) != IGNORE).nonzero().squeeze(1)
+        hidden_NC, targets_N = hidden_BTC.flatten(0, 1)[at_N], targets_BT.reshape(-1)[at_N]
+        nll_N = linear_token_nll(hidden_NC, self.head.weight, targets_N, softcap=self.softcap)
+        return nll_N.new_zeros(targets_BT.numel()).index_put((at_N,), nll_N).view_as(targets_BT)
 
     def _logits(self, hidden_BTC: Tensor, which: str) -> Tensor | None:
         if which == "none":
