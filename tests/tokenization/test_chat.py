@@ -1,0 +1,144 @@
+"""Conversations as tokens: the mask by hand, the prompt as a prefix, specials out of reach, wrong conversations."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errors import RequestError
+from tokenization.byte import ByteTokenizer
+from tokenization.chat import ASSISTANT_END, BOS, CHAT_SPECIALS, SpecialsTemplate, chat_template
+from tokenization.char import CharTokenizer
+
+TEMPLATE, TOKENIZER = chat_template(ByteTokenizer())
+SPECIALS = TOKENIZER.specials
+TWO_TURNS = [
+    {"role": "user", "content": "ab"},
+    {"role": "assistant", "content": "cd"},
+    {"role": "user", "content": "ef"},
+    {"role": "assistant", "content": "gh"},
+]
+
+
+def shown(rendered) -> str:
+    """The learned tokens in brackets."""
+    return "".join(
+        f"[{TOKENIZER.decode([i])}]" if learned else TOKENIZER.decode([i])
+        for i, learned in zip(rendered.ids, rendered.mask, strict=True)
+    )
+
+
+def chat(*contents: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(contents)]
+
+
+def test_each_turn_of_the_assistant_is_learned_with_its_end():
+    assert shown(TEMPLATE.render(TWO_TURNS)) == (
+        "<|bos|><|user_start|>ab<|user_end|><|assistant_start|>[c][d][<|assistant_end|>]"
+        "<|user_start|>ef<|user_end|><|assistant_start|>[g][h][<|assistant_end|>]"
+    )
+
+
+def test_S10_of_the_last_turn_alone_no_earlier_end_is_learned():
+    rendered = TEMPLATE.render(TWO_TURNS, learn="last")
+    assert rendered.mask.sum() == 3
+    assert TOKENIZER.decode(rendered.ids[rendered.mask]) == "gh<|assistant_end|>"
+
+
+def test_learn_all():
+    assert TEMPLATE.render(TWO_TURNS, learn="all").mask.all()
+
+
+def test_S9_the_span_is_not_found_by_text():
+    rendered = TEMPLATE.render(chat("say 42, I repeat 42", "42"))
+    assert np.flatnonzero(rendered.mask).tolist() == list(range(len(rendered.ids) - 3, len(rendered.ids)))
+
+
+def test_a_system_message_opens_the_first_user_turn():
+    with_system = [{"role": "system", "content": "be kind"}, *chat("hi", "yes")]
+    assert TEMPLATE.render(with_system).ids.tolist() == TEMPLATE.render(chat("be kind\n\nhi", "yes")).ids.tolist()
+
+
+@pytest.mark.parametrize("system", [[], [{"role": "system", "content": "be kind"}]])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_N15_the_prompt_is_a_prefix_of_what_was_trained(turns, system):
+    messages = system + chat(*"abcdef"[: 2 * turns])
+    rendered, prompt = TEMPLATE.render(messages), TEMPLATE.render_for_completion(messages)
+    assert rendered.ids[: len(prompt)].tolist() == prompt.tolist()
+    assert prompt.tolist() == TEMPLATE.render_for_completion(messages[:-1]).tolist()
+    assert rendered.mask[len(prompt) :].all()
+    assert rendered.ids.tolist().count(SPECIALS[BOS]) == 1
+
+
+@pytest.mark.parametrize("style", ["plain", "alpaca"])
+def test_N15_text_styles_too(style):
+    template, tokenizer = chat_template(ByteTokenizer(), style)
+    rendered, prompt = template.render(chat("q", "a")), template.render_for_completion(chat("q"))
+    assert rendered.ids[: len(prompt)].tolist() == prompt.tolist()
+    assert tokenizer.decode(rendered.ids[rendered.mask]) == "a<|endoftext|>"
+    assert len(rendered.ids) == len(prompt) + 2
+
+
+def test_alpaca_has_its_headings():
+    template, tokenizer = chat_template(ByteTokenizer(), "alpaca")
+    text = tokenizer.decode(template.render(chat("Add.", "Yes")).ids)
+    assert text == "### Instruction:\nAdd.\n\n### Response:\nYes<|endoftext|>"
+
+
+@given(st.lists(st.sampled_from([*CHAT_SPECIALS, "<|endoftext|>", "a", "<|", "é"]), min_size=1, max_size=6))
+def test_N13_no_content_makes_a_special(parts):
+    text = "".join(parts)
+    rendered = TEMPLATE.render(chat(text, text))
+    assert (rendered.ids >= TOKENIZER.n_text_ids).sum() == 5  # bos, and a start and an end for each
+    inside = rendered.ids[rendered.mask][:-1]
+    assert TOKENIZER.decode(inside) == text
+
+
+def test_added_specials_change_no_id():
+    plain = CharTokenizer(chars="abc")
+    _, larger = chat_template(plain)
+    assert larger.encode("abc").tolist() == plain.encode("abc").tolist()
+    assert (larger.eot, larger.vocab_size) == (plain.eot, plain.vocab_size + len(CHAT_SPECIALS))
+    assert larger.fingerprint != plain.fingerprint
+    assert type(larger).from_state({k: v for k, v in larger.state().items() if k != "kind"}).specials == larger.specials
+    assert plain.special_names == ["<|endoftext|>"]
+
+
+def test_a_tokenizer_that_is_not_trained_yet_gets_them_too():
+    template, tokenizer = chat_template(ByteTokenizer(specials=["<|endoftext|>", *CHAT_SPECIALS]))
+    assert template.end == tokenizer.specials[ASSISTANT_END]
+    assert chat_template(tokenizer)[1] is tokenizer
+
+
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        ([], "without messages"),
+        ("hello", "without messages"),
+        (chat("a"), "the last one assistant"),
+        (chat("a", "b", "c"), "roles are user, assistant, user"),
+        ([{"role": "user", "content": "a"}] * 2, "in turn"),
+        ([{"role": "system", "content": "a"}], "in turn"),
+        ([{"role": "assistant", "content": "a"}], "in turn"),
+        ([{"role": "tool", "content": "a"}], "role 'tool'"),
+        (chat("a", " \n"), "message 2 (assistant) is empty"),
+        (chat("a", None), "content is NoneType"),
+        ([{"content": "a"}], "expected {'role'"),
+        (["a"], "expected {'role'"),
+    ],
+)
+def test_wrong_conversations_are_told(messages, says):
+    with pytest.raises(RequestError, match=None) as caught:
+        TEMPLATE.render(messages)
+    assert says in str(caught.value)
+
+
+def test_text_styles_refuse_several_turns():
+    template, _ = chat_template(ByteTokenizer(), "plain")
+    with pytest.raises(RequestError, match="data.template=chat"):
+        template.render(TWO_TURNS)
+
+
+def test_a_tokenizer_without_specials_is_refused():
+    with pytest.raises(RequestError, match="objective=sft"):
+        SpecialsTemplate(ByteTokenizer())
