@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from errors import RunError
 from models.generation import evaluating
 
 Scorer = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, ...]]
@@ -45,11 +46,15 @@ def _compute(module: Any, scorer: Scorer, batches: Iterable[dict[str, Tensor]], 
     with evaluating(module.model), module.trainer.precision_plugin.forward_context():
         for micro in batches:
             on_device = {name: value.to(module.device) for name, value in micro.items()}
-            found[micro["index"]] = scorer(module.model, on_device)[0].float().cpu().view(2, -1).T
+            real_P = micro["lengths"].view(2, -1)[0] > 0
+            log_probs_P2 = scorer(module.model, on_device)[0].float().cpu().view(2, -1).T
+            found[micro["index"][real_P]] = log_probs_P2[real_P]
     if module.trainer.world_size > 1:  # each rank went through its share
         shared = found.to(module.device)
         dist.all_reduce(shared, op=dist.ReduceOp.MAX)
         found = shared.cpu()
+    if not found.isfinite().all():
+        raise RunError("the reference gives some completions no finite probability: are the start weights whole?")
     return found
 
 

@@ -105,7 +105,8 @@ def data_facts(data: Any) -> dict[str, str]:
     """What the data holds and how far validation repeats training, in words."""
     facts = data.describe()
     words = {
-        part: f"{facts[part]['tokens']:,} tokens of {facts[part]['documents']:,} document(s)"
+        part: f"{facts[part]['tokens']:,} tokens of {facts[part]['documents']:,} {facts[part].get('unit', 'document')}(s)"
+        + "".join(f"; {reason}: {n:,}" for reason, n in facts[part].get("counts", {}).items())
         for part in ("train", "val")
     }
     if overlap := facts.get("overlap"):
