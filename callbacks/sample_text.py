@@ -6,7 +6,8 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from models.generation import generate
+from models.generation import stream
+from models.sampling import Sampling
 from tokenization.base import Tokenizer
 
 
@@ -44,19 +45,16 @@ class SampleText(Callback):
                 logger.experiment.add_text("sample", f"```\n{text}\n```", trainer.global_step)
 
     def _sample(self, module: Any, *, may_stop: bool) -> str:
-        ids = list(self.tokenizer.encode(self.prompt)) or [self.tokenizer.eot]
-        start = torch.tensor([ids], device=module.device)
-        generator = torch.Generator(device=module.device).manual_seed(self.seed)
+        ids = list(map(int, self.tokenizer.encode(self.prompt))) or [self.tokenizer.eot]
         new: list[int] = []
-        for token in generate(
+        for token in stream(
             module.model,
-            start,
+            ids[-module.model.seq_len :],
             max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            generator=generator,
+            sampling=Sampling(temperature=self.temperature, top_k=self.top_k),
+            seed=self.seed,
         ):
-            new.append(int(token))
+            new.append(token.id)
             if may_stop and module.stop_signal:
                 break
         return self.prompt + self.tokenizer.decode(new, skip_specials=True)

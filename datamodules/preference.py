@@ -201,7 +201,9 @@ class PreferenceDataModule(PairDataModule):
                 f"data.score_columns={score_columns}: expected two names, e.g. [score_chosen,score_rejected]."
             )
         if val_path is None and not 0 < val_fraction < 1:
-            raise RequestError(f"data.val_fraction={val_fraction}: expected between 0 and 1, or data.val_path=<a file>.")
+            raise RequestError(
+                f"data.val_fraction={val_fraction}: expected between 0 and 1, or data.val_path=<a file>."
+            )
         self.path, self.val_path, self.url = path, val_path, url
         self.val_fraction, self.score_columns, self.max_rows = val_fraction, score_columns or [], max_rows
 

@@ -6,8 +6,8 @@
     #### 14
 
 Steps, calculator marks and the answer's line are those of GSM8K (Cobbe et al. 2021, 2110.14168). A problem is a pure
-function of (seed, side, index): unlimited, the same on every machine. Which side a problem is on is decided by a hash of
-its sums alone, whatever the words: no chain of sums of the validation side is ever trained on.
+function of (seed, side, index): unlimited, the same on every machine. Which side a problem is on is decided by a hash
+of its sums alone, whatever the words: no chain of sums of the validation side is ever trained on.
 """
 
 from __future__ import annotations

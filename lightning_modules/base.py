@@ -80,6 +80,7 @@ class LanguageModule(pl.LightningModule):
         self.stop_agreed = 0  # what the ranks agreed on, once per update
         self.last_step: dict[str, float] = {}  # what the progress bar shows
         self._totals = Totals()
+        self.extra_metrics: dict[str, float] = {}  # what callbacks measured in this validation; equal on all ranks
 
     # ---- what an objective defines -----------------------------------------------------------------------------------
 
@@ -208,7 +209,7 @@ class LanguageModule(pl.LightningModule):
     # ---- validation --------------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        self._totals = Totals()
+        self._totals, self.extra_metrics = Totals(), {}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         out = self.loss(batch)
@@ -217,7 +218,7 @@ class LanguageModule(pl.LightningModule):
         self._totals = Totals(*(a + b for a, b in zip(self._totals, added, strict=True)))
 
     def on_validation_epoch_end(self) -> None:
-        self.val_metrics = metrics_of(self._totals_over_ranks())
+        self.val_metrics = metrics_of(self._totals_over_ranks()) | self.extra_metrics
         for name, value in self.val_metrics.items():
             # for callbacks such as EarlyStopping; loggers get it from Metrics. Equal on all ranks already.
             self.log(name, value, logger=False, sync_dist=self.trainer.world_size > 1)

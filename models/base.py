@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.layers.attention import KVCache
-from models.layers.loss import IGNORE, linear_cross_entropy, linear_token_nll
+from models.layers.cache import KVCache
+from models.layers.loss import IGNORE, linear_cross_entropy, linear_token_nll, sparse_cross_entropy
 
 
 class Output(NamedTuple):
@@ -33,6 +33,7 @@ class LanguageModel(nn.Module):
     seq_len: int
     n_layer: int
     softcap: float | None = None
+    has_cache: bool = True  # False: generation reads everything again for each token
 
     @property
     def head(self) -> nn.Linear:
@@ -64,6 +65,7 @@ class LanguageModel(nn.Module):
         padding_BT: Tensor | None = None,
         cache: KVCache | None = None,
         logits: Literal["none", "last", "all"] = "none",
+        sparse_targets: bool = False,
         per_token: bool = False,
     ) -> Output:
         """One signature for every model and objective.
@@ -75,6 +77,7 @@ class LanguageModel(nn.Module):
             padding_BT: True at real tokens (over all S positions if there is a cache).
             cache: keys and values of earlier tokens; extended by these.
             logits: "last" position or "all" of them; "none" costs nothing.
+            sparse_targets: most targets have no loss: the head is run only at those that do.
             per_token: `nll_BT` carries the gradient, for losses that are no sum over tokens; `loss` stays None.
         """
         hidden, aux = self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache)
@@ -83,7 +86,8 @@ class LanguageModel(nn.Module):
             nll_BT = self._token_nll(hidden, targets_BT)
         elif targets_BT is not None:
             weights = None if weights_BT is None else weights_BT.reshape(-1)
-            loss, nll = linear_cross_entropy(
+            cross_entropy = sparse_cross_entropy if sparse_targets else linear_cross_entropy
+            loss, nll = cross_entropy(
                 hidden.reshape(-1, hidden.shape[-1]),
                 self.head.weight,
                 targets_BT.reshape(-1),

@@ -1,82 +1,254 @@
-"""Text from a model, a token at a time: temperature, top-k, top-p, seeded.
+"""Text from a model: `generate` continues many prompts at once, `stream` yields one continuation token by token.
 
-Shapes: B sequences, T tokens, V vocabulary.
+1. Prefill: all prompts are read at once, padded on the left; `n` continuations of a prompt share its reading.
+2. Decode: one token per row and step, with the keys and values of the earlier ones from a cache.
+3. A row that has stopped is dropped once half of the batch has.
+
+Past the context the window slides: of a full window the older half is forgotten and the rest read again, row by row, so
+that each row gets what it would get alone (N43).
+
+Shapes: B rows, T tokens, S slots of the cache, V vocabulary.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from errors import RequestError
 from models.base import LanguageModel
-from models.layers.attention import KVCache
+from models.layers.cache import KVCache
+from models.layers.packing import WORTHWHILE, PackedLinears
+from models.sampling import PLAIN, Sampling, choose, penalise, uniform
+
+Stop = Callable[[list[int]], bool]
+
+
+class Token(NamedTuple):
+    """One new token of row `row`: prompt `row // n`, continuation `row % n`."""
+
+    row: int
+    id: int
+    logprob: float
+
+
+class Completion(NamedTuple):
+    """New ids (a stop id included), the log-probability of each, and whether it ended by itself."""
+
+    ids: list[int]
+    logprobs: list[float]
+    stopped: bool
 
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode inside, and afterwards each submodule in the mode it had before."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
     try:
         yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
+        for module in training:
+            module.training = True
 
 
-def filter_logits(logits_BV: Tensor, *, top_k: int | None = None, top_p: float | None = None) -> Tensor:
-    """-inf outside the k likeliest tokens, and outside the smallest set whose probability reaches p (1904.09751)."""
-    if top_k is not None:
-        kth = logits_BV.topk(min(top_k, logits_BV.shape[-1])).values[..., -1:]
-        logits_BV = logits_BV.masked_fill(logits_BV < kth, -torch.inf)
-    if top_p is not None:
-        ordered, order = logits_BV.sort(descending=True)
-        probs = ordered.softmax(-1)
-        outside = probs.cumsum(-1) - probs >= top_p  # the token that crosses p is still inside
-        logits_BV = logits_BV.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
-    return logits_BV
-
-
-def sample(logits_BV: Tensor, *, temperature: float, generator: torch.Generator | None, **filters) -> Tensor:
-    """One token id (B,) for each row; temperature 0 takes the likeliest."""
-    if temperature == 0:
-        return logits_BV.argmax(-1)
-    probs = filter_logits(logits_BV.float() / temperature, **filters).softmax(-1)
-    return torch.multinomial(probs, 1, generator=generator).squeeze(-1)
-
-
-@torch.no_grad()
 def generate(
     model: LanguageModel,
-    ids_BT: Tensor,
+    prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    generator: torch.Generator | None = None,
-    stop: int | None = None,
-) -> Iterator[Tensor]:
-    """Yields the next token id (B,) up to `max_new_tokens` times; ends early once every row has produced `stop`.
+    sampling: Sampling = PLAIN,
+    n: int = 1,
+    seed: int = 0,
+    stop_ids: Sequence[int] = (),
+    stop: Stop | None = None,
+    batch_size: int = 32,
+    use_cache: bool = True,
+) -> list[list[Completion]]:
+    """`n` completions of each prompt, in the order of the prompts.
 
-    Past the context the window slides: the oldest half of it is dropped and the rest read again, so that reading
-    costs little per token.
+    Args:
+        prompts: token ids, of any lengths up to the model's context.
+        stop_ids: ids that end a row. stop: is given a row's new ids after each token and says whether to end it.
+        seed: with the same seed a row gets the same tokens, whatever batch it is in.
+        batch_size: rows at once.
+
+    Raises:
+        RequestError: a prompt is empty or longer than the model's context.
     """
-    seen = ids_BT[:, -model.seq_len :]
-    cache, fresh = KVCache(model.n_layer), seen
-    ended = torch.zeros(len(ids_BT), dtype=torch.bool, device=ids_BT.device)
-    for _ in range(max_new_tokens):
+    check_prompts(prompts, model.seq_len, max_new_tokens)
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
+    at_once = max(1, batch_size // n)
+    found: dict[int, tuple[list[int], list[float]]] = {}
+    stopped: set[int] = set()
+    with evaluating(model):
+        for start in range(0, len(order), at_once):
+            chosen = order[start : start + at_once]
+            rows = [i * n + j for i in chosen for j in range(n)]
+            found |= {row: ([], []) for row in rows}
+            engine = _Engine(model, [list(prompts[i]) for i in chosen], rows, sampling, seed, use_cache)
+            for token in engine.run(max_new_tokens, n, frozenset(stop_ids), stop):
+                found[token.row][0].append(token.id)
+                found[token.row][1].append(token.logprob)
+            stopped |= engine.stopped
+    done = [Completion(*found[row], row in stopped) for row in range(len(prompts) * n)]
+    return [done[i * n : (i + 1) * n] for i in range(len(prompts))]
+
+
+def stream(
+    model: LanguageModel,
+    prompt: Sequence[int],
+    *,
+    max_new_tokens: int,
+    sampling: Sampling = PLAIN,
+    seed: int = 0,
+    stop_ids: Sequence[int] = (),
+    stop: Stop | None = None,
+    use_cache: bool = True,
+) -> Iterator[Token]:
+    """The tokens that `generate` gives for this prompt, one by one; between them the model is in the mode it was in."""
+    check_prompts([prompt], model.seq_len, max_new_tokens)
+    engine = _Engine(model, [list(prompt)], [0], sampling, seed, use_cache)
+    tokens = engine.run(max_new_tokens, 1, frozenset(stop_ids), stop)
+    while True:
         with evaluating(model):
-            logits = model(fresh, cache=cache, logits="last").logits[:, -1]  # (B, V)
-        token = sample(logits, temperature=temperature, generator=generator, top_k=top_k, top_p=top_p)
+            token = next(tokens, None)
+        if token is None:
+            return
         yield token
-        if stop is not None:
-            ended |= token == stop
-            if bool(ended.all()):
+
+
+def check_prompts(prompts: Sequence[Sequence[int]], seq_len: int, max_new_tokens: int) -> None:
+    """Raises RequestError where there is nothing to read, more than the model can, or nothing to write."""
+    if max_new_tokens < 1:
+        raise RequestError(f"max_new_tokens={max_new_tokens}: expected a positive number of tokens.")
+    for prompt in prompts:
+        if len(prompt) == 0:
+            raise RequestError("an empty prompt: give at least one token (the end-of-text token starts a new text).")
+        if len(prompt) > seq_len:
+            raise RequestError(
+                f"a prompt of {len(prompt)} tokens is longer than the model's context of {seq_len}.\n"
+                f"Shorten it, or give its last {seq_len} tokens."
+            )
+
+
+class _Engine:
+    """Rows that are continued together. `rows`: their numbers, for the draws and for the caller."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        prompts: list[list[int]],
+        rows: list[int],
+        sampling: Sampling,
+        seed: int,
+        use_cache: bool,
+    ):
+        self.model, self.prompts, self.rows, self.sampling, self.seed = model, prompts, rows, sampling, seed
+        self.use_cache = use_cache and model.has_cache
+        self.device = model.head.weight.device
+        self.stopped: set[int] = set()
+        self.ids: list[list[int]] = []  # all tokens of each row
+        self.used: list[int] = []  # how many of them, the latest, are in its window
+        self.cache = KVCache(model.n_layer)
+        self.packed: PackedLinears | None = None
+        self.seen_BV: Tensor | None = None
+
+    @torch.no_grad()
+    def run(self, max_new_tokens: int, n: int, stop_ids: frozenset[int], stop: Stop | None) -> Iterator[Token]:
+        logits_BV = self._prefill(max_new_tokens, n)
+        starts = [len(ids) for ids in self.ids]
+        for step in range(max_new_tokens):
+            uniform_B = torch.tensor([uniform(self.seed, row, step) for row in self.rows])
+            token_B, logprob_B = choose(self._penalised(logits_BV), self.sampling, uniform_B.to(self.device))
+            alive = []
+            for i, (id, logprob) in enumerate(zip(token_B.tolist(), logprob_B.tolist(), strict=True)):
+                self.ids[i].append(id)
+                if self.rows[i] in self.stopped:
+                    continue
+                yield Token(self.rows[i], id, logprob)
+                if id in stop_ids or (stop is not None and stop(self.ids[i][starts[i] :])):
+                    self.stopped.add(self.rows[i])
+                else:
+                    alive.append(i)
+            if not alive or step == max_new_tokens - 1:
                 return
-        fresh = token.unsqueeze(1)
-        seen = torch.cat([seen, fresh], dim=1)
-        if cache.length == model.seq_len:
-            seen = seen[:, -max(1, model.seq_len // 2) :]
-            cache, fresh = KVCache(model.n_layer), seen
+            if len(alive) <= len(self.rows) // 2:
+                self._keep(alive)
+                starts, token_B = [starts[i] for i in alive], token_B[alive]
+            logits_BV = self._decode(token_B)
+
+    def _prefill(self, max_new_tokens: int, n: int) -> Tensor:
+        """Reads the prompts; logits of the token after each, (B, V), B = prompts * n."""
+        self.ids, self.used = self.prompts, [len(prompt) for prompt in self.prompts]
+        longest, context = max(self.used), self.model.seq_len
+        # One row slides when its window is full. Several slide at different steps; the slack saves moving all of them.
+        slack = context // 2 if len(self.prompts) * n > 1 else 0
+        self.cache = KVCache(self.model.n_layer, min(longest + max_new_tokens, context + slack))
+        logits_BV = self._read(self.ids, self.used, self.cache)
+        self.cache.repeat(n)
+        self.ids = [list(ids) for ids in self.ids for _ in range(n)]
+        self.used = [used for used in self.used for _ in range(n)]
+        if self.use_cache and max_new_tokens >= WORTHWHILE:
+            self.packed = PackedLinears(self.model, rows=len(self.ids))
+        return logits_BV.repeat_interleave(n, dim=0)
+
+    def _read(self, ids: list[list[int]], used: list[int], cache: KVCache) -> Tensor:
+        """A forward pass over the windows of some rows, padded on the left."""
+        T = max(used)
+        windows = [[0] * (T - u) + row[len(row) - u :] for row, u in zip(ids, used, strict=True)]
+        ids_BT = torch.tensor(windows, device=self.device)
+        padding_BT = None if min(used) == T else self._padding(used, T)
+        out = self.model(ids_BT, padding_BT=padding_BT, cache=cache if self.use_cache else None, logits="last")
+        return out.logits[:, -1]
+
+    def _decode(self, token_B: Tensor) -> Tensor:
+        """Logits of the token after `token_B`, the newest of each row."""
+        half = max(1, self.model.seq_len // 2)
+        for i, used in enumerate(self.used):
+            if used == self.model.seq_len:
+                self._slide(i, half - 1)
+        self.used = [used + 1 for used in self.used]
+        if not self.use_cache:
+            return self._read(self.ids, self.used, self.cache)
+        if self.cache.length == self.cache.capacity:
+            self.cache.forget(self.cache.length + 1 - max(self.used))
+        S = self.cache.length + 1
+        padding_BS = None if min(self.used) == S else self._padding(self.used, S)
+        with nullcontext() if self.packed is None else self.packed.active():
+            out = self.model(token_B.unsqueeze(1), padding_BT=padding_BS, cache=self.cache, logits="last")
+        return out.logits[:, -1]
+
+    def _slide(self, row: int, left: int) -> None:
+        """The window of one row becomes the `left` tokens before its newest, read again from position 0."""
+        self.used[row] = left
+        if left and self.use_cache:
+            fresh = KVCache(self.model.n_layer, left)
+            self._read([self.ids[row][:-1]], [left], fresh)
+            self.cache.put_row(row, fresh)
+
+    def _keep(self, rows: list[int]) -> None:
+        self.ids, self.used = [self.ids[i] for i in rows], [self.used[i] for i in rows]
+        self.rows = [self.rows[i] for i in rows]
+        index = torch.tensor(rows, device=self.device)
+        self.cache.select(index)
+        if self.seen_BV is not None:
+            self.seen_BV = self.seen_BV[index]
+
+    def _padding(self, used: list[int], S: int) -> Tensor:
+        """(B, S), True at the last `used` slots of each row."""
+        return torch.arange(S, device=self.device) >= S - torch.tensor(used, device=self.device).unsqueeze(1)
+
+    def _penalised(self, logits_BV: Tensor) -> Tensor:
+        if self.sampling.repetition_penalty == 1:
+            return logits_BV
+        if self.seen_BV is None:
+            self.seen_BV = torch.zeros_like(logits_BV, dtype=torch.bool)
+            for i, ids in enumerate(self.ids):
+                self.seen_BV[i, ids] = True
+        newest = torch.tensor([[ids[-1]] for ids in self.ids], device=self.device)
+        self.seen_BV.scatter_(1, newest, True)
+        return penalise(logits_BV, self.seen_BV, self.sampling.repetition_penalty)

@@ -15,7 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from errors import RequestError
 from models.base import LanguageModel, restarting_positions
-from models.layers.attention import CausalSelfAttention, KVCache, attention_mask
+from models.layers.attention import CausalSelfAttention, attention_mask
+from models.layers.cache import KVCache, positions_of
 
 
 class LayerNorm(nn.Module):
@@ -135,11 +136,11 @@ class GPT(LanguageModel):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         T = ids_BT.shape[1]
         start = cache.length if cache is not None else 0
-        check_length(start + T, self.seq_len)
+        check_length(T if padding_BT is not None else start + T, self.seq_len)  # of padding, only the caller knows
         if documents_BT is not None:
             positions = restarting_positions(documents_BT)  # (B, T)
         else:
-            positions = torch.arange(start, start + T, device=ids_BT.device)  # (T,)
+            positions = positions_of(T, start, padding_BT, ids_BT.device)  # (T,) or (B, T)
         mask_BTS = attention_mask(T, start + T, documents_BT=documents_BT, padding_BT=padding_BT, device=ids_BT.device)
         x = F.dropout(self.embed(ids_BT) + self.position(positions), self.dropout, self.training)
         for block in self.blocks:

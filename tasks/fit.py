@@ -59,7 +59,8 @@ def build_module(cfg: DictConfig, data: Any, model: Any) -> Any:
 
 def build_trainer(cfg: DictConfig, data: Any, run: Any, *, start_step: int) -> Any:
     loggers = [build(section, run_dir=run.path, start_step=start_step) for section in (cfg.logger or {}).values()]
-    callbacks = [parts.build_offering(section, tokenizer=data.tokenizer) for section in (cfg.callbacks or {}).values()]
+    offered = {"tokenizer": data.tokenizer, "data": data}
+    callbacks = [parts.build_offering(section, **offered) for section in (cfg.callbacks or {}).values()]
     return build(
         cfg.trainer,
         run_dir=run.path,

@@ -1,69 +1,89 @@
-"""task=generate: continue a prompt with a trained model; the text goes to the screen as it comes."""
+"""task=generate: continue a prompt with a trained model; one sample goes to the screen as it comes."""
 
-import sys
+import json
+from collections.abc import Iterator
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from errors import RequestError
+from models.generation import Completion, Token, stream
 from models.generation import generate as generate_tokens
+from models.sampling import Sampling
 from tasks import parts
 from tasks.evaluate import torch_device
+from tasks.text import StopStrings, stream_text
 from tasks.trainer import set_number_formats
 
 
-def generate(cfg: DictConfig, run: Any) -> None:
-    """Prints the prompt and its continuation; the same `seed` gives the same text. Also written to sample.txt."""
+def generate(
+    cfg: DictConfig,
+    run: Any,
+    *,
+    prompt: str,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    repetition_penalty: float,
+    stop: list[str] | str | None,
+    n: int,
+) -> None:
+    """Prints the prompt and `n` continuations; the same `seed` gives the same text.
+
+    Writes sample.txt, and samples.jsonl with the ids and the log-probability of each.
+    """
     if not cfg.init_from:
         raise RequestError("task=generate needs a model: type init_from=RUN_FOLDER (see outputs/).")
-    check_sampling(cfg)
+    if n < 1:
+        raise RequestError(f"n={n}: expected a positive number of samples.")
+    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
     parts.load_weights(model, cfg.init_from)
-    device = torch_device(cfg)
-    ids = list(tokenizer.encode(cfg.prompt)) or [tokenizer.eot]
-    tokens = generate_tokens(
-        model.to(device),
-        torch.tensor([ids], device=device),
-        max_new_tokens=cfg.max_new_tokens,
-        temperature=cfg.temperature,
-        top_k=cfg.top_k,
-        top_p=cfg.top_p,
-        generator=torch.Generator(device=device).manual_seed(cfg.seed),
-        stop=tokenizer.eot,
-    )
-    text = cfg.prompt + stream(tokens, tokenizer, prefix=cfg.prompt)
-    (run.path / "sample.txt").write_text(text + "\n", encoding="utf-8")
+    model.to(torch_device(cfg))
+    ids = list(map(int, tokenizer.encode(prompt))) or [tokenizer.eot]
+    ends = StopStrings(tokenizer, [stop] if isinstance(stop, str) else list(stop or []))
+    settings = {
+        "max_new_tokens": max_new_tokens,
+        "sampling": sampling,
+        "seed": cfg.seed,
+        "stop_ids": [tokenizer.eot],
+        "stop": ends if ends.strings else None,
+    }
+    if n == 1:
+        print(prompt, end="", flush=True)
+        completions = [show(stream(model, ids, **settings), tokenizer, ends)]
+    else:
+        completions = generate_tokens(model, [ids], n=n, **settings)[0]
+    texts = [ends.cut(tokenizer.decode(c.ids, skip_specials=True)) for c in completions]
+    if n > 1:
+        print("\n\n".join(f"[{i}] {prompt}{text}" for i, text in enumerate(texts)))
+    _write(run, prompt, texts, completions)
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
 
 
-def check_sampling(cfg: DictConfig) -> None:
-    """Raises RequestError for settings that mean nothing."""
-    rules = {
-        "max_new_tokens": (cfg.max_new_tokens >= 1, "a positive number of tokens"),
-        "temperature": (cfg.temperature >= 0, "0 (the likeliest token) or more"),
-        "top_k": (cfg.top_k is None or cfg.top_k >= 1, "1 or more, or null"),
-        "top_p": (cfg.top_p is None or 0 < cfg.top_p <= 1, "above 0 and at most 1, or null"),
-    }
-    for key, (holds, expected) in rules.items():
-        if not holds:
-            raise RequestError(f"{key}={cfg[key]}: expected {expected}.")
+def show(tokens: Iterator[Token], tokenizer: Any, ends: StopStrings) -> Completion:
+    """Prints the text of tokens as they come; returns them."""
+    seen: list[Token] = []
+
+    def ids() -> Iterator[int]:
+        for token in tokens:
+            seen.append(token)
+            yield token.id
+
+    stream_text(ids(), tokenizer, ends)
+    print()
+    new = [token.id for token in seen]
+    return Completion(new, [token.logprob for token in seen], new[-1] == tokenizer.eot or ends(new))
 
 
-def stream(tokens: Any, tokenizer: Any, *, prefix: str) -> str:
-    """Prints text as far as it is certain: the last bytes of an unfinished character wait for the rest."""
-    sys.stdout.write(prefix)
-    ids: list[int] = []
-    shown = 0
-    text = ""
-    for token in tokens:
-        ids.append(int(token))
-        text = tokenizer.decode(ids, skip_specials=True)
-        certain = len(text.rstrip("\ufffd"))
-        sys.stdout.write(text[shown:certain])
-        sys.stdout.flush()
-        shown = max(shown, certain)
-    sys.stdout.write(text[shown:] + "\n")
-    return text
+def _write(run: Any, prompt: str, texts: list[str], completions: list[Completion]) -> None:
+    (run.path / "sample.txt").write_text("\n\n".join(prompt + text for text in texts) + "\n", encoding="utf-8")
+    lines = [
+        json.dumps({"prompt": prompt, "text": text, **completion._asdict()}, ensure_ascii=False)
+        for text, completion in zip(texts, completions, strict=True)
+    ]
+    (run.path / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -103,10 +103,11 @@ def load_weights(model: LanguageModel, source: str | Path) -> Path:
 
 def data_facts(data: Any) -> dict[str, str]:
     """What the data holds and how far validation repeats training, in words."""
+    if hasattr(data, "facts"):
+        return data.facts()
     facts = data.describe()
     words = {
-        part: f"{facts[part]['tokens']:,} tokens of {facts[part]['documents']:,} {facts[part].get('unit', 'document')}(s)"
-        + "".join(f"; {reason}: {n:,}" for reason, n in facts[part].get("counts", {}).items())
+        part: f"{facts[part]['tokens']:,} tokens of {facts[part]['documents']:,} document(s)"
         for part in ("train", "val")
     }
     if overlap := facts.get("overlap"):

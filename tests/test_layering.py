@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loggers": set(),
     "datamodules": {"tokenization"},
     "lightning_modules": {"models", "tokenization"},
-    "callbacks": {"tokenization", "models"},  # models: a sample of text is generated as task=generate does it
+    "callbacks": {"tokenization", "models", "evaluation"},  # text is generated and judged as tasks do it
     "evaluation": {"tokenization", "models"},
     "launcher": set(),  # meets the rest through `_target_` only
     "tasks": {

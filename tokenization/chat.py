@@ -46,7 +46,7 @@ class Segment(NamedTuple):
 
 
 class ChatTemplate(ABC):
-    """How conversations look as tokens. `end` is the id with which the assistant ends a turn: generation stops there."""
+    """How conversations look as tokens. `end`: the id with which the assistant ends a turn; generation stops there."""
 
     end: int
 

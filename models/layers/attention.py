@@ -1,4 +1,4 @@
-"""Causal self-attention, and the cache of its keys and values.
+"""Causal self-attention.
 
 Shapes: B batch, T tokens, S tokens seen (cache included), C channels, H heads, D channels of a head (C = H D).
 """
@@ -7,30 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.layers.cache import KVCache
 from models.layers.rope import Rope
-
-
-class KVCache:
-    """Keys and values of all layers, (B, H, seq_len, D) each, filled from the left."""
-
-    def __init__(self, n_layer: int):
-        self.length = 0  # tokens that every layer has seen
-        self.last_ids_BN: Tensor | None = None  # the latest ids, for models that look back at them (n-grams)
-        self._keys: list[Tensor | None] = [None] * n_layer
-        self._values: list[Tensor | None] = [None] * n_layer
-
-    def append(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
-        """Store T new positions of one layer; return all S = length + T of them, as views."""
-        B, H, T, D = k_BHTD.shape
-        if self._keys[layer] is None:
-            self._keys[layer] = k_BHTD.new_empty(B, H, capacity, D)
-            self._values[layer] = v_BHTD.new_empty(B, H, capacity, D)
-        keys, values, end = self._keys[layer], self._values[layer], self.length + T
-        assert keys is not None
-        assert values is not None
-        keys[:, :, self.length : end] = k_BHTD
-        values[:, :, self.length : end] = v_BHTD
-        return keys[:, :, :end], values[:, :, :end]
 
 
 class CausalSelfAttention(nn.Module):

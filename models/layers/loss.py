@@ -49,6 +49,26 @@ def linear_cross_entropy(
         return _LinearCrossEntropy.apply(hidden_NC, weight_VC, targets_N, weights_N, softcap)
 
 
+def sparse_cross_entropy(
+    hidden_NC: Tensor,
+    weight_VC: Tensor,
+    targets_N: Tensor,
+    *,
+    softcap: float | None = None,
+    weights_N: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The same as `linear_cross_entropy`, where most targets are `IGNORE`: only the others meet the head."""
+    counted = (targets_N != IGNORE).nonzero().squeeze(-1)  # (n,)
+    loss, nll_n = linear_cross_entropy(
+        hidden_NC[counted],
+        weight_VC,
+        targets_N[counted],
+        softcap=softcap,
+        weights_N=None if weights_N is None else weights_N[counted],
+    )
+    return loss, nll_n.new_zeros(len(targets_N)).index_put((counted,), nll_n)
+
+
 def linear_token_nll(
     hidden_NC: Tensor, weight_VC: Tensor, targets_N: Tensor, *, softcap: float | None = None
 ) -> Tensor:

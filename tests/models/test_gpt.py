@@ -8,7 +8,7 @@ import torch
 from errors import RequestError
 from models.base import restarting_positions
 from models.gpt import GPT
-from models.layers.attention import KVCache
+from models.layers.cache import KVCache
 
 SIZES = {
     "gpt2": ((12, 12, 768), 124_439_808),

@@ -5,7 +5,7 @@ import torch
 
 from errors import RequestError
 from models.generation import generate
-from models.layers.attention import KVCache
+from models.layers.cache import KVCache
 from models.layers.ngrams import HashedNGrams
 from models.ngram_gpt import NGramGPT
 

@@ -140,6 +140,27 @@ def test_generate_repeats_itself_with_the_same_seed(capsys):
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_generate_takes_samples_and_stops_at_text(capsys):
+    train("run")
+    words = ["task=generate", "init_from=run", "prompt=The ", "max_new_tokens=30", "n=3", "hardware=cpu"]
+    assert lab(*words, "run_dir=three") == 0
+    samples = [json.loads(line) for line in Path("three/samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(samples) == 3
+    assert all(len(s["ids"]) == len(s["logprobs"]) <= 30 for s in samples)
+    letter = samples[0]["text"][5]
+    assert lab(*words, "run_dir=cut", f"stop=['{letter}']") == 0
+    first = json.loads(Path("cut/samples.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert first["text"] == samples[0]["text"].split(letter)[0]
+    assert first["stopped"]
+
+
+@pytest.mark.parametrize("wrong", ["n=0", "max_new_tokens=0", "top_p=0", "temperature=-1", f"prompt={'x' * 17}"])
+def test_generate_refuses_what_means_nothing(wrong, capsys):
+    train("run")
+    assert lab("task=generate", "init_from=run", "hardware=cpu", wrong) == 2
+    assert (wrong if "prompt" not in wrong else "longer than the model's context of 16") in capsys.readouterr().err
+
+
 def test_N3_check_prints_the_plan_and_trains_nothing(capsys):
     assert lab("task=check", "model=gpt2", "model.seq_len=64", "data=text", "data.path=text.txt", "hardware=cpu") == 0
     screen = capsys.readouterr().out

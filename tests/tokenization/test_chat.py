@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from errors import RequestError
 from tokenization.byte import ByteTokenizer
-from tokenization.chat import ASSISTANT_END, BOS, CHAT_SPECIALS, SpecialsTemplate, chat_template
 from tokenization.char import CharTokenizer
+from tokenization.chat import ASSISTANT_END, BOS, CHAT_SPECIALS, SpecialsTemplate, chat_template
 
 TEMPLATE, TOKENIZER = chat_template(ByteTokenizer())
 SPECIALS = TOKENIZER.specials
@@ -135,7 +135,7 @@ def test_wrong_conversations_are_told(messages, says):
 
 def test_text_styles_refuse_several_turns():
     template, _ = chat_template(ByteTokenizer(), "plain")
-    with pytest.raises(RequestError, match="data.template=chat"):
+    with pytest.raises(RequestError, match=r"data\.template=chat"):
         template.render(TWO_TURNS)
 
 

@@ -1,0 +1,159 @@
+"""Questions of the validation side, answered by the model: val/exact_match, and at the end before against after."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from evaluation.answers import Score, is_right, score
+from models.generation import Completion, generate
+from models.sampling import Sampling
+
+
+class Measured(NamedTuple):
+    """Answers at one step. `answers` are those of the first questions only."""
+
+    step: int
+    score: Score
+    answers: list[str]
+
+
+class ExactMatch(Callback):
+    """Answers the first `questions` of the validation side greedily, before training and at each validation.
+
+    Logs val/exact_match (what cannot be read counts as wrong) and val/unparsed, the share that could not be read.
+
+    Args:
+        data: has `questions(limit)`, `answers` (how to read an answer) and `end` (the id with which one ends).
+        questions: how many. shown: of these, as examples.
+        max_new_tokens: of an answer; None: a quarter more than the longest expected one.
+        batch_size: questions at a time.
+    """
+
+    def __init__(
+        self, *, data: Any, tokenizer: Any, questions: int, shown: int, max_new_tokens: int | None, batch_size: int
+    ):
+        self.data, self.tokenizer, self.batch_size = data, tokenizer, batch_size
+        self.n_questions, self.shown, self.max_new_tokens = questions, shown, max_new_tokens
+        self.before: Measured | None = None
+        self.after: Measured | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.questions = self.data.questions(self.n_questions)
+        if self.max_new_tokens is None:
+            longest = max(len(self.tokenizer.encode(question.expected)) for question in self.questions)
+            self.max_new_tokens = longest + longest // 4 + 1
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        if self.before is None and trainer.global_step == 0:
+            self.before = self.measure(trainer, pl_module)
+            if trainer.is_global_zero:
+                print(f"step 0  {self.in_words(self.before)}", flush=True)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.after = self.measure(trainer, pl_module)
+        found = self.after.score
+        pl_module.extra_metrics |= {"val/exact_match": found.exact_match, "val/unparsed": found.unparsed / found.n}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero or self.after is None:
+            return
+        text = self.example(0)
+        print(f"question and answer at step {trainer.global_step}:\n{_indent(text)}", flush=True)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_text("answers", f"```\n{text}\n```", trainer.global_step)
+
+    def measure(self, trainer: Trainer, module: Any) -> Measured:
+        """Ranks share the questions, but where the weights are sharded all answer all of them together."""
+        sharded = isinstance(module.model, torch.distributed.fsdp.FSDPModule)
+        world, rank = (1, 0) if sharded else (trainer.world_size, trainer.global_rank)
+        mine = self.questions[rank::world]
+        found_ids = generate(
+            module.model,
+            [question.prompt.tolist() for question in mine],
+            max_new_tokens=self.max_new_tokens or 1,
+            sampling=Sampling(temperature=0),
+            stop_ids=[self.data.end],
+            batch_size=self.batch_size,
+        )
+        answers = [self.text(completions[0]) for completions in found_ids]
+        found = score(answers, [question.expected for question in mine], self.data.answers)
+        if world > 1:
+            counts = torch.tensor([found.n, found.right, found.unparsed], device=module.device)
+            dist.all_reduce(counts)
+            found = Score(*counts.tolist())
+        return Measured(trainer.global_step, found, answers[: self.shown])
+
+    def text(self, completion: Completion) -> str:
+        """The answer without the id that ends it."""
+        ids = completion.ids
+        return self.tokenizer.decode(ids[:-1] if completion.stopped else ids)
+
+    def example(self, i: int) -> str:
+        """Question, expected answer, answers before and after training."""
+        question = self.questions[i]
+        parts = {"question": question.asked, "expected": question.expected}
+        for name, measured in (("before", self.before), ("now", self.after)):
+            if measured is not None and i < len(measured.answers):
+                mark = "right" if is_right(measured.answers[i], question.expected, self.data.answers) else "wrong"
+                parts[f"{name}, {mark}"] = measured.answers[i][:400]
+        return "\n".join(f"{name + ':':<15}{' / '.join(text.splitlines())}" for name, text in parts.items())
+
+    def in_words(self, measured: Measured) -> str:
+        found = measured.score
+        unparsed = f", {found.unparsed} could not be read" if found.unparsed else ""
+        return f"exact match {found.exact_match:.1%} ({found.right} of {found.n}{unparsed})"
+
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero or self.after is None:
+            return
+        rows = [("before", self.before), ("after", self.after)]
+        print("\nanswers to held-out questions")
+        for name, measured in rows:
+            if measured is not None:
+                print(f"  {name:<7} step {measured.step:<7} {self.in_words(measured)}")
+        for i in range(min(self.shown, len(self.after.answers))):
+            print(f"\n{_indent(self.example(i))}")
+        self.write(Path(trainer.default_root_dir))
+
+    def write(self, folder: Path) -> None:
+        """answers.json: scores before and after, and the examples."""
+        tree: dict[str, Any] = {}
+        for name, measured in (("before", self.before), ("after", self.after)):
+            if measured is not None:
+                facts = measured.score.__dict__ | {"exact_match": measured.score.exact_match}
+                tree[name] = {"step": measured.step, **facts}
+        examples = [
+            {
+                "question": question.asked,
+                "expected": question.expected,
+                **{
+                    name: measured.answers[i]
+                    for name, measured in (("before", self.before), ("after", self.after))
+                    if measured is not None and i < len(measured.answers)
+                },
+            }
+            for i, question in enumerate(self.questions[: self.shown])
+        ]
+        (folder / "answers.json").write_text(json.dumps(tree | {"examples": examples}, indent=1) + "\n")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured before the first step: a resumed run cannot measure it again."""
+        if self.before is None:
+            return {}
+        found = self.before.score
+        return {"before": [self.before.step, [found.n, found.right, found.unparsed], self.before.answers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if "before" in state_dict:
+            step, counts, answers = state_dict["before"]
+            self.before = Measured(step, Score(*counts), answers)
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -1,0 +1,84 @@
+"""`data=arithmetic`: word problems with worked steps, generated (datamodules/problems.py); nothing to download."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from datamodules.conversations import ConversationDataModule
+from datamodules.examples import Conversation, Examples, GeneratedExamples
+from datamodules.problems import Side, make_problem
+from errors import RequestError
+from tokenization.base import Tokenizer
+from tokenization.chat import Rendered
+
+
+class ArithmeticDataModule(ConversationDataModule):
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        max_steps: int = 2,
+        max_number: int = 50,
+        val_examples: int = 512,
+        template: Literal["chat", "alpaca", "plain"] = "chat",
+        learn: Literal["assistant", "last", "all"] = "assistant",
+        batching: Literal["grouped", "plain", "packed"] = "grouped",
+        seq_len: int,
+        batch_size: int,
+        val_batch_size: int | None = None,
+        preview: int = 0,
+        workers: int = 0,
+        seed: int = 0,
+    ):
+        """Raises RequestError for a number out of its range."""
+        super().__init__(
+            tokenizer=tokenizer,
+            template=template,
+            learn=learn,
+            batching=batching,
+            truncate="drop",
+            answers="number",
+            seq_len=seq_len,
+            batch_size=batch_size,
+            val_batch_size=val_batch_size,
+            preview=preview,
+            workers=workers,
+            seed=seed,
+        )
+        if not 1 <= max_steps <= 8 or max_number < 10 or val_examples < 1:
+            raise RequestError(
+                f"data.max_steps={max_steps} (1 to 8), data.max_number={max_number} (10 or more) or "
+                f"data.val_examples={val_examples} (1 or more) is out of its range."
+            )
+        self.max_steps, self.max_number, self.val_examples = max_steps, max_number, val_examples
+
+    def _load(self) -> tuple[Examples, Examples]:
+        if not self.tokenizer.trained:
+            self.tokenizer.train(self._text("train", i) for i in range(10_000))
+        train = GeneratedExamples(lambda i: self._example("train", i))
+        return train, GeneratedExamples(lambda i: self._example("val", i), self.val_examples)
+
+    def _val_conversation(self, i: int) -> Conversation:
+        return self._conversation("val", i)
+
+    def _conversation(self, side: Side, i: int) -> Conversation:
+        # validation is the same for every seed: runs compare
+        seed = self.seed if side == "train" else 0
+        problem = make_problem(i, seed=seed, side=side, max_steps=self.max_steps, max_number=self.max_number)
+        messages = (
+            {"role": "user", "content": problem.question},
+            {"role": "assistant", "content": problem.solution},
+        )
+        return Conversation(messages)
+
+    def _example(self, side: Side, i: int) -> Rendered:
+        rendered = self.template.render(self._conversation(side, i).messages, learn=self.learn)
+        if len(rendered.ids) > self.seq_len + 1:
+            raise RequestError(
+                f"a problem takes {len(rendered.ids) - 1} tokens, more than data.seq_len={self.seq_len}.\n"
+                f"Type model.seq_len={2 * self.seq_len}, or fewer steps: data.max_steps={max(1, self.max_steps - 1)}."
+            )
+        return rendered
+
+    def _text(self, side: Side, i: int) -> str:
+        return "\n".join(message["content"] for message in self._conversation(side, i).messages) + "\n"

@@ -1,0 +1,141 @@
+"""`data=chat` and its relatives: conversations of your own, or of a data set with a known format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from datamodules.conversations import ConversationDataModule
+from datamodules.examples import Conversation, Examples, render_all
+from datamodules.formats import to_messages
+from datamodules.records import Row, read_rows
+from errors import RequestError
+from tokenization.base import Tokenizer
+from tokenization.chat import check_messages, prompt_of
+
+PID_SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
+
+
+class ChatDataModule(ConversationDataModule):
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        path: str,
+        name: str | None = None,
+        split: str = "train",
+        revision: str | None = None,
+        val_path: str | None = None,
+        val_split: str | None = None,
+        val_fraction: float = 0.1,
+        format: Literal[
+            "auto", "messages", "prompt_completion", "alpaca", "gsm8k", "scienceqa", "sst2", "samsum"
+        ] = "auto",
+        columns: list[str] | None = None,
+        max_rows: int | None = None,
+        answers: Literal["number", "letter", "text"] = "text",
+        template: Literal["chat", "alpaca", "plain"] = "chat",
+        learn: Literal["assistant", "last", "all"] = "assistant",
+        batching: Literal["grouped", "plain", "packed"] = "grouped",
+        truncate: Literal["end", "start", "drop"] = "end",
+        seq_len: int,
+        batch_size: int,
+        val_batch_size: int | None = None,
+        preview: int = 0,
+        workers: int = 0,
+        seed: int = 0,
+    ):
+        """Raises RequestError for a number out of its range."""
+        super().__init__(
+            tokenizer=tokenizer,
+            template=template,
+            learn=learn,
+            batching=batching,
+            truncate=truncate,
+            answers=answers,
+            seq_len=seq_len,
+            batch_size=batch_size,
+            val_batch_size=val_batch_size,
+            preview=preview,
+            workers=workers,
+            seed=seed,
+        )
+        if not 0 < val_fraction < 1 or (max_rows is not None and max_rows < 2):
+            raise RequestError(
+                f"data.val_fraction={val_fraction} (between 0 and 1) or data.max_rows={max_rows} (2 or more)"
+                " is out of its range."
+            )
+        self.path, self.name, self.split, self.revision, self.columns = path, name, split, revision, columns
+        self.val_path, self.val_split, self.val_fraction = val_path, val_split, val_fraction
+        self.format, self.max_rows = format, max_rows
+        self._val_kept: list[Conversation] = []
+
+    def _load(self) -> tuple[Examples, Examples]:
+        train, val = self._split()
+        if not self.tokenizer.trained:
+            sides = (train, val) if self.tokenizer.needs_whole_corpus else (train,)
+            self.tokenizer.train(m["content"] + "\n" for side in sides for c in side for m in c.messages)
+        settings = {"learn": self.learn, "seq_len": self.seq_len, "truncate": self.truncate}
+        return (
+            render_all(train, self.template, **settings),  # type: ignore[arg-type]
+            render_all(val, self.template, kept=self._val_kept.append, **settings),  # type: ignore[arg-type]
+        )
+
+    def _val_conversation(self, i: int) -> Conversation:
+        return self._val_kept[i]
+
+    def _split(self) -> tuple[list[Conversation], list[Conversation]]:
+        """Training and validation: as given, else by a hash of what is asked, so that no question is on both sides."""
+        rows = list(self._conversations(self.path, self.split))
+        if self.val_path is not None or self.val_split is not None:
+            return rows, list(self._conversations(self.val_path or self.path, self.val_split or self.split))
+        sides: tuple[list[Conversation], list[Conversation]] = ([], [])
+        for conversation in rows:
+            sides[share_of(conversation) < self.val_fraction].append(conversation)
+        if not (sides[0] and sides[1]) and len(rows) > 1:  # few rows, all on one side by chance
+            rows.sort(key=share_of)
+            sides = (rows[1:], rows[:1])
+        if not sides[1]:
+            raise RequestError(f"data.path={self.path}: {len(rows)} conversation(s); at least 2 are needed.")
+        return sides
+
+    def _conversations(self, path: str, split: str) -> Iterator[Conversation]:
+        rows = self._pid_rows(Path(path).expanduser(), split)
+        if rows is None:
+            rows = read_rows(path, name=self.name, split=split, revision=self.revision, columns=self.columns)
+        for number, (row, where) in enumerate(rows):
+            if number == self.max_rows:
+                return
+            messages = to_messages(row, self.format, where)
+            try:
+                check_messages(messages, complete=True)
+            except RequestError as error:
+                raise RequestError(f"{where}: {error}") from None
+            yield Conversation(messages, where)
+
+    def _pid_rows(self, folder: Path, split: str) -> Iterator[tuple[Row, str]] | None:
+        """ScienceQA as its authors publish it: problems.json by pid, and pid_splits.json with the pids of a split."""
+        problems, splits = folder / "problems.json", folder / "pid_splits.json"
+        if self.format != "scienceqa" or not (problems.is_file() and splits.is_file()):
+            return None
+        pids = json.loads(splits.read_text(encoding="utf-8"))
+        side = split if split in pids else PID_SPLITS.get(split, split)
+        if side not in pids:
+            raise RequestError(f"{splits} has no split {split!r}; there are {', '.join(pids)}.")
+        rows = json.loads(problems.read_text(encoding="utf-8"))
+        missing = [pid for pid in pids[side] if str(pid) not in rows]
+        if missing:
+            raise RequestError(
+                f"{splits}: {len(missing)} pids of {side!r} are not in problems.json, first {missing[0]}."
+            )
+        return ((rows[str(pid)], f"{problems}, pid {pid}") for pid in pids[side])
+
+
+def share_of(conversation: Conversation) -> float:
+    """A number in [0, 1) from what is asked: equal questions, equal numbers."""
+    asked = "\0".join(message["content"] for message in prompt_of(conversation.messages))
+    digest = hashlib.blake2b(asked.encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") / 2**64

@@ -1,0 +1,79 @@
+"""Keys and values of the tokens already read: preallocated once, filled from the left, handed out as views.
+
+    prefill:  |  a  b  c  |           length 3         a batch of unequal prompts is padded on the left, so that
+    decode:   |  a  b  c  d  |        length 4         the newest token of every row is in the same slot
+
+Shapes: B batch, H heads of keys and values (fewer than query heads with GQA), T new tokens, S slots filled, D channels.
+"""
+
+import torch
+from torch import Tensor
+
+
+class KVCache:
+    """(B, H, capacity, D) keys and values per layer. All layers share `length`, which the model's trunk advances.
+
+    Args:
+        n_layer: layers that will append. capacity: slots to allocate; None leaves it to the model (its context).
+    """
+
+    def __init__(self, n_layer: int, capacity: int | None = None):
+        self.length = 0  # slots that every layer has filled
+        self.capacity = capacity
+        self.last_ids_BN: Tensor | None = None  # the latest ids, for models that look back at them (n-grams)
+        self._keys: list[Tensor | None] = [None] * n_layer
+        self._values: list[Tensor | None] = [None] * n_layer
+
+    def append(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
+        """Store T new positions of one layer; return all S = length + T of them, as views."""
+        B, H, T, D = k_BHTD.shape
+        keys, values, end = self._keys[layer], self._values[layer], self.length + T
+        if keys is None or values is None:
+            slots = capacity if self.capacity is None else self.capacity
+            keys = self._keys[layer] = k_BHTD.new_empty(B, H, slots, D)
+            values = self._values[layer] = v_BHTD.new_empty(B, H, slots, v_BHTD.shape[-1])
+        if end > keys.shape[2]:
+            raise ValueError(f"a cache of {keys.shape[2]} slots cannot take {T} tokens after {self.length}")
+        keys[:, :, self.length : end] = k_BHTD
+        values[:, :, self.length : end] = v_BHTD
+        return keys[:, :, :end], values[:, :, :end]
+
+    def repeat(self, n: int) -> None:
+        """Each row n times over, side by side: n continuations of one prefill."""
+        self._map(lambda x: x.repeat_interleave(n, dim=0))
+
+    def select(self, rows_N: Tensor) -> None:
+        """Only these rows, in this order."""
+        self._map(lambda x: x.index_select(0, rows_N))
+
+    def forget(self, n: int) -> None:
+        """Drops the n oldest slots of every row; the others move to the left."""
+        for stored in (*self._keys, *self._values):
+            if stored is not None:
+                stored[:, :, : self.length - n] = stored[:, :, n : self.length].clone()
+        self.length -= n
+
+    def put_row(self, row: int, other: "KVCache") -> None:
+        """Row `row` becomes the only row of `other`, its newest token in the newest slot."""
+        for mine, theirs in zip((*self._keys, *self._values), (*other._keys, *other._values), strict=True):
+            if mine is not None and theirs is not None:
+                mine[row, :, self.length - other.length : self.length] = theirs[0, :, : other.length]
+        if self.last_ids_BN is not None and other.last_ids_BN is not None:
+            self.last_ids_BN[row] = other.last_ids_BN[0]
+
+    def _map(self, change) -> None:
+        """Applies `change` to every tensor, whose first dimension is the batch."""
+        self._keys = [None if x is None else change(x) for x in self._keys]
+        self._values = [None if x is None else change(x) for x in self._values]
+        if self.last_ids_BN is not None:
+            self.last_ids_BN = change(self.last_ids_BN)
+
+
+def positions_of(T: int, start: int, padding_BT: Tensor | None, device: torch.device) -> Tensor:
+    """Positions of T new tokens after `start` slots: (T,), or (B, T) where padding shifts them from row to row.
+
+    [pad, pad, a, b] -> [0, 0, 0, 1]: a padded row counts from its first real token, as it would alone.
+    """
+    if padding_BT is None:
+        return torch.arange(start, start + T, device=device)
+    return (padding_BT.long().cumsum(dim=1) - 1).clamp_min(0)[:, -T:]

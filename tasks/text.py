@@ -1,0 +1,46 @@
+"""Between tokens and the screen: stop strings, and text that is printed as far as it is certain."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class StopStrings:
+    """Says of new ids whether their text contains one of `strings`; give it to models.generation as `stop`."""
+
+    def __init__(self, tokenizer: Any, strings: Sequence[str]):
+        self.tokenizer, self.strings = tokenizer, [s for s in strings if s]
+        # a string of L bytes lies in the last L tokens or fewer; the rest is for a character cut at the front
+        self.window = max((len(s.encode()) for s in self.strings), default=0) + 4
+
+    def __call__(self, ids: list[int]) -> bool:
+        text = self.tokenizer.decode(ids[-self.window :], skip_specials=True)
+        return any(s in text for s in self.strings)
+
+    def cut(self, text: str) -> str:
+        """Text before the first stop string."""
+        ends = [at for s in self.strings if (at := text.find(s)) >= 0]
+        return text[: min(ends, default=len(text))]
+
+    def certain(self, text: str) -> int:
+        """Characters that no later token can take back: not those that may be the beginning of a stop string."""
+        held = (k for s in self.strings for k in range(1, len(s) + 1) if text.endswith(s[:k]))
+        return len(text) - max(held, default=0)
+
+
+def stream_text(ids: Iterable[int], tokenizer: Any, stop: StopStrings, *, out: Any = None) -> str:
+    """Prints the text of ids as they come, and returns it. Bytes of an unfinished character wait for the rest."""
+    out = sys.stdout if out is None else out
+    read: list[int] = []
+    shown, text = 0, ""
+    for token in ids:
+        read.append(int(token))
+        text = stop.cut(tokenizer.decode(read, skip_specials=True))
+        certain = stop.certain(text.rstrip("\ufffd"))
+        if certain > shown:
+            out.write(text[shown:certain])
+            out.flush()
+            shown = certain
+    out.write(text[shown:])
+    out.flush()
+    return text
