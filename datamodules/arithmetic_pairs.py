@@ -20,6 +20,8 @@ from tokenization.base import Tokenizer
 class ArithmeticPairsDataModule(PairDataModule):
     """Args: pairs, val_pairs: how many of each side. max_steps, max_number: difficulty, as in data=arithmetic."""
 
+    answers = "number"
+
     def __init__(
         self,
         *,
@@ -59,13 +61,11 @@ class ArithmeticPairsDataModule(PairDataModule):
             yield self.pair(index, side)
 
     def pair(self, index: int, side: Side) -> Preference:
-        problem = self.problem(index, side)
-        rng = random.Random(f"slip {self.seed} {side} {index}")
+        seed = self.seed if side == "train" else 0  # validation is the same for every seed: runs compare
+        problem = make_problem(index, seed=seed, side=side, max_steps=self.max_steps, max_number=self.max_number)
+        rng = random.Random(f"slip {seed} {side} {index}")
         prompt = [{"role": "user", "content": problem.question}]
         return Preference(prompt, problem.solution, slipped(problem, rng))
-
-    def problem(self, index: int, side: Side) -> Problem:
-        return make_problem(index, seed=self.seed, side=side, max_steps=self.max_steps, max_number=self.max_number)
 
 
 def slipped(problem: Problem, rng: random.Random) -> str:

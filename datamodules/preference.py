@@ -17,8 +17,10 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from datamodules.base import as_is
-from datamodules.preference_rows import Preference, preferences, read_rows
+from datamodules.conversations import Question
+from datamodules.preference_rows import Preference, preferences
 from datamodules.preference_table import PairBatches, PairSteps, PairTable, make_table
+from datamodules.records import read_rows
 from datamodules.windows import Batch, StepSampler
 from errors import RequestError
 from tokenization.base import Tokenizer
@@ -28,9 +30,13 @@ Template = Literal["chat", "alpaca", "plain"]
 
 
 class PairDataModule(LightningDataModule):
-    """Base: batches of pairs. The attributes below `__init__`'s arguments are set by the task."""
+    """Base: batches of pairs. The attributes below `__init__`'s arguments are set by the task.
+
+    `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
+    """
 
     provides = ("pairs",)
+    answers: Literal["number", "letter", "text"] = "text"
 
     def __init__(
         self,
@@ -75,14 +81,15 @@ class PairDataModule(LightningDataModule):
         """Reads, renders, cuts; a second call does nothing. Raises RequestError where no pair is left."""
         if self._tables:
             return
-        template, self.tokenizer = chat_template(self.tokenizer, self.template_style)
         if not self.tokenizer.trained:
-            self.tokenizer.train(text for pair in self._read("train", Counter()) for text in texts_of(pair))
-            template, self.tokenizer = chat_template(self.tokenizer, self.template_style)
-        self.template = template
+            sides = ("train", "val") if self.tokenizer.needs_whole_corpus else ("train",)
+            pairs = (pair for side in sides for pair in self._read(side, Counter()))
+            self.tokenizer.train(text + "\n" for pair in pairs for text in texts_of(pair))
+        template, self.tokenizer = chat_template(self.tokenizer, self.template_style)
+        self.template, self.end = template, template.end
         for side, counts in self.counts.items():
-            pairs = self._read(side, counts)
-            table = make_table(pairs, template, seq_len=self.seq_len, max_prompt=self.max_prompt, counts=counts)
+            rows = self._read(side, counts)
+            table = make_table(rows, template, seq_len=self.seq_len, max_prompt=self.max_prompt, counts=counts)
             if len(table) == 0:
                 reasons = ", ".join(f"{reason}: {n:,}" for reason, n in counts.items()) or "there are no rows"
                 raise RequestError(f"no pair is left for {side}ing ({reasons}).".replace("valing", "validation"))
@@ -108,9 +115,19 @@ class PairDataModule(LightningDataModule):
     def describe(self) -> dict[str, Any]:
         """Tokens and pairs of both sides, and what was cut or dropped, by reason."""
         return {
-            side: {"tokens": len(table.ids), "documents": len(table), "unit": "pair", "counts": dict(self.counts[side])}
+            side: {"tokens": len(table.ids), "pairs": len(table), "counts": dict(self.counts[side])}
             for side, table in self._tables.items()
         }
+
+    def questions(self, limit: int) -> list[Question]:
+        """The first prompts of validation, with the chosen answer as the expected one."""
+        pairs = islice(self._read("val", Counter()), limit)
+        return [Question(self.template.render_for_completion(p.prompt), asked_of(p), p.chosen) for p in pairs]
+
+    def facts(self) -> dict[str, str]:
+        """What there is, for the lines at the start."""
+        facts = self.describe()
+        return {side: in_words(facts[side]) for side in facts}
 
     # Loading ------------------------------------------------------------------------------------------------------
 
@@ -161,23 +178,21 @@ class PairDataModule(LightningDataModule):
 
 
 class PreferenceDataModule(PairDataModule):
-    """Pairs out of files; the formats are those of datamodules/preference_rows.py.
-
-    Args:
-        score_columns: columns with the scores of chosen and rejected; their difference is the reward model's margin.
-        max_rows: read no more than so many rows; null: all.
-    """
+    """Pairs out of files or from the Hub; the formats are those of datamodules/preference_rows.py."""
 
     def __init__(
         self,
         *,
         tokenizer: Tokenizer,
         path: str,
+        name: str | None = None,
+        split: str = "train",
+        revision: str | None = None,
         val_path: str | None = None,
+        val_split: str | None = None,
         val_fraction: float = 0.05,
         score_columns: list[str] | None = None,
         max_rows: int | None = None,
-        url: str | None = None,
         template: Template = "chat",
         seq_len: int,
         max_prompt: int | None = None,
@@ -186,6 +201,7 @@ class PreferenceDataModule(PairDataModule):
         workers: int = 0,
         seed: int = 0,
     ):
+        """Raises RequestError for a value out of its range."""
         super().__init__(
             tokenizer=tokenizer,
             template=template,
@@ -200,29 +216,40 @@ class PreferenceDataModule(PairDataModule):
             raise RequestError(
                 f"data.score_columns={score_columns}: expected two names, e.g. [score_chosen,score_rejected]."
             )
-        if val_path is None and not 0 < val_fraction < 1:
+        if not 0 < val_fraction < 1 or (max_rows is not None and max_rows < 2):
             raise RequestError(
-                f"data.val_fraction={val_fraction}: expected between 0 and 1, or data.val_path=<a file>."
+                f"data.val_fraction={val_fraction} (between 0 and 1) or data.max_rows={max_rows} (2 or more)"
+                " is out of its range."
             )
-        self.path, self.val_path, self.url = path, val_path, url
-        self.val_fraction, self.score_columns, self.max_rows = val_fraction, score_columns or [], max_rows
+        self.path, self.name, self.split, self.revision = path, name, split, revision
+        self.val_path, self.val_split, self.val_fraction = val_path, val_split, val_fraction
+        self.score_columns, self.max_rows = score_columns or [], max_rows
 
     def _read(self, side: str, dropped: Counter[str]) -> Iterator[Preference]:
-        if side == "val" and self.val_path is not None:
-            rows = read_rows(self.val_path, "data.val_path", self.url)
-        else:
-            rows = read_rows(self.path, url=self.url)
+        given = self.val_path is not None or self.val_split is not None
+        is_val = given and side == "val"
+        path = (self.val_path or self.path) if is_val else self.path
+        split = (self.val_split or self.split) if is_val else self.split
+        rows = read_rows(path, name=self.name, split=split, revision=self.revision, columns=None)
         pairs = preferences(islice(rows, self.max_rows), dropped, scores=self.score_columns)
-        if self.val_path is not None:
+        if given:
             return pairs
         return (pair for pair in pairs if (prompt_hash(pair) < self.val_fraction) == (side == "val"))
 
 
 def prompt_hash(pair: Preference) -> float:
     """A number in [0, 1) that depends on the prompt alone: a prompt's pairs are all on one side."""
-    text = "\0".join(f"{message['role']} {message['content']}" for message in pair.prompt)
-    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+    digest = hashlib.blake2b(asked_of(pair).encode("utf-8", "replace"), digest_size=8).digest()
     return int.from_bytes(digest, "little") / 2**64
+
+
+def asked_of(pair: Preference) -> str:
+    return "\n".join(message["content"] for message in pair.prompt)
+
+
+def in_words(facts: dict[str, Any]) -> str:
+    counts = "".join(f"; {reason}: {n:,}" for reason, n in facts["counts"].items())
+    return f"{facts['pairs']:,} pairs, {facts['tokens']:,} tokens{counts}"
 
 
 def texts_of(pair: Preference) -> list[str]:

@@ -8,16 +8,11 @@ as text or as messages; `margin`, or a pair of scores, may stand beside. A row t
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamodules.sources import find_files
 from errors import RequestError
 from tokenization.chat import Message, check_messages
 
@@ -29,18 +24,20 @@ SPEAKER = {"Human": "user", "Assistant": "assistant"}
 class Preference(NamedTuple):
     """A conversation that ends with the user's turn, and two answers to it."""
 
-    prompt: list[Message]
+    prompt: Sequence[Message]
     chosen: str
     rejected: str
     margin: float | None = None
 
 
-class Unusable(ValueError):
+class UnusableError(ValueError):
     """Why a row is no pair, in a few words; rows are counted by them."""
 
 
-def preferences(rows: Iterable[Row], dropped: Counter[str], *, scores: Sequence[str] = ()) -> Iterator[Preference]:
-    """The pairs among `rows`; what is none is counted in `dropped` by its reason.
+def preferences(
+    rows: Iterable[tuple[Row, str]], dropped: Counter[str], *, scores: Sequence[str] = ()
+) -> Iterator[Preference]:
+    """The pairs among `rows`, each with the place where it stands; what is none is counted in `dropped` by its reason.
 
     Args:
         scores: names of the columns with the scores of chosen and rejected; their difference is the margin.
@@ -48,35 +45,35 @@ def preferences(rows: Iterable[Row], dropped: Counter[str], *, scores: Sequence[
     Raises:
         RequestError: a row has no columns "chosen" and "rejected".
     """
-    for number, row in enumerate(rows, start=1):
+    for row, where in rows:
         if not {"chosen", "rejected"} <= row.keys():
             raise RequestError(
-                f"row {number:,} has the columns {', '.join(map(repr, row))}: expected 'chosen' and 'rejected'"
+                f"{where}: the columns are {', '.join(map(repr, row))}; expected 'chosen' and 'rejected'"
                 " (and 'prompt', where they do not begin with it)."
             )
         try:
             yield read_row(row, scores)
-        except Unusable as reason:
+        except UnusableError as reason:
             dropped[str(reason)] += 1
 
 
 def read_row(row: Row, scores: Sequence[str] = ()) -> Preference:
-    """Raises Unusable where the row is no pair."""
+    """Raises UnusableError where the row is no pair."""
     prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
     if isinstance(chosen, str) and isinstance(rejected, str):
         pair = text_pair(prompt, chosen, rejected)
     elif is_messages(chosen) and is_messages(rejected):
         pair = message_pair(prompt, list(chosen), list(rejected))
     else:
-        raise Unusable("chosen or rejected is neither text nor messages")
+        raise UnusableError("chosen or rejected is neither text nor messages")
     if not pair.chosen.strip() or not pair.rejected.strip():
-        raise Unusable("an answer is empty")
+        raise UnusableError("an answer is empty")
     if pair.chosen == pair.rejected:
-        raise Unusable("chosen and rejected are the same")
+        raise UnusableError("chosen and rejected are the same")
     try:
         check_messages(pair.prompt, complete=False)
     except RequestError:
-        raise Unusable("the prompt is not a conversation that ends with the user") from None
+        raise UnusableError("the prompt is not a conversation that ends with the user") from None
     return pair._replace(margin=margin_of(row, scores))
 
 
@@ -88,7 +85,7 @@ def text_pair(prompt: Any, chosen: str, rejected: str) -> Preference:
         return Preference([{"role": "user", "content": prompt}], chosen, rejected)
     if prompt is not None:
         if not is_messages(prompt):
-            raise Unusable("the prompt is neither text nor messages")
+            raise UnusableError("the prompt is neither text nor messages")
         return Preference(list(prompt), chosen, rejected)
     if TURN.match(chosen) and TURN.match(rejected):
         return message_pair(None, dialogue(chosen), dialogue(rejected))
@@ -122,18 +119,18 @@ def message_pair(prompt: Any, chosen: list[Message], rejected: list[Message]) ->
         if chosen[: len(prompt)] == prompt and rejected[: len(prompt)] == prompt:
             chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
     if len(chosen) != 1 or len(rejected) != 1 or {m.get("role") for m in (chosen[0], rejected[0])} != {"assistant"}:
-        raise Unusable("chosen and rejected are not one answer each to the same prompt")
-    answers = chosen[0].get("content"), rejected[0].get("content")
-    if not all(isinstance(answer, str) for answer in answers):
-        raise Unusable("an answer is no text")
-    return Preference(prompt, *answers)
+        raise UnusableError("chosen and rejected are not one answer each to the same prompt")
+    better, worse = chosen[0].get("content"), rejected[0].get("content")
+    if not isinstance(better, str) or not isinstance(worse, str):
+        raise UnusableError("an answer is no text")
+    return Preference(prompt, better, worse)
 
 
 def margin_of(row: Row, scores: Sequence[str]) -> float | None:
     if scores:
         values = [row.get(name) for name in scores]
         if not all(isinstance(value, int | float) for value in values):
-            raise Unusable(f"{' or '.join(scores)} is no number")
+            raise UnusableError(f"{' or '.join(scores)} is no number")
         return float(values[0] - values[1])  # type: ignore[operator]
     margin = row.get("margin")
     return float(margin) if isinstance(margin, int | float) else None
@@ -141,46 +138,3 @@ def margin_of(row: Row, scores: Sequence[str]) -> float | None:
 
 def is_messages(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(message, Mapping) for message in value)
-
-
-# ---- files ----------------------------------------------------------------------------------------------------------------
-
-
-def read_rows(path: str, key: str = "data.path", url: str | None = None) -> Iterator[Row]:
-    """Rows of a file, a folder or a glob of .jsonl, .jsonl.gz, .parquet. Raises RequestError naming file and line."""
-    for file in find_files(path, key, url):
-        if file.name.lower().endswith(".parquet"):
-            yield from _parquet_rows(file)
-        elif ".jsonl" in file.name.lower():
-            yield from _json_rows(file)
-        elif Path(path).expanduser().is_file():
-            raise RequestError(f"{key}={path}: pairs are read from .jsonl, .jsonl.gz or .parquet.")
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise RequestError(f"{path}, line {number:,}: not JSON ({error}).") from None
-                if not isinstance(row, dict):
-                    raise RequestError(f"{path}, line {number:,}: expected a JSON object, not {type(row).__name__}.")
-                yield row
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise RequestError(f"{path} is damaged or cut off: {error}. Fetch it again.") from error
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=256):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise RequestError(f"{path} is damaged or no Parquet file: {str(error).splitlines()[0]}") from error

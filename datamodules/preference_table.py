@@ -3,16 +3,17 @@
 Legend: P pairs in a micro-batch, T tokens of the longest row, A micro-batches an update, W ranks.
 
 The order of training is a pure function of (seed, update), as for windows: update k takes the k-th group of A * W * P
-pairs of a permutation that changes each epoch. So resume costs nothing and the global batch is the same for any division
-of A * W * P.
+pairs of a permutation that changes each epoch. So resume costs nothing and the global batch is the same for any
+division of A * W * P.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class PairTable:
         """Ids of prompt, chosen and rejected completion of pair i."""
         start = 0 if i == 0 else self.ends[i - 1, 2]
         cuts = [start, *self.ends[i]]
-        prompt, chosen, rejected = (self.ids[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True))
+        prompt, chosen, rejected = (self.ids[a:b] for a, b in pairwise(cuts))
         return prompt, chosen, rejected
 
     @property
@@ -103,13 +104,14 @@ def cut(
     return prompt, chosen, rejected
 
 
-def to_micro(table: PairTable, which: Sequence[int], *, first: int = 0, fill: int = 0) -> Batch:
+def to_micro(table: PairTable, which: Iterable[int], *, first: int = 0, fill: int = 0) -> Batch:
     """Rows of the pairs `which`: the chosen ones, then the rejected ones, padded on the right with 0.
 
     Args:
         first: number of the table's first pair in the whole data set. fill: pairs without tokens added at the end.
     """
-    parts = [table.parts(int(i)) for i in which]
+    which = [int(i) for i in which]
+    parts = [table.parts(i) for i in which]
     nothing = np.empty(0, np.int32)
     parts += [(nothing, nothing, nothing)] * fill
     rows = [(p, c) for p, c, _ in parts] + [(p, r) for p, _, r in parts]
@@ -121,8 +123,8 @@ def to_micro(table: PairTable, which: Sequence[int], *, first: int = 0, fill: in
         ids[row, :n], ids[row, n:end] = prompt, completion
         if end:
             targets[row, n - 1 : end - 1] = completion  # the prompt's last token predicts its first
-    index = np.array([first + int(i) for i in which] + [first] * fill, np.int64)
-    margins = np.array([table.margins[int(i)] for i in which] + [0.0] * fill, np.float32)
+    index = np.array([first + i for i in which] + [first] * fill, np.int64)
+    margins = np.array([table.margins[i] for i in which] + [0.0] * fill, np.float32)
     micro = {"ids": ids, "targets": targets, "lengths": np.array(lengths), "index": index}
     batch = {name: torch.from_numpy(value) for name, value in micro.items()}
     return batch if np.isnan(table.margins).any() else batch | {"margins": torch.from_numpy(margins)}

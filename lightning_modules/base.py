@@ -88,6 +88,11 @@ class LanguageModule(pl.LightningModule):
         """Forward pass of one micro-batch: `loss` is the sum over its supervised tokens."""
         raise NotImplementedError
 
+    @classmethod
+    def prepare_model(cls, model: LanguageModel) -> LanguageModel:
+        """The model that this objective trains, made from a language model; before any weights are loaded."""
+        return model
+
     def units(self, micro: Batch) -> int:
         """What `loss` sums over, hence what it is divided by: supervised tokens, unless an objective says otherwise."""
         return supervised_tokens(micro)
@@ -138,7 +143,7 @@ class LanguageModule(pl.LightningModule):
         return multiplier
 
     def _agree(self, units: int, tokens: int) -> tuple[int, int]:
-        """Units and supervised tokens over all ranks; on the way, the ranks agree on whether to stop after this update."""
+        """Units and supervised tokens over all ranks; on the way, ranks agree on whether to stop after this update."""
         if self.trainer.world_size > 1:
             facts = torch.tensor([units, tokens, self.stop_signal], dtype=torch.int64, device=self.device)
             counts = facts[:2].clone()

@@ -24,7 +24,7 @@ from lightning_modules.reference import reference_log_probs
 from models.base import Output
 from models.layers.loss import IGNORE
 
-# ---- losses: pure functions of log-probabilities -----------------------------------------------------------------------
+# ---- losses: pure functions of log-probabilities -------------------------------------------------------------------
 
 
 class Pairs(NamedTuple):
@@ -49,7 +49,7 @@ class Pairs(NamedTuple):
 
 
 class Knobs(NamedTuple):
-    """beta: strength of the pull to the reference. smoothing: share of labels taken to be wrong. gamma: SimPO's margin."""
+    """beta: pull to the reference. smoothing: share of labels taken to be wrong. gamma: SimPO's margin."""
 
     beta: float
     smoothing: float = 0.0
@@ -120,7 +120,7 @@ def sequence_log_probs(model: nn.Module, micro: Batch) -> tuple[Tensor, Tensor, 
     return -out.nll_BT.sum(1), (micro["targets"] != IGNORE).sum(1), out.aux
 
 
-# ---- the module ----------------------------------------------------------------------------------------------------------
+# ---- the module ----------------------------------------------------------------------------------------------------
 
 
 class DPOModule(PairModule):
@@ -130,6 +130,7 @@ class DPOModule(PairModule):
         nll_weight: weight of the chosen completion's loss per token, added to each pair's (RPO, 2404.19733, eq. 1).
         reference: "cached" on disk, "online" from a frozen copy (or with the adapters switched off).
         cache_dir: where the reference's log-probabilities are kept.
+        sft_steps, sft_lr: supervised updates before all this where there is no init_from (tasks/start.py).
     """
 
     def __init__(
@@ -142,6 +143,8 @@ class DPOModule(PairModule):
         nll_weight: float = 0.0,
         reference: Literal["cached", "online"] = "cached",
         cache_dir: str = "outputs/cache",
+        sft_steps: int = 0,
+        sft_lr: float = 1e-3,
         **common: Any,
     ):
         """Raises RequestError for a value out of its range."""
@@ -211,7 +214,7 @@ class DPOModule(PairModule):
             return self.reference_log_probs[micro["index"]].T.reshape(-1)
         if self.reference is not None:
             return sequence_log_probs(self.reference.eval(), micro)[0]
-        with self.model.without_adapters():
+        with self.model.without_adapters():  # type: ignore[operator]
             return sequence_log_probs(self.model, micro)[0]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ class PairModule(LanguageModule):
         return int(real_pairs(micro["lengths"]).sum())
 
     def on_validation_epoch_start(self) -> None:
-        self._pairs, self._sums = 0, dict[str, Tensor]()
+        self._pairs, self._sums, self.extra_metrics = 0, dict[str, Tensor](), {}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         out = self.loss(batch)
@@ -45,6 +45,7 @@ class PairModule(LanguageModule):
     def on_validation_epoch_end(self) -> None:
         means = self._means_over_ranks()
         self.val_metrics = {f"val/{name}": value for name, value in self.summary(means).items()}
+        self.val_metrics |= self.extra_metrics
         for name, value in self.val_metrics.items():
             self.log(name, value, logger=False, sync_dist=self.trainer.world_size > 1)
 

@@ -1,7 +1,7 @@
 """Log-probabilities under the reference, computed once for all pairs and kept on disk (N29).
 
 The key is what they depend on: weights, data (tokenizer included), precision. They are computed in the batches in which
-the first epoch will be trained, with the model that will be trained: there the margin of the first step is 0 to the bit.
+the first epoch will be trained, by the model that will be trained: there the margin of the first step is 0 to the bit.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from errors import RunError
 from models.generation import evaluating
 
-Scorer = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, ...]]
+Scorer = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, Any, Any]]
 
 
 def reference_log_probs(module: Any, scorer: Scorer, cache_dir: Path) -> Tensor:

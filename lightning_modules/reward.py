@@ -16,6 +16,7 @@ from lightning_modules.base import Batch
 from lightning_modules.pairs import PairModule, real_pairs, sum_over
 from models.base import LanguageModel, Output
 from models.heads import RewardModel, score
+from models.layers.loss import IGNORE
 
 BINS = 10  # of calibration, over confidences from 1/2 to 1
 
@@ -35,7 +36,7 @@ def bradley_terry(
 
 
 def calibration_counts(chosen_P: Tensor, rejected_P: Tensor, real_P: Tensor) -> Tensor:
-    """(3, BINS): pairs, sum of confidence, pairs that were right; by confidence, the probability of the likelier side."""
+    """(3, BINS): pairs, sum of confidence, pairs that were right; by confidence, which is that of the likelier side."""
     p_P = torch.sigmoid(chosen_P - rejected_P).detach()
     confidence_P = torch.maximum(p_P, 1 - p_P)
     bin_P = ((confidence_P - 0.5) * 2 * BINS).long().clamp_max(BINS - 1)
@@ -54,19 +55,41 @@ class RewardModule(PairModule):
 
     Args:
         center_rewards: pulls the scores of a pair to a sum of 0; 0.01 where it is used, 0 is off.
+        nll_weight: weight of the chosen answer's loss per token as a language model, added to each pair's: it keeps the
+            features that generalise (Yang et al. 2024, 2406.10216, section 3).
+        sft_steps, sft_lr: supervised updates before all this where there is no init_from (tasks/start.py).
     """
 
-    def __init__(self, *, center_rewards: float = 0.0, model: LanguageModel, **common: Any):
-        super().__init__(model=model if isinstance(model, RewardModel) else RewardModel(model), **common)
-        self.center_rewards = center_rewards
+    def __init__(
+        self,
+        *,
+        center_rewards: float = 0.0,
+        nll_weight: float = 0.0,
+        sft_steps: int = 0,
+        sft_lr: float = 1e-3,
+        **common: Any,
+    ):
+        super().__init__(**common)
+        self.center_rewards, self.nll_weight = center_rewards, nll_weight
+        if nll_weight:
+            self.model.head.weight.requires_grad_(True)
+
+    @classmethod
+    def prepare_model(cls, model: LanguageModel) -> LanguageModel:
+        return model if isinstance(model, RewardModel) else RewardModel(model)
 
     def loss(self, micro: Batch) -> Output:
         T = micro["ids"].shape[1]
         padding_BT = torch.arange(T, device=micro["ids"].device) < micro["lengths"].unsqueeze(1)
-        scores_B, aux = score(self.model, micro["ids"], padding_BT)
+        assert isinstance(self.model, RewardModel)
+        wanted = {"targets_BT": self._chosen_targets(micro), "per_token": True} if self.nll_weight else {}
+        scores_B, out = score(self.model, micro["ids"], padding_BT, **wanted)
         chosen_P, rejected_P = scores_B.chunk(2)
         real_P = real_pairs(micro["lengths"])
         loss_P = bradley_terry(chosen_P, rejected_P, micro.get("margins"), centering=self.center_rewards)
+        if out.nll_BT is not None:
+            tokens_P = (micro["targets"] != IGNORE).sum(1).chunk(2)[0].clamp_min(1)
+            loss_P = loss_P + self.nll_weight * out.nll_BT.sum(1).chunk(2)[0] / tokens_P
         metrics = {
             "accuracy": (chosen_P > rejected_P).float(),
             "margin": chosen_P - rejected_P,
@@ -75,7 +98,13 @@ class RewardModule(PairModule):
         sums = sum_over(real_P, metrics)
         if not self.training:
             sums["calibration"] = calibration_counts(chosen_P, rejected_P, real_P)
-        return Output(scores_B, loss_P.where(real_P, 0.0).sum(), aux=aux, sums=sums)
+        return Output(scores_B, loss_P.where(real_P, 0.0).sum(), aux=out.aux, sums=sums)
+
+    def _chosen_targets(self, micro: Batch) -> Tensor:
+        """Targets of the chosen rows; none in the rejected ones."""
+        targets_2PT = micro["targets"].clone()
+        targets_2PT[len(targets_2PT) // 2 :] = IGNORE
+        return targets_2PT
 
     def summary(self, means: dict[str, Tensor]) -> dict[str, float]:
         return super().summary(means) | {"ece": calibration_error(means["calibration"])}

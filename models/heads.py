@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.base import LanguageModel
+from models.base import LanguageModel, Output
 
 
 class RewardModel(LanguageModel):
@@ -49,17 +49,19 @@ class RewardModel(LanguageModel):
         return self.backbone.inactive_parameters()
 
 
-def score(model: RewardModel, ids_BT: Tensor, padding_BT: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """What the reward model thinks of each row, (B,) fp32, and the trunk's auxiliary losses. The one way to score (S20).
+def score(model: RewardModel, ids_BT: Tensor, padding_BT: Tensor, **settings: Any) -> tuple[Tensor, Output]:
+    """The score of each row, (B,) fp32, and all that the forward pass gave. The one way to score (S20).
 
     A row is a whole text with the token that ends it, as in training.
 
     Args:
         padding_BT: True at real tokens; padding may be on either side, in any amount (S19). Rows without any score 0.
+        settings: for `LanguageModel.forward`, where its loss is wanted as well.
     """
-    out = model(ids_BT, padding_BT=padding_BT)
-    scores_BT = model.score_head(out.hidden_BTC[torch.arange(len(ids_BT)), last_real(padding_BT)]).squeeze(-1).float()
-    return scores_BT.where(padding_BT.any(1), 0.0), out.aux
+    out = model(ids_BT, padding_BT=padding_BT, **settings)
+    rows_B = torch.arange(len(ids_BT), device=ids_BT.device)
+    last_BC = out.hidden_BTC[rows_B, last_real(padding_BT)]
+    return model.score_head(last_BC).squeeze(-1).float().where(padding_BT.any(1), 0.0), out
 
 
 def last_real(padding_BT: Tensor) -> Tensor:

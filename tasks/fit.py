@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from launcher.instantiate import build
-from tasks import parts
+from launcher.instantiate import build, resolve_target
+from tasks import parts, start
 from tasks.trainer import (
     fit_and_validate,
     micro_batches_per_step,
@@ -25,15 +25,17 @@ def fit(cfg: DictConfig, run: Any) -> None:
     data = parts.build_data(cfg)
     data.tokenizer.save(run.path / "tokenizer")
     run.results |= {"data_fingerprint": data.fingerprint, "tokenizer_fingerprint": data.tokenizer.fingerprint}
-    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    model = prepared_model(cfg, data)
     run.results["parameters"] = model.parameter_counts()
     checkpoint = last_checkpoint(cfg, run)
     if cfg.init_from and checkpoint is None:
         parts.load_weights(model, cfg.init_from)
     describe(cfg, data, model, run)
+    connect(data, cfg, run)
+    if cfg.objective.get("sft_steps") and not cfg.init_from and checkpoint is None:
+        start.learn_chosen(cfg, data, model, run)
     module = build_module(cfg, data, model)
     trainer = build_trainer(cfg, data, run, start_step=step_of(checkpoint))
-    connect(data, cfg, run)
     try:
         fit_and_validate(trainer, module, data, checkpoint)
     finally:
@@ -41,6 +43,12 @@ def fit(cfg: DictConfig, run: Any) -> None:
     if run.rank == 0:
         log_hyperparameters(trainer, cfg, run.results)
         print(farewell(run))
+
+
+def prepared_model(cfg: DictConfig, data: Any) -> Any:
+    """The model as its objective needs it: a reward model has a head of its own."""
+    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    return resolve_target(cfg.objective._target_).prepare_model(model)
 
 
 def build_module(cfg: DictConfig, data: Any, model: Any) -> Any:

@@ -83,6 +83,13 @@ def load_weights(model: LanguageModel, source: str | Path) -> Path:
     path = checkpoint_of(source)
     state = {_plain(name): value for name, value in read_checkpoint(path)["state_dict"].items()}
     state = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    if "score_head.weight" in state and not hasattr(model, "score_head"):
+        raise RequestError(
+            f"{path} is a reward model: it scores texts and does not write them.\n"
+            "Type objective=reward to go on with it, or give the run that it was started from as init_from."
+        )
+    if hasattr(model, "score_head") and "score_head.weight" not in state:  # a language model under a new head
+        model = model.backbone
     own = model.state_dict()
     problems = [f"  {name}: only in the checkpoint" for name in state if name not in own]
     problems += [f"  {name}: only in the model" for name in own if name not in state]
