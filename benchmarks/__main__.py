@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-NAMES = ("start", "memory", "trainer", "gpt2_step")
+NAMES = ("start", "memory", "trainer", "gpt2_step", "dpo")
 
 
 def main(names: list[str]) -> int:

@@ -21,6 +21,7 @@ from errors import RequestError, RunError
 from lightning_modules.base import Batch
 from lightning_modules.pairs import PairModule, real_pairs, sum_over, switch_dropout_off
 from lightning_modules.reference import reference_log_probs
+from models.adapters.lora import adapted_layers, without_adapters
 from models.base import Output
 from models.layers.loss import IGNORE
 
@@ -157,7 +158,7 @@ class DPOModule(PairModule):
         self.cached = self.needs_reference and reference == "cached"
         self.reference_log_probs: Tensor | None = None  # (pairs, 2) of all pairs, by index
         self.reference = None
-        if self.needs_reference and not self.cached and not hasattr(self.model, "without_adapters"):
+        if self.needs_reference and not self.cached and not adapted_layers(self.model):
             self.reference = copy.deepcopy(self.model).requires_grad_(False)
 
     def loss(self, micro: Batch) -> Output:
@@ -214,7 +215,7 @@ class DPOModule(PairModule):
             return self.reference_log_probs[micro["index"]].T.reshape(-1)
         if self.reference is not None:
             return sequence_log_probs(self.reference.eval(), micro)[0]
-        with self.model.without_adapters():  # type: ignore[operator]
+        with without_adapters(self.model):
             return sequence_log_probs(self.model, micro)[0]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from launcher.instantiate import build, resolve_target
+from models.adapters.lora import save_adapter
 from tasks import parts, start
 from tasks.trainer import (
     fit_and_validate,
@@ -30,10 +31,13 @@ def fit(cfg: DictConfig, run: Any) -> None:
     checkpoint = last_checkpoint(cfg, run)
     if cfg.init_from and checkpoint is None:
         parts.load_weights(model, cfg.init_from)
-    describe(cfg, data, model, run)
     connect(data, cfg, run)
     if cfg.objective.get("sft_steps") and not cfg.init_from and checkpoint is None:
         start.learn_chosen(cfg, data, model, run)
+    if cfg.get("adapter"):
+        model = build(cfg.adapter, model=model)
+        run.results["parameters"] = model.parameter_counts()
+    describe(cfg, data, model, run)
     module = build_module(cfg, data, model)
     trainer = build_trainer(cfg, data, run, start_step=step_of(checkpoint))
     try:
@@ -41,6 +45,8 @@ def fit(cfg: DictConfig, run: Any) -> None:
     finally:
         record(run, trainer, module)
     if run.rank == 0:
+        if getattr(module.model, "adapter", None) is not None:
+            save_adapter(module.model, run.path / "adapter")
         log_hyperparameters(trainer, cfg, run.results)
         print(farewell(run))
 
@@ -110,7 +116,9 @@ def describe(cfg: DictConfig, data: Any, model: Any, run: Any) -> None:
     if run.rank != 0:
         return
     print("\n".join(f"{name:<8}{words}" for name, words in parts.data_facts(data).items()))
-    print(f"model   {type(model).__name__}, {model.parameter_counts()['total']:,} parameters -> {run.path}", flush=True)
+    counts = model.parameter_counts()
+    trained = "" if counts["trainable"] == counts["total"] else f", {counts['trainable']:,} of them trained"
+    print(f"model   {type(model).__name__}, {counts['total']:,} parameters{trained} -> {run.path}", flush=True)
 
 
 def record(run: Any, trainer: Any, module: Any) -> None:

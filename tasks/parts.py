@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from errors import RequestError
 from launcher.instantiate import build, resolve_target
+from models.adapters.lora import lora, merge
 from models.base import LanguageModel
 from tokenization.base import load_tokenizer
 
@@ -81,7 +82,8 @@ def load_weights(model: LanguageModel, source: str | Path) -> Path:
         RequestError: names or shapes differ: it was another model.
     """
     path = checkpoint_of(source)
-    state = {_plain(name): value for name, value in read_checkpoint(path)["state_dict"].items()}
+    checkpoint = read_checkpoint(path)
+    state = {_plain(name): value for name, value in checkpoint["state_dict"].items()}
     state = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     if "score_head.weight" in state and not hasattr(model, "score_head"):
         raise RequestError(
@@ -89,7 +91,10 @@ def load_weights(model: LanguageModel, source: str | Path) -> Path:
             "Type objective=reward to go on with it, or give the run that it was started from as init_from."
         )
     if hasattr(model, "score_head") and "score_head.weight" not in state:  # a language model under a new head
-        model = model.backbone
+        model = getattr(model, "backbone")  # noqa: B009 - a part of reward models only
+    adapter = checkpoint.get("adapter")
+    if adapter:
+        lora(model=model, **adapter)
     own = model.state_dict()
     problems = [f"  {name}: only in the checkpoint" for name in state if name not in own]
     problems += [f"  {name}: only in the model" for name in own if name not in state]
@@ -105,6 +110,8 @@ def load_weights(model: LanguageModel, source: str | Path) -> Path:
             "Leave model=... and tokenizer=... out, and they are taken from that run."
         )
     model.load_state_dict(state)
+    if adapter:  # from here on a plain model
+        merge(model)
     return path
 
 

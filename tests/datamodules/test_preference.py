@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_order_is_a_function_of_the_step_and_covers_an_epoch():
     table = table_of(make_pairs(24))
     steps = PairSteps(table, batch_size=4, accumulate=2, rank=0, world_size=1, seed=3)
     epoch = [micro["index"].tolist() for k in range(3) for micro in steps[k]]
-    assert sorted(sum(epoch, [])) == list(range(24))
+    assert sorted(chain(*epoch)) == list(range(24))
     assert epoch[2:4] == [micro["index"].tolist() for micro in steps[1]]
     ranks = [PairSteps(table, batch_size=4, accumulate=1, rank=r, world_size=2, seed=3)[1] for r in (0, 1)]
     assert [micro["index"].tolist() for rank in ranks for micro in rank] == epoch[2:4]
@@ -176,7 +177,7 @@ def test_validation_covers_every_pair_once_over_ranks(tmp_path):
 
 
 def test_no_pairs_left_is_said_with_the_reasons(tmp_path):
-    with pytest.raises(RequestError, match="no pair is left for training.*the same: 2"):
+    with pytest.raises(RequestError, match=r"no pair is left for training.*the same: 2"):
         data(write(tmp_path / "x.jsonl", [FORMATS[0] | {"rejected": "4"}] * 2), val_path=str(tmp_path / "x.jsonl"))
 
 
@@ -191,9 +192,7 @@ def test_no_pairs_left_is_said_with_the_reasons(tmp_path):
 )
 def test_wrong_settings_are_refused(settings, expected):
     with pytest.raises(RequestError, match=expected):
-        PreferenceDataModule(
-            tokenizer=ByteTokenizer(), path="x", **({"seq_len": 64, "batch_size": 2} | settings)
-        )
+        PreferenceDataModule(tokenizer=ByteTokenizer(), path="x", **({"seq_len": 64, "batch_size": 2} | settings))
 
 
 def test_a_slip_is_wrong_and_the_rest_follows_from_it():

@@ -21,7 +21,8 @@ def test_N18_N41_two_ranks_equal_one_process(tmp_path, monkeypatch, objective):
             for name, value in alone[steps].items():
                 assert facts[steps][name] == pytest.approx(value, abs=1e-5), (steps, name)
     weights = [
-        torch.load(tmp_path / run / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in ("alone", "two")
+        torch.load(tmp_path / run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for run in ("alone", "two")
     ]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-4)

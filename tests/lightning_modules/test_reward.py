@@ -49,9 +49,7 @@ def test_S19_score_does_not_see_padding_on_either_side():
     """Also with the end-of-text id inside the prompt, and with a padding id that is a real one."""
     model = reward_model().eval()
     rows = [[3, 1, 4], [1, 0, 5, 9, 2, 6], [0]]
-    alone = torch.cat(
-        [score(model, torch.tensor([row]), torch.ones(1, len(row), dtype=torch.bool))[0] for row in rows]
-    )
+    alone = torch.cat([score(model, torch.tensor([row]), torch.ones(1, len(row), dtype=torch.bool))[0] for row in rows])
     for side in ("left", "right"):
         for width, fill in ((6, 0), (11, 7)):
             ids = torch.full((3, width), fill)
@@ -72,9 +70,7 @@ def test_S20_training_scores_with_the_token_that_ends_the_answer():
     rewards, pairs = module(), make_pairs(3)
     found = rewards.loss(as_pairs(pairs).micro(range(3))).hidden_BTC
     rows = [p + c for p, c, _ in pairs] + [p + r for p, _, r in pairs]
-    expected = [
-        score(rewards.model, torch.tensor([row]), torch.ones(1, len(row), dtype=torch.bool))[0] for row in rows
-    ]
+    expected = [score(rewards.model, torch.tensor([row]), torch.ones(1, len(row), dtype=torch.bool))[0] for row in rows]
     torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-6)
 
 
