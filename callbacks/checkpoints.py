@@ -8,20 +8,22 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from errors import RunError
+from errors import RequestError, RunError
 
 
 class Checkpoints(Callback):
-    """Writes `folder`/last.ckpt and `folder`/best.ckpt (weights only, lowest val/loss)."""
+    """Writes `folder`/last.ckpt, and best.ckpt (weights only) where `monitor` was lowest, or with "max" highest."""
 
-    def __init__(self, *, folder: str | Path, every: int, monitor: str = "val/loss"):
-        self.folder, self.every, self.monitor = Path(folder), every, monitor
+    def __init__(
+        self, *, folder: str | Path, every: int, monitor: str = "val/loss", mode: Literal["min", "max"] = "min"
+    ):
+        self.folder, self.every, self.monitor, self.mode = Path(folder), every, monitor, mode
         self.saved_step = -1
         self._training = False
         self.best: dict[str, float] = {}  # {"step": ..., monitor: ...}
@@ -40,9 +42,17 @@ class Checkpoints(Callback):
             self.save_last(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        value = float(trainer.callback_metrics.get(self.monitor, math.nan))
-        if value < self.best.get(self.monitor, math.inf):
+        metrics = trainer.callback_metrics
+        if self.monitor not in metrics:
+            raise RequestError(
+                f"trainer.monitor={self.monitor}: validation measures no such thing.\n"
+                f"It measures: {', '.join(sorted(metrics)) or 'nothing'}."
+            )
+        value, best = float(metrics[self.monitor]), self.best.get(self.monitor)
+        better = not math.isnan(value) and (best is None or (value < best if self.mode == "min" else value > best))
+        if better:
             self.best = {"step": trainer.global_step, self.monitor: value}
+            self.best |= {"val/loss": float(metrics["val/loss"])} if "val/loss" in metrics else {}
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -101,7 +101,7 @@ class ExactMatch(Callback):
         for name, measured in (("before", self.before), ("now", self.after)):
             if measured is not None and i < len(measured.answers):
                 mark = "right" if is_right(measured.answers[i], question.expected, self.data.answers) else "wrong"
-                parts[f"{name}, {mark}"] = measured.answers[i][:400]
+                parts[f"{name}, {mark}"] = measured.answers[i][:160]
         return "\n".join(f"{name + ':':<15}{' / '.join(text.splitlines())}" for name, text in parts.items())
 
     def in_words(self, measured: Measured) -> str:

@@ -65,10 +65,10 @@ class ArithmeticPairsDataModule(PairDataModule):
         problem = make_problem(index, seed=seed, side=side, max_steps=self.max_steps, max_number=self.max_number)
         rng = random.Random(f"slip {seed} {side} {index}")
         prompt = [{"role": "user", "content": problem.question}]
-        return Preference(prompt, problem.solution, slipped(problem, rng))
+        return Preference(prompt, problem.solution, slipped(problem, rng, self.max_number))
 
 
-def slipped(problem: Problem, rng: random.Random) -> str:
+def slipped(problem: Problem, rng: random.Random, largest: int) -> str:
     """The working of a problem with one slip in it, which leads to another answer."""
     while True:
         wrong_at = rng.randrange(len(problem.sums))
@@ -76,7 +76,7 @@ def slipped(problem: Problem, rng: random.Random) -> str:
         here = problem.sums[0].a
         for i, right in enumerate(problem.sums):
             step = Sum(here, right.op, right.b)
-            here = slip(step, rng) if i == wrong_at else step.result
+            here = slip(step, rng, largest) if i == wrong_at else step.result
             left = f"{step.a}{step.op}{step.b}"
             lines.append(f"{left}=<<{left}={here}>>{here}")
             if here < 0:
@@ -85,10 +85,10 @@ def slipped(problem: Problem, rng: random.Random) -> str:
             return written(lines, here)
 
 
-def slip(step: Sum, rng: random.Random) -> int:
-    """A wrong result: off by one or by a forgotten carry, two digits swapped, or another operation."""
+def slip(step: Sum, rng: random.Random, largest: int) -> int:
+    """A wrong result up to `largest`: off by one or by a forgotten carry, digits swapped, or another operation."""
     right = step.result
     kinds = [right - 1, right + 1, right - 10, right + 10, int(str(right)[::-1])]
     kinds += [Sum(step.a, op, step.b).result for op in "+-*" if op != step.op]  # type: ignore[arg-type]
-    wrong = [value for value in kinds if value != right and 0 <= value < 10 ** len(str(max(right, 10)))]
+    wrong = [value for value in kinds if value != right and 0 <= value <= largest]
     return rng.choice(wrong)

@@ -157,23 +157,27 @@ class ValidationExamples(torch.utils.data.Dataset[Batch]):
 
 
 def padded(examples: list[Rendered], *, pad: int, rows: int | None = None) -> Batch:
-    """{"ids", "targets"} (B, T), T the longest of them, filled up on the right; `rows` adds empty rows.
+    """{"ids", "targets", "padding"} (B, T), T the longest of them, filled up on the right; `rows` adds empty rows.
+
+    "padding" is True at real tokens, as everywhere.
 
     Padding comes after all that counts: causal attention never looks at it, and its targets are ignored.
     """
     longest = max((len(example.ids) - 1 for example in examples), default=1)
     shape = (rows or len(examples), -(-longest // PAD_TO) * PAD_TO)
     ids, targets = np.full(shape, pad, dtype=np.int64), np.full(shape, IGNORE, dtype=np.int64)
+    real = np.zeros(shape, dtype=bool)
     for row, example in enumerate(examples):
-        put(ids, targets, row, 0, example)
-    return {"ids": torch.from_numpy(ids), "targets": torch.from_numpy(targets)}
+        real[row, : put(ids, targets, row, 0, example)] = True
+    arrays = {"ids": ids, "targets": targets, "padding": real}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def packed(rows: list[list[Rendered]], seq_len: int, *, pad: int) -> Batch:
-    """{"ids", "targets", "documents"} (B, T): examples one after the other, padding as a document of its own."""
+    """The same and "documents" (B, T): examples one after the other, padding as a document of its own."""
     shape = (len(rows), seq_len)
     ids, targets = np.full(shape, pad, dtype=np.int64), np.full(shape, IGNORE, dtype=np.int64)
-    documents = np.zeros(shape, dtype=np.int32)
+    documents, real = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=bool)
     for row, examples in enumerate(rows):
         at = 0
         for number, example in enumerate(examples):
@@ -181,11 +185,9 @@ def packed(rows: list[list[Rendered]], seq_len: int, *, pad: int) -> Batch:
             documents[row, at:end] = number
             at = end
         documents[row, at:] = len(examples)
-    return {
-        "ids": torch.from_numpy(ids),
-        "targets": torch.from_numpy(targets),
-        "documents": torch.from_numpy(documents),
-    }
+        real[row, :at] = True
+    arrays = {"ids": ids, "targets": targets, "padding": real, "documents": documents}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def put(ids_BT: np.ndarray, targets_BT: np.ndarray, row: int, at: int, example: Rendered) -> int:

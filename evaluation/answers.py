@@ -12,7 +12,7 @@ from typing import Literal
 
 Kind = Literal["number", "letter", "text"]
 NUMBER = re.compile(r"####\s*\$?(-?[\d.,]*\d)")
-STATED_LETTER = re.compile(r"\banswer(?:\s+is)?\s*:?\s*\(?([A-Z])\b", re.IGNORECASE)
+STATED_LETTER = re.compile(r"(?i:\banswer(?:\s+is)?)\s*:?\s*(?:\(([A-Za-z])\)|([A-Z])\b)")
 LEADING_LETTER = re.compile(r"\s*\(?([A-Z])(?:[.):]|\s*$)", re.MULTILINE)
 
 
@@ -29,7 +29,7 @@ def number(text: str) -> str | None:
 def letter(text: str) -> str | None:
     """The letter that is said to be the answer, else one that the text begins with."""
     found = STATED_LETTER.search(text) or LEADING_LETTER.match(text)
-    return None if found is None else found[1].upper()
+    return None if found is None else found[found.lastindex or 1].upper()
 
 
 def plain(text: str) -> str | None:

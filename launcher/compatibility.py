@@ -18,7 +18,8 @@ def check_data_fits(cfg: DictConfig, choices: dict[str, Any], lab: Lab) -> None:
         return
     objective, data = choices.get("objective"), choices.get("data")
     would_do = [option for option in lab.groups.get("data", {}) if set(needs) & set(_provided(option, lab))]
-    example = f"\nType: data={would_do[0]}" if would_do else ""
+    ready = [option for option in would_do if "path" not in OmegaConf.load(lab.groups["data"][option])]
+    example = f"\nType: data={(ready or would_do)[0]}" if would_do else ""
     raise RequestError(
         f"objective={objective} and data={data} do not go together.\n"
         f"objective={objective} needs {_either(needs)}; data={data} provides {_either(provides)}.\n"

@@ -79,6 +79,8 @@ class LanguageModule(pl.LightningModule):
         self.stop_signal = 0  # set by this rank's signal handler
         self.stop_agreed = 0  # what the ranks agreed on, once per update
         self.last_step: dict[str, float] = {}  # what the progress bar shows
+        self.step_stats: dict[str, Tensor] = {}  # what the model counted in this update
+        self.recent_stats: dict[str, Tensor] = {}  # the same of all updates since the last log
         self._totals = Totals()
         self.extra_metrics: dict[str, float] = {}  # what callbacks measured in this validation; equal on all ranks
 
@@ -123,12 +125,16 @@ class LanguageModule(pl.LightningModule):
         optimizer: Any = self.optimizers()  # Lightning's wrapper counts its steps: that is global_step
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        self._use_stats(step)
         self.step_tokens = tokens
         self.tokens_seen += tokens
         if (step + 1) % self.log_every == 0 or step == 0:
             loss = self._sum_over_ranks(total_loss) / units
             self.last_step = {"train/loss": loss, "train/grad_norm": norm, "train/lr_multiplier": multiplier}
             self.last_step |= {f"train/{name}": self._sum_over_ranks(x) / units for name, x in sorted(sums.items())}
+            counted = self.model.stats_metrics(self.recent_stats)
+            self.last_step |= {f"train/{name}": value for name, value in counted.items()}
+            self.recent_stats = {}
 
     def on_train_start(self) -> None:
         self.step_started = time.perf_counter()
@@ -171,7 +177,18 @@ class LanguageModule(pl.LightningModule):
             self.manual_backward(objective)
             total += out.loss.detach()
             sums = {name: value + sums.get(name, 0) for name, value in out.sums.items()}
+            self.step_stats = _added(self.step_stats, out.stats)
         return total, sums
+
+    def _use_stats(self, step: int) -> None:
+        """What the model counted, summed over ranks: for the model itself (balancing of experts) and for the log."""
+        if not self.step_stats:
+            return
+        if self.trainer.world_size > 1:
+            for value in self.step_stats.values():
+                dist.all_reduce(value)
+        self.model.after_update(self.step_stats, step=step)
+        self.recent_stats, self.step_stats = _added(self.recent_stats, self.step_stats), {}
 
     def _sync_gradients(self, *, last: bool) -> None:
         """Ranks exchange gradients once per update, with the last micro-batch."""
@@ -269,6 +286,10 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
     return (x ^ (x >> 31)) >> 1
+
+
+def _added(sums: dict[str, Tensor], more: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value if name not in sums else sums[name] + value for name, value in more.items()}
 
 
 def supervised_tokens(micro: Batch) -> int:

@@ -15,14 +15,14 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from errors import RequestError, RunError
 from lightning_modules.base import Batch
-from lightning_modules.pairs import PairModule, real_pairs, sum_over, switch_dropout_off
+from lightning_modules.pairs import PairModule, real_pairs, real_tokens, sum_over, switch_dropout_off
 from lightning_modules.reference import reference_log_probs
 from models.adapters.lora import adapted_layers, without_adapters
-from models.base import Output
+from models.base import LanguageModel, Output
 from models.layers.loss import IGNORE
 
 # ---- losses: pure functions of log-probabilities -------------------------------------------------------------------
@@ -115,10 +115,12 @@ def log1mexp(x: Tensor) -> Tensor:
     return torch.where(x > -math.log(2), torch.log(-torch.expm1(x)), torch.log1p(-torch.exp(x)))
 
 
-def sequence_log_probs(model: nn.Module, micro: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Log-probability of each row's completion (2P,), its tokens (2P,), and the model's auxiliary losses."""
-    out = model(micro["ids"], targets_BT=micro["targets"], per_token=True)
-    return -out.nll_BT.sum(1), (micro["targets"] != IGNORE).sum(1), out.aux
+def sequence_log_probs(model: LanguageModel, micro: Batch) -> tuple[Tensor, Tensor, Output]:
+    """Log-probability of each row's completion (2P,), its tokens (2P,), and what else the forward pass gave."""
+    # on the right, causal attention never looks at padding; but experts are to be balanced without it (S15)
+    padding_BT = real_tokens(micro) if model.inactive_parameters() else None
+    out = model(micro["ids"], targets_BT=micro["targets"], padding_BT=padding_BT, per_token=True)
+    return -out.nll_BT.sum(1), (micro["targets"] != IGNORE).sum(1), out
 
 
 # ---- the module ----------------------------------------------------------------------------------------------------
@@ -162,7 +164,7 @@ class DPOModule(PairModule):
             self.reference = copy.deepcopy(self.model).requires_grad_(False)
 
     def loss(self, micro: Batch) -> Output:
-        log_probs_R, tokens_R, aux = sequence_log_probs(self.model, micro)
+        log_probs_R, tokens_R, out = sequence_log_probs(self.model, micro)
         ref_R = self._reference_of(micro, log_probs_R)
         real_P = real_pairs(micro["lengths"])
         tokens_R = tokens_R.clamp_min(1)  # rows that fill up a batch have none
@@ -172,7 +174,7 @@ class DPOModule(PairModule):
         if self.nll_weight:
             loss_P = loss_P - self.nll_weight * chosen / pairs.chosen_tokens
         loss = loss_P.where(real_P, 0.0).sum()
-        return Output(log_probs_R, loss, aux=aux, sums=sum_over(real_P, self._metrics(pairs)))
+        return out._replace(loss=loss, nll_BT=None, sums=sum_over(real_P, self._metrics(pairs)))
 
     def _metrics(self, p: Pairs) -> dict[str, Tensor]:
         """TRL's names. A reward is beta times the log-ratio, per token in losses that are."""

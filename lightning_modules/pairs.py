@@ -68,6 +68,12 @@ def real_pairs(lengths_2P: Tensor) -> Tensor:
     return lengths_2P[: len(lengths_2P) // 2] > 0
 
 
+def real_tokens(micro: Batch) -> Tensor:
+    """(2P, T) bool: False at padding."""
+    T = micro["ids"].shape[1]
+    return torch.arange(T, device=micro["ids"].device) < micro["lengths"].unsqueeze(1)
+
+
 def sum_over(real_P: Tensor, values: dict[str, Tensor]) -> dict[str, Tensor]:
     """Sums of (P,) values over the pairs that are real, detached."""
     return {name: value_P.detach().float().where(real_P, 0.0).sum() for name, value_P in values.items()}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from errors import RunError
 from models.generation import evaluating
 
-Scorer = Callable[[nn.Module, dict[str, Tensor]], tuple[Tensor, Any, Any]]
+Scorer = Callable[[Any, dict[str, Tensor]], tuple[Tensor, Any, Any]]
 
 
 def reference_log_probs(module: Any, scorer: Scorer, cache_dir: Path) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules.base import Batch
-from lightning_modules.pairs import PairModule, real_pairs, sum_over
+from lightning_modules.pairs import PairModule, real_pairs, real_tokens, sum_over
 from models.base import LanguageModel, Output
 from models.heads import RewardModel, score
 from models.layers.loss import IGNORE
@@ -79,11 +79,9 @@ class RewardModule(PairModule):
         return model if isinstance(model, RewardModel) else RewardModel(model)
 
     def loss(self, micro: Batch) -> Output:
-        T = micro["ids"].shape[1]
-        padding_BT = torch.arange(T, device=micro["ids"].device) < micro["lengths"].unsqueeze(1)
         assert isinstance(self.model, RewardModel)
         wanted = {"targets_BT": self._chosen_targets(micro), "per_token": True} if self.nll_weight else {}
-        scores_B, out = score(self.model, micro["ids"], padding_BT, **wanted)
+        scores_B, out = score(self.model, micro["ids"], real_tokens(micro), **wanted)
         chosen_P, rejected_P = scores_B.chunk(2)
         real_P = real_pairs(micro["lengths"])
         loss_P = bradley_terry(chosen_P, rejected_P, micro.get("margins"), centering=self.center_rewards)
@@ -98,7 +96,7 @@ class RewardModule(PairModule):
         sums = sum_over(real_P, metrics)
         if not self.training:
             sums["calibration"] = calibration_counts(chosen_P, rejected_P, real_P)
-        return Output(scores_B, loss_P.where(real_P, 0.0).sum(), aux=out.aux, sums=sums)
+        return out._replace(hidden_BTC=scores_B, loss=loss_P.where(real_P, 0.0).sum(), nll_BT=None, sums=sums)
 
     def _chosen_targets(self, micro: Batch) -> Tensor:
         """Targets of the chosen rows; none in the rejected ones."""

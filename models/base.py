@@ -24,6 +24,15 @@ class Output(NamedTuple):
     logits: Tensor | None = None  # (B, T, V) or (B, 1, V), as asked for
     aux: dict[str, Tensor] = {}  # noqa: RUF012 - auxiliary losses by name, already scaled; mean over tokens
     sums: dict[str, Tensor] = {}  # noqa: RUF012 - what else an objective logs: sums over what its loss sums over
+    stats: dict[str, Tensor] = {}  # noqa: RUF012 - sums over tokens for statistics by name, detached
+
+
+class Trunk(NamedTuple):
+    """What a model's trunk returns; a plain tuple of the first one or two will do."""
+
+    hidden_BTC: Tensor  # final hidden states, normalised
+    aux: dict[str, Tensor] = {}  # noqa: RUF012 - as in Output
+    stats: dict[str, Tensor] = {}  # noqa: RUF012 - as in Output
 
 
 class LanguageModel(nn.Module):
@@ -32,6 +41,7 @@ class LanguageModel(nn.Module):
     vocab_size: int
     seq_len: int
     n_layer: int
+    n_sink: int = 0  # reserved tokens that the trunk puts in front of a text; they take slots of a cache
     softcap: float | None = None
     has_cache: bool = True  # False: generation reads everything again for each token
 
@@ -47,8 +57,8 @@ class LanguageModel(nn.Module):
         documents_BT: Tensor | None,
         padding_BT: Tensor | None,
         cache: KVCache | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Final hidden states (B, T, C), normalised, and auxiliary losses by name."""
+    ) -> tuple[Tensor, dict[str, Tensor]] | Trunk:
+        """Final hidden states (B, T, C), normalised, and auxiliary losses by name; a `Trunk` where there is more."""
         raise NotImplementedError
 
     def attention_flops_per_token(self, seq_len: int) -> int:
@@ -80,7 +90,7 @@ class LanguageModel(nn.Module):
             sparse_targets: most targets have no loss: the head is run only at those that do.
             per_token: `nll_BT` carries the gradient, for losses that are no sum over tokens; `loss` stays None.
         """
-        hidden, aux = self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache)
+        hidden, aux, stats = Trunk(*self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache))
         loss = nll_BT = None
         if targets_BT is not None and per_token:
             nll_BT = self._token_nll(hidden, targets_BT)
@@ -95,7 +105,7 @@ class LanguageModel(nn.Module):
                 weights_N=weights,
             )
             nll_BT = nll.view_as(targets_BT)
-        return Output(hidden, loss, nll_BT, self._logits(hidden, logits), aux)
+        return Output(hidden, loss, nll_BT, self._logits(hidden, logits), aux, stats)
 
     def _token_nll(self, hidden_BTC: Tensor, targets_BT: Tensor) -> Tensor:
         """Differentiable loss of each token; logits are computed at the tokens that count only."""
@@ -119,6 +129,13 @@ class LanguageModel(nn.Module):
     def inactive_parameters(self) -> int:
         """Parameters that a given token does not use (experts it is not sent to)."""
         return 0
+
+    def after_update(self, stats: dict[str, Tensor], *, step: int) -> None:
+        """Called after each update with `Output.stats`, summed over its micro-batches and all ranks."""
+
+    def stats_metrics(self, stats: dict[str, Tensor]) -> dict[str, float]:
+        """Metrics by name from such sums over any number of updates; the same names each time."""
+        return {}
 
     def lookup_parameters(self) -> int:
         """Parameters that are only looked up, not multiplied with: embeddings that are not also the head."""

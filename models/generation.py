@@ -7,7 +7,7 @@
 Past the context the window slides: of a full window the older half is forgotten and the rest read again, row by row, so
 that each row gets what it would get alone (N43).
 
-Shapes: B rows, T tokens, S slots of the cache, V vocabulary.
+Shapes: B rows, T tokens, S tokens in the cache (reserved sinks not counted), V vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -150,6 +150,7 @@ class _Engine:
         self.model, self.prompts, self.rows, self.sampling, self.seed = model, prompts, rows, sampling, seed
         self.use_cache = use_cache and model.has_cache
         self.device = model.head.weight.device
+        self.front = model.n_sink  # slots that hold no token of the text
         self.stopped: set[int] = set()
         self.ids: list[list[int]] = []  # all tokens of each row
         self.used: list[int] = []  # how many of them, the latest, are in its window
@@ -187,7 +188,7 @@ class _Engine:
         longest, context = max(self.used), self.model.seq_len
         # One row slides when its window is full. Several slide at different steps; the slack saves moving all of them.
         slack = context // 2 if len(self.prompts) * n > 1 else 0
-        self.cache = KVCache(self.model.n_layer, min(longest + max_new_tokens, context + slack))
+        self.cache = KVCache(self.model.n_layer, self.front + min(longest + max_new_tokens, context + slack))
         logits_BV = self._read(self.ids, self.used, self.cache)
         self.cache.repeat(n)
         self.ids = [list(ids) for ids in self.ids for _ in range(n)]
@@ -215,8 +216,8 @@ class _Engine:
         if not self.use_cache:
             return self._read(self.ids, self.used, self.cache)
         if self.cache.length == self.cache.capacity:
-            self.cache.forget(self.cache.length + 1 - max(self.used))
-        S = self.cache.length + 1
+            self.cache.forget(self.cache.length - self.front + 1 - max(self.used), keep=self.front)
+        S = self.cache.length - self.front + 1
         padding_BS = None if min(self.used) == S else self._padding(self.used, S)
         with nullcontext() if self.packed is None else self.packed.active():
             out = self.model(token_B.unsqueeze(1), padding_BT=padding_BS, cache=self.cache, logits="last")
@@ -226,9 +227,9 @@ class _Engine:
         """The window of one row becomes the `left` tokens before its newest, read again from position 0."""
         self.used[row] = left
         if left and self.use_cache:
-            fresh = KVCache(self.model.n_layer, left)
+            fresh = KVCache(self.model.n_layer, self.front + left)
             self._read([self.ids[row][:-1]], [left], fresh)
-            self.cache.put_row(row, fresh)
+            self.cache.put_row(row, fresh, keep=self.front)
 
     def _keep(self, rows: list[int]) -> None:
         self.ids, self.used = [self.ids[i] for i in rows], [self.used[i] for i in rows]

@@ -23,7 +23,7 @@ class RewardModel(LanguageModel):
         super().__init__()
         self.backbone = backbone
         self.vocab_size, self.seq_len, self.n_layer = backbone.vocab_size, backbone.seq_len, backbone.n_layer
-        self.softcap = backbone.softcap
+        self.softcap, self.n_sink, self.has_cache = backbone.softcap, backbone.n_sink, backbone.has_cache
         width = backbone.head.weight.shape[1]
         self.score_head = nn.Linear(width, 1, bias=False)
         # variance 1 / (C + 1): scores start small (Stiennon et al. 2020, 2009.01325, appendix B.1)
@@ -39,7 +39,7 @@ class RewardModel(LanguageModel):
     def blocks(self) -> Any:
         return self.backbone.blocks
 
-    def trunk(self, ids_BT: Tensor, **settings: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def trunk(self, ids_BT: Tensor, **settings: Any) -> Any:
         return self.backbone.trunk(ids_BT, **settings)
 
     def attention_flops_per_token(self, seq_len: int) -> int:
@@ -47,6 +47,12 @@ class RewardModel(LanguageModel):
 
     def inactive_parameters(self) -> int:
         return self.backbone.inactive_parameters()
+
+    def after_update(self, stats: dict[str, Tensor], *, step: int) -> None:
+        self.backbone.after_update(stats, step=step)
+
+    def stats_metrics(self, stats: dict[str, Tensor]) -> dict[str, float]:
+        return self.backbone.stats_metrics(stats)
 
 
 def score(model: RewardModel, ids_BT: Tensor, padding_BT: Tensor, **settings: Any) -> tuple[Tensor, Output]:

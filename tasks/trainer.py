@@ -29,6 +29,8 @@ def build_trainer(
     max_time: str | None,
     val_every: int,
     checkpoint_every: int,
+    monitor: str = "val/loss",
+    monitor_mode: Literal["min", "max"] = "min",
     log_every: int,
     grad_clip: float | None,
     accumulate: int,
@@ -75,7 +77,7 @@ def build_trainer(
             Metrics(log_every=log_every, seq_len=seq_len),
             *callbacks,
             Validation(every=val_every),
-            Checkpoints(folder=run_dir / "checkpoints", every=checkpoint_every),
+            Checkpoints(folder=run_dir / "checkpoints", every=checkpoint_every, monitor=monitor, mode=monitor_mode),
             StopOnSignal(),
         ],
     )

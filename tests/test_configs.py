@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from errors import RequestError
 from launcher.checking import check
 from launcher.comments import read_help
+from launcher.compatibility import _provided
 from launcher.compose import Plan, apply, compose
 from launcher.instantiate import resolve_target
 from launcher.lab import Lab
@@ -26,16 +27,24 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {("data", "text"): ["data.path=x"], ("data", "bin"): ["data.path=x"]}
+REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat")} | {
+    ("tokenizer", "hf"): ["tokenizer.name=x"],
+}
 # filled in by tasks, never by a config
 INJECTED = {
     *("vocab_size", "tokenizer", "model", "params", "optimizer", "schedule", "token_bytes", "seed", "grad_clip"),
-    *("log_every", "compile_model", "run_dir", "seq_len", "callbacks", "loggers", "start_step", "step"),
+    *("data", "log_every", "compile_model", "run_dir", "seq_len", "callbacks", "loggers", "start_step", "step"),
 }
 
 
+# what the data provides -> an objective that takes it; causal_lm takes tokens
+OBJECTIVES = {"conversations": "sft"}
+
+
 def words_for(group: str, option: str) -> list[str]:
-    return [f"{group}={option}", *REQUIRED.get((group, option), [])] + (
+    provided = _provided(option, LAB) if group == "data" else ()
+    objective = [f"objective={OBJECTIVES[kind]}" for kind in provided if kind in OBJECTIVES]
+    return [f"{group}={option}", *objective, *REQUIRED.get((group, option), [])] + (
         ["data.path=x"] if group == "experiment" and "data=text" in defaults_of(group, option) else []
     )
 
@@ -77,7 +86,7 @@ def is_a_part(cfg: DictConfig, key: str) -> bool:
 
 def test_all_files_are_found() -> None:
     assert len(FILES) == len(OPTIONS) + 1  # and config.yaml
-    assert len(OPTIONS) >= 40
+    assert len(OPTIONS) >= 50
     promised = {"gpt", "gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl"}
     assert promised <= LAB.groups["model"].keys()
     assert {"auto", "cpu", "gpu", "a100", "ddp", "fsdp", "ddp_cpu", "mps"} <= LAB.groups["hardware"].keys()

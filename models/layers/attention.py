@@ -65,7 +65,14 @@ class CausalSelfAttention(nn.Module):
 
 
 def attention_mask(
-    T: int, S: int, *, documents_BT: Tensor | None, padding_BT: Tensor | None, device: torch.device
+    T: int,
+    S: int,
+    *,
+    documents_BT: Tensor | None,
+    padding_BT: Tensor | None,
+    device: torch.device,
+    window: int | None = None,
+    n_sink: int = 0,
 ) -> Tensor | None:
     """(B, T, S) mask, True = may attend, or None where plain causality says it all.
 
@@ -73,12 +80,22 @@ def attention_mask(
         T: new tokens. S: all tokens, the T new ones last.
         documents_BT: id of the document each token belongs to; attention stays inside it (S == T then).
         padding_BT: True at real tokens, over all S positions.
+        window: latest tokens that are seen, oneself included (2004.05150); None is all of them.
+        n_sink: first tokens of the S that are always seen, whatever the window or the document (2309.17453).
     """
-    if documents_BT is None and padding_BT is None and T in (1, S):
+    narrow = window is not None and window < S
+    if documents_BT is None and padding_BT is None and not narrow and T in (1, S):
         return None
-    allowed = torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T).unsqueeze(0)  # (1, T, S)
+    allowed = torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
+    if narrow:
+        assert window is not None
+        allowed = allowed.triu(S - T - window + 1)
+    allowed = allowed.unsqueeze(0)  # (1, T, S)
     if documents_BT is not None:
         allowed = allowed & (documents_BT.unsqueeze(2) == documents_BT.unsqueeze(1))
+    if n_sink:
+        sees_sinks = torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
+        allowed = allowed | (sees_sinks & (torch.arange(S, device=device) < n_sink))
     if padding_BT is not None:
         # a padding query still sees itself: a row without any allowed key would be NaN
         itself = torch.eye(T, S, dtype=torch.bool, device=device).roll(S - T, 1)

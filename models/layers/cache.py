@@ -46,18 +46,20 @@ class KVCache:
         """Only these rows, in this order."""
         self._map(lambda x: x.index_select(0, rows_N))
 
-    def forget(self, n: int) -> None:
-        """Drops the n oldest slots of every row; the others move to the left."""
+    def forget(self, n: int, *, keep: int = 0) -> None:
+        """Drops the n oldest slots of every row, but for the first `keep` (sinks); the others move to the left."""
         for stored in (*self._keys, *self._values):
             if stored is not None:
-                stored[:, :, : self.length - n] = stored[:, :, n : self.length].clone()
+                stored[:, :, keep : self.length - n] = stored[:, :, keep + n : self.length].clone()
         self.length -= n
 
-    def put_row(self, row: int, other: "KVCache") -> None:
-        """Row `row` becomes the only row of `other`, its newest token in the newest slot."""
+    def put_row(self, row: int, other: "KVCache", *, keep: int = 0) -> None:
+        """Row `row` becomes the only row of `other`: `keep` slots in front, the newest token in the newest slot."""
+        recent = other.length - keep
         for mine, theirs in zip((*self._keys, *self._values), (*other._keys, *other._values), strict=True):
             if mine is not None and theirs is not None:
-                mine[row, :, self.length - other.length : self.length] = theirs[0, :, : other.length]
+                mine[row, :, :keep] = theirs[0, :, :keep]
+                mine[row, :, self.length - recent : self.length] = theirs[0, :, keep : other.length]
         if self.last_ids_BN is not None and other.last_ids_BN is not None:
             self.last_ids_BN[row] = other.last_ids_BN[0]
 

@@ -9,6 +9,7 @@ from models.gpt import GPT
 from models.layers.packing import PackedLinears
 from models.ngram_gpt import NGramGPT
 from models.sampling import GREEDY, Sampling
+from models.transformer import Transformer
 
 RAGGED = [[3, 1, 4, 1, 5], [9], [2, 6, 5], [3, 5, 8, 9, 7, 9, 3, 2]]
 
@@ -30,6 +31,19 @@ def tiny_ngram() -> NGramGPT:
     return model
 
 
+def tiny_transformer(**changes) -> Transformer:
+    torch.manual_seed(0)
+    settings = {"vocab_size": 20, "seq_len": 8, "n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 16} | changes
+    model = Transformer(**settings)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.5)
+    return model
+
+
+def tiny_sinks() -> Transformer:
+    return tiny_transformer(window=3, sinks="tokens", n_sink=2)
+
+
 def ids(completions):
     return [[c.ids for c in row] for row in completions]
 
@@ -46,7 +60,7 @@ def naive(model, prompt, n):
     return new
 
 
-@pytest.mark.parametrize("make", [tiny, tiny_ngram])
+@pytest.mark.parametrize("make", [tiny, tiny_ngram, tiny_transformer, tiny_sinks])
 @pytest.mark.parametrize("new", [3, 30], ids=["inside the context", "far past it"])
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_N43_a_ragged_batch_gives_what_each_row_gives_alone(make, new, use_cache):

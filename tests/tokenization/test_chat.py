@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errors import RequestError
+from tokenization.base import Tokenizer, load_tokenizer
+from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
 from tokenization.chat import ASSISTANT_END, BOS, CHAT_SPECIALS, SpecialsTemplate, chat_template
@@ -94,13 +96,21 @@ def test_N13_no_content_makes_a_special(parts):
     assert TOKENIZER.decode(inside) == text
 
 
-def test_added_specials_change_no_id():
-    plain = CharTokenizer(chars="abc")
+def trained_bpe() -> Tokenizer:
+    tokenizer = BPETokenizer(vocab_size=262, train_bytes=1000)
+    tokenizer.train(["the theme of the thesis " * 20])
+    return tokenizer
+
+
+@pytest.mark.parametrize("make", [lambda: CharTokenizer(chars="abc"), trained_bpe], ids=["char", "bpe"])
+def test_added_specials_change_no_id(make, tmp_path):
+    plain = make()
     _, larger = chat_template(plain)
     assert larger.encode("abc").tolist() == plain.encode("abc").tolist()
     assert (larger.eot, larger.vocab_size) == (plain.eot, plain.vocab_size + len(CHAT_SPECIALS))
     assert larger.fingerprint != plain.fingerprint
-    assert type(larger).from_state({k: v for k, v in larger.state().items() if k != "kind"}).specials == larger.specials
+    larger.save(tmp_path)
+    assert load_tokenizer(tmp_path).specials == larger.specials
     assert plain.special_names == ["<|endoftext|>"]
 
 

@@ -1,0 +1,193 @@
+"""Tokens to their experts and back: SwiGLU experts over assignments sorted by expert.
+
+    naive     one assignment after the other; the oracle of the tests
+    loop      expert after expert, plain autograd
+    fused     the same with a backward pass written by hand: gradients go straight into the stacked weights' gradient,
+              and each expert's rows are still in the cache when they are added to the output; fastest on a CPU
+    grouped   one grouped matrix product; fastest on GPUs of compute capability 9.0 and later, in bf16
+
+Shapes: N tokens, C channels, M assignments, E experts, I inner channels of one expert.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException
+
+
+class Plan(NamedTuple):
+    """Assignments in the order of their experts; those of dropped and masked tokens are not in it."""
+
+    tokens_M: Tensor
+    weights_M: Tensor
+    counts_E: Tensor  # int64; M is their sum
+
+
+def make_plan(
+    tokens_M: Tensor, experts_M: Tensor, weights_M: Tensor, *, n_experts: int, mask_N: Tensor | None,
+    capacity: int | None = None, order: str = "token", n_choices: int = 1,
+) -> Plan:  # fmt: skip
+    """Sorts assignments by expert, without those of masked tokens and those that an expert has no room for.
+
+    Args:
+        mask_N: True at real tokens. capacity: assignments that one expert takes.
+        order: of an expert's queue: token (as the text goes), choice (first choices before second ones; there are
+            `n_choices` per token, side by side) or prob (largest weight first).
+    """
+    queue = torch.arange(len(tokens_M), device=tokens_M.device)
+    if capacity is not None and order == "choice":
+        queue = queue.view(-1, n_choices).T.flatten()
+    elif capacity is not None and order == "prob":
+        queue = weights_M.detach().argsort(descending=True, stable=True)
+    experts = experts_M[queue]
+    if mask_N is not None:
+        experts = experts.where(mask_N[tokens_M[queue]], n_experts)  # sorted behind all experts
+    sorted_experts, by_expert = experts.sort(stable=True)
+    counts = torch.zeros(n_experts + 1, dtype=torch.long, device=experts.device)
+    counts.index_add_(0, experts, torch.ones_like(experts))
+    perm = queue[by_expert]
+    if capacity is not None:
+        place = torch.arange(len(perm), device=perm.device) - (counts.cumsum(0) - counts)[sorted_experts]
+        perm = perm[(place < capacity) & (sorted_experts < n_experts)]
+        counts = counts.clamp_max(capacity)
+    elif mask_N is not None:
+        perm = perm[sorted_experts < n_experts]
+    return Plan(tokens_M[perm], weights_M[perm], counts[:-1])
+
+
+def run_experts(x_NC: Tensor, w13: Tensor, w2: Tensor, plan: Plan, *, how: str, combine: str = "index_add") -> Tensor:
+    """sum over assignments of weight * w2_e(silu(gate_e x) * up_e x), (N, C); 0 for tokens without any.
+
+    Args:
+        w13: (E, 2 I, C), gates first, then ups. w2: (E, C, I).
+    """
+    device = x_NC.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_NC.dtype
+    x_NC, w13, w2, weights_M = (t.to(dtype) for t in (x_NC, w13, w2, plan.weights_M))
+    how = fastest(x_NC, w2) if how == "auto" else how
+    with torch.autocast(device, enabled=False):
+        if how == "naive":
+            return _naive(x_NC, w13, w2, plan)
+        if how == "fused":
+            return _fused(x_NC, weights_M, w13, w2, plan.tokens_M, plan.counts_E)
+        compute = _grouped if how == "grouped" and _grouped_can(x_NC, w2) else _loop
+        out_MC = compute(x_NC[plan.tokens_M], weights_M, w13, w2, plan.counts_E)
+        return _combined(out_MC, plan.tokens_M, len(x_NC), combine)
+
+
+def fastest(x_NC: Tensor, w2: Tensor) -> str:
+    """By measurement: benchmarks/moe.py. On A100s (8.0) PyTorch's grouped product is itself a loop."""
+    if x_NC.device.type != "cuda":
+        return "fused"
+    grouped = x_NC.dtype == torch.bfloat16 and torch.cuda.get_device_capability(x_NC.device) >= (9, 0)
+    return "grouped" if grouped and _grouped_can(x_NC, w2) else "loop"
+
+
+def _grouped_can(x_NC: Tensor, w2: Tensor) -> bool:
+    """Rows must be multiples of 16 bytes, and float64 is not known to it."""
+    return x_NC.dtype != torch.float64 and all(width * x_NC.element_size() % 16 == 0 for width in w2.shape[1:])
+
+
+def _naive(x_NC: Tensor, w13: Tensor, w2: Tensor, plan: Plan) -> Tensor:
+    out_NC, at = torch.zeros_like(x_NC), 0
+    for expert, count in enumerate(plan.counts_E.tolist()):
+        for m in range(at, at + count):
+            token = int(plan.tokens_M[m])
+            gate, up = (w13[expert] @ x_NC[token]).chunk(2)
+            y = plan.weights_M[m].to(x_NC.dtype) * (w2[expert] @ (F.silu(gate) * up))
+            out_NC = out_NC.index_add(0, plan.tokens_M[m : m + 1], y.unsqueeze(0))
+        at += count
+    return out_NC
+
+
+@torch.compiler.disable  # the sizes of the groups are data
+def _loop(x_MC: Tensor, weights_M: Tensor, w13: Tensor, w2: Tensor, counts_E: Tensor) -> Tensor:
+    """`unbind` once: indexing w13[e] would fill a gradient of the whole stack with zeros for each expert."""
+    sizes = group_sizes(counts_E, len(x_MC))
+    outs = []
+    for x, weights, w13_e, w2_e in zip(
+        x_MC.split(sizes), weights_M.split(sizes), w13.unbind(0), w2.unbind(0), strict=True
+    ):
+        gate, up = F.linear(x, w13_e).chunk(2, dim=-1)
+        outs.append(F.linear(F.silu(gate) * up * weights.unsqueeze(-1), w2_e))
+    return torch.cat(outs)
+
+
+def _grouped(x_MC: Tensor, weights_M: Tensor, w13: Tensor, w2: Tensor, counts_E: Tensor) -> Tensor:
+    """Every row belongs to a group: rows behind the last one would be left uninitialised (pytorch#193633)."""
+    ends = counts_E.cumsum(0).to(torch.int32)
+    gate, up = F.grouped_mm(x_MC, w13.transpose(-2, -1), offs=ends).chunk(2, dim=-1)
+    return F.grouped_mm(F.silu(gate) * up * weights_M.unsqueeze(-1), w2.transpose(-2, -1), offs=ends)
+
+
+def _combined(out_MC: Tensor, tokens_M: Tensor, n: int, how: str) -> Tensor:
+    if how == "index_add":
+        return out_MC.new_zeros(n, out_MC.shape[1]).index_add(0, tokens_M, out_MC)
+    # a prefix sum over rows brought into the order of tokens would lose digits; segments do not
+    order = tokens_M.argsort(stable=True)
+    lengths = torch.zeros(n, dtype=torch.long, device=out_MC.device).index_add_(0, tokens_M, torch.ones_like(tokens_M))
+    return torch.segment_reduce(out_MC[order], "sum", lengths=lengths, axis=0, initial=0.0)
+
+
+def group_sizes(counts_E: Tensor, total: int) -> list[int]:
+    """The counts as numbers; in a dry run without data (task=check) all experts get the same."""
+    try:
+        return counts_E.tolist()
+    except DataDependentOutputException:
+        E = len(counts_E)
+        return [total // E + (e < total % E) for e in range(E)]
+
+
+@torch.compiler.disable
+def _fused(x_NC: Tensor, weights_M: Tensor, w13: Tensor, w2: Tensor, tokens_M: Tensor, counts_E: Tensor) -> Tensor:
+    return _FusedExperts.apply(x_NC, weights_M, w13, w2, tokens_M, group_sizes(counts_E, len(tokens_M)))
+
+
+class _FusedExperts(torch.autograd.Function):
+    """Saves the inner products (M, 2 I) and nothing of size (M, C): tokens are gathered again in the backward pass."""
+
+    @staticmethod
+    def forward(ctx, x_NC, weights_M, w13, w2, tokens_M, sizes):
+        inner = x_NC.new_empty(len(tokens_M), w13.shape[1])
+        out_NC = torch.zeros_like(x_NC)
+        for e, rows in _groups(sizes):
+            tokens = tokens_M[rows]
+            torch.mm(x_NC.index_select(0, tokens), w13[e].T, out=inner[rows])
+            gate, up = inner[rows].chunk(2, dim=1)
+            # the weight goes in before the second product: I < C channels to multiply
+            hidden = F.silu(gate).mul_(up).mul_(weights_M[rows].unsqueeze(1))
+            out_NC.index_add_(0, tokens, hidden @ w2[e].T)
+        ctx.save_for_backward(x_NC, weights_M, w13, w2, tokens_M, inner)
+        ctx.sizes = sizes
+        return out_NC
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_NC):
+        x_NC, weights_M, w13, w2, tokens_M, inner = ctx.saved_tensors
+        grad_x, grad_weights = torch.zeros_like(x_NC), torch.empty_like(weights_M)
+        grad_w13, grad_w2 = torch.zeros_like(w13), torch.zeros_like(w2)
+        width = w2.shape[2]
+        for e, rows in _groups(ctx.sizes):
+            tokens, weight = tokens_M[rows], weights_M[rows].unsqueeze(1)
+            grad, (gate, up) = grad_NC.index_select(0, tokens), inner[rows].chunk(2, dim=1)
+            swish = F.silu(gate)
+            hidden = swish * up
+            grad_hidden = grad @ w2[e]
+            torch.sum(grad_hidden * hidden, dim=1, out=grad_weights[rows])
+            torch.mm(grad.T, hidden.mul_(weight), out=grad_w2[e])
+            grad_hidden.mul_(weight)
+            grad_inner = torch.empty_like(inner[rows])
+            torch.mul(grad_hidden, swish, out=grad_inner[:, width:])
+            torch.ops.aten.silu_backward.grad_input(grad_hidden.mul_(up), gate, grad_input=grad_inner[:, :width])
+            torch.mm(grad_inner.T, x_NC.index_select(0, tokens), out=grad_w13[e])
+            grad_x.index_add_(0, tokens, grad_inner @ w13[e])
+        return grad_x, grad_weights, grad_w13, grad_w2, None, None
+
+
+def _groups(sizes: list[int]) -> list[tuple[int, slice]]:
+    """(expert, its rows) for those that have any."""
+    ends = [sum(sizes[: e + 1]) for e in range(len(sizes))]
+    return [(e, slice(end - size, end)) for e, (size, end) in enumerate(zip(sizes, ends, strict=True)) if size]

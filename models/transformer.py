@@ -1,0 +1,380 @@
+"""One family for what is published today: Llama, Mistral, Qwen, nanochat, Mixtral and the ablations between them.
+
+    ids -> embedding -> [x + attention(norm(x)); x + mlp(norm(x))] * n_layer -> norm -> head
+
+Each published choice is one keyword of `Transformer`. The names of the parameters are plain, so that reading somebody
+else's weights is a renaming: embed, blocks.N.{norm1, attention.{q,k,v,proj}, norm2, mlp.{gate,up,down}}, norm, lm_head.
+
+Shapes: B batch, T tokens, S tokens seen (cache included), C channels, H heads.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from errors import RequestError
+from models.base import LanguageModel, Trunk, restarting_positions
+from models.gpt import check_heads, check_length
+from models.layers.attention import attention_mask
+from models.layers.cache import KVCache, positions_of
+from models.layers.grouped_attention import GroupedAttention
+from models.layers.mlp import MLP, default_width
+from models.layers.moe.layer import MoE, Routing
+from models.layers.moe.settings import MoESettings
+from models.layers.moe.statistics import routing_metrics, stacked
+from models.layers.norm import make_norm, rms_norm
+from models.layers.rope import Rope
+
+
+class Block(nn.Module):
+    """Pre-norm: each sublayer reads a normalised stream and adds to it."""
+
+    def __init__(
+        self, *, attention: GroupedAttention, mlp: nn.Module, norms: tuple[nn.Module, nn.Module], windowed: bool
+    ):
+        super().__init__()
+        self.norm1, self.attention, self.norm2, self.mlp = norms[0], attention, norms[1], mlp
+        self.windowed = windowed
+
+    def forward(
+        self,
+        x_BTC: Tensor,
+        positions_T: Tensor,
+        mask_BTS: Tensor | None,
+        cache: KVCache | None,
+        real_BT: Tensor | None,
+        need_weights: bool,
+    ) -> tuple[Tensor, Routing | None, Tensor | None]:
+        """The stream, what a layer of experts says about its routing, attention weights. `real_BT`: no padding."""
+        y, weights = self.attention(
+            self.norm1(x_BTC), positions_T=positions_T, mask_BTS=mask_BTS, cache=cache, need_weights=need_weights
+        )
+        x_BTC = x_BTC + y
+        if isinstance(self.mlp, MoE):
+            y, routing = self.mlp(self.norm2(x_BTC), real_BT)
+            return x_BTC + y, routing, weights
+        return x_BTC + self.mlp(self.norm2(x_BTC)), None, weights
+
+
+class Transformer(LanguageModel):
+    """Decoder-only transformer, every choice a keyword.
+
+    Args:
+        vocab_size: number of token ids. seq_len: longest context in tokens.
+        n_layer, n_head, n_embd: depth, query heads, width. Null n_embd is 64 n_layer, null n_head is n_embd / 128
+            rounded up: nanochat's one dial.
+        n_kv_head: heads of keys and values, n_head if null; 1 is multi-query attention.
+        head_dim: channels of a head, n_embd / n_head if null.
+        n_inner: width of the MLP; null: 4 n_embd, for swiglu 8/3 n_embd up to the next multiple of 64.
+        mlp: swiglu, gelu, gelu_tanh or relu2.
+        norm: rms or layer. norm_weight: with gains (and biases, if `bias`). norm_eps: added to the mean square.
+        bias: in linear layers and layer norms. qkv_bias: in queries, keys and values, also without `bias` (Qwen2).
+        qk_norm: none, head (Qwen3), full (OLMoE) or weightless (nanochat).
+        position: rope, learned or none.
+        rope_theta: period of the slowest rotation / 2 pi. rope_scaling: none, linear, llama3 or yarn, for contexts
+            `rope_factor` times as long as `rope_trained_len`; rope_low, rope_high: of llama3's rule.
+        window: latest tokens that attention sees, or null for all. window_layers: where; null is all layers.
+        sinks: none; learned (a score per head for attending to nothing); tokens (`n_sink` reserved tokens in front of
+            every text, seen from everywhere, as 2309.17453 trains them).
+        embed_norm: the stream begins normalised (nanochat). tied: the head is the embedding.
+        softcap: largest absolute logit, or null. dropout: of the embedding, attention weights, sublayers.
+        init: gpt2 (normal with `init_std`, residual outputs / sqrt(2 n_layer)) or nanochat (1 / sqrt(inputs), residual
+            outputs and head 0).
+        checkpoint_blocks: recompute each block in the backward pass; less memory for a third more time.
+        moe: experts in the place of MLPs, see MoESettings; null for none.
+
+    Raises:
+        RequestError: head counts that do not divide, a window or sinks that make no sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        seq_len: int,
+        n_layer: int,
+        n_head: int | None,
+        n_embd: int | None,
+        n_kv_head: int | None = None,
+        head_dim: int | None = None,
+        n_inner: int | None = None,
+        mlp: Literal["swiglu", "gelu", "gelu_tanh", "relu2"] = "swiglu",
+        norm: Literal["rms", "layer"] = "rms",
+        norm_weight: bool = True,
+        norm_eps: float = 1e-5,
+        bias: bool = False,
+        qkv_bias: bool = False,
+        qk_norm: Literal["none", "head", "full", "weightless"] = "none",
+        position: Literal["rope", "learned", "none"] = "rope",
+        rope_theta: float = 10_000.0,
+        rope_scaling: Literal["none", "linear", "llama3", "yarn"] = "none",
+        rope_factor: float = 1.0,
+        rope_trained_len: int | None = None,
+        rope_low: float = 1.0,
+        rope_high: float = 4.0,
+        window: int | None = None,
+        window_layers: list[int] | None = None,
+        sinks: Literal["none", "learned", "tokens"] = "none",
+        n_sink: int = 0,
+        embed_norm: bool = False,
+        tied: bool = False,
+        softcap: float | None = None,
+        dropout: float = 0.0,
+        init: Literal["gpt2", "nanochat"] = "gpt2",
+        init_std: float = 0.02,
+        checkpoint_blocks: bool = False,
+        moe: MoESettings | None = None,
+    ):
+        super().__init__()
+        n_embd = 64 * n_layer if n_embd is None else n_embd
+        n_head = -(-n_embd // 128) if n_head is None else n_head
+        n_kv_head = n_head if n_kv_head is None else n_kv_head
+        check_groups(n_head, n_kv_head)
+        if head_dim is None:
+            check_heads(n_embd, n_head)
+            head_dim = n_embd // n_head
+        check_window(window, window_layers, n_layer)
+        check_sinks(sinks, n_sink)
+        check_moe(moe, n_layer)
+        self.vocab_size, self.seq_len, self.n_layer, self.softcap = vocab_size, seq_len, n_layer, softcap
+        self.n_head, self.head_dim, self.window = n_head, head_dim, window
+        self.moe = moe
+        self.n_sink = n_sink if sinks == "tokens" else 0
+        self.dropout, self.embed_norm, self.checkpoint_blocks = dropout, embed_norm, checkpoint_blocks
+        slots = seq_len + self.n_sink
+
+        self.embed = nn.Embedding(vocab_size, n_embd)
+        self.position = nn.Embedding(slots, n_embd) if position == "learned" else None
+        self.sink_tokens = nn.Embedding(n_sink, n_embd) if self.n_sink else None
+        rope = None
+        if position == "rope":
+            check_rope(head_dim)
+            rope = Rope(
+                head_dim=head_dim, seq_len=slots, base=rope_theta, scaling=rope_scaling, factor=rope_factor,
+                trained_len=rope_trained_len, low=rope_low, high=rope_high,
+            )  # fmt: skip
+
+        def a_norm() -> nn.Module:
+            return make_norm(n_embd, kind=norm, weight=norm_weight, bias=bias, eps=norm_eps)
+
+        def attention(layer: int) -> GroupedAttention:
+            return GroupedAttention(
+                n_embd=n_embd, n_head=n_head, n_kv_head=n_kv_head, head_dim=head_dim, layer=layer, capacity=slots,
+                qkv_bias=qkv_bias or bias, bias=bias, qk_norm=qk_norm, norm_eps=norm_eps, rope=rope, dropout=dropout,
+                learned_sink=sinks == "learned",
+            )  # fmt: skip
+
+        width = default_width(n_embd, mlp) if n_inner is None else n_inner
+
+        def a_mlp(layer: int) -> nn.Module:
+            if moe is not None and moe.has_experts(layer):
+                return MoE(moe, n_embd=n_embd, dropout=dropout)
+            return MLP(n_embd=n_embd, n_inner=width, kind=mlp, bias=bias, dropout=dropout)
+
+        windowed = set(range(n_layer) if window_layers is None else window_layers) if window is not None else set()
+        self.blocks = nn.ModuleList(
+            Block(attention=attention(i), mlp=a_mlp(i), norms=(a_norm(), a_norm()), windowed=i in windowed)
+            for i in range(n_layer)
+        )
+        self.norm = a_norm()
+        self.lm_head = nn.Linear(n_embd, vocab_size, bias=False)
+        if tied:
+            self.lm_head.weight = self.embed.weight
+        initialise(self, init, init_std)
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.lm_head
+
+    def attention_flops_per_token(self, seq_len: int) -> int:
+        seen = sum(min(seq_len, self.window or seq_len) if b.windowed else seq_len for b in self.blocks)
+        return 12 * self.n_head * self.head_dim * seen
+
+    def attention_weights(self, ids_BT: Tensor, *, documents_BT: Tensor | None = None) -> list[Tensor]:
+        """What each token looks at in each layer, (B, H, T, T); reserved sink tokens come first in both T."""
+        weights: list[Tensor] = []
+        self.trunk(ids_BT, documents_BT=documents_BT, weights=weights)
+        return weights
+
+    def trunk(
+        self,
+        ids_BT: Tensor,
+        *,
+        documents_BT: Tensor | None = None,
+        padding_BT: Tensor | None = None,
+        cache: KVCache | None = None,
+        weights: list[Tensor] | None = None,
+    ) -> Trunk:
+        """`weights`: a list that takes each layer's attention weights."""
+        x, documents_BT, padding_BT, positions = self._enter(ids_BT, documents_BT, padding_BT, cache)
+        T, start = x.shape[1], cache.length if cache is not None else 0
+        masks = self._masks(T, start + T, documents_BT, padding_BT, x.device)
+        real_BT = None if padding_BT is None else padding_BT[:, -T:]
+        routings: list[Routing] = []
+        for block in self.blocks:
+            inputs = (x, positions, masks[bool(block.windowed)], cache, real_BT, weights is not None)
+            if self.checkpoint_blocks and self.training:
+                x, routing, seen = checkpoint(block, *inputs, use_reentrant=False)
+            else:
+                x, routing, seen = block(*inputs)
+            if routing is not None:
+                routings.append(routing)
+            if weights is not None:
+                weights.append(seen)
+        if cache is not None:
+            cache.length += T
+        return Trunk(self.norm(x[:, -ids_BT.shape[1] :]), self._auxiliary_losses(routings), stacked(routings))
+
+    def _auxiliary_losses(self, routings: list[Routing]) -> dict[str, Tensor]:
+        """Scaled, means over layers: a coefficient means the same at any depth."""
+        if self.moe is None or not routings:
+            return {}
+        terms = {
+            "load_balance": (self.moe.load_balance, [r.load_balance for r in routings]),
+            "router_z": (self.moe.z_coef, [r.router_z for r in routings]),
+        }
+        return {name: coef * torch.stack(values).mean() for name, (coef, values) in terms.items() if coef}
+
+    @property
+    def experts(self) -> dict[int, MoE]:
+        """The layers of experts, by the number of their block."""
+        return {i: block.mlp for i, block in enumerate(self.blocks) if isinstance(block.mlp, MoE)}
+
+    def after_update(self, stats: dict[str, Tensor], *, step: int) -> None:
+        for moe, loads_E in zip(self.experts.values(), stats["moe/loads"], strict=True):
+            moe.balance(loads_E, step=step)
+
+    def stats_metrics(self, stats: dict[str, Tensor]) -> dict[str, float]:
+        return routing_metrics(stats, list(self.experts))
+
+    def inactive_parameters(self) -> int:
+        return sum(moe.inactive_parameters() for moe in self.experts.values())
+
+    def _enter(
+        self, ids_BT: Tensor, documents_BT: Tensor | None, padding_BT: Tensor | None, cache: KVCache | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
+        """The stream as it begins, with documents, padding and positions to match; sink tokens in front of a text."""
+        T, n_sink = ids_BT.shape[1], self.n_sink
+        start = cache.length if cache is not None else 0
+        first = start == 0
+        check_length(T if padding_BT is not None else start + T, self.seq_len + (0 if first else n_sink))
+        if documents_BT is not None:
+            positions = restarting_positions(documents_BT) + n_sink  # (B, T)
+        else:
+            positions = positions_of(T, max(0, start - n_sink), padding_BT, ids_BT.device) + n_sink
+        x = self.embed(ids_BT)
+        if self.sink_tokens is not None:
+            if padding_BT is not None:
+                padding_BT = F.pad(padding_BT, (n_sink, 0), value=True)
+            if first:
+                x = torch.cat([self.sink_tokens.weight.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+                at = torch.arange(n_sink, device=x.device)
+                positions = torch.cat([at.expand(*positions.shape[:-1], -1), positions], dim=-1)
+                if documents_BT is not None:
+                    documents_BT = F.pad(documents_BT, (n_sink, 0), value=-1)
+        if self.position is not None:
+            x = x + self.position(positions)
+        if self.embed_norm:
+            x = rms_norm(x)
+        return F.dropout(x, self.dropout, self.training), documents_BT, padding_BT, positions
+
+    def _masks(
+        self, T: int, S: int, documents_BT: Tensor | None, padding_BT: Tensor | None, device: torch.device
+    ) -> dict[bool, Tensor | None]:
+        """The mask of layers with (True) and without a window; the second is not made where no layer needs it."""
+        kinds = {bool(block.windowed) for block in self.blocks}
+        return {
+            windowed: attention_mask(
+                T,
+                S,
+                documents_BT=documents_BT,
+                padding_BT=padding_BT,
+                device=device,
+                window=self.window if windowed else None,
+                n_sink=self.n_sink,
+            )
+            for windowed in kinds
+        }
+
+
+def initialise(model: Transformer, rule: str, std: float) -> None:
+    """First weights; what a rule does not name stays as its module made it (gains 1, biases and sinks 0).
+
+    gpt2: normal(std), what writes to the stream / sqrt(2 n_layer) (GPT-2, section 2.3).
+    nanochat: embedding normal(1), what reads the stream normal(min(1, sqrt(out / in)) / sqrt(in)) (muP's spectral
+    condition, 2310.17813), what writes to it, and an untied head, 0.
+    """
+    for name, p in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(p)
+        if p.dim() < 2 or name.endswith(".noise"):
+            continue
+        writes = name.endswith(("attention.proj.weight", "down.weight", "w2"))
+        if name.endswith("router.weight"):
+            assert model.moe is not None
+            nn.init.normal_(p, std=model.moe.router_init_std)
+        elif rule == "gpt2":
+            nn.init.normal_(p, std=std / math.sqrt(2 * model.n_layer) if writes else std)
+        elif writes or name == "lm_head.weight":
+            nn.init.zeros_(p)
+        elif isinstance(model.get_submodule(name.rpartition(".")[0]), nn.Embedding):
+            nn.init.normal_(p, std=1.0)
+        else:
+            outputs, inputs = p.shape[-2:]
+            nn.init.normal_(p, std=min(1.0, math.sqrt(outputs / inputs)) / math.sqrt(inputs))
+
+
+def check_groups(n_head: int, n_kv_head: int) -> None:
+    """Raises RequestError unless the query heads split evenly over the heads of keys and values."""
+    if n_kv_head < 1 or n_head % n_kv_head:
+        divisors = [d for d in range(1, n_head + 1) if n_head % d == 0]
+        nearest = min(divisors, key=lambda d: abs(d - n_kv_head))
+        raise RequestError(
+            f"model.n_head={n_head} is not divisible by model.n_kv_head={n_kv_head}: each head of keys and values is "
+            f"shared by equally many query heads.\nIt may be one of {', '.join(map(str, divisors))}. "
+            f"Type model.n_kv_head={nearest}"
+        )
+
+
+def check_rope(head_dim: int) -> None:
+    if head_dim % 2:
+        raise RequestError(
+            f"model.head_dim={head_dim} is odd, and rotary positions turn pairs of channels.\n"
+            f"Type model.head_dim={head_dim + 1}, or model.position=learned."
+        )
+
+
+def check_window(window: int | None, layers: list[int] | None, n_layer: int) -> None:
+    if window is not None and window < 1:
+        raise RequestError(
+            f"model.window={window}: a token sees at least itself. Type model.window=null for no window."
+        )
+    if layers is not None and (window is None or any(not 0 <= i < n_layer for i in layers)):
+        raise RequestError(
+            f"model.window_layers={layers} with model.window={window}: expected layers from 0 to {n_layer - 1} "
+            "and a window for them.\nType model.window_layers=null, or give model.window=256."
+        )
+
+
+def check_sinks(sinks: str, n_sink: int) -> None:
+    if (sinks == "tokens") != (n_sink > 0):
+        raise RequestError(
+            f"model.sinks={sinks} with model.n_sink={n_sink}: reserved tokens are counted by n_sink, other kinds have "
+            "none.\nType model.sinks=tokens model.n_sink=4, or model.n_sink=0."
+        )
+
+
+def check_moe(moe: MoESettings | None, n_layer: int) -> None:
+    if moe is None:
+        return
+    if not isinstance(moe, MoESettings):
+        raise RequestError(f"model.moe={moe}: expected a section of keys, or null.\nType model=moe to have experts.")
+    if not any(moe.has_experts(layer) for layer in range(n_layer)) or any(i >= n_layer for i in moe.layers or []):
+        raise RequestError(
+            f"model.moe.every={moe.every}, first_dense={moe.first_dense}, layers={moe.layers} put experts where no "
+            f"layer is: there are layers 0 to {n_layer - 1}.\nType model.moe.every=1 model.moe.first_dense=0."
+        )

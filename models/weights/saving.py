@@ -1,0 +1,61 @@
+"""A model of ours as a Hugging Face folder: config.json, generation_config.json, model.safetensors."""
+
+import inspect
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from models.base import LanguageModel
+from models.weights.families import TRANSFORMER, config_of
+from models.weights.filling import HEAD, is_tied
+from models.weights.renaming import to_theirs
+
+
+def settings_of(model: LanguageModel, section: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a model: those of its section, the defaults of its class, and sizes that were left open."""
+    module, _, name = str(section["_target_"]).rpartition(".")
+    parameters = inspect.signature(getattr(import_module(module), name)).parameters.values()
+    settings = {p.name: p.default for p in parameters if p.default is not p.empty}
+    settings |= dict(section) | {"vocab_size": model.vocab_size, "seq_len": model.seq_len, "n_layer": model.n_layer}
+    if section["_target_"] == TRANSFORMER:
+        attention = model.blocks[0].attention  # type: ignore[index,union-attr]
+        settings |= {"n_embd": model.embed.embedding_dim, "head_dim": attention.head_dim}  # type: ignore[union-attr]
+        settings |= {"n_head": attention.n_head, "n_kv_head": attention.n_kv_head}
+        dense = [b.mlp.up.weight.shape[0] for b in model.blocks if hasattr(b.mlp, "up")]  # type: ignore[union-attr]
+        if dense:
+            settings["n_inner"] = dense[0]
+    return settings
+
+
+def save_hf(
+    model: LanguageModel, settings: dict[str, Any], folder: Path, *, special_ids: Mapping[str, int] | None = None
+) -> str:
+    """Writes the folder; returns the family's name.
+
+    Args:
+        special_ids: eos_token_id and the like, for both config files.
+
+    Raises:
+        RequestError: no family can express the model.
+    """
+    from safetensors.torch import save_file
+
+    family, config = config_of(settings)
+    state = model.state_dict()
+    if is_tied(model):
+        state.pop(HEAD)  # kept once: transformers ties it again
+    tensors = {name: tensor.detach().cpu() for name, tensor in to_theirs(state, family).items()}
+    dtype = next(iter(tensors.values())).dtype
+    config |= {"dtype": str(dtype).removeprefix("torch."), "torch_dtype": str(dtype).removeprefix("torch.")}
+    config |= {"bos_token_id": None, "eos_token_id": None} | dict(special_ids or {})
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write_json(folder / "config.json", config)
+    write_json(folder / "generation_config.json", {"do_sample": True, **(special_ids or {})})
+    return family.model_type
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
