@@ -90,6 +90,15 @@ class LanguageModule(pl.LightningModule):
         """Forward pass of one micro-batch: `loss` is the sum over its supervised tokens."""
         raise NotImplementedError
 
+    @classmethod
+    def prepare_model(cls, model: LanguageModel) -> LanguageModel:
+        """The model that this objective trains, made from a language model; before any weights are loaded."""
+        return model
+
+    def units(self, micro: Batch) -> int:
+        """What `loss` sums over, hence what it is divided by: supervised tokens, unless an objective says otherwise."""
+        return supervised_tokens(micro)
+
     # ---- set-up ------------------------------------------------------------------------------------------------------
 
     def configure_model(self) -> None:
@@ -108,8 +117,8 @@ class LanguageModule(pl.LightningModule):
         step, world = self.trainer.global_step, self.trainer.world_size
         torch.manual_seed(step_seed(self.seed, step, self.global_rank))
         multiplier = self._set_learning_rate(step)
-        tokens = self._agree(sum(supervised_tokens(micro) for micro in batch))
-        total_loss = self._backward(batch, scale=world / tokens)
+        units, tokens = self._agree(sum(map(self.units, batch)), sum(map(supervised_tokens, batch)))
+        total_loss, sums = self._backward(batch, scale=world / units)
         norm = self._clip()
         if not math.isfinite(norm) and self._scaler is None:  # with fp16's scaler, a skipped update is normal
             raise self._non_finite(batch, norm)
@@ -120,8 +129,9 @@ class LanguageModule(pl.LightningModule):
         self.step_tokens = tokens
         self.tokens_seen += tokens
         if (step + 1) % self.log_every == 0 or step == 0:
-            loss = self._sum_over_ranks(total_loss) / tokens
+            loss = self._sum_over_ranks(total_loss) / units
             self.last_step = {"train/loss": loss, "train/grad_norm": norm, "train/lr_multiplier": multiplier}
+            self.last_step |= {f"train/{name}": self._sum_over_ranks(x) / units for name, x in sorted(sums.items())}
             counted = self.model.stats_metrics(self.recent_stats)
             self.last_step |= {f"train/{name}": value for name, value in counted.items()}
             self.recent_stats = {}
@@ -138,35 +148,37 @@ class LanguageModule(pl.LightningModule):
             group["lr"] = group["initial_lr"] * multiplier
         return multiplier
 
-    def _agree(self, tokens: int) -> int:
-        """Supervised tokens over all ranks; on the way, the ranks agree on whether to stop after this update."""
+    def _agree(self, units: int, tokens: int) -> tuple[int, int]:
+        """Units and supervised tokens over all ranks; on the way, ranks agree on whether to stop after this update."""
         if self.trainer.world_size > 1:
-            facts = torch.tensor([tokens, self.stop_signal], dtype=torch.int64, device=self.device)
-            counts = facts[:1].clone()
+            facts = torch.tensor([units, tokens, self.stop_signal], dtype=torch.int64, device=self.device)
+            counts = facts[:2].clone()
             dist.all_reduce(counts)
             dist.all_reduce(facts, op=dist.ReduceOp.MAX)
-            tokens, self.stop_agreed = int(counts), int(facts[1])
-        if tokens == 0:
+            units, tokens, self.stop_agreed = int(counts[0]), int(counts[1]), int(facts[2])
+        if units == 0:
             raise RunError("a whole batch has no token to learn from: every target is masked. Look at the data's mask.")
-        return tokens
+        return units, tokens
 
-    def _backward(self, batch: list[Batch], *, scale: float) -> Tensor:
-        """Accumulates gradients of the global mean; returns this rank's summed loss, detached.
+    def _backward(self, batch: list[Batch], *, scale: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Accumulates gradients of the global mean; returns this rank's summed loss and `Output.sums`, detached.
 
-        `scale` = world size / global tokens: DDP and FSDP average gradients over ranks, which takes the former back.
+        `scale` = world size / global units: DDP and FSDP average gradients over ranks, which takes the former back.
         """
         total = torch.zeros((), device=self.device)
+        sums: dict[str, Tensor] = {}
         for i, micro in enumerate(batch):
             self._sync_gradients(last=i == len(batch) - 1)
             out = self.loss(micro)
             assert out.loss is not None
             objective = out.loss * scale
             if out.aux:  # means over this micro-batch's tokens: weighted by their number, as the loss is
-                objective = objective + sum(out.aux.values()) * (supervised_tokens(micro) * scale)
+                objective = objective + sum(out.aux.values()) * (self.units(micro) * scale)
             self.manual_backward(objective)
             total += out.loss.detach()
+            sums = {name: value + sums.get(name, 0) for name, value in out.sums.items()}
             self.step_stats = _added(self.step_stats, out.stats)
-        return total
+        return total, sums
 
     def _use_stats(self, step: int) -> None:
         """What the model counted, summed over ranks: for the model itself (balancing of experts) and for the log."""
@@ -245,6 +257,8 @@ class LanguageModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["tokens_seen"] = self.tokens_seen
+        if getattr(self.model, "adapter", None) is not None:
+            checkpoint["adapter"] = self.model.adapter
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.tokens_seen = checkpoint["tokens_seen"]

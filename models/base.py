@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers.cache import KVCache
-from models.layers.loss import linear_cross_entropy, sparse_cross_entropy
+from models.layers.loss import IGNORE, linear_cross_entropy, linear_token_nll, sparse_cross_entropy
 
 
 class Output(NamedTuple):
@@ -23,6 +23,7 @@ class Output(NamedTuple):
     nll_BT: Tensor | None = None  # loss of each token, detached, 0 where ignored
     logits: Tensor | None = None  # (B, T, V) or (B, 1, V), as asked for
     aux: dict[str, Tensor] = {}  # noqa: RUF012 - auxiliary losses by name, already scaled; mean over tokens
+    sums: dict[str, Tensor] = {}  # noqa: RUF012 - what else an objective logs: sums over what its loss sums over
     stats: dict[str, Tensor] = {}  # noqa: RUF012 - sums over tokens for statistics by name, detached
 
 
@@ -76,6 +77,7 @@ class LanguageModel(nn.Module):
         cache: KVCache | None = None,
         logits: Literal["none", "last", "all"] = "none",
         sparse_targets: bool = False,
+        per_token: bool = False,
     ) -> Output:
         """One signature for every model and objective.
 
@@ -87,10 +89,13 @@ class LanguageModel(nn.Module):
             cache: keys and values of earlier tokens; extended by these.
             logits: "last" position or "all" of them; "none" costs nothing.
             sparse_targets: most targets have no loss: the head is run only at those that do.
+            per_token: `nll_BT` carries the gradient, for losses that are no sum over tokens; `loss` stays None.
         """
         hidden, aux, stats = Trunk(*self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache))
         loss = nll_BT = None
-        if targets_BT is not None:
+        if targets_BT is not None and per_token:
+            nll_BT = self._token_nll(hidden, targets_BT)
+        elif targets_BT is not None:
             weights = None if weights_BT is None else weights_BT.reshape(-1)
             cross_entropy = sparse_cross_entropy if sparse_targets else linear_cross_entropy
             loss, nll = cross_entropy(
@@ -102,6 +107,13 @@ class LanguageModel(nn.Module):
             )
             nll_BT = nll.view_as(targets_BT)
         return Output(hidden, loss, nll_BT, self._logits(hidden, logits), aux, stats)
+
+    def _token_nll(self, hidden_BTC: Tensor, targets_BT: Tensor) -> Tensor:
+        """Differentiable loss of each token; logits are computed at the tokens that count only."""
+        at_N = (targets_BT.reshape(-1) != IGNORE).nonzero().squeeze(1)
+        hidden_NC, targets_N = hidden_BTC.flatten(0, 1)[at_N], targets_BT.reshape(-1)[at_N]
+        nll_N = linear_token_nll(hidden_NC, self.head.weight, targets_N, softcap=self.softcap)
+        return nll_N.new_zeros(targets_BT.numel()).index_put((at_N,), nll_N).view_as(targets_BT)
 
     def _logits(self, hidden_BTC: Tensor, which: str) -> Tensor | None:
         if which == "none":

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from launcher.instantiate import build
-from tasks import parts
+from launcher.instantiate import build, resolve_target
+from models.adapters.lora import save_adapter
+from tasks import parts, start
 from tasks.trainer import (
     fit_and_validate,
     micro_batches_per_step,
@@ -25,22 +26,35 @@ def fit(cfg: DictConfig, run: Any) -> None:
     data = parts.build_data(cfg)
     data.tokenizer.save(run.path / "tokenizer")
     run.results |= {"data_fingerprint": data.fingerprint, "tokenizer_fingerprint": data.tokenizer.fingerprint}
-    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    model = prepared_model(cfg, data)
     run.results["parameters"] = model.parameter_counts()
     checkpoint = last_checkpoint(cfg, run)
     if cfg.init_from and checkpoint is None:
         parts.load_start(model, cfg, quiet=run.rank != 0)
+    connect(data, cfg, run)
+    if cfg.objective.get("sft_steps") and not cfg.init_from and checkpoint is None:
+        start.learn_chosen(cfg, data, model, run)
+    if cfg.get("adapter"):
+        model = build(cfg.adapter, model=model)
+        run.results["parameters"] = model.parameter_counts()
     describe(cfg, data, model, run)
     module = build_module(cfg, data, model)
     trainer = build_trainer(cfg, data, run, start_step=step_of(checkpoint))
-    connect(data, cfg, run)
     try:
         fit_and_validate(trainer, module, data, checkpoint)
     finally:
         record(run, trainer, module)
     if run.rank == 0:
+        if getattr(module.model, "adapter", None) is not None:
+            save_adapter(module.model, run.path / "adapter")
         log_hyperparameters(trainer, cfg, run.results)
         print(farewell(run))
+
+
+def prepared_model(cfg: DictConfig, data: Any) -> Any:
+    """The model as its objective needs it: a reward model has a head of its own."""
+    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    return resolve_target(cfg.objective._target_).prepare_model(model)
 
 
 def build_module(cfg: DictConfig, data: Any, model: Any) -> Any:
@@ -102,7 +116,9 @@ def describe(cfg: DictConfig, data: Any, model: Any, run: Any) -> None:
     if run.rank != 0:
         return
     print("\n".join(f"{name:<8}{words}" for name, words in parts.data_facts(data).items()))
-    print(f"model   {type(model).__name__}, {model.parameter_counts()['total']:,} parameters -> {run.path}", flush=True)
+    counts = model.parameter_counts()
+    trained = "" if counts["trainable"] == counts["total"] else f", {counts['trainable']:,} of them trained"
+    print(f"model   {type(model).__name__}, {counts['total']:,} parameters{trained} -> {run.path}", flush=True)
 
 
 def record(run: Any, trainer: Any, module: Any) -> None:

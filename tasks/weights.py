@@ -1,12 +1,13 @@
 """Starting weights: from a run of ours, a Hugging Face folder or Hub id, or a nanochat checkpoint."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from errors import RequestError
+from models.adapters.lora import lora, merge
 from models.base import LanguageModel
 from models.weights import families, foreign, nanochat
 from models.weights.files import read_tensors
@@ -60,25 +61,54 @@ def load_weights(
     Raises:
         RequestError: it is another model, or files are missing or damaged.
     """
-    path, state, left, reshaped = read_source(source)
-    report = fill(
-        model, state, source=str(path), unexpected=left, reshaped=reshaped, strict=strict, resize=resize_vocab
-    )
+    path, state, left, reshaped, adapter = read_source(source)
+    part = text_part(model, state, path)
+    if adapter:
+        lora(model=part, **adapter)
+    report = fill(part, state, source=str(path), unexpected=left, reshaped=reshaped, strict=strict, resize=resize_vocab)
+    if adapter:  # from here on a plain model
+        merge(part)
     if not quiet:
         print("\n".join([f"weights from {path}", *report.lines()]))
     return path
 
 
-def read_source(source: str | Path) -> tuple[Path, dict[str, Tensor], list[str], list[str]]:
-    """Where the weights lie, our state_dict, names that no rule knows, names whose layout was changed."""
+class Source(NamedTuple):
+    """Where weights lie, our state_dict, names that no rule knows or whose layout was changed, the LoRA beside them."""
+
+    path: Path
+    state: dict[str, Tensor]
+    unexpected: list[str]
+    reshaped: list[str]
+    adapter: dict[str, Any] | None = None
+
+
+def read_source(source: str | Path) -> Source:
     if nanochat.is_checkpoint(source):
-        return Path(source), *nanochat.read(source)
+        return Source(Path(source), *nanochat.read(source))
     folder = foreign.local_folder(str(source), foreign.CONFIGS + foreign.WEIGHTS)
     if folder is not None:
         family = families.family_of(families.read_config(folder))
-        return folder, *to_ours(read_tensors(folder), family)
+        return Source(folder, *to_ours(read_tensors(folder), family))
     path = checkpoint_of(source)
-    return path, own_weights(read_checkpoint(path)), [], []
+    checkpoint = read_checkpoint(path)
+    return Source(path, own_weights(checkpoint), [], [], checkpoint.get("adapter"))
+
+
+def text_part(model: Any, state: dict[str, Tensor], path: Path) -> LanguageModel:
+    """The part of `model` that `state` belongs to: of a reward model without a saved head, the model below the head.
+
+    Raises:
+        RequestError: a reward model was given as the start of a language model.
+    """
+    if "score_head.weight" in state and not hasattr(model, "score_head"):
+        raise RequestError(
+            f"{path} is a reward model: it scores texts and does not write them.\n"
+            "Type objective=reward to go on with it, or give the run that it was started from as init_from."
+        )
+    if hasattr(model, "score_head") and "score_head.weight" not in state:
+        return model.backbone
+    return model
 
 
 def own_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:

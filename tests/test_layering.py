@@ -43,6 +43,8 @@ OWNERS: dict[str, set[str]] = {
     },
     "transformers": {"models", "tokenization", "benchmarks"},
     "tokenizers": {"tokenization"},
+    "peft": {"models"},
+    "bitsandbytes": {"models"},
     "sentencepiece": {"tokenization"},
     "tiktoken": {"tokenization"},
     "tensorboard": {"loggers", "tasks"},

@@ -16,6 +16,8 @@ IGNORE = -100  # a target without loss; PyTorch's own convention (cross_entropy'
 # Elements of one chunk of logits. Measured on 2 CPU cores with V = 50,257: below 4M the matrix products lose speed,
 # above 32M the chunk leaves the cache; a GPU wants fewer and larger products.
 CHUNK_ELEMENTS = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
+# Elements of probabilities that `linear_token_nll` keeps for its backward pass; what is beyond is computed again.
+KEEP_ELEMENTS = {"cpu": 96 * 2**20, "cuda": 512 * 2**20}
 
 
 def linear_cross_entropy(
@@ -65,6 +67,75 @@ def sparse_cross_entropy(
         weights_N=None if weights_N is None else weights_N[counted],
     )
     return loss, nll_n.new_zeros(len(targets_N)).index_put((counted,), nll_n)
+
+
+def linear_token_nll(
+    hidden_NC: Tensor, weight_VC: Tensor, targets_N: Tensor, *, softcap: float | None = None
+) -> Tensor:
+    """Negative log-likelihood of each target, (N,) fp32, differentiable one by one.
+
+    For losses that are no weighted sum of tokens (preferences): what each token weighs is known only after all of them.
+    Arguments as `linear_cross_entropy`.
+    """
+    device = hidden_NC.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        hidden_NC, weight_VC = hidden_NC.to(dtype), weight_VC.to(dtype)
+    with torch.autocast(device, enabled=False):
+        return _LinearTokenNLL.apply(hidden_NC, weight_VC, targets_N, softcap)
+
+
+class _LinearTokenNLL(torch.autograd.Function):
+    """Keeps the probabilities of the first chunks, up to `KEEP_ELEMENTS`; a third more work for each chunk beyond."""
+
+    @staticmethod
+    def forward(ctx, hidden_NC, weight_VC, targets_N, softcap):
+        nll_N = torch.empty(len(targets_N), dtype=torch.float32, device=hidden_NC.device)
+        room = KEEP_ELEMENTS.get(hidden_NC.device.type, KEEP_ELEMENTS["cpu"]) if any(ctx.needs_input_grad) else 0
+        ctx.kept = []
+        for rows in _chunks(len(targets_N), weight_VC):
+            probs, slope, nll_N[rows] = _chunk_nll(hidden_NC[rows], weight_VC, targets_N[rows], softcap)
+            room -= probs.numel() * (1 if slope is None else 2)
+            if room >= 0:
+                ctx.kept.append((probs, slope))
+        ctx.save_for_backward(hidden_NC, weight_VC, targets_N)
+        ctx.softcap = softcap
+        return nll_N
+
+    @staticmethod
+    def backward(ctx, grad_N):
+        hidden_NC, weight_VC, targets_N = ctx.saved_tensors
+        wants_hidden, wants_weight = ctx.needs_input_grad[:2]
+        kept, ctx.kept = ctx.kept, []  # used up: a second backward pass computes them again
+        grad_NC = torch.empty_like(hidden_NC) if wants_hidden else None
+        grad_VC = torch.zeros_like(weight_VC, dtype=torch.float32) if wants_weight else None
+        for i, rows in enumerate(_chunks(len(targets_N), weight_VC)):
+            hidden, targets = hidden_NC[rows], targets_N[rows]
+            if i < len(kept):
+                (probs, slope), kept[i] = kept[i], None
+            else:
+                probs, slope, _ = _chunk_nll(hidden, weight_VC, targets, ctx.softcap)
+            delta = _logit_gradient(probs, targets, grad_N[rows])  # (n, V)
+            if slope is not None:
+                delta.mul_(slope.square_().neg_().add_(1))
+            delta = delta.to(hidden.dtype)
+            if grad_NC is not None:
+                torch.mm(delta, weight_VC, out=grad_NC[rows])
+            if grad_VC is not None:
+                _accumulate(grad_VC, delta, hidden)
+        return grad_NC, None if grad_VC is None else grad_VC.to(weight_VC.dtype), None, None
+
+
+def _chunk_nll(
+    hidden_nC: Tensor, weight_VC: Tensor, targets_n: Tensor, softcap: float | None
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Probabilities (n, V), tanh of the capped logits if there is a cap, and the loss of each target (n,)."""
+    logits, slope = (hidden_nC @ weight_VC.T).float(), None
+    if softcap is not None:
+        slope = logits.div_(softcap).tanh_()
+        logits = slope * softcap
+    probs, nll_n = _softmax_and_nll(logits, targets_n)
+    return probs, slope, nll_n
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

@@ -1,0 +1,94 @@
+"""`data=arithmetic_pairs`: word problems with a right working and a plausibly wrong one, made from nothing.
+
+The wrong one makes a single slip, of the kinds that people and small models make, and goes on from it without another:
+form, length and most tokens are those of the right one, so only the sums tell them apart.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+from datamodules.preference import PairDataModule, Template
+from datamodules.preference_rows import Preference
+from datamodules.problems import Problem, Side, Sum, make_problem, written
+from errors import RequestError
+from tokenization.base import Tokenizer
+
+
+class ArithmeticPairsDataModule(PairDataModule):
+    """Args: pairs, val_pairs: how many of each side. max_steps, max_number: difficulty, as in data=arithmetic."""
+
+    answers = "number"
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        pairs: int,
+        val_pairs: int,
+        max_steps: int,
+        max_number: int,
+        template: Template = "chat",
+        seq_len: int,
+        max_prompt: int | None = None,
+        batch_size: int,
+        val_batch_size: int | None = None,
+        workers: int = 0,
+        seed: int = 0,
+    ):
+        super().__init__(
+            tokenizer=tokenizer,
+            template=template,
+            seq_len=seq_len,
+            max_prompt=max_prompt,
+            batch_size=batch_size,
+            val_batch_size=val_batch_size,
+            workers=workers,
+            seed=seed,
+        )
+        for name, value, least in (("pairs", pairs, 1), ("val_pairs", val_pairs, 1), ("max_steps", max_steps, 1)):
+            if value < least:
+                raise RequestError(f"data.{name}={value}: expected at least {least}.")
+        if max_number < 20:
+            raise RequestError(f"data.max_number={max_number}: expected at least 20, or there are too few problems.")
+        self.sizes = {"train": pairs, "val": val_pairs}
+        self.max_steps, self.max_number = max_steps, max_number
+
+    def _read(self, side: Side, dropped: Counter[str]) -> Iterator[Preference]:  # type: ignore[override]
+        for index in range(self.sizes[side]):
+            yield self.pair(index, side)
+
+    def pair(self, index: int, side: Side) -> Preference:
+        seed = self.seed if side == "train" else 0  # validation is the same for every seed: runs compare
+        problem = make_problem(index, seed=seed, side=side, max_steps=self.max_steps, max_number=self.max_number)
+        rng = random.Random(f"slip {seed} {side} {index}")
+        prompt = [{"role": "user", "content": problem.question}]
+        return Preference(prompt, problem.solution, slipped(problem, rng, self.max_number))
+
+
+def slipped(problem: Problem, rng: random.Random, largest: int) -> str:
+    """The working of a problem with one slip in it, which leads to another answer."""
+    while True:
+        wrong_at = rng.randrange(len(problem.sums))
+        lines: list[str] = []
+        here = problem.sums[0].a
+        for i, right in enumerate(problem.sums):
+            step = Sum(here, right.op, right.b)
+            here = slip(step, rng, largest) if i == wrong_at else step.result
+            left = f"{step.a}{step.op}{step.b}"
+            lines.append(f"{left}=<<{left}={here}>>{here}")
+            if here < 0:
+                break
+        if here >= 0 and here != problem.answer:
+            return written(lines, here)
+
+
+def slip(step: Sum, rng: random.Random, largest: int) -> int:
+    """A wrong result up to `largest`: off by one or by a forgotten carry, digits swapped, or another operation."""
+    right = step.result
+    kinds = [right - 1, right + 1, right - 10, right + 10, int(str(right)[::-1])]
+    kinds += [Sum(step.a, op, step.b).result for op in "+-*" if op != step.op]  # type: ignore[arg-type]
+    wrong = [value for value in kinds if value != right and 0 <= value <= largest]
+    return rng.choice(wrong)

@@ -1,0 +1,256 @@
+"""`data=preference`: pairs of a better and a worse answer to the same prompt, for objective=dpo and objective=reward.
+
+Subclasses say where pairs come from (`_read`); the rest is theirs as it is: rendering with the chat template, cutting,
+what is dropped and counted, and batches that are a function of the update alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from datamodules.base import as_is
+from datamodules.conversations import Question
+from datamodules.preference_rows import Preference, preferences
+from datamodules.preference_table import PairBatches, PairSteps, PairTable, make_table
+from datamodules.records import read_rows
+from datamodules.windows import Batch, StepSampler
+from errors import RequestError
+from tokenization.base import Tokenizer
+from tokenization.chat import chat_template
+
+Template = Literal["chat", "alpaca", "plain"]
+
+
+class PairDataModule(LightningDataModule):
+    """Base: batches of pairs. The attributes below `__init__`'s arguments are set by the task.
+
+    `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
+    """
+
+    provides = ("pairs",)
+    answers: Literal["number", "letter", "text"] = "text"
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        template: Template,
+        seq_len: int,
+        max_prompt: int | None,
+        batch_size: int,
+        val_batch_size: int | None,
+        workers: int,
+        seed: int,
+    ):
+        """Raises RequestError for a number out of its range."""
+        super().__init__()
+        self.max_prompt = seq_len * 3 // 4 if max_prompt is None else max_prompt
+        self.val_batch_size = batch_size if val_batch_size is None else val_batch_size
+        for name, value in {"batch_size": batch_size, "val_batch_size": self.val_batch_size}.items():
+            if value < 1:
+                raise RequestError(f"data.{name}={value}: expected at least 1 (pairs).")
+        if workers < 0:
+            raise RequestError(f"data.workers={workers}: expected 0 (load in the training process) or more.")
+        if not 1 <= self.max_prompt < seq_len:
+            raise RequestError(
+                f"data.max_prompt={self.max_prompt}: expected 1 to {seq_len - 1}, so that an answer fits behind it.\n"
+                "Type model.seq_len=... for more room."
+            )
+        self.tokenizer, self.template_style, self.seq_len, self.batch_size = tokenizer, template, seq_len, batch_size
+        self.workers, self.seed = workers, seed
+        self.start_step, self.accumulate, self.rank, self.world_size = 0, 1, 0, 1  # the task sets these
+        self.pin_memory = False
+        self.counts: dict[str, Counter[str]] = {"train": Counter(), "val": Counter()}
+        self._tables: dict[str, PairTable] = {}
+
+    def _read(self, side: str, dropped: Counter[str]) -> Iterable[Preference]:
+        """The pairs of "train" or "val", always the same; what is no pair is counted."""
+        raise NotImplementedError
+
+    # Preparing ----------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Reads, renders, cuts; a second call does nothing. Raises RequestError where no pair is left."""
+        if self._tables:
+            return
+        if not self.tokenizer.trained:
+            sides = ("train", "val") if self.tokenizer.needs_whole_corpus else ("train",)
+            pairs = (pair for side in sides for pair in self._read(side, Counter()))
+            self.tokenizer.train(text + "\n" for pair in pairs for text in texts_of(pair))
+        template, self.tokenizer = chat_template(self.tokenizer, self.template_style)
+        self.template, self.end = template, template.end
+        for side, counts in self.counts.items():
+            rows = self._read(side, counts)
+            table = make_table(rows, template, seq_len=self.seq_len, max_prompt=self.max_prompt, counts=counts)
+            if len(table) == 0:
+                reasons = ", ".join(f"{reason}: {n:,}" for reason, n in counts.items()) or "there are no rows"
+                raise RequestError(f"no pair is left for {side}ing ({reasons}).".replace("valing", "validation"))
+            self._tables[side] = table
+
+    def prepare_data(self) -> None:
+        self.prepare()
+
+    def setup(self, stage: str | None = None) -> None:
+        self.prepare()
+
+    @property
+    def n_pairs(self) -> int:
+        """Of both sides; a pair's `index` in a batch is below it, validation after training."""
+        return len(self._tables["train"]) + len(self._tables["val"])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the ids of all pairs and of the tokenizer."""
+        parts = [table.fingerprint() for table in self._tables.values()]
+        return hashlib.sha256(" ".join([*parts, self.tokenizer.fingerprint]).encode()).hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Tokens and pairs of both sides, and what was cut or dropped, by reason."""
+        return {
+            side: {"tokens": len(table.ids), "pairs": len(table), "counts": dict(self.counts[side])}
+            for side, table in self._tables.items()
+        }
+
+    def questions(self, limit: int) -> list[Question]:
+        """The first prompts of validation, with the chosen answer as the expected one."""
+        pairs = islice(self._read("val", Counter()), limit)
+        return [Question(self.template.render_for_completion(p.prompt), asked_of(p), p.chosen) for p in pairs]
+
+    def facts(self) -> dict[str, str]:
+        """What there is, for the lines at the start."""
+        facts = self.describe()
+        return {side: in_words(facts[side]) for side in facts}
+
+    # Loading ------------------------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader[list[Batch]]:
+        attached = 0 if self.trainer is None else self.trainer.global_step
+        return self._loader(self._steps(), StepSampler(max(self.start_step, attached)))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        batches = self._validation()
+        return self._loader(batches, range(len(batches)))
+
+    def epoch_batches(self) -> Iterator[Batch]:
+        """This rank's share of every pair once, in the batches of the first epoch; then of validation."""
+        steps = self._steps()
+        for step in range(steps.steps_per_epoch):
+            yield from steps[step]
+        yield from self._validation()
+
+    def _steps(self) -> PairSteps:
+        return PairSteps(
+            self._tables["train"],
+            batch_size=self.batch_size,
+            accumulate=self.accumulate,
+            rank=self.rank,
+            world_size=self.world_size,
+            seed=self.seed,
+        )
+
+    def _validation(self) -> PairBatches:
+        return PairBatches(
+            self._tables["val"],
+            first=len(self._tables["train"]),
+            batch_size=self.val_batch_size,
+            rank=self.rank,
+            world_size=self.world_size,
+        )
+
+    def _loader(self, dataset: Any, sampler: Any) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=as_is,
+            pin_memory=self.pin_memory,
+            generator=torch.Generator(),
+        )
+
+
+class PreferenceDataModule(PairDataModule):
+    """Pairs out of files or from the Hub; the formats are those of datamodules/preference_rows.py."""
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        path: str,
+        name: str | None = None,
+        split: str = "train",
+        revision: str | None = None,
+        val_path: str | None = None,
+        val_split: str | None = None,
+        val_fraction: float = 0.05,
+        score_columns: list[str] | None = None,
+        max_rows: int | None = None,
+        template: Template = "chat",
+        seq_len: int,
+        max_prompt: int | None = None,
+        batch_size: int,
+        val_batch_size: int | None = None,
+        workers: int = 0,
+        seed: int = 0,
+    ):
+        """Raises RequestError for a value out of its range."""
+        super().__init__(
+            tokenizer=tokenizer,
+            template=template,
+            seq_len=seq_len,
+            max_prompt=max_prompt,
+            batch_size=batch_size,
+            val_batch_size=val_batch_size,
+            workers=workers,
+            seed=seed,
+        )
+        if score_columns is not None and len(score_columns) != 2:
+            raise RequestError(
+                f"data.score_columns={score_columns}: expected two names, e.g. [score_chosen,score_rejected]."
+            )
+        if not 0 < val_fraction < 1 or (max_rows is not None and max_rows < 2):
+            raise RequestError(
+                f"data.val_fraction={val_fraction} (between 0 and 1) or data.max_rows={max_rows} (2 or more)"
+                " is out of its range."
+            )
+        self.path, self.name, self.split, self.revision = path, name, split, revision
+        self.val_path, self.val_split, self.val_fraction = val_path, val_split, val_fraction
+        self.score_columns, self.max_rows = score_columns or [], max_rows
+
+    def _read(self, side: str, dropped: Counter[str]) -> Iterator[Preference]:
+        given = self.val_path is not None or self.val_split is not None
+        is_val = given and side == "val"
+        path = (self.val_path or self.path) if is_val else self.path
+        split = (self.val_split or self.split) if is_val else self.split
+        rows = read_rows(path, name=self.name, split=split, revision=self.revision, columns=None)
+        pairs = preferences(islice(rows, self.max_rows), dropped, scores=self.score_columns)
+        if given:
+            return pairs
+        return (pair for pair in pairs if (prompt_hash(pair) < self.val_fraction) == (side == "val"))
+
+
+def prompt_hash(pair: Preference) -> float:
+    """A number in [0, 1) that depends on the prompt alone: a prompt's pairs are all on one side."""
+    digest = hashlib.blake2b(asked_of(pair).encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") / 2**64
+
+
+def asked_of(pair: Preference) -> str:
+    return "\n".join(message["content"] for message in pair.prompt)
+
+
+def in_words(facts: dict[str, Any]) -> str:
+    counts = "".join(f"; {reason}: {n:,}" for reason, n in facts["counts"].items())
+    return f"{facts['pairs']:,} pairs, {facts['tokens']:,} tokens{counts}"
+
+
+def texts_of(pair: Preference) -> list[str]:
+    return [*(message["content"] for message in pair.prompt), pair.chosen, pair.rejected]

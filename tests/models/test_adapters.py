@@ -1,0 +1,160 @@
+"""LoRA: nothing changes at the start, only adapters move, merged equals unmerged, wrong targets are named."""
+
+import math
+from functools import partial
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from errors import RequestError
+from lightning_modules.dpo import DPOModule
+from lightning_modules.reward import RewardModule
+from models.adapters.lora import (
+    adapted_layers,
+    adapter_state,
+    chosen_layers,
+    load_adapter,
+    lora,
+    merge,
+    qlora,
+    save_adapter,
+    without_adapters,
+)
+from models.gpt import GPT
+from tasks.parts import load_weights
+from tests.hf_tiny import Wrapped, llama
+from tests.pairs import VOCAB, PairData, adam, make_pairs, train
+
+SETTINGS = {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": "all-linear", "rslora": False, "dora": False}
+
+
+def gpt(seed=0, **settings) -> GPT:
+    torch.manual_seed(seed)
+    return GPT(vocab_size=VOCAB, seq_len=24, n_layer=2, n_head=2, n_embd=16, bias=False, **settings)
+
+
+def models():
+    return {"ours": gpt(), "hf": Wrapped(llama(vocab_size=VOCAB))}
+
+
+def dpo(model, tmp_path, **settings) -> DPOModule:
+    defaults = {"loss_type": "sigmoid", "beta": 0.1, "reference": "online", "cache_dir": str(tmp_path / "cache")}
+    return DPOModule(model=model, optimizer=partial(adam, lr=1e-2), log_every=1, **(defaults | settings))
+
+
+def stirred(model):
+    """Adapters as after some training."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for value in adapter_state(model).values():
+            value.add_(0.1 * torch.randn(value.shape, generator=generator))
+    return model
+
+
+@pytest.mark.parametrize("kind", ["ours", "hf"])
+@pytest.mark.parametrize("variant", [{}, {"rslora": True}, {"dora": True}])
+def test_at_the_start_nothing_changes_and_merged_equals_unmerged(kind, variant):
+    ids = torch.randint(0, VOCAB, (2, 9), generator=torch.Generator().manual_seed(0))
+    model = models()[kind]
+    names = set(model.state_dict())
+    plain = model(ids, logits="all").logits
+    lora(model=model, **(SETTINGS | variant))
+    torch.testing.assert_close(model(ids, logits="all").logits, plain, rtol=0, atol=1e-5)
+    changed = stirred(model)(ids, logits="all").logits
+    assert (changed - plain).abs().max() > 1e-2
+    with without_adapters(model):
+        torch.testing.assert_close(model(ids, logits="all").logits, plain, rtol=0, atol=1e-6)
+    assert torch.equal(model(ids, logits="all").logits, changed)
+    merge(model)
+    torch.testing.assert_close(model(ids, logits="all").logits, changed, rtol=0, atol=1e-5)
+    assert set(model.state_dict()) == names  # a plain model again
+
+
+@pytest.mark.parametrize("kind", ["ours", "hf"])
+def test_S17_dpo_moves_adapters_only_and_starts_at_ln_2(tmp_path, kind):
+    """The reference is the model without them; dropout on adapters does not show at the start."""
+    model = lora(model=models()[kind], **(SETTINGS | {"dropout": 0.2}))
+    module = dpo(model, tmp_path)
+    assert module.reference is None
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    seen = []
+    original = module.loss
+    module.loss = lambda micro: (seen.append(original(micro)), seen[-1])[1]
+    train(tmp_path, module, PairData(make_pairs(8), batch_size=4), steps=4)
+    assert seen[0].loss.item() / 4 == pytest.approx(math.log(2), abs=1e-7)
+    moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == {name for name in before if "lora_" in name} == set(adapter_state(model))
+
+
+def test_a_head_that_scores_is_learned_beside_adapters(tmp_path):
+    model = lora(model=RewardModule.prepare_model(gpt()), **SETTINGS)
+    module = RewardModule(model=model, optimizer=partial(adam, lr=1e-2), log_every=1)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    train(tmp_path, module, PairData(make_pairs(8), batch_size=4), steps=4)
+    moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == {name for name in before if "lora_" in name or "score_head" in name}
+
+
+def test_a_run_with_adapters_loads_as_a_plain_model(tmp_path):
+    module = dpo(lora(model=gpt(), **SETTINGS), tmp_path)
+    train(tmp_path, module, PairData(make_pairs(8), batch_size=4), steps=3)
+    plain = gpt(seed=5)
+    load_weights(plain, tmp_path / "checkpoints/last.ckpt")
+    ids = torch.randint(0, VOCAB, (2, 9))
+    torch.testing.assert_close(plain(ids).hidden_BTC, module.model(ids).hidden_BTC, rtol=0, atol=1e-5)
+    assert not adapted_layers(plain)
+    assert all(p.requires_grad for p in plain.parameters())
+
+
+def test_an_adapter_is_saved_alone_and_goes_back_onto_its_model(tmp_path):
+    model = stirred(lora(model=gpt(), **SETTINGS))
+    save_adapter(model, tmp_path / "adapter")
+    size = (tmp_path / "adapter/adapter.safetensors").stat().st_size
+    assert size < 4 * sum(p.numel() for p in adapter_state(model).values()) + 4096
+    again, ids = load_adapter(gpt(), tmp_path / "adapter"), torch.randint(0, VOCAB, (2, 9))
+    assert torch.equal(again(ids).hidden_BTC, model(ids).hidden_BTC)
+    torch.manual_seed(0)
+    other = GPT(vocab_size=VOCAB, seq_len=24, n_layer=1, n_head=2, n_embd=16, bias=False)
+    with pytest.raises(RequestError, match="another model"):
+        load_adapter(other, tmp_path / "adapter")
+
+
+def test_N17_resume_is_exact(tmp_path):
+    def fresh(seed=0):
+        return dpo(lora(model=gpt(seed), **SETTINGS), tmp_path, reference="cached")
+
+    straight, resumed = fresh(), fresh(seed=3)
+    train(tmp_path / "straight", straight, PairData(make_pairs(12), batch_size=4), steps=6)
+    train(tmp_path / "stopped", fresh(), PairData(make_pairs(12), batch_size=4), steps=2)
+    train(tmp_path / "stopped", resumed, PairData(make_pairs(12), batch_size=4), steps=6, resume=True)
+    assert all(torch.equal(resumed.state_dict()[name], value) for name, value in straight.state_dict().items())
+
+
+def test_targets_by_name():
+    assert chosen_layers(gpt(), ["qkv"]) == ["blocks.0.attention.qkv", "blocks.1.attention.qkv"]
+    assert chosen_layers(gpt(), "mlp.up") == ["blocks.0.mlp.up", "blocks.1.mlp.up"]
+    assert "lm_head" not in chosen_layers(gpt(), "all-linear")
+    assert len(chosen_layers(gpt(), "all-linear")) == 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"targets": ["q_proj"]}, "There are: down, proj, qkv, up"),
+        ({"rank": 0}, "adapter.rank=0"),
+        ({"alpha": 0}, "adapter.alpha=0"),
+        ({"dropout": 1.0}, "adapter.dropout=1"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, expected):
+    with pytest.raises(RequestError, match=expected):
+        lora(model=gpt(), **(SETTINGS | settings))
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available() and find_spec("bitsandbytes") is not None, reason="this machine has what it takes"
+)
+def test_qlora_says_what_is_missing():
+    with pytest.raises(RequestError, match="adapter=lora"):
+        qlora(model=gpt(), **SETTINGS, double_quant=True)
