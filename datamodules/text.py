@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from datamodules.base import TokenDataModule
-from datamodules.prepare import prepare_tokens
+from datamodules.prepare import prepare_tokens, target_of
 from datamodules.sources import FileSource, find_files
 from datamodules.token_folder import TokenFolder, open_folder
 from errors import RequestError
@@ -27,12 +27,16 @@ class TextDataModule(TokenDataModule):
         url: str | None = None,
         val_fraction: float = 0.1,
         cache_dir: str = "outputs/cache",
+        out: str | None = None,
+        shard_tokens: int | None = None,
+        prepare_workers: int | None = None,
         seq_len: int,
         batch_size: int,
         val_batch_size: int | None = None,
         stride: int | None = None,
         sampling: Literal["random", "shuffle", "sequential"] = "random",
         doc_mask: bool = False,
+        packing: Literal["concat", "bestfit"] = "concat",
         workers: int = 0,
         seed: int = 0,
     ):
@@ -44,6 +48,7 @@ class TextDataModule(TokenDataModule):
             stride=stride,
             sampling=sampling,
             doc_mask=doc_mask,
+            packing=packing,
             workers=workers,
             seed=seed,
         )
@@ -52,6 +57,7 @@ class TextDataModule(TokenDataModule):
         self.path, self.val_path, self.url = path, val_path, url
         self.text_column, self.separator = text_column, separator
         self.val_fraction, self.cache_dir = val_fraction, Path(cache_dir)
+        self.target = target_of(cache_dir, out, shard_tokens, prepare_workers)
 
     def _token_folder(self) -> TokenFolder:
         folder, tokenizer = prepare_tokens(
@@ -59,7 +65,7 @@ class TextDataModule(TokenDataModule):
             val_source=None if self.val_path is None else self._source("data.val_path", self.val_path),
             tokenizer=self.tokenizer,
             val_fraction=self.val_fraction,
-            cache_dir=self.cache_dir,
+            target=self.target,
         )
         return open_folder(folder, tokenizer, self.cache_dir)
 

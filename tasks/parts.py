@@ -110,8 +110,13 @@ def data_facts(data: Any) -> dict[str, str]:
     }
     if overlap := facts.get("overlap"):
         words["overlap"] = (
-            f"{overlap['duplicate_documents']:,} documents in both, "
-            f"{overlap['val_line_share']:.2%} of long validation lines occur in training"
+            f"{overlap['duplicate_documents']:,} documents in both, {overlap['near_duplicate_documents']:,} nearly; "
+            f"{overlap['val_share']:.2%} of validation's text occurs in training"
+        )
+    if packing := facts.get("packing"):
+        words["packing"] = (
+            f"{packing['rows']:,} rows, {packing['padding_share']:.2%} of them padding; "
+            f"{packing['lost_share']:.2%} of tokens lost, {packing['cut_documents_share']:.2%} of documents cut"
         )
     return words
 
