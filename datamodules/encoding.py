@@ -30,7 +30,6 @@ from errors import RequestError, RunError
 from tokenization.base import Tokenizer, load_tokenizer, utf8
 
 PART_BYTES = 4 << 20
-VAL_FIRST: tuple[Side, Side] = ("val", "train")  # the order in which documents are looked up in the other side
 CHECK_CHARS = 1 << 16  # of each part, as much is decoded again to see what the tokenizer loses
 COMPARE_CHARS, COMPARISONS = 1 << 10, 8  # where something is lost: samples in which the loss is measured
 
@@ -95,7 +94,7 @@ def encode_part(part: Part, tokenizer: Tokenizer, source: str, *, add_eot: bool,
     Raises RequestError, naming the document of `source`, where the tokenizer refuses a text.
     """
     sides: dict[Side, EncodedSide] = {}
-    for side in VAL_FIRST:
+    for side in ("train", "val"):
         pieces = [piece for piece in part if piece.side == side]
         if pieces:
             ids, ends = encode_pieces([] if skip_ids else pieces, tokenizer, source, add_eot=add_eot)

@@ -1,9 +1,9 @@
 """Documents -> split -> ids -> a folder of token files, once; afterwards the folder is found again by its key.
 
 The key is a hash of all that decides the ids: the source's content, the tokenizer (or, before it is trained, its
-settings), the split. Change any and the files are written anew (N8, S34). The files are written beside their place and
-renamed when whole. A full disk or a text that cannot be read leaves nothing; a process that is killed leaves what it had
-finished, part by part, and the next one goes on from there.
+settings), the split. Change any and the files are written anew (N8, S34). They are written beside their place and
+renamed when whole. A full disk or a text that cannot be read leaves nothing; a process that is killed leaves what it
+had finished, part by part, and the next one goes on from there.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def write_sides(folder: Path, split: Split, tokenizer: Tokenizer, target: Target
 
 
 def look_at(part: EncodedPart, overlap: Overlap, numbers: dict[Side, int], *, compare_documents: bool) -> None:
-    for side, encoded in part.sides.items():
+    for side, encoded in sorted(part.sides.items(), reverse=True):  # validation first
         overlap.add_shingles(side, encoded.hashes, encoded.owners + numbers[side])
         if compare_documents:  # a split by hash cannot have them in both
             overlap.add_documents(side, encoded.digests)
