@@ -99,8 +99,7 @@ def encode_part(part: Part, tokenizer: Tokenizer, source: str, *, add_eot: bool,
         if pieces:
             ids, ends = encode_pieces([] if skip_ids else pieces, tokenizer, source, add_eot=add_eot)
             sides[side] = describe_side(pieces, ids, ends)
-    checked, lost = (0, 0) if skip_ids else round_trip(part[0].text[:CHECK_CHARS], tokenizer)
-    return EncodedPart(sides, checked, lost)
+    return EncodedPart(sides, *((0, 0) if skip_ids else round_trip(part, tokenizer)))
 
 
 def encode_pieces(part: Part, tokenizer: Tokenizer, source: str, *, add_eot: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -148,11 +147,23 @@ def describe_side(pieces: Part, ids: np.ndarray, ends: np.ndarray) -> EncodedSid
     )
 
 
-def round_trip(text: str, tokenizer: Tokenizer) -> tuple[int, int]:
+def round_trip(part: Part, tokenizer: Tokenizer) -> tuple[int, int]:
     """Bytes of text that were encoded and decoded again, and how many of them did not come back (N14)."""
-    samples = [text] if decodes(text, tokenizer) else spread(text)
-    lost = [(len(utf8(s)), lost_bytes(s, tokenizer.decode(tokenizer.encode(s)))) for s in samples]
-    return sum(n for n, _ in lost), sum(n for _, n in lost)
+    checked = lost = 0
+    left, comparisons = CHECK_CHARS, COMPARISONS  # measuring a loss is slow
+    for piece in part:
+        text = piece.text[:left]
+        left -= len(text)
+        if decodes(text, tokenizer):
+            checked += len(utf8(text))
+        else:
+            samples = spread(text)[:comparisons]
+            comparisons -= len(samples)
+            checked += sum(len(utf8(sample)) for sample in samples)
+            lost += sum(lost_bytes(sample, tokenizer.decode(tokenizer.encode(sample))) for sample in samples)
+        if left <= 0 or comparisons <= 0:
+            break
+    return checked, lost
 
 
 def decodes(text: str, tokenizer: Tokenizer) -> bool:

@@ -326,10 +326,10 @@ def test_N14_what_the_tokenizer_loses_is_measured(build, monkeypatch):
     monkeypatch.setattr(ByteTokenizer, "decode", lambda self, ids: decode(self, ids).replace("green", "gren"))
     folder, _ = build()
     lost = meta(folder)["round_trip"]
-    assert lost["lost_bytes"] / lost["checked_bytes"] == pytest.approx(1 / (len(TEXT) / 300), rel=0.05)  # one a line
+    assert lost["lost_bytes"] / lost["checked_bytes"] == pytest.approx(1 / (len(TEXT) / 300), rel=0.1)  # one a line
     monkeypatch.undo()
     folder, _ = build(TEXT + " ")
-    assert meta(folder)["round_trip"] == {"checked_bytes": int((len(TEXT) + 1) * 0.9), "lost_bytes": 0}
+    assert meta(folder)["round_trip"] == {"checked_bytes": len(TEXT) + 1, "lost_bytes": 0}
 
 
 def test_a_document_without_text_is_none(build):
