@@ -26,7 +26,7 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {("data", "text"): ["data.path=x"], ("data", "bin"): ["data.path=x"]}
+REQUIRED = {("data", "text"): ["data.path=x"], ("data", "bin"): ["data.path=x"], ("data", "hf"): ["data.path=x"]}
 # filled in by tasks, never by a config
 INJECTED = {
     *("vocab_size", "tokenizer", "model", "params", "optimizer", "schedule", "token_bytes", "seed", "grad_clip"),
