@@ -8,6 +8,7 @@ when is a function of (seed, step): nothing to save, nothing to lose.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -185,6 +186,16 @@ def quotas(weights: list[float] | list[int]) -> tuple[int, ...]:
     return tuple(int(n) for n in found)
 
 
+@lru_cache(maxsize=4)
+def deal(quotas: tuple[int, ...], seed: int, cycle: int) -> tuple[np.ndarray, np.ndarray]:
+    """(CYCLE,) int64 each: the source of every window of a cycle, and how many of that source came before it."""
+    source = np.searchsorted(np.cumsum(quotas), permute(np.arange(CYCLE), CYCLE, seed, cycle), side="right")
+    number = np.empty(CYCLE, dtype=np.int64)
+    for i, quota in enumerate(quotas):
+        number[source == i] = np.arange(quota)
+    return source, number
+
+
 @dataclass(frozen=True)
 class MixtureOrder(Order):
     """Starts in the sequence of all sources. `parts`: the order within each; `quotas`: windows of each in a cycle."""
@@ -194,14 +205,13 @@ class MixtureOrder(Order):
 
     def draw(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """For windows [first, last) of the run: the source of each, and the how-many-eth of that source it is."""
-        index = np.arange(first, last)
-        slot = np.concatenate(
-            [permute(index[index // CYCLE == c] % CYCLE, CYCLE, self.seed, c) for c in np.unique(index // CYCLE)]
-        )
-        ends = np.cumsum(self.quotas)
-        source = np.searchsorted(ends, slot, side="right")
-        quota = np.array(self.quotas)[source]
-        return source, index // CYCLE * quota + slot - (ends[source] - quota)
+        sources, numbers = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for cycle in range(first // CYCLE, -(-last // CYCLE)):
+            source, number = deal(self.quotas, self.seed, cycle)
+            here = slice(max(0, first - cycle * CYCLE), last - cycle * CYCLE)
+            sources.append(source[here])
+            numbers.append(number[here] + cycle * np.array(self.quotas)[source[here]])
+        return np.concatenate(sources), np.concatenate(numbers)
 
     def starts(self, step: int, n: int) -> np.ndarray:
         source, number = self.draw(step * n, (step + 1) * n)
@@ -209,7 +219,6 @@ class MixtureOrder(Order):
         for i, part in enumerate(self.parts):
             here = np.flatnonzero(source == i)
             if isinstance(part, SequentialOrder):
-                here = here[np.argsort(number[here])]
                 found[here] = offset + part.at(number[here])
             else:
                 found[here] = offset + part.starts(step, n)[here]
@@ -219,6 +228,6 @@ class MixtureOrder(Order):
     def windows_of(self, n: int) -> list[int]:
         """Windows of each source among the first `n`."""
         cycles = n // CYCLE
-        source, _ = self.draw(cycles * CYCLE, n) if n % CYCLE else (np.empty(0, dtype=np.int64), None)
+        source, _ = self.draw(cycles * CYCLE, n)
         rest = np.bincount(source, minlength=len(self.quotas))
         return [cycles * quota + int(more) for quota, more in zip(self.quotas, rest, strict=True)]

@@ -20,10 +20,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lightning_modules": {"models", "tokenization"},
     "callbacks": {"tokenization", "models"},  # models: a sample of text is generated as task=generate does it
     "evaluation": {"tokenization", "models"},
+    "inspection": set(),  # pages, charts, colours: nothing of models or data
     "launcher": set(),  # meets the rest through `_target_` only
     "tasks": {
-        *("callbacks", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
-        *("optimization", "tokenization"),
+        *("callbacks", "datamodules", "evaluation", "inspection", "launcher", "lightning_modules", "loggers"),
+        *("models", "optimization", "tokenization"),
     },
     "benchmarks": {
         *("callbacks", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
