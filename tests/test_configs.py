@@ -12,6 +12,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
+from launcher.annotations import is_free_dict
 from launcher.checking import check
 from launcher.comments import read_help
 from launcher.compose import Plan, apply, compose
@@ -26,7 +27,12 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {("data", "text"): ["data.path=x"], ("data", "bin"): ["data.path=x"], ("data", "hf"): ["data.path=x"]}
+REQUIRED = {
+    ("data", "text"): ["data.path=x"],
+    ("data", "bin"): ["data.path=x"],
+    ("data", "hf"): ["data.path=x"],
+    ("tokenizer", "hf"): ["tokenizer.name=x"],
+}
 # filled in by tasks, never by a config
 INJECTED = {
     *("vocab_size", "tokenizer", "model", "params", "optimizer", "schedule", "token_bytes", "seed", "grad_clip"),
@@ -77,9 +83,10 @@ def is_a_part(cfg: DictConfig, key: str) -> bool:
 
 def test_all_files_are_found() -> None:
     assert len(FILES) == len(OPTIONS) + 1  # and config.yaml
-    assert len(OPTIONS) >= 40
+    assert len(OPTIONS) >= 57
     promised = {"gpt", "gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl"}
     assert promised <= LAB.groups["model"].keys()
+    assert {"byte", "char", "bpe", "sentencepiece", "tiktoken", "hf"} <= LAB.groups["tokenizer"].keys()
     assert {"auto", "cpu", "gpu", "a100", "ddp", "fsdp", "ddp_cpu", "mps"} <= LAB.groups["hardware"].keys()
 
 
@@ -150,7 +157,10 @@ def test_N2_every_key_one_level_off(group: str, option: str) -> None:
     schema = Schema(plan.cfg, plan.choices, LAB)
     for key in own_keys(group, option):
         parent, _, leaf = key.rpartition(".")
+        free = is_free_dict(schema.params(parent)[0][leaf].annotation, schema.aliases(parent))
         for wrong in {f"{parent.rpartition('.')[0]}.{leaf}".lstrip("."), f"{parent}.{leaf}.{leaf}".lstrip(".")} - {key}:
+            if free and wrong.startswith(f"{key}."):
+                continue  # its keys are the user's own
             if wrong in set(schema.valid_keys()):
                 continue  # also a key, of something else: seed
             (override,) = parse([f"{wrong}=1"], LAB, multirun=False)

@@ -1,10 +1,12 @@
 """The one interface of every tokenizer, and how a tokenizer lies on disk.
 
-A tokenizer's whole state is one small JSON object, `state()`. It is saved as `tokenizer.json` with its own SHA-256
-inside, so that a damaged file is noticed; that hash is the `fingerprint` that token files and checkpoints carry.
+A tokenizer's whole state is one JSON object, `state()`. It is saved as `tokenizer.json` with its own SHA-256 inside,
+so that a damaged file is noticed; that hash is the `fingerprint` that token files and checkpoints carry. What is too
+large for it lies beside it (`files()`), its hash in the state.
 
 Specials are ids for control, not text: `encode` never yields one, whatever the text says (N13). They enter a
-sequence by id only (`eot`, or a chat template).
+sequence by id only (`eot`, or a chat template). Where a vocabulary brings specials of its own (GPT-2's, a Hub model's)
+they keep their ids; those that are added get the ids after all others (N16).
 
 How to add one: a file `tokenization/<kind>.py` with a subclass, a line in `KINDS`, `conf/tokenizer/<kind>.yaml`.
 """
@@ -27,25 +29,36 @@ from errors import RequestError, RunError
 
 EOT = "<|endoftext|>"
 FILE_NAME = "tokenizer.json"
-KINDS = {"byte": "tokenization.byte:ByteTokenizer", "char": "tokenization.char:CharTokenizer"}
+KINDS = {
+    "byte": "tokenization.byte:ByteTokenizer",
+    "char": "tokenization.char:CharTokenizer",
+    "bpe": "tokenization.bpe:BPETokenizer",
+    "hf": "tokenization.hf:HFTokenizer",
+    "tiktoken": "tokenization.tiktoken:TiktokenTokenizer",
+    "sentencepiece": "tokenization.sentencepiece:SentencePieceTokenizer",
+}
 
 Ids = Sequence[int] | np.ndarray
 
 
 class Tokenizer(ABC):
-    """Text <-> ids. Ids 0..n-1 stand for text, the specials follow: n..vocab_size-1."""
+    """Text <-> ids. Ids 0..n-1 are the vocabulary's own, the specials that are added follow: n..vocab_size-1."""
 
     kind: ClassVar[str]
     needs_whole_corpus: ClassVar[bool] = (
         False  # True where text unseen in training cannot be encoded: validation must be seen
     )
 
-    def __init__(self, *, specials: list[str] | None = None):
-        """Raises RequestError if `specials` lacks the end of text or names something twice."""
-        names = [EOT] if specials is None else list(specials)
-        if EOT not in names or len(set(names)) != len(names) or not all(names):
+    def __init__(self, *, specials: list[str] | None = None, brings_eot: bool = False):
+        """`brings_eot`: the vocabulary has an end of text of its own, so `specials` need not name one.
+
+        Raises RequestError if `specials` lacks the end of text or names something twice.
+        """
+        names = [EOT] * (not brings_eot) if specials is None else list(specials)
+        if not (brings_eot or EOT in names) or len(set(names)) != len(names) or not all(names):
+            among = "" if brings_eot else f", {EOT!r} among them"
             raise RequestError(
-                f"tokenizer.specials={names}: expected different names, {EOT!r} among them.\n"
+                f"tokenizer.specials={names}: expected different names{among}.\n"
                 f"Type tokenizer.specials='[\"{EOT}\"]', or leave it out."
             )
         self.special_names = names
@@ -55,7 +68,7 @@ class Tokenizer(ABC):
     @property
     @abstractmethod
     def n_text_ids(self) -> int:
-        """How many ids stand for text; the first special comes right after them."""
+        """How many ids the vocabulary itself has; the first special that is added comes right after them."""
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
@@ -63,7 +76,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _decode_text(self, ids: np.ndarray) -> str:
-        """Text of (n,) int64 ids, all of them below `n_text_ids`."""
+        """Text of (n,) int64 ids, all of them below `n_text_ids` and none a special."""
 
     @abstractmethod
     def token_bytes(self) -> np.ndarray:
@@ -75,6 +88,19 @@ class Tokenizer(ABC):
 
     def learned(self) -> dict[str, Any]:
         """What `train` found, JSON types only, as keyword arguments of the constructor."""
+        return {}
+
+    @property
+    def own_specials(self) -> dict[str, int]:
+        """Specials among the vocabulary's own ids."""
+        return {}
+
+    def encode_batch(self, texts: Sequence[str], *, threads: int = 1) -> list[np.ndarray]:
+        """`encode` of each, with as many threads where that helps."""
+        return [self.encode(text) for text in texts]
+
+    def files(self) -> dict[str, bytes]:
+        """What `save` writes beside `tokenizer.json`: contents by relative path."""
         return {}
 
     def train(self, texts: Iterable[str]) -> None:
@@ -91,11 +117,13 @@ class Tokenizer(ABC):
     @property
     def vocab_size(self) -> int:
         """Number of ids, specials included."""
-        return self.n_text_ids + len(self.special_names)
+        return self.n_text_ids + sum(name not in self.own_specials for name in self.special_names)
 
     @property
     def specials(self) -> dict[str, int]:
-        return {name: self.n_text_ids + i for i, name in enumerate(self.special_names)}
+        own = self.own_specials
+        added = [name for name in self.special_names if name not in own]
+        return own | {name: self.n_text_ids + i for i, name in enumerate(added)}
 
     @property
     def eot(self) -> int:
@@ -109,16 +137,17 @@ class Tokenizer(ABC):
         if low < 0 or high >= self.vocab_size:
             wrong = low if low < 0 else high
             raise RequestError(f"id {wrong} cannot be decoded: tokenizer={self.kind} has ids 0..{self.vocab_size - 1}.")
-        if high < self.n_text_ids:
+        names = {i: name for name, i in self.specials.items()}
+        if high < min(names):
             return self._decode_text(array)
-        is_text = array < self.n_text_ids  # (n,)
+        is_special = np.isin(array, list(names))  # (n,)
         if skip_specials:
-            return self._decode_text(array[is_text])
-        parts, names = [], {i: name for name, i in self.specials.items()}
-        for run in np.split(array, np.flatnonzero(np.diff(is_text)) + 1):  # runs of all text or all specials
-            is_special = run[0] >= self.n_text_ids
-            parts.append("".join(names[i] for i in run.tolist()) if is_special else self._decode_text(run))
-        return "".join(parts)
+            return self._decode_text(array[~is_special])
+        parts, start = [], 0
+        for at in np.flatnonzero(is_special).tolist():
+            parts += [self._decode_text(array[start:at]), names[int(array[at])]]
+            start = at + 1
+        return "".join([*parts, self._decode_text(array[start:])])
 
     def state(self) -> dict[str, Any]:
         """All that is needed to build this tokenizer again."""
@@ -135,18 +164,11 @@ class Tokenizer(ABC):
         return self.fingerprint if self.trained else digest({"untrained": self.kind, **self.settings()})
 
     def save(self, folder: Path) -> None:
-        """Write `folder/tokenizer.json`, whole or not at all. Raises RunError if the disk refuses."""
+        """Write `folder/tokenizer.json`, each file whole or not at all. Raises RunError if the disk refuses."""
         folder = Path(folder)
         text = json.dumps({**self.state(), "fingerprint": self.fingerprint}, indent=1, ensure_ascii=True) + "\n"
-        part = folder / f".{FILE_NAME}.{os.getpid()}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            part.write_text(text, encoding="ascii")
-            os.replace(part, folder / FILE_NAME)
-        except OSError as error:
-            with suppress(OSError):
-                part.unlink()
-            raise RunError(f"Could not write {folder / FILE_NAME}: {error.strerror}.") from error
+        for name, data in {**self.files(), FILE_NAME: text.encode("ascii")}.items():
+            write_whole(folder / name, data)
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
@@ -157,10 +179,11 @@ class Tokenizer(ABC):
             raise RequestError(
                 f"{path} holds a {state['kind']} tokenizer, not {cls.kind}: type tokenizer={state['kind']}."
             )
-        return cls.from_state(state)
+        return cls.from_state(state, Path(folder))
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Tokenizer:
+    def from_state(cls, state: dict[str, Any], folder: Path) -> Tokenizer:
+        """The tokenizer of that state; `folder` holds its `files()`."""
         return cls(**{key: value for key, value in state.items() if key != "kind"})
 
 
@@ -171,7 +194,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         path = Path(folder) / FILE_NAME
         raise RequestError(f"{path} holds a tokenizer of kind {state['kind']!r}; known kinds: {', '.join(KINDS)}.")
     module, name = KINDS[state["kind"]].split(":")
-    return getattr(import_module(module), name).from_state(state)
+    return getattr(import_module(module), name).from_state(state, Path(folder))
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -192,6 +215,19 @@ def read_state(folder: Path) -> dict[str, Any]:
             f"{path} is damaged: its contents do not match the fingerprint in it. Take it from a backup or another run."
         )
     return state
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Raises RunError if the disk refuses."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise RunError(f"Could not write {path}: {error.strerror}.") from error
 
 
 def digest(state: dict[str, Any]) -> str:

@@ -1,8 +1,12 @@
 """What holds for every tokenizer: round trips, specials that text cannot produce, files that know their damage."""
 
+import functools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,20 +15,45 @@ from hypothesis import strategies as st
 
 from errors import RequestError, RunError
 from tokenization.base import EOT, Tokenizer, load_tokenizer
+from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
+from tokenization.sentencepiece import SentencePieceTokenizer
 
 ROLES = [EOT, "<|user|>", "<|assistant|>"]
+CORPUS = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8")
 HOSTILE = "".join(ROLES) + "<|end" + "oftext|>"
 
 
+SENTENCEPIECE: dict[str, Any] = {
+    **{"vocab_size": 400, "algorithm": "unigram", "byte_fallback": True, "normalization": "identity"},
+    **{"dummy_prefix": False, "merge_blanks": False, "train_bytes": 10**6},
+}
+
+
 def tokenizer_for(kind: type[Tokenizer], *texts: str) -> Tokenizer:
-    tokenizer = kind(specials=ROLES)
+    """One that can encode `texts`; those that can encode anything are trained once."""
+    if kind is not CharTokenizer:
+        return trained(kind)
+    tokenizer = CharTokenizer(specials=ROLES)
     tokenizer.train([*texts, HOSTILE])
     return tokenizer
 
 
-KINDS = pytest.mark.parametrize("kind", [ByteTokenizer, CharTokenizer])
+@functools.cache
+def trained(kind: type[Tokenizer]) -> Tokenizer:
+    tokenizer = BUILD[kind]()
+    tokenizer.train([CORPUS, HOSTILE * 50])  # what looks like a special is worth many tokens
+    return tokenizer
+
+
+BUILD: dict[type[Tokenizer], Callable[[], Tokenizer]] = {
+    ByteTokenizer: lambda: ByteTokenizer(specials=ROLES),
+    CharTokenizer: lambda: CharTokenizer(specials=ROLES),
+    BPETokenizer: lambda: BPETokenizer(vocab_size=400, train_bytes=10**6, specials=ROLES),
+    SentencePieceTokenizer: lambda: SentencePieceTokenizer(**SENTENCEPIECE, specials=ROLES),
+}
+KINDS = pytest.mark.parametrize("kind", BUILD)
 
 
 @KINDS
@@ -76,7 +105,7 @@ def test_save_and_load(kind, tmp_path):
         assert type(again) is kind
         assert (again.fingerprint, again.specials) == (tokenizer.fingerprint, tokenizer.specials)
         assert np.array_equal(again.encode("häßlich"), tokenizer.encode("häßlich"))
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["tokenizer.json"]
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"tokenizer.json", *tokenizer.files()}
 
 
 @pytest.mark.parametrize(
@@ -145,5 +174,6 @@ def test_char_before_training_says_what_to_do():
 
 
 def test_tokenization_never_imports_torch():
-    code = "import sys, tokenization.byte, tokenization.char; sys.exit('torch' in sys.modules)"
+    modules = ", ".join(f"tokenization.{kind}" for kind in ("byte", "char", "bpe", "sentencepiece", "tiktoken", "hf"))
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

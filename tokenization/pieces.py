@@ -1,0 +1,54 @@
+"""Cutting text where no token crosses, and drawing a bounded, seeded sample of a corpus to train a tokenizer on."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import re
+from collections.abc import Iterable, Iterator
+
+from errors import RequestError
+from tokenization.base import utf8
+
+# A regex engine that looks ahead fails on runs of several 100,000 blanks, and with it the process: no longer pieces.
+PIECE_CHARS = 1 << 17
+SEARCH_CHARS = 1 << 13  # how far back a good place to cut is looked for
+WORD_END = re.compile(r"\w(?=\s)")  # every split pattern in use ends a token here
+# rustbpe counts pairs in 32 bits; no pair occurs more often than there are bytes (S40)
+MOST_BYTES = (1 << 31) - 1
+
+
+def pieces(text: str, size: int = PIECE_CHARS) -> Iterator[str]:
+    """`text` in pieces of at most `size` characters that end with a word, or anywhere if there is no word's end."""
+    start = 0
+    while len(text) - start > size:
+        ends = [m.end() for m in WORD_END.finditer(text, max(start, start + size - SEARCH_CHARS), start + size)]
+        stop = ends[-1] if ends else start + size
+        yield text[start:stop]
+        start = stop
+    yield text[start:]
+
+
+def sample(texts: Iterable[str], *, max_bytes: int, seed: int) -> list[str]:
+    """At most `max_bytes` of UTF-8 out of `texts`, in their order: all of it if it fits, else pieces drawn at random.
+
+    Every piece gets a random number and the smallest stay: one pass over a corpus of any size, memory `max_bytes`.
+    Raises RequestError for a bound that makes no sense.
+    """
+    if not 1 <= max_bytes <= MOST_BYTES:
+        raise RequestError(
+            f"tokenizer.train_bytes={max_bytes}: expected 1 to {MOST_BYTES:,} (pair counts are kept in 32 bits)."
+        )
+    rng, limit, total = random.Random(seed), 1.0, 0
+    kept: list[tuple[float, int, str, int]] = []  # a heap: the largest random number first, negated
+    for i, piece in enumerate(p for text in texts for p in pieces(text, min(PIECE_CHARS, max_bytes // 16 + 1))):
+        draw = rng.random()
+        if draw >= limit or not piece:
+            continue
+        size = len(utf8(piece))
+        heapq.heappush(kept, (-draw, i, piece, size))
+        total += size
+        while total > max_bytes:
+            largest, _, _, size = heapq.heappop(kept)
+            limit, total = -largest, total - size
+    return [piece for _, _, piece, _ in sorted(kept, key=lambda item: item[1])]
