@@ -12,25 +12,29 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from datamodules.overlap import shingles
+from datamodules.overlap import sample_bits, shingles
 from datamodules.split import Side, Split
 from datamodules.token_files import DTYPES, dtype_for
 from errors import RequestError, RunError
 from tokenization.base import Tokenizer, load_tokenizer, utf8
 
 PART_BYTES = 4 << 20
-CHECK_CHARS = 1 << 16  # of each part, as much is decoded again to see what the tokenizer loses
+CHECK_CHARS = 1 << 15  # of each part, as much is decoded again to see what the tokenizer loses
 COMPARE_CHARS, COMPARISONS = 1 << 10, 8  # where something is lost: samples in which the loss is measured
 
 
@@ -88,7 +92,9 @@ def cut_parts(split: Split) -> Iterator[Part]:
         yield part
 
 
-def encode_part(part: Part, tokenizer: Tokenizer, source: str, *, add_eot: bool, skip_ids: bool) -> EncodedPart:
+def encode_part(
+    part: Part, tokenizer: Tokenizer, source: str, *, add_eot: bool, bits: int, skip_ids: bool
+) -> EncodedPart:
     """Ids of a part, and what the data card wants to know. `skip_ids`: they are on disk already.
 
     Raises RequestError, naming the document of `source`, where the tokenizer refuses a text.
@@ -98,7 +104,7 @@ def encode_part(part: Part, tokenizer: Tokenizer, source: str, *, add_eot: bool,
         pieces = [piece for piece in part if piece.side == side]
         if pieces:
             ids, ends = encode_pieces([] if skip_ids else pieces, tokenizer, source, add_eot=add_eot)
-            sides[side] = describe_side(pieces, ids, ends)
+            sides[side] = describe_side(pieces, ids, ends, bits)
     return EncodedPart(sides, *((0, 0) if skip_ids else round_trip(part, tokenizer)))
 
 
@@ -123,9 +129,9 @@ def encode_pieces(part: Part, tokenizer: Tokenizer, source: str, *, add_eot: boo
     return np.concatenate(runs), np.array(ends, dtype=np.int64)
 
 
-def describe_side(pieces: Part, ids: np.ndarray, ends: np.ndarray) -> EncodedSide:
+def describe_side(pieces: Part, ids: np.ndarray, ends: np.ndarray, bits: int) -> EncodedSide:
     texts = [utf8(piece.text) for piece in pieces]
-    hashes, starts = shingles(np.frombuffer(b"".join(texts), dtype=np.uint8))
+    hashes, starts = shingles(np.frombuffer(b"".join(texts), dtype=np.uint8), bits)
     borders = np.cumsum([len(text) for text in texts])
     documents = np.cumsum([0, *(piece.is_last for piece in pieces[:-1])])  # (pieces,): the document of each
     return EncodedSide(
@@ -195,7 +201,7 @@ def encode_parts(
     `workers`: processes; None: one per core; 0: this process.
     """
     parts = cut_parts(split)
-    options = {"add_eot": split.ends_documents}
+    options: dict[str, Any] = {"add_eot": split.ends_documents, "bits": sample_bits(split.source.n_bytes)}
     head = list(islice(parts, 2))
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     if len(head) < 2 or workers == 0:
@@ -208,7 +214,8 @@ def encode_parts(
     waiting: deque[Future[EncodedPart]] = deque()
     try:
         for i, part in enumerate(chain(head, parts)):
-            waiting.append(pool.submit(work, part, split.source.name, options | {"skip_ids": i < done}))
+            with nothing_to_import():
+                waiting.append(pool.submit(work, part, split.source.name, options | {"skip_ids": i < done}))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -220,6 +227,17 @@ def encode_parts(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def nothing_to_import() -> Iterator[None]:
+    """New processes import the program that was started, whatever it is; ours need only this module."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 _tokenizer: Tokenizer | None = None
@@ -242,6 +260,6 @@ def end_with_parent() -> None:
         os._exit(1)
 
 
-def work(part: Part, source: str, options: dict[str, bool]) -> EncodedPart:
+def work(part: Part, source: str, options: dict[str, Any]) -> EncodedPart:
     assert _tokenizer is not None
     return encode_part(part, _tokenizer, source, **options)

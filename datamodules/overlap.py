@@ -16,13 +16,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 SHINGLE = 48  # about ten English words, sixteen Chinese characters
-SAMPLE_BITS = 3  # one shingle in eight is kept from the start
+SAMPLE_BITS, LARGE_BITS, LARGE_BYTES = 3, 6, 32_000_000  # one shingle in eight is kept; of large texts one in 64
 MAX_HASHES = 1 << 22  # 32 MiB a side; beyond, fewer shingles are kept
 MIN_SHINGLES = 4  # a document with fewer kept shingles is not judged
 NEAR = 0.5  # share of a document's shingles from which it counts as nearly the same
 
 BLOCK = 1 << 15  # positions at once: the tables stay in the processor's cache
 BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse
+
+
+def sample_bits(n_bytes: int | None) -> int:
+    """Of shingles one in 2**bits is kept, by the size of the text where it is known."""
+    return SAMPLE_BITS if n_bytes is not None and n_bytes < LARGE_BYTES else LARGE_BITS
 
 
 def powers(base: int, n: int) -> np.ndarray:

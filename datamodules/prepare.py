@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from datamodules.encoding import EncodedPart, encode_parts
-from datamodules.overlap import Overlap
+from datamodules.overlap import Overlap, sample_bits
 from datamodules.progress import PROGRESS, Progress
 from datamodules.side_writer import SideWriter
 from datamodules.sources import Source
@@ -196,7 +196,7 @@ def refuse_empty_side(split: Split, sides: dict[str, Any]) -> None:
 def write_sides(folder: Path, split: Split, tokenizer: Tokenizer, target: Target) -> dict[str, Any]:
     """Encode every document into its side's files, from where an earlier process was stopped; returns the counts."""
     progress = Progress.load(folder)
-    overlap, bar = Overlap(), progress_bar(split)
+    overlap, bar = Overlap(bits=sample_bits(split.source.n_bytes)), progress_bar(split)
     dtype = DTYPES[dtype_for(tokenizer.vocab_size)]
     with ExitStack() as stack:
         stack.enter_context(bar)

@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Sequence
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 280, 64, 34, 12, 12
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 290, 64, 34, 26, 12
 COLOURS = ("var(--bar)", "var(--bar2)")
 
 
@@ -49,7 +49,7 @@ def log_log(series: dict[str, Sequence[tuple[float, float]]], *, x: str, y: str)
             body += text(WIDTH - RIGHT - 8, TOP + 16 + 16 * i, name, "end").replace(
                 "<text", f'<text style="fill:{COLOURS[i % 2]}"'
             )
-    body += text((WIDTH + LEFT) / 2, HEIGHT - 3, x) + text(4, TOP + 2, y, "start")
+    body += text((WIDTH + LEFT) / 2, HEIGHT - 3, x) + text(2, 11, y, "start")
     return figure(body, label=f"{y} over {x}")
 
 
@@ -78,19 +78,28 @@ def bars(names: Sequence[str], series: dict[str, Sequence[float]], *, unit: str)
 
 
 def spans(rows: Sequence[tuple[int, int]], total: int, *, unit: str) -> str:
-    """Where each (start, end) lies in 0..total, one above the other: overlaps and gaps show."""
-    width, row = 1080, 7
-    height = row * len(rows) + 26
-    scale = (width - 20) / max(total, 1)
+    """Where each (start, end) lies in 0..total, one above the other: overlaps and gaps show.
+
+    Zoomed in where they take up a small part of it.
+    """
+    low, high = min(row[0] for row in rows), max(row[1] for row in rows)
+    if high - low > total / 4:
+        low, high = 0, total
+    width, row_height = 1080, 7
+    height = row_height * len(rows) + 26
+    scale = (width - 20) / max(high - low, 1)
     body = (
-        f'<rect x="10" y="0" width="{width - 20}" height="{row * len(rows)}" fill="var(--card)" stroke="var(--line)"/>'
+        f'<rect x="10" y="0" width="{width - 20}" height="{row_height * len(rows)}" fill="var(--card)"'
+        ' stroke="var(--line)"/>'
     )
     for i, (start, end) in enumerate(rows):
         body += (
-            f'<rect x="{10 + start * scale:.2f}" y="{i * row + 1}" width="{max((end - start) * scale, 1.5):.2f}"'
-            f' height="{row - 2}" fill="var(--bar)"><title>{start:,} to {end:,}</title></rect>'
+            f'<rect x="{10 + (start - low) * scale:.2f}" y="{i * row_height + 1}"'
+            f' width="{max((end - start) * scale, 1.5):.2f}" height="{row_height - 2}" fill="var(--bar)">'
+            f"<title>{start:,} to {end:,}</title></rect>"
         )
-    body += text(10, height - 6, "0", "start") + text(width - 10, height - 6, f"{total:,} {unit}", "end")
+    body += text(10, height - 6, f"{low:,}", "start")
+    body += text(width - 10, height - 6, f"{high:,} of {total:,} {unit}", "end")
     return figure(body, width=width, height=height, label=f"windows in {total:,} {unit}")
 
 

@@ -9,20 +9,26 @@ RESET = "\x1b[0m"
 IGNORE = -100
 
 
-def coloured(texts: Sequence[str], targets: Sequence[int] | None = None) -> str:
-    """Each token on its own ground; those without a target are dim."""
+def coloured(texts: Sequence[str], targets: Sequence[int] | None = None, documents: Sequence[int] | None = None) -> str:
+    """Each token on its own ground; those without a target are dim; documents begin on a line of their own."""
     parts = []
     for i, text in enumerate(texts):
+        if documents and i and documents[i] != documents[i - 1]:
+            parts.append("\n")
         dim = "\x1b[2m" if targets is not None and targets[i] == IGNORE else ""
         style = f"{dim}\x1b[30;48;5;{BACKGROUNDS[i % len(BACKGROUNDS)]}m"
         parts.append(f"{style}{visible(text)}{RESET}")
     return "".join(parts)
 
 
-def plain(texts: Sequence[str], targets: Sequence[int] | None = None) -> str:
-    """Bars between tokens; round brackets around those without a target."""
-    off = [targets is not None and targets[i] == IGNORE for i in range(len(texts))]
-    return "|".join(f"({visible(text)})" if dim else visible(text) for text, dim in zip(texts, off, strict=True))
+def plain(texts: Sequence[str], targets: Sequence[int] | None = None, documents: Sequence[int] | None = None) -> str:
+    """Bars between tokens; brackets around those without a target; documents begin on a line of their own."""
+    parts = []
+    for i, text in enumerate(texts):
+        border = documents and i and documents[i] != documents[i - 1]
+        parts.append("\n" if border else "|" if i else "")
+        parts.append(f"({visible(text)})" if targets is not None and targets[i] == IGNORE else visible(text))
+    return "".join(parts)
 
 
 def visible(text: str) -> str:

@@ -20,6 +20,7 @@ from models.layers.loss import IGNORE
 from tasks import parts
 
 MAX_WINDOWS = 64  # in the chart of where they lie
+TERMINAL_LINES = 10  # of one row, about
 
 
 def show(cfg: DictConfig, run: Any) -> None:
@@ -87,7 +88,11 @@ def terminal(data: Any, rows: list[Tokens]) -> None:
     for row in rows:
         texts = [data.tokenizer.decode([i]) for i in row.ids]
         print(f"\n{row.title}")
-        print(coloured(texts, row.targets) if sys.stdout.isatty() else plain(texts, row.targets)[: 20 * width])
+        draw = coloured if sys.stdout.isatty() else plain
+        n = TERMINAL_LINES * width // 2  # places are one to a few letters wide
+        print(draw(texts[:n], row.targets and row.targets[:n], row.documents and row.documents[:n]))
+        if n < len(texts):
+            print(f"... and {len(texts) - n:,} more")
 
 
 def supervised_share(rows: list[Tokens]) -> float:
@@ -164,7 +169,7 @@ def add_statistics(page: Page, data: Any) -> None:
     tokens = card["tokens"]
     lists = [
         f"<div><h3>{name}</h3>"
-        + table(["id", "text", "count"], [(t["id"], repr(t["text"]), t["count"]) for t in tokens[key]])
+        + table(["id", "text", "count"], [(str(t["id"]), repr(t["text"]), t["count"]) for t in tokens[key]])
         + "</div>"
         for name, key in (("most frequent", "most_frequent"), ("least frequent", "least_frequent"))
     ]
