@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from datamodules.packed import PackedSteps, Rows, pack_documents
 from datamodules.token_files import document_ends
 from datamodules.token_folder import TokenFolder
 from datamodules.windows import ORDERS, Batch, Order, StepSampler, TrainSteps, ValidationBatches
@@ -39,6 +40,7 @@ class TokenDataModule(LightningDataModule):
         doc_mask: bool,
         workers: int,
         seed: int,
+        packing: Literal["concat", "bestfit"] = "concat",
     ):
         """Raises RequestError for a number out of its range, each named."""
         super().__init__()
@@ -52,12 +54,21 @@ class TokenDataModule(LightningDataModule):
             raise RequestError(f"data.workers={workers}: expected 0 (load in the training process) or more.")
         if sampling not in ORDERS:
             raise RequestError(f"data.sampling={sampling}: expected one of {', '.join(ORDERS)}.")
+        if packing == "bestfit" and not doc_mask:
+            raise RequestError(
+                "data.packing=bestfit puts several documents into a row: without data.doc_mask=true a document would"
+                " see its neighbours.\nType data.doc_mask=true, or data.packing=concat."
+            )
+        if packing == "bestfit" and stride != seq_len:
+            raise RequestError(f"data.stride={stride} means nothing with data.packing=bestfit: leave it out.")
+        self.packing = packing
         self.tokenizer, self.seq_len, self.stride, self.sampling = tokenizer, seq_len, stride, sampling
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.doc_mask, self.workers, self.seed = doc_mask, workers, seed
         self.start_step, self.accumulate, self.rank, self.world_size = 0, 1, 0, 1  # the task sets these
         self.pin_memory = False  # the task sets it where a CUDA device trains
         self._folder: TokenFolder | None = None
+        self._rows: Rows | None = None
 
     @abstractmethod
     def _token_folder(self) -> TokenFolder:
@@ -74,6 +85,8 @@ class TokenDataModule(LightningDataModule):
             folder = self._token_folder()
             self._check_lengths(folder)
             self.tokenizer, self._folder = folder.tokenizer, folder
+            if self.packing == "bestfit":
+                self._rows = pack_documents(self._ends("train"), self.seq_len)
 
     def prepare_data(self) -> None:
         self.prepare()
@@ -109,21 +122,24 @@ class TokenDataModule(LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """What there is: source, folder, documents, bytes and tokens of both sides, split, overlap. JSON types."""
-        return self.folder.describe()
+        packing = {} if self._rows is None else {"packing": self._rows.describe()}
+        return self.folder.describe() | packing
 
     # Loading ------------------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
         """Endless; item k holds the micro-batches of optimizer step `start_step` + k on this rank."""
-        steps = TrainSteps(
-            self.folder.train,
-            self.order(),
-            batch_size=self.batch_size,
-            accumulate=self.accumulate,
-            rank=self.rank,
-            world_size=self.world_size,
-            eot=self._mask_eot(),
-        )
+        share = {
+            "batch_size": self.batch_size,
+            "accumulate": self.accumulate,
+            "rank": self.rank,
+            "world_size": self.world_size,
+        }
+        steps: torch.utils.data.Dataset[list[Batch]]
+        if self._rows is None:
+            steps = TrainSteps(self.folder.train, self.order(), **share, eot=self._mask_eot())
+        else:
+            steps = PackedSteps(self.folder.train, self._rows, self.order(), **share, pad=self.tokenizer.eot)
         attached = 0 if self.trainer is None else self.trainer.global_step
         return self._loader(steps, StepSampler(max(self.start_step, attached)))
 
@@ -134,11 +150,16 @@ class TokenDataModule(LightningDataModule):
 
     def val_dataset(self) -> ValidationBatches:
         """All of the validation side, on one rank, with "document_index" (B, T): for intervals by document."""
-        ends = document_ends(self.folder.path, "val", self.folder.val, self.tokenizer.eot)
-        return self._validation(0, 1, ends)
+        return self._validation(0, 1, self._ends("val"))
+
+    def _ends(self, side: Literal["train", "val"]) -> Any:
+        """(documents,) int64: where the documents of a side end, in tokens."""
+        return document_ends(self.folder.path, side, getattr(self.folder, side), self.tokenizer.eot)
 
     def order(self) -> Order:
-        """Where training windows start, step by step."""
+        """Where training windows start, step by step; with packed rows, which rows."""
+        if self._rows is not None:
+            return ORDERS[self.sampling](self._rows.packing.n_rows, 0, 1, self.seed)
         return ORDERS[self.sampling](len(self.folder.train), self.seq_len, self.stride, self.seed)
 
     def _validation(self, rank: int, world_size: int, ends: Any = None) -> ValidationBatches:

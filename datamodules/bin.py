@@ -28,6 +28,7 @@ class BinDataModule(TokenDataModule):
         stride: int | None = None,
         sampling: Literal["random", "shuffle", "sequential"] = "random",
         doc_mask: bool = False,
+        packing: Literal["concat", "bestfit"] = "concat",
         workers: int = 0,
         seed: int = 0,
     ):
@@ -39,6 +40,7 @@ class BinDataModule(TokenDataModule):
             stride=stride,
             sampling=sampling,
             doc_mask=doc_mask,
+            packing=packing,
             workers=workers,
             seed=seed,
         )

@@ -18,7 +18,7 @@ from pydoc_data.topics import topics
 from typing import Literal
 
 from datamodules.base import TokenDataModule
-from datamodules.prepare import prepare_tokens
+from datamodules.prepare import prepare_tokens, target_of
 from datamodules.readers import Document
 from datamodules.token_folder import TokenFolder, open_folder
 from tokenization.base import Tokenizer, utf8
@@ -36,12 +36,16 @@ class PydocDataModule(TokenDataModule):
         tokenizer: Tokenizer,
         val_fraction: float = 0.05,
         cache_dir: str = "outputs/cache",
+        out: str | None = None,
+        shard_tokens: int | None = None,
+        prepare_workers: int | None = None,
         seq_len: int,
         batch_size: int,
         val_batch_size: int | None = None,
         stride: int | None = None,
         sampling: Literal["random", "shuffle", "sequential"] = "random",
         doc_mask: bool = False,
+        packing: Literal["concat", "bestfit"] = "concat",
         workers: int = 0,
         seed: int = 0,
     ):
@@ -53,10 +57,12 @@ class PydocDataModule(TokenDataModule):
             stride=stride,
             sampling=sampling,
             doc_mask=doc_mask,
+            packing=packing,
             workers=workers,
             seed=seed,
         )
         self.val_fraction, self.cache_dir = val_fraction, Path(cache_dir)
+        self.target = target_of(cache_dir, out, shard_tokens, prepare_workers)
 
     def _token_folder(self) -> TokenFolder:
         folder, tokenizer = prepare_tokens(
@@ -64,7 +70,7 @@ class PydocDataModule(TokenDataModule):
             val_source=None,
             tokenizer=self.tokenizer,
             val_fraction=self.val_fraction,
-            cache_dir=self.cache_dir,
+            target=self.target,
         )
         return open_folder(folder, tokenizer, self.cache_dir)
 

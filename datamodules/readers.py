@@ -1,4 +1,4 @@
-"""Documents out of one file, lazily: .txt, .jsonl, .jsonl.gz, .parquet. A file is never held in memory as a whole.
+"""Documents out of one file, lazily: .txt, .jsonl, .parquet, .arrow, .csv. A file is never held in memory as a whole.
 
 A document is an iterable of pieces of text: a record is one piece, a large .txt file is many. Every error names the
 file and the place in it, and what to type.
@@ -7,11 +7,14 @@ file and the place in it, and what to type.
 from __future__ import annotations
 
 import codecs
+import csv
 import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from errors import RequestError
 
@@ -127,20 +130,64 @@ def read_parquet(path: Path, *, text_column: str, **_: object) -> Iterator[Docum
 
     try:
         with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            if text_column not in schema.names:
-                raise no_column(str(path), text_column, schema.names)
-            kind = schema.field(text_column).type
-            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-                raise RequestError(
-                    f"{path}: {text_column!r} should be text, found {kind}.\nType data.text_column=NAME."
-                )
+            check_schema(path, file.schema_arrow, text_column)
             for batch in file.iter_batches(batch_size=1024, columns=[text_column]):
                 yield from ((text,) for text in batch.column(0).to_pylist() if text is not None)
     except (pa.ArrowException, OSError) as error:
         raise RequestError(
             f"{path} is damaged, cut off or no Parquet file: {str(error).splitlines()[0]}\nFetch or write it again."
         ) from error
+
+
+def check_schema(path: Path, schema: Any, column: str) -> None:
+    """Raises RequestError unless an Arrow schema has `column` and it is text."""
+    import pyarrow as pa
+
+    if column not in schema.names:
+        raise no_column(str(path), column, schema.names)
+    kind = schema.field(column).type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise RequestError(f"{path}: {column!r} should be text, found {kind}.\nType data.text_column=NAME.")
+
+
+def read_arrow(path: Path, *, text_column: str, **_: object) -> Iterator[Document]:
+    """One document a row, in `text_column` of an Arrow file or stream. Nulls are passed over."""
+    import pyarrow as pa
+
+    try:
+        with path.open("rb") as file:
+            is_file = file.read(6) == b"ARROW1"
+            file.seek(0)
+            reader = pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
+            check_schema(path, reader.schema, text_column)
+            batches = (reader.get_batch(i) for i in range(reader.num_record_batches)) if is_file else reader
+            for batch in batches:
+                yield from ((text,) for text in batch.column(text_column).to_pylist() if text is not None)
+    except (pa.ArrowException, OSError) as error:
+        raise RequestError(
+            f"{path} is damaged, cut off or no Arrow file: {str(error).splitlines()[0]}\nFetch or write it again."
+        ) from error
+
+
+def read_csv(path: Path, *, text_column: str, **_: object) -> Iterator[Document]:
+    """One document a row, in `text_column`; the first line names the columns. Empty cells are passed over."""
+    csv.field_size_limit(1 << 30)  # 128 KiB by default: less than a long document
+    lines = chain.from_iterable(piece.splitlines(keepends=True) for piece in text_pieces(path))
+    reader = csv.reader(lines, strict=True)
+    try:
+        header = next(reader, [])
+        if text_column not in header:
+            raise no_column(f"{path}, line 1", text_column, header)
+        column = header.index(text_column)
+        for row in reader:
+            if row and len(row) != len(header):
+                raise RequestError(
+                    f"{path}, line {reader.line_num:,}: {len(row)} columns, and the first line names {len(header)}."
+                )
+            if row and row[column]:
+                yield (row[column],)
+    except csv.Error as error:
+        raise RequestError(f"{path}, line {reader.line_num:,}: not CSV ({error}).") from None
 
 
 def no_column(where: str, column: str, there: list[str]) -> RequestError:
@@ -165,7 +212,10 @@ READERS: dict[str, Callable[..., Iterator[Document]]] = {
     ".txt": read_txt,
     ".jsonl": read_jsonl,
     ".jsonl.gz": read_jsonl,
+    ".json.gz": read_jsonl,
     ".parquet": read_parquet,
+    ".arrow": read_arrow,
+    ".csv": read_csv,
 }
 
 

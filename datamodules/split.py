@@ -1,4 +1,4 @@
-"""Which documents train and which validate; and how much of validation was seen in training (N12).
+"""Which documents train and which validate.
 
 Three ways to split, chosen by what there is:
 - `given`:    data.val_path names the validation text;
@@ -11,19 +11,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
-
-import numpy as np
 
 from datamodules.readers import Document
 from datamodules.sources import Source
 from tokenization.base import utf8
 
 Side = Literal["train", "val"]
-MIN_LINE_CHARS = 40  # shorter lines repeat by chance
-MAX_HASHES = 1 << 20  # 8 MiB a side; beyond, lines are sampled
 
 
 @dataclass(frozen=True)
@@ -92,64 +88,3 @@ def characters(document: Document, start: int, stop: int | None) -> Iterator[str
             yield part
         if stop is not None and at >= stop:
             return
-
-
-def no_lines() -> dict[Side, np.ndarray]:
-    return {"train": np.empty(0, np.int64), "val": np.empty(0, np.int64)}
-
-
-@dataclass
-class Overlap:
-    """Counts what validation shares with training: whole documents, and long lines. Feed both sides, in any order.
-
-    Memory is bounded: past `MAX_HASHES` lines only those whose hash ends in `bits` zeros are kept, on both sides
-    alike, so the share stays an unbiased estimate.
-    """
-
-    bits: int = 0
-    lines: dict[Side, np.ndarray] = field(default_factory=no_lines)
-    fresh: dict[Side, list[int]] = field(default_factory=lambda: {"train": [], "val": []})
-    val_documents: set[int] = field(default_factory=set)
-    duplicates: set[int] = field(default_factory=set)
-
-    def add_document(self, side: Side, digest: int) -> None:
-        """A finished document. Validation must come first; needed only where the split allows duplicates at all."""
-        if side == "val":
-            self.val_documents.add(digest)
-        elif digest in self.val_documents:
-            self.duplicates.add(digest)
-
-    def add_text(self, side: Side, text: str) -> None:
-        fresh = self.fresh[side]
-        fresh.extend([hash(line) for line in text.split("\n") if len(line) >= MIN_LINE_CHARS])
-        if len(fresh) >= 1 << 16:
-            self._settle(side)
-
-    def _settle(self, side: Side) -> None:
-        """Take in what was gathered; sample harder when it is too much."""
-        gathered = self._sampled(np.array(self.fresh[side], dtype=np.int64))
-        self.fresh[side] = []
-        lines = np.concatenate([self.lines[side], gathered])
-        if side == "train" and len(lines) > MAX_HASHES:
-            lines = np.unique(lines)  # each once is enough to look up; validation keeps repeats, they are counted
-        self.lines[side] = lines
-        while len(self.lines[side]) > MAX_HASHES:
-            self.bits += 1
-            self.lines = {key: self._sampled(value) for key, value in self.lines.items()}
-
-    def _sampled(self, lines: np.ndarray) -> np.ndarray:
-        return lines[lines & ((1 << self.bits) - 1) == 0]
-
-    def report(self) -> dict[str, float | int]:
-        """Duplicate documents, and the share of validation's long lines that occur verbatim in training."""
-        self._settle("train")
-        self._settle("val")
-        train, val = self._sampled(self.lines["train"]), self._sampled(self.lines["val"])
-        shared = int(np.isin(val, train).sum())
-        return {
-            "duplicate_documents": len(self.duplicates),
-            "val_lines": len(val),
-            "val_lines_in_train": shared,
-            "val_line_share": round(shared / len(val), 4) if len(val) else 0.0,
-            "lines_sampled": 0.5**self.bits,
-        }

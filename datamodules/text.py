@@ -1,4 +1,4 @@
-"""`data=text`: any text on this machine: a file, a glob or a folder of .txt, .jsonl, .jsonl.gz, .parquet."""
+"""`data=text`: any text on this machine: a file, a glob or a folder of .txt, .jsonl, .parquet, .csv, .arrow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from datamodules.base import TokenDataModule
-from datamodules.prepare import prepare_tokens
+from datamodules.download import fetched
+from datamodules.prepare import prepare_tokens, target_of
 from datamodules.sources import FileSource, find_files
 from datamodules.token_folder import TokenFolder, open_folder
 from errors import RequestError
@@ -20,19 +21,24 @@ class TextDataModule(TokenDataModule):
         self,
         *,
         tokenizer: Tokenizer,
-        path: str,
+        path: str | None,
         val_path: str | None = None,
         text_column: str = "text",
         separator: str | None = None,
         url: str | None = None,
+        sha256: str | None = None,
         val_fraction: float = 0.1,
         cache_dir: str = "outputs/cache",
+        out: str | None = None,
+        shard_tokens: int | None = None,
+        prepare_workers: int | None = None,
         seq_len: int,
         batch_size: int,
         val_batch_size: int | None = None,
         stride: int | None = None,
         sampling: Literal["random", "shuffle", "sequential"] = "random",
         doc_mask: bool = False,
+        packing: Literal["concat", "bestfit"] = "concat",
         workers: int = 0,
         seed: int = 0,
     ):
@@ -44,24 +50,34 @@ class TextDataModule(TokenDataModule):
             stride=stride,
             sampling=sampling,
             doc_mask=doc_mask,
+            packing=packing,
             workers=workers,
             seed=seed,
         )
         if separator == "":
             raise RequestError("data.separator is empty: expected the text between documents, or null for none.")
-        self.path, self.val_path, self.url = path, val_path, url
+        self.path, self.val_path, self.url, self.sha256 = path, val_path, url, sha256
         self.text_column, self.separator = text_column, separator
         self.val_fraction, self.cache_dir = val_fraction, Path(cache_dir)
+        self.target = target_of(cache_dir, out, shard_tokens, prepare_workers)
 
     def _token_folder(self) -> TokenFolder:
         folder, tokenizer = prepare_tokens(
-            source=self._source("data.path", self.path),
+            source=self._source("data.path", self._path()),
             val_source=None if self.val_path is None else self._source("data.val_path", self.val_path),
             tokenizer=self.tokenizer,
             val_fraction=self.val_fraction,
-            cache_dir=self.cache_dir,
+            target=self.target,
         )
         return open_folder(folder, tokenizer, self.cache_dir)
+
+    def _path(self) -> str:
+        """`path`; where there is none, the file behind `url`, fetched once."""
+        if self.path is not None:
+            return self.path
+        if self.url is None or self.sha256 is None:
+            raise RequestError("data.path is missing: type data.path=<a file, a folder or a 'glob*.txt'>.")
+        return str(fetched(self.url, self.sha256, self.cache_dir))
 
     def _source(self, key: str, path: str) -> FileSource:
         return FileSource(f"{key}={path}", find_files(path, key, self.url), self.text_column, self.separator)

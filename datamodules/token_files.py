@@ -22,7 +22,7 @@ import numpy as np
 from errors import RequestError, RunError
 
 META = "meta.json"
-FORMAT = 1
+FORMAT = 2
 DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 SCAN_TOKENS = 1 << 22
 

@@ -54,7 +54,11 @@ class SequentialOrder(Order):
     """Windows from first to last, then from the first again."""
 
     def starts(self, step: int, n: int) -> np.ndarray:
-        epochs, index = np.divmod(np.arange(step * n, (step + 1) * n), self.n_windows)  # (n,) each
+        return self.at(np.arange(step * n, (step + 1) * n))
+
+    def at(self, numbers: np.ndarray) -> np.ndarray:
+        """(n,) ascending numbers of windows, counted over the epochs -> where they start."""
+        epochs, index = np.divmod(numbers, self.n_windows)  # (n,) each
         return self._arrange(epochs, index) * self.stride
 
     def _arrange(self, epochs: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -65,6 +69,8 @@ class ShuffleOrder(SequentialOrder):
     """Every window once an epoch, each epoch in another order."""
 
     def _arrange(self, epochs: np.ndarray, index: np.ndarray) -> np.ndarray:
+        if not len(index):
+            return index
         first, last = int(epochs[0]), int(epochs[-1])
         if first == last:
             return permute(index, self.n_windows, self.seed, first)

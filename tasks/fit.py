@@ -132,6 +132,8 @@ def record(run: Any, trainer: Any, module: Any) -> None:
         "metrics": metrics.latest,
         "best": checkpoints.best,
     }
+    if hasattr(trainer.datamodule, "counted"):
+        run.results["sources"] = trainer.datamodule.counted(trainer.global_step)
 
 
 def log_hyperparameters(trainer: Any, cfg: DictConfig, results: dict[str, Any]) -> None:

@@ -61,10 +61,19 @@ def data_facts(data: Any) -> dict[str, str]:
         part: f"{facts[part]['tokens']:,} tokens of {facts[part]['documents']:,} document(s)"
         for part in ("train", "val")
     }
+    if stream := facts.get("stream"):
+        words["train"] = f"{stream}, as it comes; {words['train']} were looked at first"
     if overlap := facts.get("overlap"):
         words["overlap"] = (
-            f"{overlap['duplicate_documents']:,} documents in both, "
-            f"{overlap['val_line_share']:.2%} of long validation lines occur in training"
+            f"{overlap['duplicate_documents']:,} documents in both, {overlap['near_duplicate_documents']:,} nearly; "
+            f"{overlap['val_share']:.2%} of validation's text occurs in training"
+        )
+    if sources := facts.get("sources"):
+        words["sources"] = ", ".join(f"{name} {s['share']:.1%} ({s['tokens']:,} tokens)" for name, s in sources.items())
+    if packing := facts.get("packing"):
+        words["packing"] = (
+            f"{packing['rows']:,} rows, {packing['padding_share']:.2%} of them padding; "
+            f"{packing['lost_share']:.2%} of tokens lost, {packing['cut_documents_share']:.2%} of documents cut"
         )
     return words
 

@@ -28,7 +28,7 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat")} | {
+REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf")} | {
     ("tokenizer", "hf"): ["tokenizer.name=x"],
 }
 # filled in by tasks, never by a config
@@ -87,7 +87,7 @@ def is_a_part(cfg: DictConfig, key: str) -> bool:
 
 def test_all_files_are_found() -> None:
     assert len(FILES) == len(OPTIONS) + 1  # and config.yaml
-    assert len(OPTIONS) >= 44
+    assert len(OPTIONS) >= 57
     promised = {"gpt", "gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl"}
     assert promised <= LAB.groups["model"].keys()
     assert {"byte", "char", "bpe", "sentencepiece", "tiktoken", "hf"} <= LAB.groups["tokenizer"].keys()

@@ -21,10 +21,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "callbacks": {"tokenization", "models", "evaluation"},  # text is generated and judged as tasks do it
     "evaluation": {"tokenization", "models"},
     "reports": {"evaluation"},  # reads run folders, not the code that wrote them
+    "inspection": set(),  # pages, charts, colours: nothing of models or data
     "launcher": set(),  # meets the rest through `_target_` only
     "tasks": {
-        *("callbacks", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
-        *("optimization", "reports", "tokenization"),
+        *("callbacks", "datamodules", "evaluation", "inspection", "launcher", "lightning_modules", "loggers"),
+        *("models", "optimization", "reports", "tokenization"),
     },
     "benchmarks": {
         *("callbacks", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),

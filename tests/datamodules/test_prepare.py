@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules import prepare
-from datamodules.prepare import prepare_tokens
+from datamodules import encoding, prepare, work_folder
+from datamodules.prepare import Target, prepare_tokens
 from datamodules.sources import FileSource
 from errors import Interrupted, RequestError, RunError
 from tokenization.byte import ByteTokenizer
@@ -33,9 +33,11 @@ def build(write, tmp_path):
             texts = [text] if isinstance(text, str) else text
             return FileSource(name, tuple(write(f"{name}{i}.txt", t) for i, t in enumerate(texts)), "text", None)
 
-        given = {"val_fraction": 0.1, "cache_dir": tmp_path / "cache", "tokenizer": tokenizer or ByteTokenizer()}
+        given = {"val_fraction": 0.1, "tokenizer": tokenizer or ByteTokenizer()}
+        where = {key: kwargs.pop(key) for key in ("cache_dir", "out", "shard_tokens", "workers") if key in kwargs}
+        target = Target(**{"cache_dir": tmp_path / "cache", **where})
         val_source = source("val", val_text) if val_text else None
-        return prepare_tokens(source=source("text", text), val_source=val_source, **{**given, **kwargs})
+        return prepare_tokens(source=source("text", text), val_source=val_source, target=target, **{**given, **kwargs})
 
     return go
 
@@ -136,7 +138,7 @@ def test_S34_a_damaged_cache_is_written_anew(name, build, caplog):
 
 
 def failing(error: BaseException):
-    def write(self, text, n_bytes):
+    def write(self, part):
         self.ids.write(b"half")
         raise error
 
@@ -153,7 +155,6 @@ def failing(error: BaseException):
         ),
         (OSError(errno.EROFS, "Read-only file system"), RequestError, r"type data\.cache_dir|Type data\.cache_dir"),
         (OSError(errno.EIO, "Input/output error"), RunError, "Input/output error"),
-        (Interrupted(15), Interrupted, "signal 15"),
     ],
 )
 def test_whatever_stops_it_leaves_no_half_file(error, becomes, words, build, tmp_path, monkeypatch):
@@ -161,6 +162,16 @@ def test_whatever_stops_it_leaves_no_half_file(error, becomes, words, build, tmp
     with pytest.raises(becomes, match=words):
         build()
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_an_interruption_keeps_what_was_done(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare.SideWriter, "write", failing(Interrupted(15)))
+    with pytest.raises(Interrupted):
+        build()
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".part"]
+    monkeypatch.undo()
+    folder, tokenizer = build()
+    assert tokenizer.decode(ids(folder, "train")) == TEXT[: int(len(TEXT) * 0.9)]
 
 
 def test_a_cache_folder_that_is_a_file_is_named(build, write, tmp_path):
@@ -172,32 +183,61 @@ SLOW = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from datamodules import prepare, sources
+from datamodules import encoding, prepare, sources
 from tokenization.byte import ByteTokenizer
-write = prepare.SideWriter.write
-def slow(self, text, n):
-    write(self, text, n); self.ids.flush(); print("writing", flush=True); time.sleep(60)
+encoding.PART_BYTES = 1000
+write, n = prepare.SideWriter.write, 0
+def slow(self, part):
+    global n
+    n += 1
+    write(self, part)
+    if n == 5:
+        self.ids.flush(); print("writing", flush=True); time.sleep(60)
 prepare.SideWriter.write = slow
-source, cache = sources.FileSource("text", (Path(sys.argv[2]),), "text", None), Path(sys.argv[3])
-prepare.prepare_tokens(source=source, val_source=None, tokenizer=ByteTokenizer(), val_fraction=0.1, cache_dir=cache)
+source = sources.FileSource("text", tuple(map(Path, sys.argv[3:])), "text", None)
+target = prepare.Target(Path(sys.argv[2]), workers=0)
+prepare.prepare_tokens(source=source, val_source=None, tokenizer=ByteTokenizer(), val_fraction=0.1, target=target)
 """
+MANY = [f"document {i}\n" + TEXT[i : i + 600] for i in range(30)]
 
 
-def test_a_kill_leaves_nothing_that_is_read_and_is_cleared_later(build, write, tmp_path):
-    root, cache = str(Path(prepare.__file__).parents[1]), tmp_path / "cache"
-    command = [sys.executable, "-c", SLOW, root, str(write("text0.txt", TEXT)), str(cache)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+def folder_bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_kill_keeps_the_parts_that_were_done(build, write, tmp_path, monkeypatch):
+    """The same bytes as without the kill, and nothing that was done is done again."""
+    monkeypatch.setattr(encoding, "PART_BYTES", 1000)
+    root, cache = str(Path(prepare.__file__).parents[1]), tmp_path / "killed"
+    files = [str(write(f"text{i}.txt", text)) for i, text in enumerate(MANY)]
+    with subprocess.Popen([sys.executable, "-c", SLOW, root, str(cache), *files], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"writing\n"
         process.send_signal(signal.SIGKILL)
     (left,) = cache.iterdir()
-    assert left.name.startswith(".")
-    old = time.time() - 2 * prepare.STALE_S
-    os.utime(left, (old, old))
-    folder, _ = build()
+    done = json.loads((left / "progress.json").read_text())["parts"]
+    assert done >= 2
+    encoded = []
+    encode = ByteTokenizer.encode
+    monkeypatch.setattr(ByteTokenizer, "encode", lambda self, text: encoded.append(text) or encode(self, text))
+    folder, _ = build(MANY, cache_dir=cache, workers=0)
+    assert not any(text in encoded for text in MANY[: 2 * done - 2])
+    monkeypatch.undo()
+    monkeypatch.setattr(encoding, "PART_BYTES", 1000)
+    whole, _ = build(MANY, workers=0)
+    assert folder_bytes(folder) == folder_bytes(whole)
     assert list(cache.iterdir()) == [folder]
 
 
-def test_several_processes_prepare_the_same(build, tmp_path):
+def test_what_was_left_long_ago_is_removed(build, tmp_path):
+    left = tmp_path / "cache" / f".{'0' * 16}.part"
+    left.mkdir(parents=True)
+    old = time.time() - 2 * work_folder.STALE_S
+    os.utime(left, (old, old))
+    folder, _ = build()
+    assert list((tmp_path / "cache").iterdir()) == [folder]
+
+
+def test_several_processes_prepare_the_same_and_one_does_the_work(build, tmp_path):
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=build) for _ in range(4)]
     for process in processes:
@@ -206,7 +246,53 @@ def test_several_processes_prepare_the_same(build, tmp_path):
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
     (folder,) = (tmp_path / "cache").iterdir()
-    assert prepare.reusable(folder)
+    assert prepare.reusable(folder, meta(folder)["key"])
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("shard_tokens", [None, 777])
+def test_the_files_are_the_same_whatever_the_number_of_workers(workers, shard_tokens, build, tmp_path, monkeypatch):
+    one, _ = build(MANY, workers=0, cache_dir=tmp_path / "one")
+    monkeypatch.setattr(encoding, "PART_BYTES", 1500)
+    many, _ = build(MANY, workers=workers, shard_tokens=shard_tokens)
+    for side in ("train", "val"):
+        paths = sorted(many.glob(f"{side}*.bin"))
+        assert b"".join(path.read_bytes() for path in paths) == (one / f"{side}.bin").read_bytes()
+        assert (many / f"{side}.docs").read_bytes() == (one / f"{side}.docs").read_bytes()
+        assert meta(many)[side] == meta(one)[side]
+        if shard_tokens:
+            assert [path.stat().st_size for path in paths[:-1]] == [2 * shard_tokens] * (len(paths) - 1)
+    assert meta(many)["overlap"] == meta(one)["overlap"]
+
+
+def test_a_refusal_in_a_worker_reads_as_in_this_process(build, monkeypatch):
+    monkeypatch.setattr(encoding, "PART_BYTES", 1500)
+    with pytest.raises(RequestError, match=r"(?s)text, document 1, from its character 0 on:.*'d' .*at character 0"):
+        build(MANY, CharTokenizer(chars="abc"), workers=2)
+
+
+def test_data_out_takes_the_files_and_is_found_again(build, tmp_path):
+    folder, _ = build(out=tmp_path / "out")
+    assert folder == tmp_path / "out"
+    before = (folder / "meta.json").stat().st_mtime_ns
+    build(out=tmp_path / "out")
+    assert (folder / "meta.json").stat().st_mtime_ns == before
+
+
+def test_S34_data_out_that_holds_something_else_is_stale(build, tmp_path):
+    build(out=tmp_path / "out")
+    with pytest.raises(RequestError, match=r"(?s)stale: it holds meta\.json.*rm -r"):
+        build(TEXT + "more", out=tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(RequestError, match=r"holds thesis\.tex"):
+        build(out=tmp_path / "mine")
+
+
+@pytest.mark.parametrize("limits", [{"shard_tokens": 0}, {"workers": -1}], ids=str)
+def test_numbers_out_of_range(limits, build):
+    with pytest.raises(RequestError, match=r"expected [01] or more"):
+        build(**limits)
 
 
 @pytest.mark.parametrize("fraction", [1e-9, 0.1, 1 - 1e-9])
@@ -228,33 +314,24 @@ def test_val_fraction_out_of_range(fraction, build):
 
 
 def test_N12_a_planted_duplicate_is_reported(build):
-    planted = "A planted document of one line that is long enough to count."
+    planted = "A planted document of one line that is long enough to be compared by its letters, and to be found. " * 5
     folder, _ = build([planted, "something else"], val_text=planted)
     assert meta(folder)["overlap"]["duplicate_documents"] == 1
-    assert meta(folder)["overlap"]["val_line_share"] == 1.0
-    line = "This line of more than forty characters is in both parts.\n"
-    folder, _ = build(line + TEXT + line)
-    assert meta(folder)["overlap"]["val_lines_in_train"] == 1
+    assert meta(folder)["overlap"]["near_duplicate_documents"] == 1
+    assert meta(folder)["overlap"]["val_share"] == 1.0
 
 
-def test_of_two_that_prepare_the_same_the_first_wins(build, monkeypatch):
-    """Another process finishes while this one is still writing."""
-    write_both, first = prepare.write_both, []
-
-    def slower(*args):
-        if not first:
-            first.append(None)
-            first.append(build()[0])
-        return write_both(*args)
-
-    monkeypatch.setattr(prepare, "write_both", slower)
+def test_N14_what_the_tokenizer_loses_is_measured(build, monkeypatch):
+    decode = ByteTokenizer.decode
+    monkeypatch.setattr(ByteTokenizer, "decode", lambda self, ids: decode(self, ids).replace("green", "gren"))
     folder, _ = build()
-    assert first[1] == folder
-    assert list(folder.parent.iterdir()) == [folder]
+    lost = meta(folder)["round_trip"]
+    assert lost["lost_bytes"] / lost["checked_bytes"] == pytest.approx(1 / (len(TEXT) / 300), rel=0.1)  # one a line
+    monkeypatch.undo()
+    folder, _ = build(TEXT + " ")
+    assert meta(folder)["round_trip"] == {"checked_bytes": len(TEXT) + 1, "lost_bytes": 0}
 
 
-def test_a_document_without_text_is_none(tmp_path):
-    with prepare.SideWriter(tmp_path, "val", ByteTokenizer()) as writer:
-        writer.write("", 0)
-        assert not writer.end_document(add_eot=True)
-    assert writer.counts["documents"] == writer.counts["tokens"] == 0
+def test_a_document_without_text_is_none(build):
+    folder, _ = build(["", "text of a document"], val_text="validation")
+    assert meta(folder)["train"]["documents"] == 1

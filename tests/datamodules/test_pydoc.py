@@ -18,7 +18,7 @@ def test_it_is_large_enough_and_little_of_validation_is_in_training(tmp_path):
     about = prepared(tmp_path).describe()
     assert about["train"]["bytes"] > 500_000
     assert 20_000 < about["val"]["bytes"] < about["train"]["bytes"] / 3
-    assert about["overlap"]["val_line_share"] < 0.1
+    assert about["overlap"]["val_share"] < 0.1
 
 
 def test_it_is_the_same_each_time_and_prepared_in_time(tmp_path):

@@ -1,11 +1,10 @@
-"""Splits by hash, by position and by file; what validation shares with training is counted."""
+"""Splits by hash, by position and by file."""
 
 import hashlib
 
 import pytest
 
-from datamodules import split as split_module
-from datamodules.split import Overlap, plan_split, text_hash
+from datamodules.split import plan_split, text_hash
 
 
 class Texts:
@@ -69,34 +68,3 @@ def test_given_validation_comes_first():
     split = plan_split(Texts(["a"]), Texts(["b"]), 0.1)
     assert [side for side, _ in split.walk()] == ["val", "train"]
     assert split.ends_documents
-
-
-LINES = [f"line {i} " + "x" * 40 for i in range(3000)]
-
-
-def test_N12_shared_lines_are_counted():
-    overlap = Overlap()
-    overlap.add_text("val", "\n".join([*LINES[:10], "short line"]))
-    overlap.add_text("train", "\n".join([*LINES[4:20], "short line"]))
-    report = overlap.report()
-    assert (report["val_lines"], report["val_lines_in_train"], report["val_line_share"]) == (10, 6, 0.6)
-
-
-def test_N12_many_lines_are_sampled_and_the_share_estimated(monkeypatch):
-    monkeypatch.setattr(split_module, "MAX_HASHES", 500)
-    overlap = Overlap()
-    overlap.add_text("val", "\n".join(LINES))
-    for start in range(1000, 3000, 100):
-        overlap.add_text("train", "\n".join(LINES[start : start + 100]))
-    report = overlap.report()
-    assert report["lines_sampled"] <= 1 / 4
-    assert 200 < report["val_lines"] <= 500
-    assert abs(report["val_line_share"] - 2 / 3) < 0.15  # 5 standard errors
-
-
-def test_N12_a_planted_duplicate_document_is_found():
-    overlap = Overlap()
-    overlap.add_document("val", text_hash(["planted"]))
-    for text in ("one", "planted", "planted"):
-        overlap.add_document("train", text_hash([text]))
-    assert overlap.report()["duplicate_documents"] == 1

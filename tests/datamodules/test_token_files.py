@@ -105,7 +105,7 @@ def test_a_missing_side_lists_what_there_is(tmp_path):
         ('{"format": 1}', "is damaged"),
         (json.dumps(META | {"dtype": "float8"}), "dtype 'float8'; known: uint16"),
         (json.dumps({key: value for key, value in META.items() if key != "vocab_size"}), "is damaged.*vocab_size"),
-        ('{"format": 99}', "format 99, this program knows up to 1"),
+        ('{"format": 99}', "format 99, this program knows up to 2"),
     ],
 )
 def test_a_damaged_meta_is_refused(text, words, write):

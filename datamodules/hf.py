@@ -1,0 +1,285 @@
+"""`data=hf`: the Hugging Face Hub, a folder in the Hub's format, or local .parquet, .jsonl, .csv, .arrow.
+
+Map-style, the text is encoded once into token files, as all other text is. With `streaming` it is read as it comes:
+nothing is kept but what validates and a sample for the data card and for training a tokenizer.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch.distributed as dist
+
+from datamodules.base import TokenDataModule
+from datamodules.hub import HubData, HubSource, HubStream
+from datamodules.prepare import prepare_tokens, target_of
+from datamodules.readers import Document, reader_for
+from datamodules.sources import FileSource, Source, find_files
+from datamodules.split import text_hash
+from datamodules.stream import Stream, StreamSteps
+from datamodules.token_folder import TokenFolder, open_folder
+from errors import RequestError
+from tokenization.base import Tokenizer, digest
+
+KEPT_STATES = 64  # steps whose states are remembered; loaders run ahead by a few
+
+
+class HfDataModule(TokenDataModule):
+    provides = ("tokens",)
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        path: str,
+        name: str | None = None,
+        split: str = "train",
+        val_split: str | None = None,
+        revision: str | None = None,
+        text_column: str = "text",
+        join_rows: bool = False,
+        val_fraction: float = 0.01,
+        streaming: bool = False,
+        shuffle_buffer: int = 2048,
+        val_documents: int = 1000,
+        sample_documents: int = 10_000,
+        cache_dir: str = "outputs/cache",
+        out: str | None = None,
+        shard_tokens: int | None = None,
+        prepare_workers: int | None = None,
+        seq_len: int,
+        batch_size: int,
+        val_batch_size: int | None = None,
+        stride: int | None = None,
+        sampling: Literal["random", "shuffle", "sequential"] = "shuffle",
+        doc_mask: bool = False,
+        packing: Literal["concat", "bestfit"] = "concat",
+        workers: int = 0,
+        seed: int = 0,
+    ):
+        super().__init__(
+            tokenizer=tokenizer,
+            seq_len=seq_len,
+            batch_size=batch_size,
+            val_batch_size=val_batch_size,
+            stride=stride,
+            sampling=sampling,
+            doc_mask=doc_mask,
+            packing=packing,
+            workers=workers,
+            seed=seed,
+        )
+        sizes = {"shuffle_buffer": shuffle_buffer, "val_documents": val_documents, "sample_documents": sample_documents}
+        for key, value in sizes.items():
+            if value < 1:
+                raise RequestError(f"data.{key}={value}: expected at least 1.")
+        self.path, self.config, self.revision = path, name, revision
+        self.split, self.val_split, self.text_column, self.join_rows = split, val_split, text_column, join_rows
+        self.val_fraction, self.cache_dir = val_fraction, Path(cache_dir)
+        self.target = target_of(cache_dir, out, shard_tokens, prepare_workers)
+        self.streaming, self.shuffle_buffer = streaming, shuffle_buffer
+        self.val_documents, self.sample_documents = val_documents, sample_documents
+        self._states: dict[int, dict[str, int]] = {}  # of this rank, by worker, at `start_step`
+        self._history: deque[tuple[int, int, dict[str, int]]] = deque(maxlen=KEPT_STATES)
+        if streaming:
+            self._refuse_with_streaming()
+
+    def _refuse_with_streaming(self) -> None:
+        wrong = {
+            "data.packing=bestfit must know all lengths": self.packing == "bestfit",
+            "data.join_rows=true makes one document of all rows": self.join_rows,
+            f"data.stride={self.stride} needs windows that overlap": self.stride != self.seq_len,
+            f"tokenizer={self.tokenizer.kind} must have seen every character": self.tokenizer.needs_whole_corpus
+            and not self.tokenizer.trained,
+        }
+        for what, is_so in wrong.items():
+            if is_so:
+                raise RequestError(f"{what}: not with data.streaming=true.\nChange one of them.")
+
+    # Where the text is --------------------------------------------------------------------------------------------
+
+    def _is_files(self) -> bool:
+        """Whether `path` names files that are read without `datasets`."""
+        path = Path(self.path).expanduser()
+        return path.is_file() or glob.has_magic(self.path) or (reader_for(path) is not None and not path.is_dir())
+
+    def _hub(self, split: str) -> HubData:
+        return HubData(self.path, self.config, split, self.revision, self.text_column, self.join_rows)
+
+    def _refuse_keys_for_files(self) -> None:
+        given = {"name": self.config, "val_split": self.val_split, "revision": self.revision}
+        for key, value in given.items():
+            if value is not None:
+                raise RequestError(
+                    f"data.{key}={value} is for the Hub or a folder in its format; data.path={self.path} names files.\n"
+                    f"Leave it out (data.{key}=null)."
+                )
+
+    def _source(self, split: str) -> Source:
+        if not self._is_files():
+            return HubSource(self._hub(split))
+        self._refuse_keys_for_files()
+        return FileSource(f"data.path={self.path}", find_files(self.path), self.text_column, None)
+
+    @cached_property
+    def stream(self) -> Stream:
+        return self._stream(self.split)
+
+    def _stream(self, split: str) -> Stream:
+        if not self._is_files():
+            return HubStream(self._hub(split))
+        self._refuse_keys_for_files()
+        return FileStream(f"data.path={self.path}", find_files(self.path), self.text_column)
+
+    # Preparing ----------------------------------------------------------------------------------------------------
+
+    def _token_folder(self) -> TokenFolder:
+        source, val_source = self._sides()
+        folder, tokenizer = prepare_tokens(
+            source=source,
+            val_source=val_source,
+            tokenizer=self.tokenizer,
+            val_fraction=self.val_fraction,
+            target=self.target,
+        )
+        return open_folder(folder, tokenizer, self.cache_dir)
+
+    def _sides(self) -> tuple[Source, Source | None]:
+        if not self.streaming:
+            return self._source(self.split), None if self.val_split is None else self._source(self.val_split)
+        n = self.val_documents
+        if self.val_split is not None:
+            return Head(self.stream, 0, self.sample_documents), Head(self._stream(self.val_split), 0, n)
+        return Head(self.stream, n, n + self.sample_documents), Head(self.stream, 0, n)
+
+    def _check_lengths(self, folder: TokenFolder) -> None:
+        if not self.streaming or len(folder.val) < 2:
+            super()._check_lengths(folder)
+
+    @property
+    def fingerprint(self) -> str:
+        if not self.streaming:
+            return super().fingerprint
+        return digest({"folder": self.folder.fingerprint, "stream": self.stream.fingerprint()})
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | ({"stream": self.stream.name} if self.streaming else {})
+
+    # Streaming ----------------------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> Any:
+        """As the base class's; a stream is wrapped so that the state after each step is known."""
+        if not self.streaming:
+            return super().train_dataloader()
+        attached = 0 if self.trainer is None else self.trainer.global_step
+        start = max(self.start_step, attached)
+        steps = StreamSteps(
+            self.stream,
+            self.tokenizer,
+            seq_len=self.seq_len,
+            batch_size=self.batch_size,
+            accumulate=self.accumulate,
+            rank=self.rank,
+            world_size=self.world_size,
+            seed=self.seed,
+            shuffle_buffer=self.shuffle_buffer,
+            shuffled=self.sampling != "sequential",
+            held_out=self._held_out(),
+            eot=self._mask_eot(),
+            start_step=start,
+            states=self._states,
+        )
+        return Remembering(self._loader(steps, None), self._history, start)
+
+    def _held_out(self) -> frozenset[int]:
+        if self.val_split is not None:
+            return frozenset()
+        return frozenset(text_hash(document) for document in Head(self.stream, 0, self.val_documents).documents())
+
+    def state_dict(self) -> dict[str, Any]:
+        """States of all parts of the stream after the trainer's last step. All ranks call it together."""
+        if not self.streaming:
+            return {}
+        step = 0 if self.trainer is None else self.trainer.global_step
+        states = dict(self._states)
+        states |= {worker: state for made, worker, state in self._history if made <= step}
+        ranks: list[Any] = [states]
+        if self.world_size > 1 and dist.is_initialized():
+            ranks = [None] * self.world_size
+            dist.all_gather_object(ranks, states)
+        return {"ranks": ranks, "workers": self.workers}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        ranks, workers = state_dict["ranks"], state_dict["workers"]
+        if len(ranks) != self.world_size or max(1, workers) != max(1, self.workers):
+            raise RequestError(
+                f"this stream was divided among {len(ranks)} rank(s) with data.workers={workers}; it cannot go on"
+                f" exactly with {self.world_size} and data.workers={self.workers}.\nTake the same numbers, or start"
+                " from its weights: init_from=<the run>."
+            )
+        self._states = ranks[self.rank]
+
+
+class Remembering:
+    """A loader of stream steps that keeps, for each step handed out, the state behind it."""
+
+    def __init__(self, loader: Any, history: deque[tuple[int, int, dict[str, int]]], start_step: int):
+        self.loader, self.history, self.start_step = loader, history, start_step
+
+    def __iter__(self) -> Iterator[Any]:
+        for made, (batch, worker, state) in enumerate(self.loader, start=self.start_step + 1):
+            self.history.append((made, worker, state))
+            yield batch
+
+
+@dataclass(frozen=True)
+class FileStream:
+    """Local files as a stream."""
+
+    name: str
+    files: tuple[Path, ...]
+    text_column: str
+
+    @property
+    def n_shards(self) -> int:
+        return len(self.files)
+
+    def open(self, shard: int, skip: int) -> Iterator[str]:
+        read = reader_for(self.files[shard])
+        assert read is not None  # find_files let no other through
+        documents = read(self.files[shard], text_column=self.text_column, separator=None)
+        return ("".join(document) for document in islice(documents, skip, None))
+
+    def fingerprint(self) -> str:
+        return FileSource(self.name, self.files, self.text_column, None).fingerprint()
+
+
+@dataclass(frozen=True)
+class Head:
+    """Documents `start` to `stop` of a stream, file by file, as a source."""
+
+    stream: Stream
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.stream.name}, documents {self.start:,} to {self.stop:,}"
+
+    @property
+    def n_bytes(self) -> int | None:
+        return None
+
+    def documents(self) -> Iterator[Document]:
+        texts = (text for shard in range(self.stream.n_shards) for text in self.stream.open(shard, 0))
+        return ((text,) for text in islice(texts, self.start, self.stop))
+
+    def fingerprint(self) -> str:
+        return digest({"stream": self.stream.fingerprint(), "start": self.start, "stop": self.stop})

@@ -1,0 +1,233 @@
+"""`data=mixture`: several texts, each with a weight: which share of the training windows comes from it.
+
+In every `CYCLE` windows each source has its exact share, in an order drawn from (seed, cycle); within a source windows
+follow one another as `sampling` says, so a small source with a large weight is seen several times. Which window comes
+when is a function of (seed, step): nothing to save, nothing to lose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from datamodules.base import TokenDataModule
+from datamodules.permutation import permute
+from datamodules.prepare import prepare_tokens, target_of
+from datamodules.sources import FileSource, find_files
+from datamodules.split import plan_split
+from datamodules.token_files import META, TokenFile, document_ends
+from datamodules.token_folder import TokenFolder, open_folder
+from datamodules.windows import ORDERS, Order, SequentialOrder
+from errors import RequestError
+from tokenization.base import FILE_NAME, Tokenizer, digest, load_tokenizer
+
+CYCLE = 10_000  # windows in which shares are exact
+EXAMPLE = "data.paths='{web: web.jsonl, books: books/}' data.weights='{web: 3, books: 1}'"
+
+
+class MixtureDataModule(TokenDataModule):
+    provides = ("tokens",)
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        paths: dict[str, str],
+        weights: dict[str, float] | None = None,
+        text_column: str = "text",
+        separator: str | None = None,
+        val_fraction: float = 0.1,
+        cache_dir: str = "outputs/cache",
+        shard_tokens: int | None = None,
+        prepare_workers: int | None = None,
+        seq_len: int,
+        batch_size: int,
+        val_batch_size: int | None = None,
+        stride: int | None = None,
+        sampling: Literal["random", "shuffle", "sequential"] = "shuffle",
+        doc_mask: bool = False,
+        workers: int = 0,
+        seed: int = 0,
+    ):
+        super().__init__(
+            tokenizer=tokenizer,
+            seq_len=seq_len,
+            batch_size=batch_size,
+            val_batch_size=val_batch_size,
+            stride=stride,
+            sampling=sampling,
+            doc_mask=doc_mask,
+            workers=workers,
+            seed=seed,
+        )
+        if not paths:
+            raise RequestError(f"data=mixture needs its sources: type {EXAMPLE}.")
+        if weights is not None and (weights.keys() != paths.keys() or min(weights.values()) <= 0):
+            raise RequestError(
+                f"data.weights={weights}: expected a positive number for each of {', '.join(paths)}.\nType {EXAMPLE}."
+            )
+        self.paths, self.weights, self.val_fraction = paths, weights, val_fraction
+        self.text_column, self.separator, self.cache_dir = text_column, separator, Path(cache_dir)
+        self.target = target_of(cache_dir, None, shard_tokens, prepare_workers)
+        self.folders: dict[str, TokenFolder] = {}
+
+    # Preparing ----------------------------------------------------------------------------------------------------
+
+    def _token_folder(self) -> TokenFolder:
+        """All sources as one sequence, one after the other; `MixtureOrder` jumps between them."""
+        sources = {name: self._source(name, path) for name, path in self.paths.items()}
+        tokenizer = self._trained([source for source in sources.values() if source is not None])
+        self.folders = {name: self._folder_of(name, source, tokenizer) for name, source in sources.items()}
+        for name, folder in self.folders.items():
+            if len(folder.train) <= self.seq_len:
+                raise RequestError(f"data.paths.{name}={self.paths[name]} is shorter than one window: leave it out.")
+        return join(list(self.folders.values()), tokenizer)
+
+    def _source(self, name: str, path: str) -> FileSource | None:
+        """None for a folder of token files."""
+        if (Path(path) / META).is_file():
+            return None
+        key = f"data.paths.{name}"
+        return FileSource(f"{key}={path}", find_files(path, key), self.text_column, self.separator)
+
+    def _trained(self, sources: list[FileSource]) -> Tokenizer:
+        """The tokenizer; an untrained one learns from all sources, once."""
+        if self.tokenizer.trained:
+            return self.tokenizer
+        fingerprints = [source.fingerprint() for source in sources]
+        key = digest({"tokenizer": self.tokenizer.recipe, "sources": fingerprints, "val_fraction": self.val_fraction})
+        folder = self.cache_dir / "tokenizers" / key[:16]
+        if not (folder / FILE_NAME).is_file():
+            self.tokenizer.train(
+                piece
+                for source in sources
+                for side, document in plan_split(source, None, self.val_fraction).walk()
+                if side == "train" or self.tokenizer.needs_whole_corpus
+                for piece in document
+            )
+            self.tokenizer.save(folder)
+        return load_tokenizer(folder)
+
+    def _folder_of(self, name: str, source: FileSource | None, tokenizer: Tokenizer) -> TokenFolder:
+        if source is None:
+            return open_folder(Path(self.paths[name]), tokenizer, self.cache_dir)
+        folder, _ = prepare_tokens(
+            source=source, val_source=None, tokenizer=tokenizer, val_fraction=self.val_fraction, target=self.target
+        )
+        return open_folder(folder, tokenizer, self.cache_dir)
+
+    def _ends(self, side: Literal["train", "val"]) -> np.ndarray:
+        ends, at = [], 0
+        for folder in self.folders.values():
+            tokens = getattr(folder, side)
+            ends.append(document_ends(folder.path, side, tokens, self.tokenizer.eot) + at)
+            at += len(tokens)
+        return np.concatenate(ends)
+
+    # Mixing -------------------------------------------------------------------------------------------------------
+
+    def order(self) -> MixtureOrder:
+        sizes = [len(folder.train) for folder in self.folders.values()]
+        weights = sizes if self.weights is None else [self.weights[name] for name in self.folders]
+        parts = [ORDERS[self.sampling](n, self.seq_len, self.stride, self.seed + i) for i, n in enumerate(sizes)]
+        return MixtureOrder(sum(sizes), self.seq_len, self.stride, self.seed, tuple(parts), quotas(weights))
+
+    def describe(self) -> dict[str, Any]:
+        order = self.order()
+        sources = {
+            name: {
+                "tokens": len(folder.train),
+                "documents": folder.meta["train"]["documents"],
+                "share": order.quotas[i] / CYCLE,
+            }
+            for i, (name, folder) in enumerate(self.folders.items())
+        }
+        return super().describe() | {"sources": sources}
+
+    def counted(self, step: int) -> dict[str, Any]:
+        """Training tokens of each source in the first `step` steps, all ranks, and how often it was seen."""
+        n = step * self.accumulate * self.world_size * self.batch_size
+        windows = dict(zip(self.folders, self.order().windows_of(n), strict=True))
+        return {
+            name: {
+                "tokens": windows[name] * self.seq_len,
+                "epochs": round(windows[name] * self.seq_len / len(folder.train), 4),
+            }
+            for name, folder in self.folders.items()
+        }
+
+
+def join(folders: list[TokenFolder], tokenizer: Tokenizer) -> TokenFolder:
+    """Several folders of the same tokenizer as one."""
+    meta: dict[str, Any] = {
+        "dtype": folders[0].meta["dtype"],
+        "source": [folder.meta.get("source") for folder in folders],
+    }
+    sides = {}
+    for side in ("train", "val"):
+        sides[side] = TokenFile([path for folder in folders for path in getattr(folder, side).paths], meta["dtype"])
+        totals = {key: sum(folder.meta[side][key] for folder in folders) for key in ("documents", "bytes")}
+        meta[side] = totals | {"tokens": len(sides[side]), "sha256": digest({"of": [f.fingerprint for f in folders]})}
+    return TokenFolder(folders[0].path.parent, sides["train"], sides["val"], tokenizer, meta)
+
+
+def quotas(weights: list[float] | list[int]) -> tuple[int, ...]:
+    """Windows of each source in a cycle: in proportion, by largest remainder, at least one each."""
+    shares = np.array(weights, dtype=np.float64) / sum(weights) * CYCLE
+    found = np.floor(shares)
+    found[np.argsort(found - shares, kind="stable")[: CYCLE - int(found.sum())]] += 1
+    for i in np.flatnonzero(found == 0):
+        found[i] += 1
+        found[found.argmax()] -= 1
+    return tuple(int(n) for n in found)
+
+
+@lru_cache(maxsize=4)
+def deal(quotas: tuple[int, ...], seed: int, cycle: int) -> tuple[np.ndarray, np.ndarray]:
+    """(CYCLE,) int64 each: the source of every window of a cycle, and how many of that source came before it."""
+    source = np.searchsorted(np.cumsum(quotas), permute(np.arange(CYCLE), CYCLE, seed, cycle), side="right")
+    number = np.empty(CYCLE, dtype=np.int64)
+    for i, quota in enumerate(quotas):
+        number[source == i] = np.arange(quota)
+    return source, number
+
+
+@dataclass(frozen=True)
+class MixtureOrder(Order):
+    """Starts in the sequence of all sources. `parts`: the order within each; `quotas`: windows of each in a cycle."""
+
+    parts: tuple[Order, ...]
+    quotas: tuple[int, ...]
+
+    def draw(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """For windows [first, last) of the run: the source of each, and the how-many-eth of that source it is."""
+        sources, numbers = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for cycle in range(first // CYCLE, -(-last // CYCLE)):
+            source, number = deal(self.quotas, self.seed, cycle)
+            here = slice(max(0, first - cycle * CYCLE), last - cycle * CYCLE)
+            sources.append(source[here])
+            numbers.append(number[here] + cycle * np.array(self.quotas)[source[here]])
+        return np.concatenate(sources), np.concatenate(numbers)
+
+    def starts(self, step: int, n: int) -> np.ndarray:
+        source, number = self.draw(step * n, (step + 1) * n)
+        found, offset = np.empty(n, dtype=np.int64), 0
+        for i, part in enumerate(self.parts):
+            here = np.flatnonzero(source == i)
+            if isinstance(part, SequentialOrder):
+                found[here] = offset + part.at(number[here])
+            else:
+                found[here] = offset + part.starts(step, n)[here]
+            offset += part.n_tokens
+        return found
+
+    def windows_of(self, n: int) -> list[int]:
+        """Windows of each source among the first `n`."""
+        cycles = n // CYCLE
+        source, _ = self.draw(cycles * CYCLE, n)
+        rest = np.bincount(source, minlength=len(self.quotas))
+        return [cycles * quota + int(more) for quota, more in zip(self.quotas, rest, strict=True)]

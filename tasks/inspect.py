@@ -1,0 +1,22 @@
+"""task=inspect: look at what a run sees or is, in the terminal and on one page in the run folder.
+
+What there is to look at are the files of tasks/views; a new view is a new file with `show(cfg, run)`.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from errors import RequestError
+
+VIEWS = Path(__file__).parent / "views"
+
+
+def inspect(cfg: DictConfig, run: Any) -> None:
+    """Raises RequestError if there is no view of that name."""
+    there = sorted(file.stem for file in VIEWS.glob("[!_]*.py"))
+    if cfg.inspect.view not in there:
+        raise RequestError(f"inspect.view={cfg.inspect.view}: there is no such view. There are: {', '.join(there)}.")
+    import_module(f"tasks.views.{cfg.inspect.view}").show(cfg, run)

@@ -1,0 +1,204 @@
+"""inspect.view=data: batches as the model gets them, and what the corpus is made of."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from datamodules.card import data_card, token_counts
+from errors import RequestError
+from inspection.charts import bars, log_log, spans
+from inspection.page import Page, Tokens, facts, table
+from inspection.terminal import coloured, plain
+from models.layers.loss import IGNORE
+from tasks import parts
+
+MAX_WINDOWS = 64  # in the chart of where they lie
+TERMINAL_LINES = 10  # of one row, about
+
+
+def show(cfg: DictConfig, run: Any) -> None:
+    """Prints the first rows and writes inspect.html."""
+    check_numbers(cfg)
+    data = parts.build_data(cfg)
+    steps = list(islice(iter(data.train_dataloader()), cfg.inspect.steps))
+    rows = list(batch_rows(data, steps))
+    terminal(data, rows[: cfg.inspect.terminal_rows])
+    page = make_page(cfg, data, rows)
+    target = run.path / "inspect.html"
+    page.write(target)
+    supervised = supervised_share(rows)
+    run.results |= {
+        "data_fingerprint": data.fingerprint,
+        "inspect": {"rows": len(rows), "supervised_share": supervised},
+    }
+    print(f"\n{len(rows):,} rows; {supervised:.1%} of their places have a target\npage: {target}")
+
+
+def check_numbers(cfg: DictConfig) -> None:
+    for name in ("steps", "documents", "document_tokens", "terminal_rows"):
+        if cfg.inspect[name] < 1:
+            raise RequestError(f"inspect.{name}={cfg.inspect[name]}: expected at least 1.")
+
+
+def batch_rows(data: Any, steps: list[list[dict[str, Any]]]) -> Iterator[Tokens]:
+    """Every row of every micro-batch."""
+    for step, micros in enumerate(steps):
+        starts = iter(window_starts(data, step))
+        for number, micro in enumerate(micros):
+            for b in range(len(micro["ids"])):
+                start = next(starts, None)
+                where = "" if start is None else f", tokens {start:,} to {start + micro['ids'].shape[1]:,}"
+                yield Tokens(
+                    title=f"step {step + 1}, micro-batch {number + 1}, row {b + 1}{where}",
+                    ids=micro["ids"][b].tolist(),
+                    targets=micro["targets"][b].tolist() if "targets" in micro else None,
+                    weights=micro["weights"][b].tolist() if "weights" in micro else None,
+                    documents=micro["documents"][b].tolist() if "documents" in micro else None,
+                    again=overlap(data, start),
+                )
+
+
+def has_windows(data: Any) -> bool:
+    """Whether rows are windows of one long sequence."""
+    return hasattr(data, "order") and not getattr(data, "streaming", False) and getattr(data, "_rows", None) is None
+
+
+def window_starts(data: Any, step: int) -> list[int]:
+    if not has_windows(data):
+        return []
+    return data.order().starts(step, data.accumulate * data.world_size * data.batch_size).tolist()
+
+
+def overlap(data: Any, start: int | None) -> int:
+    """Tokens at the start of a window that the window before it has, too."""
+    if start in (None, 0) or getattr(data, "sampling", "random") == "random":
+        return 0
+    return max(0, data.seq_len - data.stride)
+
+
+def terminal(data: Any, rows: list[Tokens]) -> None:
+    width = shutil.get_terminal_size().columns
+    for row in rows:
+        texts = [data.tokenizer.decode([i]) for i in row.ids]
+        print(f"\n{row.title}")
+        draw = coloured if sys.stdout.isatty() else plain
+        n = TERMINAL_LINES * width // 2  # places are one to a few letters wide
+        print(draw(texts[:n], row.targets and row.targets[:n], row.documents and row.documents[:n]))
+        if n < len(texts):
+            print(f"... and {len(texts) - n:,} more")
+
+
+def supervised_share(rows: list[Tokens]) -> float:
+    targets = [target for row in rows for target in row.targets or []]
+    return sum(target != IGNORE for target in targets) / max(1, len(targets))
+
+
+def make_page(cfg: DictConfig, data: Any, rows: list[Tokens]) -> Page:
+    page = Page(title="What the model sees", about="Point at a token for its id, its target and its weight.")
+    documents = list(document_runs(cfg, data))
+    add_facts(page, data, rows)
+    add_windows(page, data)
+    page.add_tokens(
+        "Batches",
+        rows,
+        note="Each colour is a token; faint: no loss on what follows it; a rule: the border of two documents; dotted:"
+        " also in the window before.",
+    )
+    if getattr(data, "_folder", None) is not None:
+        add_statistics(page, data)
+    if documents:
+        page.add_tokens("Documents", documents, note="Click on one to open it.", folded=True)
+    name_tokens(page, data.tokenizer, [*rows, *documents])
+    return page
+
+
+def add_facts(page: Page, data: Any, rows: list[Tokens]) -> None:
+    tokenizer = data.tokenizer
+    pairs = {
+        **parts.data_facts(data),
+        "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} ids",
+        "rows": f"{len(rows):,} of {len(rows[0].ids):,} tokens" if rows else "none",
+        "with a target": f"{supervised_share(rows):.2%} of the places in these rows",
+    }
+    page.add("At a glance", facts(dict(pairs)))
+
+
+def add_windows(page: Page, data: Any) -> None:
+    """Where the first windows of training lie in the sequence of tokens."""
+    if not has_windows(data):
+        return
+    order, n = data.order(), data.accumulate * data.world_size * data.batch_size
+    steps = range(-(-MAX_WINDOWS // n))
+    starts = [start for step in steps for start in order.starts(step, n).tolist()][:MAX_WINDOWS]
+    rows = [(start, start + data.seq_len) for start in starts]
+    page.add(
+        f"The first {len(rows)} windows",
+        spans(rows, len(data.folder.train), unit="tokens"),
+        f"From top to bottom in the order of training, each of {data.seq_len:,} tokens; sampling={data.sampling},"
+        f" {data.stride:,} tokens from one start to the next.",
+    )
+
+
+def add_statistics(page: Page, data: Any) -> None:
+    card = data_card(data.folder)
+    counts = np.sort(token_counts(data.folder))[::-1]
+    counts = counts[counts > 0]
+    ranks = np.unique(np.geomspace(1, len(counts), 200).astype(int))
+    zipf = log_log({"tokens": [(int(r), int(counts[r - 1])) for r in ranks]}, x="rank of the token", y="how often")
+    classes = sorted({c["from"] for side in ("train", "val") for c in card[side]["length_histogram"]})
+    lengths = {side: {c["from"]: c["documents"] for c in card[side]["length_histogram"]} for side in ("train", "val")}
+    shown = bars(
+        [f"{c:,} to {2 * c - 1:,}" for c in classes],
+        {side: [lengths[side].get(c, 0) for c in classes] for side in ("train", "val")},
+        unit="documents by tokens",
+    )
+    page.add("How often tokens occur", zipf, "On both axes powers of ten; Zipf's law is a straight line downwards.")
+    page.add("How long documents are", shown, "Bars of each side are scaled to its own longest.")
+    if sources := data.describe().get("sources"):
+        shares = bars(
+            list(sources), {"share": [source["share"] for source in sources.values()]}, unit="share of windows"
+        )
+        page.add("Sources", shares)
+    tokens = card["tokens"]
+    lists = [
+        f"<div><h3>{name}</h3>"
+        + table(["id", "text", "count"], [(str(t["id"]), repr(t["text"]), t["count"]) for t in tokens[key]])
+        + "</div>"
+        for name, key in (("most frequent", "most_frequent"), ("least frequent", "least_frequent"))
+    ]
+    page.add(
+        "Tokens",
+        f'<div class="columns">{"".join(lists)}</div>',
+        f"{tokens['used']:,} ids occur, {tokens['unused']:,} never do.",
+    )
+
+
+def document_runs(cfg: DictConfig, data: Any) -> Iterator[Tokens]:
+    """The first documents of each side, validation's share of the room the same as training's."""
+    if getattr(data, "_folder", None) is None:
+        return
+    for side in ("train", "val"):
+        tokens, ends = getattr(data.folder, side), data._ends(side)
+        for number, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            if number >= -(-cfg.inspect.documents // 2):
+                break
+            n = min(int(end - start), cfg.inspect.document_tokens)
+            ids = tokens.read(np.array([start]), n)[0].tolist()
+            more = f", the first {n:,}" if n < end - start else ""
+            yield Tokens(title=f"{side} {number + 1}: {int(end - start):,} tokens{more}", ids=ids)
+
+
+def name_tokens(page: Page, tokenizer: Any, runs: Iterable[Tokens]) -> None:
+    """The texts of all tokens on the page; parts of characters by their number."""
+    used = {i for run in runs for i in [*run.ids, *(run.targets or [])] if i != IGNORE}
+    for i in sorted(used):
+        text = tokenizer.decode([i])
+        page.texts[i] = f"\u2039{i}\u203a" if "\ufffd" in text else text
+    page.specials = sorted(used & set(tokenizer.specials.values()))

@@ -1,0 +1,123 @@
+"""A mixture draws from each source in proportion, walks through each in its own order, and counts."""
+
+import json
+
+import numpy as np
+import pytest
+
+from datamodules.mixture import CYCLE, MixtureDataModule, MixtureOrder, quotas
+from datamodules.windows import ORDERS
+from errors import RequestError
+from tokenization.byte import ByteTokenizer
+from tokenization.char import CharTokenizer
+
+TEXTS = {"a": "a" * 500, "b": "b" * 900, "c": "c" * 2000}
+
+
+@pytest.fixture
+def data(write, tmp_path):
+    paths = {name: str(write(f"{name}.txt", text)) for name, text in TEXTS.items()}
+
+    def build(tokenizer=None, **keys) -> MixtureDataModule:
+        given = {"paths": paths, "weights": {"a": 1, "b": 3, "c": 6}, "cache_dir": str(tmp_path / "cache")}
+        module = MixtureDataModule(
+            tokenizer=tokenizer or ByteTokenizer(), **{**given, "seq_len": 8, "batch_size": 50, **keys}
+        )
+        module.prepare()
+        return module
+
+    return build
+
+
+def seen(module, steps: int) -> str:
+    loader = iter(module.train_dataloader())
+    rows = [micro["ids"][:, 0] for _ in range(steps) for micro in next(loader)]
+    return "".join(module.tokenizer.decode(row.tolist()) for row in rows)
+
+
+@pytest.mark.parametrize("sampling", ["shuffle", "random", "sequential"])
+def test_shares_are_the_weights_and_no_window_crosses_a_border(sampling, data):
+    module = data(sampling=sampling)
+    loader = iter(module.train_dataloader())
+    counts = dict.fromkeys("abc", 0)
+    for _ in range(40):
+        (micro,) = next(loader)
+        for ids, targets in zip(micro["ids"], micro["targets"], strict=True):
+            text = module.tokenizer.decode([*ids.tolist(), int(targets[-1])])
+            assert len(set(text)) == 1
+            counts[text[0]] += 1
+    assert [counts[name] / 2000 for name in "abc"] == pytest.approx([0.1, 0.3, 0.6], abs=0.03)
+    assert {name: found["tokens"] // 8 for name, found in module.counted(40).items()} == counts
+
+
+def test_in_a_cycle_shares_are_exact():
+    assert quotas([1, 3, 6]) == (1000, 3000, 6000)
+    assert sum(quotas([1, 1, 1])) == CYCLE
+    assert quotas([1, 1e9])[0] == 1
+
+
+def test_each_source_shows_every_window_once_an_epoch(data):
+    order = data().order()
+    assert isinstance(order, MixtureOrder)
+    n = order.parts[0].n_windows * 10  # source a has a tenth of the windows
+    starts = np.concatenate([order.starts(step, 10) for step in range(2 * n // 10)])
+    first = starts[starts < order.parts[0].n_tokens][: order.parts[0].n_windows]
+    assert sorted(first.tolist()) == [8 * i for i in range(order.parts[0].n_windows)]
+    source, number = order.draw(0, 2 * CYCLE)
+    assert number[source == 0].tolist() == list(range(2000))
+
+
+def test_the_same_for_any_division_into_steps(data):
+    order = data().order()
+    one = order.starts(0, 600)
+    many = np.concatenate([order.starts(step, 100) for step in range(6)])
+    assert (one == many).all()
+    assert sum(order.windows_of(CYCLE + 77)) == CYCLE + 77
+
+
+def test_validation_is_all_sources_and_documents_keep_their_ends(data):
+    module = data()
+    text = "".join(module.tokenizer.decode(ids) for ids in module.folder.val.scan())
+    assert set(text) == set("abc")
+    assert len(module._ends("train")) == 3
+    assert module.describe()["sources"]["b"]["share"] == 0.3
+
+
+def test_one_tokenizer_learns_from_all(data):
+    module = data(CharTokenizer())
+    assert module.tokenizer.vocab_size == 4
+    assert data(CharTokenizer()).tokenizer.fingerprint == module.tokenizer.fingerprint
+
+
+def test_weights_are_by_size_where_none_are_given(data):
+    sources = data(weights=None).describe()["sources"]
+    assert sources["c"]["share"] == pytest.approx(2000 / 3400, abs=0.001)
+
+
+def test_a_folder_of_token_files_is_a_source(data, make, tmp_path):
+    prepared = make("d" * 400)
+    prepared.prepare()
+    module = data(paths={"a": str(tmp_path / "a.txt"), "d": str(prepared.folder.path)}, weights={"a": 1, "d": 1})
+    assert set(seen(module, 3)) == {"a", "d"}
+    assert json.dumps(module.describe())
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"paths": {}}, "needs its sources"),
+        ({"weights": {"a": 1}}, "a positive number for each of a, b, c"),
+        ({"weights": {"a": 1, "b": 0, "c": 1}}, "a positive number"),
+        ({"paths": {"a": "nowhere.txt"}, "weights": None}, r"data\.paths\.a=nowhere\.txt: no such file"),
+        ({"seq_len": 600}, r"data\.paths\.a=.* is shorter than one window"),
+    ],
+    ids=str,
+)
+def test_wrong_requests(keys, words, data):
+    with pytest.raises(RequestError, match=words):
+        data(**keys)
+
+
+def test_orders_take_numbers_in_any_steps():
+    order = ORDERS["shuffle"](100, 8, 8, 0)
+    assert (order.at(np.arange(30)) == np.concatenate([order.starts(i, 10) for i in range(3)])).all()
