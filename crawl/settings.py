@@ -90,7 +90,6 @@ SPIDER_MIDDLEWARES = {
 }
 ITEM_PIPELINES = {
     "crawl.pipelines.ExtractPipeline": 100,
-    "crawl.pipelines.DuplicatesPipeline": 200,
     "crawl.pipelines.StorePipeline": 300,
 }
 EXTENSIONS = {

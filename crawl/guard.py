@@ -1,0 +1,103 @@
+"""A hostile page must not make the crawler knock at doors inside: private and loopback addresses are refused.
+
+Checked three times, because each check alone can be fooled: literal addresses before the request (GuardMiddleware), what a
+name resolves to at the moment of connecting (GuardedResolver; also stops DNS rebinding), and the peer that answered.
+"""
+
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit
+
+from scrapy.exceptions import IgnoreRequest
+from scrapy.resolver import CachingHostnameResolver, dnscache
+from twisted.internet.interfaces import IResolutionReceiver
+from zope.interface import implementer
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Refused(IgnoreRequest):
+    """An address that this crawl does not ask for; `reason` is the key under `refused` in manifest.json."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+def is_private(address: Address) -> bool:
+    """Is it anything but an ordinary public address (loopback, private, link-local, multicast, or one of these in disguise)?"""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if inner is None and address in ipaddress.ip_network("64:ff9b::/96"):  # NAT64: IPv4 in the last four bytes
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_private(inner)
+    return not address.is_global or address.is_multicast or address.is_reserved
+
+
+def literal_is_private(url: str) -> bool:
+    """Does the address name a private host outright?"""
+    host = urlsplit(url).hostname or ""
+    try:
+        return is_private(ipaddress.ip_address(host))
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+@implementer(IResolutionReceiver)
+class _PublicOnly:
+    """Stands between the resolver and who asked it, and lets only public addresses through."""
+
+    def __init__(self, receiver: Any, host: str, refused: set[str]):
+        self.receiver, self.host, self.refused = receiver, host, refused
+
+    def resolutionBegan(self, resolution: Any) -> None:
+        self.receiver.resolutionBegan(resolution)
+
+    def addressResolved(self, address: Any) -> None:
+        if is_private(ipaddress.ip_address(address.host.split("%")[0])):
+            self.refused.add(self.host)
+        else:
+            self.receiver.addressResolved(address)
+
+    def resolutionComplete(self) -> None:
+        self.receiver.resolutionComplete()
+
+
+class GuardedResolver(CachingHostnameResolver):
+    """Scrapy's resolver (IPv4 and IPv6), which does not see private addresses unless the crawl allows them."""
+
+    # Scrapy makes one resolver a process, before it knows the settings of a spider: GuardMiddleware sets this.
+    allow_private = False
+    refused: set[str] = set()  # names that led inside; bounded by the hosts of the crawl
+
+    def resolveHostName(self, resolutionReceiver: Any, hostName: str, *args: Any, **kwargs: Any) -> Any:
+        if not self.allow_private:
+            resolutionReceiver = _PublicOnly(resolutionReceiver, hostName, self.refused)
+        return super().resolveHostName(resolutionReceiver, hostName, *args, **kwargs)
+
+
+class GuardMiddleware:
+    """Refuses literal private addresses before, and private peers after, a request; robots.txt included."""
+
+    def __init__(self, crawler: Any):
+        self.allow_private = GuardedResolver.allow_private = crawler.settings["CRAWL"]["allow_private"]
+        GuardedResolver.refused.clear()
+        dnscache.clear()
+
+    @classmethod
+    def from_crawler(cls, crawler: Any) -> "GuardMiddleware":
+        return cls(crawler)
+
+    def process_request(self, request: Any) -> None:
+        """Raises Refused for an address that is no web address or lies inside."""
+        if not request.url.startswith(("http://", "https://")):
+            raise Refused("not_http")
+        if not self.allow_private and literal_is_private(request.url):
+            raise Refused("private_address")
+
+    def process_response(self, request: Any, response: Any) -> Any:
+        """Raises Refused when the peer that answered lies inside."""
+        if not self.allow_private and response.ip_address is not None and is_private(response.ip_address):
+            raise Refused("private_address")
+        return response

@@ -1,0 +1,90 @@
+"""Worker processes for extraction that hostile pages cannot take down.
+
+A page that kills its worker (memory, a crash in C) or hangs beyond its time costs itself: the pool is made anew, and the
+pages that were on their way with it are done again, one at a time, so that only the guilty one fails.
+"""
+
+import asyncio
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from crawl import worker
+from crawl.document import Page
+
+
+class ExtractFailed(Exception):
+    """The page could not be worked on; `reason` is its key under `failed`."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Pool:
+    """`await run(page, follow)` in another process."""
+
+    def __init__(self, settings: dict, domains: list[str]):
+        self.settings, self.domains = settings, domains
+        self.pool = self._make()
+        self.alone = asyncio.Lock()  # second tries go one by one
+        self.running = 0
+
+    def _make(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=self.settings["processes"],
+            mp_context=multiprocessing.get_context("spawn"),  # a fork would copy the reactor's threads and locks
+            initializer=worker.start,
+            initargs=(self.settings, self.domains, os.getpid()),
+        )
+
+    def warm_up(self) -> None:
+        """Start the processes now, while the first pages are on their way."""
+        for _ in range(self.settings["processes"]):
+            self.pool.submit(os.getpid)
+
+    async def run(self, page: Page, follow: bool) -> worker.Worked:
+        """Links and text of a page.
+
+        Raises ExtractFailed when the page takes too long, or takes its process down twice.
+        """
+        self.running += 1
+        try:
+            try:
+                return await self._try(page, follow)
+            except BrokenProcessPool:
+                async with self.alone:
+                    return await self._try(page, follow)
+        except BrokenProcessPool:
+            raise ExtractFailed("extractor_crashed") from None
+        except (worker.TooSlow, TimeoutError):
+            raise ExtractFailed("extractor_timeout") from None
+        finally:
+            self.running -= 1
+
+    async def _try(self, page: Page, follow: bool) -> worker.Worked:
+        pool = self.pool
+        try:
+            future = asyncio.get_running_loop().run_in_executor(pool, worker.work, page, follow)
+            # waiting for a free process counts too, hence a wide bound: it is for code that no signal can interrupt
+            return await asyncio.wait_for(future, 60 + 4 * self.settings["extract_timeout_s"])
+        except (BrokenProcessPool, TimeoutError):
+            self._renew(pool)
+            raise
+
+    def _renew(self, broken: ProcessPoolExecutor) -> None:
+        if self.pool is broken:
+            self._stop(broken)
+            self.pool = self._make()
+
+    def close(self) -> None:
+        """Stop the processes; what they were doing is dropped."""
+        self._stop(self.pool)
+
+    @staticmethod
+    def _stop(pool: ProcessPoolExecutor) -> None:
+        processes = list((getattr(pool, "_processes", None) or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
