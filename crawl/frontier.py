@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS pages(
     id INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE, host TEXT NOT NULL, kind TEXT NOT NULL, depth INTEGER NOT NULL,
     redirects INTEGER NOT NULL DEFAULT 0, state INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0,
     ready_at REAL NOT NULL DEFAULT 0, outcome TEXT, reason TEXT, file TEXT, offset INTEGER, length INTEGER,
-    bytes INTEGER NOT NULL DEFAULT 0, chars INTEGER NOT NULL DEFAULT 0, words INTEGER NOT NULL DEFAULT 0, language TEXT,
+    size INTEGER NOT NULL DEFAULT 0, chars INTEGER NOT NULL DEFAULT 0, words INTEGER NOT NULL DEFAULT 0, language TEXT,
     title TEXT, target TEXT, etag TEXT, modified TEXT, links BLOB, not_modified INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS pages_queued ON pages(host, depth, id) WHERE state = 0;
 CREATE INDEX IF NOT EXISTS pages_outcome ON pages(outcome, reason);
@@ -69,7 +69,7 @@ class Ending:
     file: str | None = None
     offset: int | None = None
     length: int | None = None
-    bytes: int = 0
+    size: int = 0  # bytes received
     chars: int = 0
     words: int = 0
     language: str | None = None
@@ -236,7 +236,7 @@ class Frontier:
         self.queued -= 1
         self.counts[ending.outcome] += 1
         self.reasons[ending.outcome, ending.reason or ""] += 1
-        self.bytes += ending.bytes
+        self.bytes += ending.size
 
     def retry(self, entry: Entry, wait_s: float) -> None:
         """Back into the queue, to be asked for again later."""
@@ -282,7 +282,7 @@ class Frontier:
         self.bytes = 0
         self.queued = self._one("SELECT count(*) FROM pages WHERE state = 0")
         rows = self.connection.execute(
-            f"SELECT outcome, coalesce(reason, ''), count(*), sum(bytes) FROM pages WHERE state = {DONE} GROUP BY 1, 2"
+            f"SELECT outcome, coalesce(reason, ''), count(*), sum(size) FROM pages WHERE state = {DONE} GROUP BY 1, 2"
         )
         for outcome, reason, n, size in rows:
             self.counts[outcome] += n

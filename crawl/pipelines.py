@@ -4,6 +4,7 @@ Duplicates and writing are one step on purpose: were they two, the end of anothe
 before its own page is done, and after a kill the page would be a duplicate of itself. Scrapy's DropItem is not used: a dropped page must reach the last pipeline, where its reason is counted.
 """
 
+import logging
 import sqlite3
 from typing import Any
 
@@ -14,6 +15,7 @@ from crawl.pool import ExtractFailed
 from crawl.state import State
 from errors import RunError
 
+logger = logging.getLogger(__name__)
 TITLE_LENGTH = 200  # characters of a title kept in the ledger
 
 
@@ -42,6 +44,10 @@ class ExtractPipeline(_Pipeline):
         except ExtractFailed as failure:
             item.ending = Ending("failed", failure.reason)
             return item
+        except Exception:  # a bug in extraction must not lose the address
+            logger.exception("Cannot extract %s", item.entry.url)
+            item.ending = Ending("failed", "extractor_error")
+            return item
         item.result, item.skipped = worked.result, worked.skipped
         depth = item.entry.depth + 1
         if depth <= self.state.settings["max_depth"]:
@@ -66,7 +72,7 @@ class StorePipeline(_Pipeline):
 
     def _finish(self, item: Item) -> None:
         ending = item.ending or self._store(item)
-        ending.bytes, ending.etag, ending.modified = item.bytes, item.etag, item.modified
+        ending.size, ending.etag, ending.modified = item.bytes, item.etag, item.modified
         ending.not_modified = int(item.not_modified)
         if ending.etag or ending.modified:
             ending.links = pack_links([link.url for link in item.links])

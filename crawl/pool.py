@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from crawl import worker
 from crawl.document import Page
+from errors import RunError
 
 
 class ExtractFailed(Exception):
@@ -39,10 +40,15 @@ class Pool:
             initargs=(self.settings, self.domains, os.getpid()),
         )
 
-    def warm_up(self) -> None:
-        """Start the processes now, while the first pages are on their way."""
-        for _ in range(self.settings["processes"]):
-            self.pool.submit(os.getpid)
+    async def warm_up(self) -> None:
+        """Start the processes now, while the first pages are on their way.
+
+        Raises RunError when they cannot start at all, for instance because a package is missing.
+        """
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.pool, os.getpid)
+        except BrokenProcessPool:
+            raise RunError("The extraction processes cannot start; see the messages above. Is the extra installed: pip install -e .[crawl]?") from None  # fmt: skip  # noqa: E501
 
     async def run(self, page: Page, follow: bool) -> worker.Worked:
         """Links and text of a page.

@@ -70,7 +70,7 @@ CRAWL |= {}
 BOT_NAME = "nanolab-crawl"
 SPIDER_MODULES = ["crawl.spiders"]
 SCHEDULER = "crawl.scheduler.Scheduler"
-DNS_RESOLVER = "crawl.guard.GuardedResolver"
+TWISTED_DNS_RESOLVER = "crawl.guard.GuardedResolver"
 # Only the web: a link to file:// or ftp:// has no handler even if it got this far.
 DOWNLOAD_HANDLERS = {"file": None, "data": None, "ftp": None, "s3": None}
 DOWNLOADER_MIDDLEWARES = {

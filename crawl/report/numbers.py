@@ -33,7 +33,7 @@ def manifest(state: "State") -> dict[str, Any]:
         "skipped": dict(sorted(state.frontier.skipped.items())),
         "queued": _one(connection, "SELECT count(*) FROM pages WHERE state = 0"),
         "not_modified": _one(connection, "SELECT coalesce(sum(not_modified), 0) FROM pages"),
-        "bytes": _one(connection, "SELECT coalesce(sum(bytes), 0) FROM pages"),
+        "bytes": _one(connection, "SELECT coalesce(sum(size), 0) FROM pages"),
         "characters": _one(connection, "SELECT coalesce(sum(chars), 0) FROM pages WHERE outcome = 'kept'"),
         "words": _one(connection, "SELECT coalesce(sum(words), 0) FROM pages WHERE outcome = 'kept'"),
         "lengths": _lengths(connection),

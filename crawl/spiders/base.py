@@ -1,5 +1,6 @@
 """What all spiders share: start from the frontier, turn each answer or failure into one item."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from crawl.frontier import Ending, Link
 from crawl.items import Item
 from crawl.settings import scrapy_settings
 from crawl.state import State
-from errors import RequestError
+from errors import RequestError, RunError
 
 LISTING_BYTES = 52_428_800  # what sitemaps.org allows for one sitemap
 
@@ -55,12 +56,19 @@ class CrawlSpider(scrapy.Spider):
 
     async def start(self) -> AsyncIterator[Any]:
         """Fills an empty frontier; Scrapy then asks the scheduler."""
-        self.state.pool.warm_up()
+        self.warming = asyncio.ensure_future(self.warm_up())
         if self.state.frontier.meta("begun") is None:
             self.state.queue.add(self.begin())
             self.state.frontier.remember("begun", "yes")
         for nothing in ():
             yield nothing
+
+    async def warm_up(self) -> None:
+        """Start the extraction processes; without them there is no crawl."""
+        try:
+            await self.state.pool.warm_up()
+        except RunError as error:
+            self.state.fail(error)
 
     def parse(self, response: Response) -> Iterator[Item]:
         """An answer came."""

@@ -6,9 +6,6 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from warcio.archiveiterator import ArchiveIterator
-from warcio.exceptions import ArchiveLoadFailed
-
 from crawl.answers import KEPT_HEADERS, PAGE_TYPES
 from crawl.document import Page
 from crawl.frontier import Ending, Entry, Link
@@ -26,7 +23,9 @@ class WarcSpider(CrawlSpider):
     follow = False
 
     async def start(self) -> AsyncIterator[Any]:
-        self.state.pool.warm_up()
+        from warcio.exceptions import ArchiveLoadFailed  # optional: Scrapy loads this file for every spider
+
+        await self.warm_up()
         try:
             for item in self._items():
                 while self._full():
@@ -46,6 +45,8 @@ class WarcSpider(CrawlSpider):
         return frontier.in_flight >= min(AHEAD, self.state.settings["max_pages"] - frontier.pages)
 
     def _items(self) -> Iterator[Item]:
+        from warcio.archiveiterator import ArchiveIterator
+
         for pattern in self.state.settings["warc_files"]:
             for name in sorted(glob.glob(pattern)):
                 with open(name, "rb") as stream:
