@@ -89,6 +89,7 @@ class _Signals:
 
         if reactor.running:  # type: ignore[attr-defined]
             # stop() would wait for what is on its way, which is what took too long; the reports are written after this
+            reactor.getThreadPool().stop()  # type: ignore[attr-defined]
             reactor.crash()  # type: ignore[attr-defined]
 
     def restore(self) -> None:

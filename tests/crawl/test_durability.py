@@ -1,0 +1,204 @@
+"""kill -9 at any moment and go on (N38); Ctrl-C; another crawl in the folder; memory."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from crawl.document import Document
+from crawl.files import Files
+from crawl.frontier import Ending, Frontier, Link
+from crawl.settings import CRAWL
+from tests.crawl.helpers import command, crawl, documents, environment, manifest, refused
+from tests.crawl.site import Site, article, drip, send, tree
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    """A crawl in the background, in a process group of its own."""
+    return subprocess.Popen(command(folder, *words), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def done_pages(folder: Path) -> int:
+    """How many pages the ledger says are done, while the crawl is running."""
+    try:
+        with sqlite3.connect(f"file:{folder}/crawl.sqlite?mode=ro", uri=True, timeout=5) as connection:
+            return connection.execute("SELECT count(*) FROM pages WHERE state = 2").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+def wait_for(folder: Path, pages: int, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+    """Wait until so many pages are done or the process has ended."""
+    end = time.monotonic() + seconds
+    while done_pages(folder) < pages and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def test_N38_kill_nine_five_times(tmp_path: Path) -> None:
+    """200 pages, killed at five random places: each page stored once, no torn record, counts right."""
+    chance = random.Random(38)
+    with Site() as site:
+        pages = tree(200)
+        site.fallback = lambda handler: (time.sleep(0.005), pages(handler))[1]
+        words = (f"start_urls=[{site.url}/page/0]", "concurrency=8", "concurrency_per_domain=8", "keep_dropped=true")
+        for kill in range(5):
+            process = start(tmp_path, *words)
+            wait_for(tmp_path, 15 + 30 * kill + chance.randrange(20), process)
+            time.sleep(chance.random() * 0.05)
+            assert process.poll() is None, "the crawl ended before it was killed"
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        crawl(tmp_path, *words)
+    found = manifest(tmp_path)
+    assert found["fetched"] == 200
+    assert found["status"] == "finished"
+    assert [url for url, n in Counter(document["url"] for document in documents(tmp_path)).items() if n > 1] == []
+    assert found["kept"] == 200, found["dropped"]
+    assert sum(site.hits.values()) < 200 + 6 * (8 + 30) + 6, "only what was on its way is asked for again"
+
+
+def test_torn_tail_is_cut_and_lost_bytes_are_fetched_again(tmp_path: Path) -> None:
+    """What the disk holds beyond or short of the ledger, after a kill or a power cut."""
+    frontier = Frontier(tmp_path / "crawl.sqlite", CRAWL)
+    files = Files(tmp_path, frontier.connection, 1000)
+    frontier.add([Link(f"http://a.org/{n}") for n in range(3)])
+    for n in range(3):
+        entry = frontier.take("a.org")
+        assert entry is not None
+        line = Document(entry.url, f"text {n}").line()
+        frontier.finish(entry, Ending("kept", None, *files.append_document(line)))
+    files.close()
+    frontier.close()
+    shard = tmp_path / "documents-00000.jsonl"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole + b'{"url": "torn')
+    (tmp_path / "documents-00007.jsonl").write_bytes(b"begun and never committed")
+    assert reopened(tmp_path) == (0, whole)
+    assert not (tmp_path / "documents-00007.jsonl").exists()
+    shard.write_bytes(whole[:-5])
+    assert reopened(tmp_path) == (1, b"".join(whole.splitlines(keepends=True)[:2]))
+
+
+def reopened(folder: Path) -> tuple[int, bytes]:
+    """Queued pages and shard after recovery."""
+    frontier = Frontier(folder / "crawl.sqlite", CRAWL)
+    Files(folder, frontier.connection, 1000)
+    frontier.read_outcomes()
+    queued = frontier.queued
+    frontier.close()
+    return queued, (folder / "documents-00000.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_ends_cleanly(tmp_path: Path, number: signal.Signals, status: int) -> None:
+    """Also with an answer that never comes to its end, and a host that waits."""
+    with Site() as site:
+        site.page("/", article(1, ["/drip", *(f"/page/{n}" for n in range(50))]))
+        site.pages["/drip"] = drip(site)
+        pages = tree(50)
+        site.fallback = lambda handler: (time.sleep(0.05), pages(handler))[1]
+        process = start(tmp_path, f"start_urls=[{site.url}/]")
+        wait_for(tmp_path, 5, process)
+        begun = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(timeout=20) == status
+        assert time.monotonic() - begun < 9
+        found = manifest(tmp_path)
+        assert found["status"] == "interrupted"
+        assert found["queued"] > 0
+        del site.pages["/drip"]
+        crawl(tmp_path, f"start_urls=[{site.url}/]")
+        assert manifest(tmp_path)["queued"] == 0
+
+
+def test_no_workers_are_left_behind(tmp_path: Path) -> None:
+    with Site() as site:
+        pages = tree(400)
+        site.fallback = lambda handler: (time.sleep(0.02), pages(handler))[1]
+        process = start(tmp_path, f"start_urls=[{site.url}/page/0]")
+        wait_for(tmp_path, 10, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        end = time.monotonic() + 10
+        while group_is_alive(process.pid) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not group_is_alive(process.pid)
+
+
+def group_is_alive(group: int) -> bool:
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            return True
+    return False
+
+
+def test_other_settings_are_another_crawl(tmp_path: Path) -> None:
+    """N2: refused in plain words; what may change may."""
+    with Site() as site:
+        site.fallback = lambda handler: send(handler, article(1))
+        start_urls = f"start_urls=[{site.url}/]"
+        crawl(tmp_path, start_urls, "max_pages=5")
+        crawl(tmp_path, start_urls, "max_pages=9", "concurrency=3")
+        assert "max_depth: was 20, now 3" in refused(tmp_path, start_urls, "max_depth=3")
+
+
+def test_two_crawlers_in_one_folder(tmp_path: Path) -> None:
+    with Site() as site:
+        pages = tree(300)
+        site.fallback = lambda handler: (time.sleep(0.05), pages(handler))[1]
+        words = f"start_urls=[{site.url}/page/0]"
+        process = start(tmp_path, words)
+        wait_for(tmp_path, 3, process)
+        try:
+            assert "Another crawler is at work" in refused(tmp_path, words)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory of one process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError("no VmRSS")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_memory_is_flat(tmp_path: Path) -> None:
+    """From 200 to 20,000 pages the crawler process grows by less than a third."""
+    seen: dict[int, float] = {}
+    with Site() as site:
+        site.fallback = tree(20_000)
+        process = start(tmp_path, f"start_urls=[{site.url}/page/0]", "max_pages=30000", "max_depth=1000", "processes=2")
+        watcher = threading.Thread(target=watch, args=(process, tmp_path, seen))
+        watcher.start()
+        assert process.wait() == 0
+        watcher.join()
+    assert manifest(tmp_path)["fetched"] == 20_000
+    early = min(memory for pages, memory in seen.items() if 200 <= pages <= 2000)
+    late = max(memory for pages, memory in seen.items() if pages >= 15_000)
+    print(f"memory of the crawler: {early:.0f} MB early, {late:.0f} MB late")
+    assert late < early * 1.33
+
+
+def watch(process: subprocess.Popen[bytes], folder: Path, seen: dict[int, float]) -> None:
+    while process.poll() is None:
+        pages = done_pages(folder)
+        try:
+            seen[pages] = memory_mb(process.pid)
+        except (OSError, AssertionError):
+            return
+        time.sleep(0.5)
