@@ -30,7 +30,7 @@ class Pool:
         self.settings, self.domains = settings, domains
         self.pool = self._make()
         self.alone = asyncio.Lock()  # second tries go one by one
-        self.running = 0
+        self.closed = False
 
     def _make(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
@@ -47,7 +47,9 @@ class Pool:
         """
         try:
             await asyncio.get_running_loop().run_in_executor(self.pool, os.getpid)
-        except BrokenProcessPool:
+        except (BrokenProcessPool, asyncio.CancelledError):
+            if self.closed:
+                return  # a crawl with nothing to do ends before its processes have begun
             raise RunError("The extraction processes cannot start; see the messages above. Is the extra installed: pip install -e .[crawl]?") from None  # fmt: skip  # noqa: E501
 
     async def run(self, page: Page, follow: bool) -> worker.Worked:
@@ -55,7 +57,6 @@ class Pool:
 
         Raises ExtractFailed when the page takes too long, or takes its process down twice.
         """
-        self.running += 1
         try:
             try:
                 return await self._try(page, follow)
@@ -66,8 +67,6 @@ class Pool:
             raise ExtractFailed("extractor_crashed") from None
         except (worker.TooSlow, TimeoutError):
             raise ExtractFailed("extractor_timeout") from None
-        finally:
-            self.running -= 1
 
     async def _try(self, page: Page, follow: bool) -> worker.Worked:
         pool = self.pool
@@ -86,6 +85,7 @@ class Pool:
 
     def close(self) -> None:
         """Stop the processes; what they were doing is dropped."""
+        self.closed = True
         self._stop(self.pool)
 
     @staticmethod

@@ -13,6 +13,8 @@ from crawl.frontier import Entry, Link
 from crawl.spiders.base import LISTING_BYTES
 from crawl.state import State
 
+AHEAD = 8  # pages that may wait for each extraction process
+
 
 class Scheduler(BaseScheduler):
     """The bridge between Scrapy's engine and the frontier."""
@@ -51,7 +53,7 @@ class Scheduler(BaseScheduler):
             return None
 
     def _next_request(self) -> Request | None:
-        if self.offline or self._over() or self._budget_on_its_way():
+        if self.offline or self._over() or self._enough_on_its_way():
             return None
         for host in self.state.queue.hosts():
             if self.paused.get(host, 0) > time.monotonic() or self._busy(host):
@@ -90,9 +92,11 @@ class Scheduler(BaseScheduler):
                 self.state.stop(reason)
         return self.state.stopping is not None
 
-    def _budget_on_its_way(self) -> bool:
-        taken = self.state.queue.in_flight
-        return self.state.frontier.pages + taken >= self.state.settings["max_pages"]
+    def _enough_on_its_way(self) -> bool:
+        """Is as much on its way as the budget allows, or as extraction can take without pages piling up in memory?"""
+        taken, settings = self.state.queue.in_flight, self.state.settings
+        most = settings["concurrency"] + AHEAD * settings["processes"]
+        return taken >= most or self.state.frontier.pages + taken >= settings["max_pages"]
 
     def _busy(self, host: str) -> bool:
         # with a Crawl-delay, requests would only queue up in the downloader

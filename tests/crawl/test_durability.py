@@ -61,7 +61,7 @@ def test_N38_kill_nine_five_times(tmp_path: Path) -> None:
     assert found["status"] == "finished"
     assert [url for url, n in Counter(document["url"] for document in documents(tmp_path)).items() if n > 1] == []
     assert found["kept"] == 200, found["dropped"]
-    assert sum(site.hits.values()) < 200 + 6 * (8 + 30) + 6, "only what was on its way is asked for again"
+    assert sum(site.hits.values()) < 200 + 5 * (8 + 8) + 6, "only what was on its way is asked for again"
 
 
 def test_torn_tail_is_cut_and_lost_bytes_are_fetched_again(tmp_path: Path) -> None:
