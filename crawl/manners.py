@@ -10,11 +10,13 @@ from scrapy.extensions.throttle import AutoThrottle
 class Throttle(AutoThrottle):
     """Scrapy's AutoThrottle with a floor for each host: what its robots.txt asks for."""
 
-    def _adjust_delay(self, slot: Any, latency: float, response: Any) -> None:
+    def _response_downloaded(self, response: Any, request: Any, spider: Any) -> None:
+        key, slot = self._get_slot(request, spider)
+        if slot is None:
+            return
         if self.crawler.settings["CRAWL"]["autothrottle"]:
-            super()._adjust_delay(slot, latency, response)
-        host = response.request.meta.get("download_slot") if response.request else None
-        slot.delay = max(slot.delay, self.crawler.crawl_state.crawl_delays.get(host, 0.0))
+            super()._response_downloaded(response, request, spider)
+        slot.delay = max(slot.delay, self.crawler.crawl_state.crawl_delays.get(key, 0.0))
 
 
 def retry_after(value: bytes | None) -> float | None:

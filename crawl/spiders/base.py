@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import scrapy
 from scrapy import signals
-from scrapy.exceptions import StopDownload, UsageError
+from scrapy.exceptions import StopDownload
 from scrapy.http import Request, Response
 
 from crawl import answers, options
@@ -129,11 +130,12 @@ class CrawlSpider(scrapy.Spider):
 
 
 def _state_from_words(name: str, words: dict[str, Any]) -> State:
-    """Open a crawl for `scrapy crawl`. Raises UsageError, which Scrapy prints plainly."""
+    """Open a crawl for `scrapy crawl`. Raises SystemExit(2) for a wrong request, after saying why."""
     logging.getLogger("scrapy").setLevel(logging.WARNING)
     folder = Path(str(words.pop("output", None) or f"outputs/crawl/{name}"))
     try:
         given = options.parse([f"{key}={value}" for key, value in words.items()])
         return State(options.check({**given, "spider": name}), folder)
     except RequestError as error:
-        raise UsageError(str(error), print_help=False) from None
+        print(error, file=sys.stderr)  # Scrapy would print a traceback and exit with 1
+        raise SystemExit(2) from None

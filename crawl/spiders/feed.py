@@ -26,24 +26,25 @@ class FeedSpider(CrawlSpider):
     def read_listing(self, item: Item, response: Response) -> None:
         # entities are not resolved and nothing is loaded: a feed is a stranger's XML
         parser = etree.XMLParser(recover=True, resolve_entities=False, no_network=True, load_dtd=False)
-        root = etree.fromstring(response.body, parser=parser) if response.body[:1] else None
-        if root is None:
-            raise ValueError("broken XML")
-        if etree.QName(root).localname.lower() == "html":
+        root = etree.fromstring(response.body, parser=parser)
+        if root is None or etree.QName(root).localname.lower() not in ("rss", "rdf", "feed"):
             self._find_feeds(item, response)
-        elif etree.QName(root).localname.lower() not in ("rss", "rdf", "feed"):
-            raise ValueError(f"its root is <{etree.QName(root).localname}>, not <rss>, <RDF> or <feed>")
+            return
         for entry in ENTRIES(root):
             url = _link_of(entry)
             if url:
                 self.list_link(item, response.urljoin(url))
 
     def _find_feeds(self, item: Item, response: Response) -> None:
-        for link in html.fromstring(response.body).iter("link"):
+        try:
+            links = list(html.document_fromstring(response.body).iter("link"))
+        except (etree.LxmlError, ValueError):
+            links = []
+        for link in links:
             if link.get("type", "").lower() in FEED_TYPES and link.get("href"):
                 self.list_link(item, response.urljoin(link.get("href")), "feed")
         if not item.links:
-            raise ValueError("a web page without a link to a feed")
+            raise ValueError("neither RSS nor Atom, and no page with a link to one")
 
 
 def _link_of(entry: etree._Element) -> str | None:
