@@ -156,7 +156,7 @@ class Frontier:
     def _add_one(self, link: Link) -> bool:
         if self.connection.execute("SELECT 1 FROM pages WHERE url = ?", (link.url,)).fetchone():
             return False
-        if link.depth and (kind := self._trapped(link.url)):
+        if link.depth and (kind := self.trapped(link.url)):
             self.skipped[kind] += 1
             return False
         host = urlsplit(link.url).hostname or ""
@@ -166,7 +166,7 @@ class Frontier:
         self.ready.setdefault(host, deque())
         return True
 
-    def _trapped(self, url: str) -> str | None:
+    def trapped(self, url: str) -> str | None:
         """Counts an address with its like; names the trap once there are too many of them."""
         trap = trap_key(url)
         if trap is None:
@@ -246,6 +246,15 @@ class Frontier:
         self.commit()
         self._let_go(entry)
         self.ready.setdefault(entry.host, deque())
+
+    def undo(self, entry: Entry) -> None:
+        """Forget an address that has not come to its end here (it is with another crawler), and anything uncommitted."""
+        self.connection.execute("ROLLBACK")
+        self.connection.execute("BEGIN IMMEDIATE")
+        self.connection.execute("DELETE FROM pages WHERE id = ?", (entry.id,))
+        self._let_go(entry)
+        self.queued -= 1
+        self.commit()
 
     def _let_go(self, entry: Entry) -> None:
         if self.taken.pop(entry.id, None) is not None:

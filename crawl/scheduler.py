@@ -96,7 +96,7 @@ class Scheduler(BaseScheduler):
         """Is as much on its way as the budget allows, or as extraction can take without pages piling up in memory?"""
         taken, settings = self.state.queue.in_flight, self.state.settings
         most = settings["concurrency"] + AHEAD * settings["processes"]
-        return taken >= most or self.state.frontier.pages + taken >= settings["max_pages"]
+        return taken >= most or self.state.queue.pages + taken >= settings["max_pages"]
 
     def _busy(self, host: str) -> bool:
         # with a Crawl-delay, requests would only queue up in the downloader

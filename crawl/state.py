@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from crawl.dedup import Dedup
@@ -46,9 +47,11 @@ class State:
         self.rules = Rules(settings, self.domains)
         self.previous = Previous(settings["previous"]) if settings["previous"] else None
         self.pool = Pool(settings, self.domains)
-        self.queue = self.frontier
         self.downloading: Counter[str] = Counter()  # requests on their way, by host
         self.crawl_delays: dict[str, float] = {}  # what robots.txt of a host asks for
+        self.queue: Any = self.frontier  # the same interface, shared or not
+        if settings["queue"] == "redis":
+            self.queue = self._open_redis()
         self.stopping: str | None = None  # reason, once the crawl is to end
         self.closed = False
         self.manifest: dict = {}
@@ -66,6 +69,15 @@ class State:
             raise RequestError(f"Cannot open {path}: {error}.") from None
         except sqlite3.DatabaseError as error:
             raise RequestError(f"{path} is damaged or no crawl ({error}). Name another folder, or remove it to start over.") from None
+
+    def _open_redis(self) -> Any:
+        from crawl.redis_queue import RedisQueue  # optional: needs scrapy-redis
+
+        try:
+            return RedisQueue(self.frontier, self.settings, self.folder.name, self.crawl_delays)
+        except RequestError:
+            self.frontier.close()
+            raise
 
     def _remember(self) -> None:
         known = self.frontier.meta("settings")
@@ -93,7 +105,7 @@ class State:
     def spent(self) -> str | None:
         """Which budget is used up, or None; pages on their way count."""
         settings = self.settings
-        if self.frontier.pages >= settings["max_pages"]:
+        if self.queue.pages >= settings["max_pages"]:
             return "max_pages"
         return "max_bytes" if self.frontier.bytes >= settings["max_bytes"] else None
 
