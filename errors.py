@@ -1,4 +1,7 @@
-"""The three ways a run ends badly, each with its exit status. Plain words only: these messages are what the user reads."""
+"""The three ways a run ends badly, each with its exit status.
+
+Plain words only: these messages are what the user reads.
+"""
 
 
 class RequestError(Exception):
@@ -12,9 +15,11 @@ class RunError(Exception):
 class Interrupted(BaseException):
     """A signal asked the run to stop; what could be saved is saved. Exit status 128 + signal number.
 
-    A BaseException, as KeyboardInterrupt is: no `except Exception` on the way may swallow it.
+    A BaseException, as KeyboardInterrupt is: no `except Exception` on the way may swallow it. `at_full_step` is False
+    where an update may have been cut in half, so that nothing must be saved from memory.
     """
 
-    def __init__(self, signum: int):
+    def __init__(self, signum: int, *, at_full_step: bool = True):
         super().__init__(f"stopped by signal {signum}")
         self.signum = signum
+        self.at_full_step = at_full_step

@@ -1,0 +1,52 @@
+# nanolab: `make` alone lists what there is. Needs git, make and Python 3.11, 3.12 or 3.13, nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+CONSTRAINTS := requirements/constraints.txt
+# torch first and by exact version: where a CPU wheel is at hand, pip then takes it
+TORCH := $(shell grep '^torch==' $(CONSTRAINTS))
+PIP := PIP_CONSTRAINT=$(CONSTRAINTS) $(PY) -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all checks format bench clean
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
+
+$(VENV)/run.stamp: pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
+	  sys.exit(0 if ok else f"Python 3.11 to 3.13 is needed, this is {sys.version.split()[0]}: make PYTHON=python3.12 ...")'
+	@echo "Setting up $(VENV) (once; a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) $(TORCH)
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/run.stamp ## train the default model on the embedded corpus and read its text (3 minutes)
+	@$(PY) run.py experiment=demo
+
+test: $(VENV)/dev.stamp ## run the tests (no network, no GPU)
+	@$(PY) -m pytest
+
+test-all: $(VENV)/dev.stamp ## run the slow tests too
+	@$(PY) -m pytest -m ''
+
+checks: $(VENV)/dev.stamp ## format, lint, types
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+format: $(VENV)/dev.stamp ## rewrite files in the project's format
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+bench: $(VENV)/dev.stamp ## speed and memory, as ratios measured in one run
+	@$(PY) -m benchmarks
+
+clean: ## remove the virtual environment and caches; outputs/ stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

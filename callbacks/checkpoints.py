@@ -1,0 +1,97 @@
+"""last.ckpt is the last step, best.ckpt the best validation; both whole or not there at all.
+
+Lightning's ModelCheckpoint writes last.ckpt only together with a top-k save, so that after a worsening metric "last" is
+an older step. Here last.ckpt is written every `every` updates, at the end, and when the run is stopped or fails.
+"""
+
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+from errors import RunError
+
+
+class Checkpoints(Callback):
+    """Writes `folder`/last.ckpt and `folder`/best.ckpt (weights only, lowest val/loss)."""
+
+    def __init__(self, *, folder: str | Path, every: int, monitor: str = "val/loss"):
+        self.folder, self.every, self.monitor = Path(folder), every, monitor
+        self.saved_step = -1
+        self._training = False
+        self.best: dict[str, float] = {}  # {"step": ..., monitor: ...}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # what was resumed from is on disk already; from here on, steps count as unsaved
+        self.saved_step = trainer.global_step if trainer.ckpt_path else -1
+        self._training = True  # before this, weights may be half restored
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step % self.every == 0:
+            self.save_last(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        value = float(trainer.callback_metrics.get(self.monitor, math.nan))
+        if value < self.best.get(self.monitor, math.inf):
+            self.best = {"step": trainer.global_step, self.monitor: value}
+            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.save_last(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """A stop request saves the last full step; a failure keeps its evidence beside the last good state."""
+        evidence = getattr(exception, "evidence", None)
+        if evidence is not None and trainer.is_global_zero:
+            torch.save(evidence, self.folder / "evidence.pt")
+        if self._training and (evidence is not None or getattr(exception, "at_full_step", False)):
+            self.save_last(trainer)
+
+    def save_last(self, trainer: Trainer) -> None:
+        """All ranks call this together. The loggers are flushed first, so that a resume finds no gap in the curves."""
+        if self.saved_step == trainer.global_step or trainer.global_step == 0:
+            return
+        for logger in trainer.loggers:
+            logger.save()
+        trainer.save_checkpoint(self.folder / "last.ckpt")
+        self.saved_step = trainer.global_step
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes to a temporary name, forces it to disk, renames. Reads plain data only (weights_only), never a pickle."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Raises RunError when the disk is full or the folder cannot be written; leaves no half file."""
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
+            temporary.unlink(missing_ok=True)
+            free = shutil.disk_usage(path.parent).free / 1e9
+            raise RunError(
+                f"could not write {path}: {error}\n{free:.2f} GB are free there. The last checkpoint is untouched.\n"
+                f"Make room, then go on with: python run.py resume={path.parent.parent}"
+            ) from error
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True)

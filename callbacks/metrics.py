@@ -1,0 +1,77 @@
+"""Numbers to the loggers: each against optimizer steps, with tokens seen beside; speed without validation in it."""
+
+import statistics
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+# Dense bf16 peak FLOP/s from the vendor's data sheets; other devices are measured.
+DATASHEET = {"A100": 312e12, "H100": 989e12, "H200": 989e12, "B200": 2250e12, "L4": 121e12, "A10": 125e12}
+
+
+class Metrics(Callback):
+    """Logs train/* every `log_every` updates and val/* after each validation.
+
+    train/tokens_per_second is the median over the updates since the last log; `tokens_per_second` (a property) the
+    median over all of them. train/mfu divides model FLOPs by the device's matmul peak.
+    """
+
+    def __init__(self, *, log_every: int, seq_len: int):
+        self.log_every, self.seq_len = log_every, seq_len
+        self._speeds: list[float] = []
+        self._recent: list[float] = []
+        self._peak: float | None = None
+        self.latest: dict[str, float] = {}
+
+    @property
+    def tokens_per_second(self) -> float:
+        speeds = self._speeds + self._recent
+        return statistics.median(speeds) if speeds else 0.0
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        # the module starts the clock after the callbacks of the step before: so waiting for data counts,
+        # validation and checkpoints do not
+        self._recent.append(pl_module.step_tokens / (time.perf_counter() - pl_module.step_started))
+        if trainer.global_step % self.log_every == 0 or trainer.global_step == 1:
+            self._log_training(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self._log(trainer, pl_module, pl_module.val_metrics)
+
+    def _log_training(self, trainer: Trainer, module: Any) -> None:
+        speed = statistics.median(self._recent)
+        self._speeds += self._recent
+        self._recent = []
+        if self._peak is None:
+            self._peak = peak_flops(module.device) * trainer.world_size
+        mfu = speed * module.model.flops_per_token(self.seq_len) / self._peak
+        self._log(trainer, module, module.last_step | {"train/tokens_per_second": speed, "train/mfu": mfu})
+
+    def _log(self, trainer: Trainer, module: Any, metrics: dict[str, float]) -> None:
+        self.latest |= metrics
+        row = metrics | {"tokens_seen": float(module.tokens_seen)}
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=trainer.global_step)
+
+
+def peak_flops(device: torch.device) -> float:
+    """Matmul FLOP/s of this device: the data sheet's bf16 figure where known, else measured in fp32 (about 0.1 s)."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        for part, peak in DATASHEET.items():
+            if part in name.split() or f"{part}-" in name:
+                return peak
+    return measured_matmul_flops(device)
+
+
+def measured_matmul_flops(device: torch.device, n: int = 1024, repeats: int = 5) -> float:
+    """Best of `repeats` products of two (n, n) fp32 matrices."""
+    a, b = torch.rand(n, n, device=device), torch.rand(n, n, device=device)
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        (a @ b).sum().item()  # item() waits for the device
+        best = min(best, time.perf_counter() - start)
+    return 2 * n**3 / best

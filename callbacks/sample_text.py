@@ -1,0 +1,66 @@
+"""A few lines of the model's own text after each validation: on the screen and in TensorBoard."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from models.generation import generate
+from tokenization.base import Tokenizer
+
+
+class SampleText(Callback):
+    """Continues `prompt` by `max_new_tokens` tokens after each validation, always from the same random numbers.
+
+    Args:
+        prompt: text to continue; empty starts from the end-of-text token.
+        temperature, top_k: as in task=generate.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        prompt: str,
+        max_new_tokens: int,
+        temperature: float,
+        top_k: int | None,
+        seed: int,
+    ):
+        self.tokenizer, self.prompt, self.max_new_tokens = tokenizer, prompt, max_new_tokens
+        self.temperature, self.top_k, self.seed = temperature, top_k, seed
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        sharded = isinstance(pl_module.model, torch.distributed.fsdp.FSDPModule)
+        if not (trainer.is_global_zero or sharded):  # sharded weights are gathered by all ranks together
+            return
+        text = self._sample(pl_module, may_stop=trainer.world_size == 1)
+        if not trainer.is_global_zero:
+            return
+        print(f"sample at step {trainer.global_step}:\n{_indent(text)}", flush=True)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_text("sample", f"```\n{text}\n```", trainer.global_step)
+
+    def _sample(self, module: Any, *, may_stop: bool) -> str:
+        ids = list(self.tokenizer.encode(self.prompt)) or [self.tokenizer.eot]
+        start = torch.tensor([ids], device=module.device)
+        generator = torch.Generator(device=module.device).manual_seed(self.seed)
+        new: list[int] = []
+        for token in generate(
+            module.model,
+            start,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            generator=generator,
+        ):
+            new.append(int(token))
+            if may_stop and module.stop_signal:
+                break
+        return self.prompt + self.tokenizer.decode(new, skip_specials=True)
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -1,0 +1,1 @@
+"""Text to batches: readers -> sources -> split -> prepare -> token files -> windows -> a LightningDataModule."""

@@ -1,0 +1,173 @@
+"""What every data module of tokens does: prepare token files once, then serve windows of them.
+
+How to add one: subclass `TokenDataModule`, say `provides`, list its keys in `__init__` (they are the schema of
+`conf/data/<name>.yaml`), and return a folder of token files from `_token_folder`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from datamodules.token_files import document_ends
+from datamodules.token_folder import TokenFolder
+from datamodules.windows import ORDERS, Batch, Order, StepSampler, TrainSteps, ValidationBatches
+from errors import RequestError
+from tokenization.base import Tokenizer
+
+
+class TokenDataModule(LightningDataModule):
+    """Windows of `seq_len` tokens out of a folder of token files.
+
+    `tokenizer` may be untrained until `prepare()`. A training item is one optimizer step: a list of `accumulate`
+    micro-batches. The attributes below `__init__`'s arguments are set by the task before the loaders are asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        seq_len: int,
+        batch_size: int,
+        val_batch_size: int | None,
+        stride: int | None,
+        sampling: Literal["random", "shuffle", "sequential"],
+        doc_mask: bool,
+        workers: int,
+        seed: int,
+    ):
+        """Raises RequestError for a number out of its range, each named."""
+        super().__init__()
+        val_batch_size = batch_size if val_batch_size is None else val_batch_size
+        stride = seq_len if stride is None else stride
+        sizes = {"seq_len": seq_len, "batch_size": batch_size, "val_batch_size": val_batch_size, "stride": stride}
+        for name, value in sizes.items():
+            if value < 1:
+                raise RequestError(f"data.{name}={value}: expected at least 1.")
+        if workers < 0:
+            raise RequestError(f"data.workers={workers}: expected 0 (load in the training process) or more.")
+        if sampling not in ORDERS:
+            raise RequestError(f"data.sampling={sampling}: expected one of {', '.join(ORDERS)}.")
+        self.tokenizer, self.seq_len, self.stride, self.sampling = tokenizer, seq_len, stride, sampling
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size
+        self.doc_mask, self.workers, self.seed = doc_mask, workers, seed
+        self.start_step, self.accumulate, self.rank, self.world_size = 0, 1, 0, 1  # the task sets these
+        self.pin_memory = False  # the task sets it where a CUDA device trains
+        self._folder: TokenFolder | None = None
+
+    @abstractmethod
+    def _token_folder(self) -> TokenFolder:
+        """The opened folder of token files, written first where that is needed, its tokenizer trained."""
+
+    # Preparing ----------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Make or find the token files and check that windows fit; a second call does nothing.
+
+        Raises RequestError where the data cannot serve this tokenizer and window, RunError where the disk is full.
+        """
+        if self._folder is None:
+            folder = self._token_folder()
+            self._check_lengths(folder)
+            self.tokenizer, self._folder = folder.tokenizer, folder
+
+    def prepare_data(self) -> None:
+        self.prepare()
+
+    def setup(self, stage: str | None = None) -> None:
+        self.prepare()
+
+    def _check_lengths(self, folder: TokenFolder) -> None:
+        n_train, n_val, window = len(folder.train), len(folder.val), self.seq_len + 1
+        if n_train < window:
+            raise RequestError(
+                f"The training text is shorter than one window: {n_train:,} tokens, and model.seq_len={self.seq_len}"
+                f" needs {window:,} (its targets are shifted by one).\n"
+                f"Type model.seq_len={max(1, n_train - 1)} or less, or data.path=<more text>."
+            )
+        if n_val < 2:
+            raise RequestError(
+                f"The validation text is too short: {n_val} token(s), at least 2 are needed (one to predict).\n"
+                "Type data.val_path=<a file>, or data.path=<more text>."
+            )
+
+    @property
+    def folder(self) -> TokenFolder:
+        """The token files. Raises RuntimeError before `prepare()`."""
+        if self._folder is None:
+            raise RuntimeError(f"{type(self).__name__}: call prepare() first")
+        return self._folder
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the ids themselves and of the tokenizer: equal, if training would see the same."""
+        return self.folder.fingerprint
+
+    def describe(self) -> dict[str, Any]:
+        """What there is: source, folder, documents, bytes and tokens of both sides, split, overlap. JSON types."""
+        return self.folder.describe()
+
+    # Loading ------------------------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader[list[Batch]]:
+        """Endless; item k holds the micro-batches of optimizer step `start_step` + k on this rank."""
+        steps = TrainSteps(
+            self.folder.train,
+            self.order(),
+            batch_size=self.batch_size,
+            accumulate=self.accumulate,
+            rank=self.rank,
+            world_size=self.world_size,
+            eot=self._mask_eot(),
+        )
+        attached = 0 if self.trainer is None else self.trainer.global_step
+        return self._loader(steps, StepSampler(max(self.start_step, attached)))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation side once, in order; this rank's windows of it."""
+        dataset = self._validation(self.rank, self.world_size)
+        return self._loader(dataset, range(len(dataset)))
+
+    def val_dataset(self) -> ValidationBatches:
+        """All of the validation side, on one rank, with "document_index" (B, T): for intervals by document."""
+        ends = document_ends(self.folder.path, "val", self.folder.val, self.tokenizer.eot)
+        return self._validation(0, 1, ends)
+
+    def order(self) -> Order:
+        """Where training windows start, step by step."""
+        return ORDERS[self.sampling](len(self.folder.train), self.seq_len, self.stride, self.seed)
+
+    def _validation(self, rank: int, world_size: int, ends: Any = None) -> ValidationBatches:
+        return ValidationBatches(
+            self.folder.val,
+            seq_len=self.seq_len,
+            batch_size=self.val_batch_size,
+            rank=rank,
+            world_size=world_size,
+            eot=self._mask_eot(),
+            document_ends=ends,
+        )
+
+    def _mask_eot(self) -> int | None:
+        return self.tokenizer.eot if self.doc_mask else None
+
+    def _loader(self, dataset: Any, sampler: Any) -> DataLoader[Any]:
+        """A loader that adds nothing: items come as batches, and no draw is taken from torch's global generator."""
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=as_is,
+            pin_memory=self.pin_memory,
+            generator=torch.Generator(),
+        )
+
+
+def as_is(item: Any) -> Any:
+    """Instead of default_convert, which walks through every batch; a named function, so that workers can pickle it."""
+    return item

@@ -1,0 +1,118 @@
+"""The command line: flags, then one job, one sweep, or something to read; exceptions become exit statuses here."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from errors import Interrupted, RequestError
+from launcher.lab import Lab
+
+FLAGS = argparse.ArgumentParser(prog="run.py", add_help=False, allow_abbrev=False)
+FLAGS.add_argument("words", nargs="*", help="group=option or key=value")
+FLAGS.add_argument(
+    "--help", "-h", action="store_true", help="this text; --help model=gpt2 or --help trainer tells more"
+)
+FLAGS.add_argument("--multirun", "-m", action="store_true", help="one job for each of several values: -m seed=1,2")
+FLAGS.add_argument("--cfg", "-c", choices=["job", "hydra", "all"], help="print the composed config and stop")
+FLAGS.add_argument("--resolve", action="store_true", help="with --cfg: interpolations replaced by their values")
+FLAGS.add_argument("--package", "-p", help="with --cfg: only this section")
+FLAGS.add_argument("--config-dir", "-cd", type=Path, help="one more folder with config files")
+FLAGS.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
+FLAGS.add_argument("--info", "-i", nargs="?", const="all", help="Hydra's account of how the config came about")
+FLAGS.add_argument("--shell-completion", "-sc", action="store_true", help='eval "$(python run.py -sc install=bash)"')
+
+
+def main(argv: Sequence[str], root: Path) -> int:
+    """Does what the command line asks for and returns the exit status."""
+    try:
+        return _dispatch(list(argv), root)
+    except (Exception, KeyboardInterrupt, Interrupted) as error:
+        from launcher.endings import explain, wants_traceback
+
+        ending = explain(error)
+        if wants_traceback() or ending.is_bug:
+            traceback.print_exc()
+        elif ending.words:
+            print(ending.words, file=sys.stderr)
+        return ending.code
+
+
+def _dispatch(argv: list[str], root: Path) -> int:
+    if argv[:1] == ["--rank"]:
+        return _run_rank(Path(argv[1]), argv[2:], root)
+    flags = _parse(argv)
+    lab = Lab(root, () if flags.config_dir is None else (_existing(flags.config_dir),))
+    if flags.hydra_help or flags.info or flags.shell_completion:
+        return _ask_hydra(argv, lab)
+    if flags.help:
+        from launcher.help import help_text
+
+        print(help_text(flags.words, lab, FLAGS))
+        return 0
+    return _run(flags, argv, lab)
+
+
+def _run(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
+    from launcher.compose import compose
+
+    multirun = flags.multirun or any(word.lstrip("+").startswith("sweeps=") for word in flags.words)
+    plan = compose(flags.words, lab, multirun=multirun)
+    if flags.cfg:
+        print(_shown(plan, flags), end="")
+        return 0
+    if multirun or plan.is_multirun:
+        from launcher.sweep import run_sweep
+
+        return run_sweep(flags.words, plan, lab, argv)
+    from launcher.job import Job, run_job
+
+    return run_job(Job(plan, lab, argv))[0].code
+
+
+def _run_rank(folder: Path, command: list[str], root: Path) -> int:
+    """One rank of a job that another process supervises: everything is read from the run folder, and checked again."""
+    from launcher import ranks
+    from launcher.compose import reload
+    from launcher.job import Job, work
+
+    run = ranks.child_folder(folder)
+    return work(Job(reload(folder, Lab(root)), Lab(root), command), run).code
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    flags, unknown = FLAGS.parse_known_intermixed_args(argv)
+    if unknown:
+        from launcher.words import did_you_mean
+
+        names = [name for action in FLAGS._actions for name in action.option_strings]
+        raise RequestError(f"{' '.join(unknown)}: there is no such flag.{did_you_mean(unknown[0], names)}")
+    return flags
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise RequestError(f"--config-dir {folder}: there is no such folder.")
+    return folder
+
+
+def _shown(plan, flags) -> str:  # type: ignore[no-untyped-def]
+    """The config as YAML, as Hydra's --cfg shows it."""
+    from omegaconf import OmegaConf
+
+    hydra = OmegaConf.create({"hydra": plan.hydra})
+    tree = {"job": plan.cfg, "hydra": hydra, "all": OmegaConf.merge(hydra, plan.cfg)}[flags.cfg]
+    if flags.package is not None:
+        tree = OmegaConf.select(tree, flags.package)
+        if not OmegaConf.is_config(tree):
+            return f"{tree}\n"
+    return OmegaConf.to_yaml(tree, resolve=flags.resolve)
+
+
+def _ask_hydra(argv: list[str], lab: Lab) -> int:
+    from hydra import main as hydra_main
+
+    sys.argv = [str(lab.root / "run.py"), *argv]
+    hydra_main(version_base="1.3", config_path=str(lab.conf.absolute()), config_name="config")(lambda cfg: None)()
+    return 0

@@ -1,0 +1,53 @@
+"""Help is written once, in the YAML: the first comment of a file describes the option, the one behind a key the key."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+KEY = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z_][\w.-]*):(?P<rest>(?: .*)?)$")
+QUOTED = re.compile(r"\"(?:\\.|[^\"])*\"|'(?:''|[^'])*'")
+NOT_KEYS = ("defaults", "hydra")
+
+
+@dataclass(frozen=True)
+class KeyHelp:
+    value: str  # as written; empty for a section
+    help: str
+
+    @property
+    def is_section(self) -> bool:
+        return not self.value
+
+
+@dataclass(frozen=True)
+class FileHelp:
+    about: str
+    keys: dict[str, KeyHelp]  # by dotted key, as it stands in the file
+
+
+def read_help(file: Path) -> FileHelp:
+    """The comments of one config file."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    comments = [line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line]
+    keys: dict[str, KeyHelp] = {}
+    stack: list[tuple[int, str]] = []
+    for line in lines:
+        match = KEY.fullmatch(line.rstrip())
+        if match is None:
+            continue
+        indent = len(match["indent"])
+        stack = [(depth, name) for depth, name in stack if depth < indent] + [(indent, match["key"])]
+        value, comment = split_comment(match["rest"])
+        path = [name for _, name in stack]
+        if path[0] not in NOT_KEYS:
+            keys[".".join(path)] = KeyHelp(value, comment)
+    return FileHelp(comments[0] if comments else "", keys)
+
+
+def split_comment(text: str) -> tuple[str, str]:
+    """ "8  # heads" -> ("8", "heads"); a # inside quotes or inside a word is no comment."""
+    blank = QUOTED.sub(lambda m: "_" * len(m.group()), text)
+    at = re.search(r"(^|\s)#", blank)
+    if at is None:
+        return text.strip(), ""
+    return text[: at.start()].strip(), text[at.end() :].strip()

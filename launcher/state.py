@@ -1,0 +1,99 @@
+"""What one job leaves in the process must not reach the next: job 3 of a sweep equals the same job alone (N7)."""
+
+import gc
+import logging
+import os
+import random
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Puts back environment, folder, handlers, number formats and random streams; resets the memory counters."""
+    environment, folder = dict(os.environ), os.getcwd()
+    handlers = [(number, signal.getsignal(number)) for number in SIGNALS]
+    root = logging.getLogger()
+    logs, level = list(root.handlers), root.level
+    numbers = _torch_settings()
+    streams = random.getstate()
+    reset_peak_memory()
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+        for number, handler in handlers:
+            signal.signal(number, handler)
+        root.handlers[:], root.level = logs, level
+        random.setstate(streams)
+        _restore_torch(numbers)
+        gc.collect()
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this job had: of the GPU if it was used, else of the process (resident)."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        peak = int(torch.cuda.max_memory_allocated())
+        if peak:
+            return peak
+    return _resident_peak()
+
+
+def reset_peak_memory() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: peak = what is resident now
+
+
+def _resident_peak() -> int:
+    try:
+        line = next(s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _torch_settings() -> dict[str, Any] | None:
+    """None while torch is not loaded; loading it is the first job's business."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    return {
+        "dtype": torch.get_default_dtype(),
+        "precision": torch.get_float32_matmul_precision(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "threads": torch.get_num_threads(),
+        "grad": torch.is_grad_enabled(),
+    }
+
+
+def _restore_torch(settings: dict[str, Any] | None) -> None:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    # where the first job loaded torch: the settings that torch starts with
+    settings = settings or {"dtype": torch.float32, "precision": "highest", "deterministic": False, "grad": True}
+    torch.set_default_dtype(settings["dtype"])
+    torch.set_float32_matmul_precision(settings["precision"])
+    torch.use_deterministic_algorithms(settings["deterministic"])
+    torch.set_grad_enabled(settings["grad"])
+    torch.set_flush_denormal(False)
+    if "threads" in settings:
+        torch.set_num_threads(settings["threads"])

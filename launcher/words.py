@@ -1,0 +1,52 @@
+"""Plain words for wrong requests: what was given, what was expected, what to type."""
+
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+
+
+def closeness(a: str, b: str) -> float:
+    """1 for equal, 0 for nothing in common; letters swapped or left out cost little."""
+    return SequenceMatcher(None, a.lower(), b.lower()).ratio()
+
+
+def nearest(word: str, choices: Iterable[str], *, cutoff: float = 0.5) -> str | None:
+    """The choice that looks most like `word`, or None if none does."""
+    best = max(choices, key=lambda choice: closeness(word, choice), default=None)
+    return best if best is not None and closeness(word, best) >= cutoff else None
+
+
+def nearest_key(key: str, valid: Sequence[str]) -> str | None:
+    """The valid dotted key meant by `key`: a sibling spelled alike, the same name elsewhere, or the likeliest."""
+    parent, _, leaf = key.rpartition(".")
+    siblings = [v for v in valid if v.rpartition(".")[0] == parent]
+    close = nearest(key, siblings, cutoff=0.0)
+    if close is not None and closeness(leaf, close.rpartition(".")[2]) >= 0.6:
+        return close
+    same = [v for v in valid if v.rpartition(".")[2] == leaf]
+    if same:
+        return nearest(key, same, cutoff=0.0)
+    scores = {v: closeness(leaf, v.rpartition(".")[2]) + closeness(key, v) for v in valid}
+    best = max(scores, key=scores.__getitem__, default=None)
+    return best if best is not None and scores[best] >= 1.1 else None
+
+
+def listing(names: Iterable[str], *, limit: int = 24) -> str:
+    """ "a, b, c", cut with a count where there are too many to read."""
+    names = list(names)
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f", ... ({more} more)" if more > 0 else "")
+
+
+def did_you_mean(word: str, choices: Sequence[str], *, form: str = "{}") -> str:
+    """A line with the likeliest choice, or nothing."""
+    close = nearest(word, choices)
+    return "" if close is None else f"\nDid you mean {form.format(close)}?"
+
+
+def shown(value: object) -> str:
+    """A value as a user would type it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if not isinstance(value, str) else (f'"{value}"' if value == "" or " " in value else value)

@@ -1,0 +1,124 @@
+"""What every language model here has in common: one forward signature, one loss, one way to be counted.
+
+A model implements `trunk` (token ids -> final hidden states) and `head` (the output matrix). The rest is the same for
+all of them: dense, mixture of experts, or somebody else's model behind this face.
+
+Shapes: B batch, T tokens, S tokens seen (cache included), C channels, V vocabulary.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.layers.attention import KVCache
+from models.layers.loss import linear_cross_entropy
+
+
+class Output(NamedTuple):
+    """What a forward pass returns; a NamedTuple, which DDP, FSDP and torch.compile see through."""
+
+    hidden_BTC: Tensor
+    loss: Tensor | None = None  # () sum of nats over the targets that count; None without targets
+    nll_BT: Tensor | None = None  # loss of each token, detached, 0 where ignored
+    logits: Tensor | None = None  # (B, T, V) or (B, 1, V), as asked for
+    aux: dict[str, Tensor] = {}  # noqa: RUF012 - auxiliary losses by name, already scaled; mean over tokens
+
+
+class LanguageModel(nn.Module):
+    """Base class. Attributes `vocab_size` and `seq_len` (longest context in tokens) are set by the subclass."""
+
+    vocab_size: int
+    seq_len: int
+    n_layer: int
+    softcap: float | None = None
+
+    @property
+    def head(self) -> nn.Linear:
+        """The output projection, C -> V, without bias."""
+        raise NotImplementedError
+
+    def trunk(
+        self,
+        ids_BT: Tensor,
+        *,
+        documents_BT: Tensor | None,
+        padding_BT: Tensor | None,
+        cache: KVCache | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Final hidden states (B, T, C), normalised, and auxiliary losses by name."""
+        raise NotImplementedError
+
+    def attention_flops_per_token(self, seq_len: int) -> int:
+        """FLOPs of QK^T and its product with V, forward and backward, for one token in a window of `seq_len`."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        ids_BT: Tensor,
+        *,
+        targets_BT: Tensor | None = None,
+        weights_BT: Tensor | None = None,
+        documents_BT: Tensor | None = None,
+        padding_BT: Tensor | None = None,
+        cache: KVCache | None = None,
+        logits: Literal["none", "last", "all"] = "none",
+    ) -> Output:
+        """One signature for every model and objective.
+
+        Args:
+            ids_BT: token ids. targets_BT: the token that follows each of them, -100 = no loss.
+            weights_BT: weight of each target in the loss (default 1).
+            documents_BT: document of each token; neither attention nor positions cross a border.
+            padding_BT: True at real tokens (over all S positions if there is a cache).
+            cache: keys and values of earlier tokens; extended by these.
+            logits: "last" position or "all" of them; "none" costs nothing.
+        """
+        hidden, aux = self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache)
+        loss = nll_BT = None
+        if targets_BT is not None:
+            weights = None if weights_BT is None else weights_BT.reshape(-1)
+            loss, nll = linear_cross_entropy(
+                hidden.reshape(-1, hidden.shape[-1]),
+                self.head.weight,
+                targets_BT.reshape(-1),
+                softcap=self.softcap,
+                weights_N=weights,
+            )
+            nll_BT = nll.view_as(targets_BT)
+        return Output(hidden, loss, nll_BT, self._logits(hidden, logits), aux)
+
+    def _logits(self, hidden_BTC: Tensor, which: str) -> Tensor | None:
+        if which == "none":
+            return None
+        logits = self.head(hidden_BTC[:, -1:] if which == "last" else hidden_BTC)
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Parameters: total, trainable, and active (those that one token uses)."""
+        total = sum(p.numel() for p in self.parameters())  # parameters() counts tied ones once
+        trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        return {"total": total, "trainable": trainable, "active": total - self.inactive_parameters()}
+
+    def inactive_parameters(self) -> int:
+        """Parameters that a given token does not use (experts it is not sent to)."""
+        return 0
+
+    def lookup_parameters(self) -> int:
+        """Parameters that are only looked up, not multiplied with: embeddings that are not also the head."""
+        embeddings = {id(m.weight): m.weight for m in self.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
+        return sum(w.numel() for w in embeddings.values() if w is not self.head.weight)
+
+    def flops_per_token(self, seq_len: int) -> int:
+        """Training FLOPs of one token: 6 per multiplied parameter, plus attention (PaLM, 2204.02311, appendix B)."""
+        multiplied = self.parameter_counts()["active"] - self.lookup_parameters()
+        return 6 * multiplied + self.attention_flops_per_token(seq_len)
+
+
+def restarting_positions(documents_BT: Tensor) -> Tensor:
+    """Positions that start again at 0 with each document: [7, 7, 9, 9, 9] -> [0, 1, 0, 1, 2]."""
+    T = documents_BT.shape[1]
+    at = torch.arange(T, device=documents_BT.device).expand_as(documents_BT)
+    starts = torch.ones_like(documents_BT, dtype=torch.bool)
+    starts[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
+    return at - at.where(starts, 0).cummax(dim=1).values

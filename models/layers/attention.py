@@ -1,0 +1,107 @@
+"""Causal self-attention, and the cache of its keys and values.
+
+Shapes: B batch, T tokens, S tokens seen (cache included), C channels, H heads, D channels of a head (C = H D).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.layers.rope import Rope
+
+
+class KVCache:
+    """Keys and values of all layers, (B, H, seq_len, D) each, filled from the left."""
+
+    def __init__(self, n_layer: int):
+        self.length = 0  # tokens that every layer has seen
+        self._keys: list[Tensor | None] = [None] * n_layer
+        self._values: list[Tensor | None] = [None] * n_layer
+
+    def append(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
+        """Store T new positions of one layer; return all S = length + T of them, as views."""
+        B, H, T, D = k_BHTD.shape
+        if self._keys[layer] is None:
+            self._keys[layer] = k_BHTD.new_empty(B, H, capacity, D)
+            self._values[layer] = v_BHTD.new_empty(B, H, capacity, D)
+        keys, values, end = self._keys[layer], self._values[layer], self.length + T
+        assert keys is not None
+        assert values is not None
+        keys[:, :, self.length : end] = k_BHTD
+        values[:, :, self.length : end] = v_BHTD
+        return keys[:, :, :end], values[:, :, :end]
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head attention in which a token sees itself and what came before (Vaswani et al. 2017, 1706.03762)."""
+
+    def __init__(
+        self,
+        *,
+        n_embd: int,
+        n_head: int,
+        seq_len: int,
+        layer: int,
+        bias: bool,
+        dropout: float,
+        rope: Rope | None = None,
+        qk_norm: bool = False,
+    ):
+        super().__init__()
+        self.n_head, self.seq_len, self.layer, self.dropout = n_head, seq_len, layer, dropout
+        self.rope, self.qk_norm = rope, qk_norm
+        self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=bias)
+        self.proj = nn.Linear(n_embd, n_embd, bias=bias)
+
+    def forward(
+        self,
+        x_BTC: Tensor,
+        *,
+        positions_T: Tensor | None = None,
+        mask_BTS: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """`mask_BTS`: True where attention is allowed, None is plain causal. `positions_T`, or (B, T), feeds RoPE."""
+        B, T, C = x_BTC.shape
+        qkv = self.qkv(x_BTC).view(B, T, 3, self.n_head, C // self.n_head)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        if self.rope is not None:
+            q, k = self.rope(q, positions_T), self.rope(k, positions_T)
+        if self.qk_norm:  # keeps attention logits bounded (2302.05442, section 3.2)
+            q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v, self.seq_len)
+        # With a cache, one new token sees everything: no mask is needed.
+        plain = mask_BTS is None and k.shape[2] == T
+        y = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=None if mask_BTS is None else mask_BTS.unsqueeze(1),  # (B, 1, T, S)
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=plain and T > 1,
+        )
+        y = y.transpose(1, 2).reshape(B, T, C)
+        return F.dropout(self.proj(y), self.dropout, self.training)
+
+
+def attention_mask(
+    T: int, S: int, *, documents_BT: Tensor | None, padding_BT: Tensor | None, device: torch.device
+) -> Tensor | None:
+    """(B, T, S) mask, True = may attend, or None where plain causality says it all.
+
+    Args:
+        T: new tokens. S: all tokens, the T new ones last.
+        documents_BT: id of the document each token belongs to; attention stays inside it (S == T then).
+        padding_BT: True at real tokens, over all S positions.
+    """
+    if documents_BT is None and padding_BT is None and T in (1, S):
+        return None
+    allowed = torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T).unsqueeze(0)  # (1, T, S)
+    if documents_BT is not None:
+        allowed = allowed & (documents_BT.unsqueeze(2) == documents_BT.unsqueeze(1))
+    if padding_BT is not None:
+        # a padding query still sees itself: a row without any allowed key would be NaN
+        itself = torch.eye(T, S, dtype=torch.bool, device=device).roll(S - T, 1)
+        allowed = (allowed & padding_BT.unsqueeze(1)) | itself
+    return allowed

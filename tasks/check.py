@@ -1,0 +1,82 @@
+"""task=check: compose everything, build the model without memory, collate one batch, print the plan, stop."""
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from tasks import parts
+from tasks.fit import build_module, connect
+from tasks.trainer import resolve_accelerator, resolve_precision
+
+GB = 1e9
+
+
+def check(cfg: DictConfig, run: Any) -> None:
+    """Prints parameters, FLOPs, memory, tokens, steps and disk of the run that the line would start."""
+    data = parts.build_data(cfg)
+    connect(data, cfg, run)
+    batch = next(iter(data.train_dataloader()))
+    with FakeTensorMode(allow_non_fake_inputs=True):  # shapes, dtypes and kernels, but no memory
+        model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+        activations = saved_bytes(model, batch[0])
+        build_module(cfg, data, model)._make_optimizer(model=model)
+    plan = make_plan(cfg, data, model, batch, activations, run)
+    run.results |= {"parameters": model.parameter_counts(), "plan": plan}
+    print("\n".join(f"  {name:<22}{value}" for name, value in plan.items()))
+    print("\nThe plan holds together. The same line without task=check starts the run.")
+
+
+def saved_bytes(model: Any, micro: dict[str, torch.Tensor]) -> int:
+    """Bytes that one forward pass keeps for the backward pass, parameters not counted."""
+    parameters = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    unpack: Callable[[Any], Any] = lambda tensor: tensor  # noqa: E731
+    fake = {name: torch.empty(value.shape, dtype=value.dtype) for name, value in micro.items()}
+    with torch.autograd.graph.saved_tensors_hooks(note, unpack):
+        model(fake["ids"], targets_BT=fake["targets"], documents_BT=fake.get("documents"))
+    return sum(size for storage, size in kept.items() if storage not in parameters)
+
+
+def make_plan(cfg: DictConfig, data: Any, model: Any, batch: list[Any], activations: int, run: Any) -> dict[str, str]:
+    """What the user wants to know before the machine is busy for a week."""
+    counts = model.parameter_counts()
+    world = planned_world_size(cfg)
+    tokens_per_step = sum(micro["ids"].numel() for micro in batch) * world
+    flops = model.flops_per_token(cfg.data.seq_len)
+    # fp32 master weights, their gradients, two moments (Adam); activations of one micro-batch
+    memory = 16 * counts["trainable"] + 4 * (counts["total"] - counts["trainable"]) + activations
+    disk = 16 * counts["total"]  # last.ckpt with the optimizer's state, best.ckpt with weights only
+    steps = cfg.trainer.max_steps
+    accelerator = resolve_accelerator(cfg.trainer.accelerator)
+    return {
+        "model": f"{type(model).__name__}, vocabulary {model.vocab_size:,}, context {model.seq_len:,}",
+        "parameters": "  ".join(f"{name} {value:,}" for name, value in counts.items()),
+        **parts.data_facts(data),
+        "hardware": f"{accelerator}, {world} process(es), {resolve_precision(cfg.trainer.precision, accelerator)}",
+        "micro-batch": " x ".join(map(str, batch[0]["ids"].shape)) + f" tokens, {len(batch)} per update and device",
+        "tokens per step": f"{tokens_per_step:,}",
+        "steps": f"{steps:,}" + ("" if cfg.trainer.max_time is None else f", at most {cfg.trainer.max_time}"),
+        "tokens per run": f"{tokens_per_step * steps:,}",
+        "FLOPs per token": f"{flops:,}",
+        "FLOPs per run": f"{flops * tokens_per_step * steps:.3g}",
+        "memory per device": f"about {memory / GB:.2f} GB, {activations / GB:.2f} of it activations (32-bit)",
+        "disk": f"{disk / GB:.2f} GB for checkpoints, {shutil.disk_usage(run.path).free / GB:.1f} GB free",
+    }
+
+
+def planned_world_size(cfg: DictConfig) -> int:
+    """Processes that the run would have: a check itself runs in one."""
+    if cfg.trainer.strategy == "single":
+        return 1
+    devices = torch.cuda.device_count() if cfg.trainer.devices == "auto" else cfg.trainer.devices
+    return max(1, devices) * cfg.trainer.nodes

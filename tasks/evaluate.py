@@ -1,0 +1,81 @@
+"""task=evaluate: loss, perplexity and bits per byte of a run on its validation split, or on other data."""
+
+import json
+import math
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from errors import RequestError
+from evaluation.intervals import Estimate, text_metrics
+from lightning_modules.base import Totals, token_totals
+from models.generation import evaluating
+from models.layers.loss import IGNORE
+from tasks import parts
+from tasks.trainer import resolve_accelerator, set_number_formats
+
+
+def evaluate(cfg: DictConfig, run: Any) -> None:
+    """Prints each metric with its 95 % interval and writes evaluation.json."""
+    if not cfg.init_from:
+        raise RequestError("task=evaluate needs a model: type init_from=RUN_FOLDER (see outputs/).")
+    set_number_formats()
+    data = parts.build_data(cfg)
+    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    source = parts.load_weights(model, cfg.init_from)
+    device = torch_device(cfg)
+    unit, totals = unit_totals(model.to(device), data, device)
+    metrics = text_metrics(*totals.T, seed=cfg.seed)
+    run.results |= {
+        "parameters": model.parameter_counts(),
+        "metrics": {f"val/{name}": estimate.value for name, estimate in metrics.items()},
+        "data_fingerprint": data.fingerprint,
+        "tokenizer_fingerprint": data.tokenizer.fingerprint,
+    }
+    report = {name: estimate._asdict() for name, estimate in metrics.items()}
+    target = run.path / "evaluation.json"
+    target.write_text(json.dumps({"checkpoint": str(source), "unit": unit, "n": len(totals)} | report, indent=2) + "\n")
+    print(f"\n{source}: {int(totals[:, 1].sum()):,} tokens in {len(totals):,} {unit}s")
+    for name, estimate in metrics.items():
+        print(f"  {name:<11}{_shown(estimate, unit)}")
+    print(f"  written to {target}")
+
+
+def torch_device(cfg: DictConfig) -> torch.device:
+    return torch.device({"gpu": "cuda", "mps": "mps", "cpu": "cpu"}[resolve_accelerator(cfg.trainer.accelerator)])
+
+
+@torch.no_grad()
+def unit_totals(model: Any, data: Any, device: torch.device) -> tuple[str, np.ndarray]:
+    """Sums over each document, or over each window where all is one document.
+
+    Returns:
+        "document" or "window", and (n, 4) float64: nats, tokens, nats of text, bytes of text of each.
+    """
+    token_bytes = torch.from_numpy(data.tokenizer.token_bytes())
+    dataset = data.val_dataset()
+    windows: list[Totals] = []
+    documents: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(4))
+    with evaluating(model):
+        for i in tqdm(range(len(dataset)), desc="evaluate", unit="batch", disable=None):
+            batch = dataset[i]
+            ids, targets = batch["ids"].to(device), batch["targets"].to(device)
+            mask = batch["documents"].to(device) if "documents" in batch else None
+            nll_BT = model(ids, targets_BT=targets, documents_BT=mask).nll_BT
+            windows += [token_totals(nll, target, token_bytes) for nll, target in zip(nll_BT, targets, strict=True)]
+            for index in set(batch["document_index"].unique().tolist()) - {-1}:  # -1: padding
+                outside = batch["document_index"].to(device) != index
+                documents[index] += token_totals(nll_BT, targets.masked_fill(outside, IGNORE), token_bytes)
+    unit, rows = ("document", list(documents.values())) if len(documents) > 1 else ("window", windows)
+    totals = np.array(rows, dtype=np.float64)
+    return unit, totals[totals[:, 1] > 0]  # without padding rows
+
+
+def _shown(estimate: Estimate, unit: str) -> str:
+    if math.isnan(estimate.low):
+        return f"{estimate.value:.4f}   (one {unit}: no interval)"
+    return f"{estimate.value:.4f}   95 % interval over {unit}s {estimate.low:.4f} to {estimate.high:.4f}"

@@ -1,0 +1,155 @@
+"""task=fit: train. Reads from top to bottom: data -> model -> objective -> trainer -> fit -> where the result lies."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from launcher.instantiate import build
+from tasks import parts
+from tasks.trainer import (
+    fit_and_validate,
+    micro_batches_per_step,
+    quiet_lightning,
+    resolve_accelerator,
+    set_number_formats,
+)
+
+
+def fit(cfg: DictConfig, run: Any) -> None:
+    """Trains, validates, saves; fills `run.results` as it goes, so that summary.json is true also after a failure."""
+    quiet_lightning()
+    set_number_formats()
+    data = parts.build_data(cfg)
+    data.tokenizer.save(run.path / "tokenizer")
+    run.results |= {"data_fingerprint": data.fingerprint, "tokenizer_fingerprint": data.tokenizer.fingerprint}
+    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    run.results["parameters"] = model.parameter_counts()
+    checkpoint = last_checkpoint(cfg, run)
+    if cfg.init_from and checkpoint is None:
+        parts.load_weights(model, cfg.init_from)
+    describe(cfg, data, model, run)
+    module = build_module(cfg, data, model)
+    trainer = build_trainer(cfg, data, run, start_step=step_of(checkpoint))
+    connect(data, cfg, run)
+    try:
+        fit_and_validate(trainer, module, data, checkpoint)
+    finally:
+        record(run, trainer, module)
+    if run.rank == 0:
+        log_hyperparameters(trainer, cfg, run.results)
+        print(farewell(run))
+
+
+def build_module(cfg: DictConfig, data: Any, model: Any) -> Any:
+    return build(
+        cfg.objective,
+        model=model,
+        optimizer=build(cfg.optimizer),
+        schedule=build(cfg.schedule),
+        token_bytes=torch.from_numpy(data.tokenizer.token_bytes()),
+        seed=cfg.seed,
+        grad_clip=cfg.trainer.grad_clip,
+        log_every=cfg.trainer.log_every,
+        compile_model=cfg.trainer.compile,
+    )
+
+
+def build_trainer(cfg: DictConfig, data: Any, run: Any, *, start_step: int) -> Any:
+    loggers = [build(section, run_dir=run.path, start_step=start_step) for section in (cfg.logger or {}).values()]
+    callbacks = [parts.build_offering(section, tokenizer=data.tokenizer) for section in (cfg.callbacks or {}).values()]
+    return build(
+        cfg.trainer,
+        run_dir=run.path,
+        seq_len=cfg.data.seq_len,
+        callbacks=callbacks,
+        loggers=loggers if run.rank == 0 else [],
+    )
+
+
+def connect(data: Any, cfg: DictConfig, run: Any) -> None:
+    """Tells the data which part of each update is this rank's."""
+    data.rank, data.world_size = run.rank, run.world_size
+    data.pin_memory = resolve_accelerator(cfg.trainer.accelerator) == "gpu"
+    data.accumulate = micro_batches_per_step(
+        accumulate=cfg.trainer.accumulate,
+        tokens_per_step=cfg.trainer.tokens_per_step,
+        batch_tokens=cfg.data.batch_size * cfg.data.seq_len,
+        world_size=run.world_size,
+    )
+
+
+def last_checkpoint(cfg: DictConfig, run: Any) -> Path | None:
+    """Where a resumed run goes on; None starts from the beginning."""
+    path = run.path / "checkpoints" / "last.ckpt"
+    if not cfg.resume:
+        return None
+    if not path.is_file():
+        print(f"no checkpoint in {run.path} yet: starting from step 0")
+        return None
+    return path
+
+
+def step_of(checkpoint: Path | None) -> int:
+    return 0 if checkpoint is None else int(parts.read_checkpoint(checkpoint)["global_step"])
+
+
+def describe(cfg: DictConfig, data: Any, model: Any, run: Any) -> None:
+    """What is about to be trained, on what, and where to."""
+    if run.rank != 0:
+        return
+    print("\n".join(f"{name:<8}{words}" for name, words in parts.data_facts(data).items()))
+    print(f"model   {type(model).__name__}, {model.parameter_counts()['total']:,} parameters -> {run.path}", flush=True)
+
+
+def record(run: Any, trainer: Any, module: Any) -> None:
+    """What summary.json says about training, from the callbacks that measured it."""
+    callbacks = {type(callback).__name__: callback for callback in trainer.callbacks}
+    metrics, checkpoints = callbacks["Metrics"], callbacks["Checkpoints"]
+    run.results |= {
+        "step": trainer.global_step,
+        "tokens_seen": module.tokens_seen,
+        "tokens_per_second": metrics.tokens_per_second,
+        "metrics": metrics.latest,
+        "best": checkpoints.best,
+    }
+
+
+def log_hyperparameters(trainer: Any, cfg: DictConfig, results: dict[str, Any]) -> None:
+    """Final metrics beside the hyperparameters: TensorBoard's HPARAMS tab compares runs by them."""
+    from omegaconf import OmegaConf
+
+    flat = flatten(OmegaConf.to_container(cfg, resolve=True))
+    final = {name: value for name, value in results["metrics"].items() if name.startswith("val/")}
+    for logger in trainer.loggers:
+        if type(logger).__name__ == "TensorBoard":
+            logger.log_hyperparams(flat, {f"final/{name}": value for name, value in final.items()})
+            logger.save()
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}; only what TensorBoard can show."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = value if isinstance(value, int | float | str | bool) else str(value)
+    return flat
+
+
+def farewell(run: Any) -> str:
+    """Where the result lies and what to type next."""
+    path, metrics = shlex.quote(str(run.path)), run.results["metrics"]
+    shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in ("val/loss", "val/bpb") if name in metrics)
+    return (
+        f"\nfinished at step {run.results['step']}: {shown}\n"
+        f"  result     {run.path}\n"
+        f"  sample     python run.py task=generate init_from={path} prompt='The '\n"
+        f"  evaluate   python run.py task=evaluate init_from={path}\n"
+        f"  go on      python run.py resume={path} trainer.max_steps={2 * run.results['step']}\n"
+        f"  dashboard  tensorboard --logdir {path}\n"
+    )

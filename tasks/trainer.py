@@ -1,0 +1,175 @@
+"""Lightning's Trainer from the keys under `trainer`."""
+
+import logging
+import os
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.profilers import SimpleProfiler
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy, Strategy
+
+from callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
+from callbacks.metrics import Metrics
+from callbacks.stop import StopOnSignal
+from callbacks.validation import Validation
+from errors import RequestError
+
+
+def build_trainer(
+    *,
+    run_dir: Path,
+    seq_len: int,
+    callbacks: list[pl.Callback],
+    loggers: list[Any],
+    max_steps: int,
+    max_time: str | None,
+    val_every: int,
+    checkpoint_every: int,
+    log_every: int,
+    grad_clip: float | None,
+    accumulate: int,
+    tokens_per_step: int | None,
+    compile: bool,
+    profile: Literal["simple"] | None,
+    accelerator: Literal["auto", "cpu", "gpu", "mps"],
+    devices: int | Literal["auto"],
+    nodes: int,
+    strategy: Literal["single", "ddp", "fsdp"],
+    precision: Literal["auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed"],
+) -> pl.Trainer:
+    """A Trainer whose rhythm (validation, checkpoints, logs) is in optimizer updates and belongs to our callbacks.
+
+    `grad_clip`, `accumulate`, `tokens_per_step` and `compile` are used by the module and the data (see tasks/fit.py).
+
+    Raises:
+        RequestError: the accelerator asked for is not on this machine.
+    """
+    accelerator = resolve_accelerator(accelerator)
+    return pl.Trainer(
+        default_root_dir=run_dir,
+        accelerator=accelerator,
+        # ranks are started by launcher/ranks.py or torchrun: one device each, all of this node's visible
+        devices=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
+        num_nodes=nodes,
+        strategy=_strategy(strategy, accelerator),
+        precision=resolve_precision(precision, accelerator),
+        plugins=[AtomicCheckpointIO()],
+        max_steps=max_steps,
+        max_epochs=-1,  # the training loader has no end
+        max_time=None if max_time is None else _duration(max_time),
+        # never by Lightning's own count, see callbacks/validation.py
+        val_check_interval=2**62,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=loggers,
+        profiler=SimpleProfiler(dirpath=run_dir, filename="profile") if profile else None,
+        callbacks=[
+            Metrics(log_every=log_every, seq_len=seq_len),
+            *callbacks,
+            Validation(every=val_every),
+            Checkpoints(folder=run_dir / "checkpoints", every=checkpoint_every),
+            StopOnSignal(),
+        ],
+    )
+
+
+def fit_and_validate(trainer: pl.Trainer, module: pl.LightningModule, data: Any, checkpoint: Path | None) -> None:
+    """Trains, from `checkpoint` where there is one. A run that was stopped in its last validation still gets it."""
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    validation = next(callback for callback in trainer.callbacks if isinstance(callback, Validation))
+    if validation.validated_step != trainer.global_step:  # no step was left, so fit() had nothing to do
+        trainer.validate(module, data, verbose=False)
+
+
+def quiet_lightning() -> None:
+    """Its hints about hardware and products say nothing about this run; warnings stay."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # between lightning 2.6 and torch 2.13
+
+
+def set_number_formats() -> None:
+    """Denormals cost 10 to 100 times a normal number on a CPU (rarely touched embedding rows under Adam make them)."""
+    torch.set_flush_denormal(True)
+    torch.set_float32_matmul_precision("high")  # TF32 on GPUs for what is left in fp32; no effect on a CPU
+
+
+def resolve_accelerator(accelerator: str) -> str:
+    """cpu, gpu or mps: what "auto" means here. Raises RequestError if the accelerator named is not there."""
+    present = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if accelerator == "auto":
+        return next(name for name in ("gpu", "mps", "cpu") if present[name])
+    if not present[accelerator]:
+        have = ", ".join(name for name, there in present.items() if there)
+        raise RequestError(
+            f"trainer.accelerator={accelerator}, but PyTorch {torch.__version__} finds none here. It finds: {have}.\n"
+            "Type hardware=auto to take what there is."
+        )
+    return accelerator
+
+
+def resolve_precision(precision: str, accelerator: str) -> Any:
+    """auto: bf16 on GPUs that have it. On CPUs without bf16 units it is 100 times slower than fp32."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if accelerator == "gpu" and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def micro_batches_per_step(*, accumulate: int, tokens_per_step: int | None, batch_tokens: int, world_size: int) -> int:
+    """Micro-batches per update and device, from `accumulate` or from a target of tokens.
+
+    Args:
+        batch_tokens: tokens of one micro-batch on one device. world_size: devices.
+
+    Raises:
+        RequestError: the target is no multiple of what all devices take at once, or both are set.
+    """
+    at_once = batch_tokens * world_size
+    if tokens_per_step is None:
+        return accumulate
+    if accumulate != 1:
+        raise RequestError(
+            f"trainer.accumulate={accumulate} and trainer.tokens_per_step={tokens_per_step} say the same thing twice.\n"
+            "Set one of them."
+        )
+    if tokens_per_step % at_once:
+        below = max(1, tokens_per_step // at_once) * at_once
+        raise RequestError(
+            f"trainer.tokens_per_step={tokens_per_step} is not a multiple of {at_once}, the tokens of one micro-batch "
+            f"on all devices (data.batch_size x data.seq_len x {world_size} devices).\n"
+            f"Try trainer.tokens_per_step={below} or {below + at_once}, or another data.batch_size."
+        )
+    return tokens_per_step // at_once
+
+
+def _strategy(name: str, accelerator: str) -> Strategy | str:
+    backend = "gloo" if accelerator == "cpu" else None
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if name == "ddp":
+        return DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
+    if name == "fsdp":
+        return ModelParallelStrategy(
+            data_parallel_size=world,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,  # one file that every other set-up can read
+            process_group_backend=backend,
+        )
+    device = {"gpu": "cuda:0", "mps": "mps", "cpu": "cpu"}[accelerator]
+    return SingleDeviceStrategy(torch.device(device))
+
+
+def _duration(text: str) -> timedelta:
+    """Raises RequestError unless `text` is hours:minutes:seconds."""
+    parts = text.split(":")
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        raise RequestError(f'trainer.max_time="{text}" is not a time: write hours:minutes:seconds, e.g. "00:10:00".')
+    hours, minutes, seconds = map(int, parts)
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)

@@ -1,0 +1,167 @@
+"""N2: a mistyped key stops the run, at every depth, with the nearest valid key and what to type."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from errors import RequestError
+from launcher.compose import compose
+from launcher.lab import Lab
+
+
+def refusal(words: Sequence[str], lab: Lab) -> str:
+    with pytest.raises(RequestError) as caught:
+        compose(words, lab)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "nearest"),
+    [
+        ("modle=small", "Did you mean model?"),
+        ("model=smal", "Did you mean model=small?"),
+        ("model.widht=2", "Type: model.width=2"),
+        ("width=2", "Type: model.width=2"),
+        ("trainer.width=2", "Type: model.width=2"),
+        ("model.inner.width=2", "Type: model.width=2"),
+        ("+model.widht=2", "Type: model.width=2"),
+        ("++model.widht=2", "Type: model.width=2"),
+        ("+modle=small", "Did you mean model?"),
+        ("callbacks.speek.words=x", "Type: callbacks.speak.words=x"),
+        ("callbacks.speak.wrds=x", "Type: callbacks.speak.words=x"),
+        ("~model.widht", "Did you mean model.width?"),
+        ("sed=3", "Type: seed=3"),
+        ("prompt=x", "Type: task=say prompt=x"),
+        ("hydra.swep.dir=x", "Did you mean hydra.sweep?"),
+        ("hydra.sweep.dri=x", "Did you mean hydra.sweep.dir?"),
+        ("+hydra.sweep.dri=x", "Did you mean hydra.sweep.dir?"),
+        ("++hydra.swep=x", "Did you mean hydra.sweep?"),
+        ("++hydra.sweeper.parms.seed=1", "Did you mean hydra.sweeper.params?"),
+        ("hydra/launcher=basik", "basic"),
+        ("experiment=wid", "Did you mean experiment=wide?"),
+        ("say", "Type: task=say"),
+    ],
+)
+def test_N2_typed_wrong(word: str, nearest: str, toy: Lab) -> None:
+    assert nearest in refusal([word], toy)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("model.width=abc", "expected a whole number.\nType: model.width=8"),
+        ("model.width=true", "expected a whole number"),
+        ("trainer.max_steps=1.5", "expected a whole number"),
+        ("trainer.max_steps=1e3", "Type: trainer.max_steps=1000"),
+        ("model.act=rleu", "one of: relu, gelu.\nType: model.act=relu"),
+        ("model.rate=high", "expected a number"),
+        ("model.sizes=[1,a]", "list[int] or null"),
+        ("model.extra={a: b}", "dict[str, float] or null"),
+        ("optimizer.nesterov=1", "expected true or false"),
+        ("seed=true", "expected a whole number"),
+        ("model.width=1,2", "add -m (multirun)"),
+        ("model=small,large", "add -m (multirun)"),
+        ("model.vocab_size=3", "filled in by the program"),
+        ("model=null", "no such option"),
+        ("~model", "cannot be left out"),
+        ("model.width=${model.widht}", "model.width: ${model.widht} cannot be resolved"),
+        ("hydra.job_logging.root.level=DEBUG", "hydra.job_logging"),
+    ],
+)
+def test_N2_wrong_values(word: str, expected: str, toy: Lab) -> None:
+    assert expected in refusal([word], toy)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "nearest"),
+    [
+        ("model:\n  widht: 3\n", "Did you mean model.width?"),
+        ("modle:\n  width: 3\n", "there is no key modle"),
+        ("width: 3\n", "Did you mean model.width?"),
+        ("callbacks:\n  speek:\n    words: x\n", "Did you mean callbacks.speak?"),
+        ("callbacks:\n  speak:\n    wrds: x\n", "Did you mean callbacks.speak.words?"),
+        ("model:\n  width: wide\n", "expected a whole number"),
+        ("hydra:\n  swep: {}\n", "Did you mean hydra.sweep?"),
+        ("hydra:\n  sweeper:\n    parms: {}\n", "Did you mean hydra.sweeper.params?"),
+        ("hydra:\n  job_logging:\n    handlers: {}\n", "hydra.job_logging cannot be changed"),
+        ("optimizer:\n  lr: ${optimizer.rl}\n", "Did you mean ${optimizer.lr}?"),
+        ("callbacks:\n  more:\n    _target_: callbacks.toy.Speak\n    word: x\n", "Did you mean callbacks.more.words?"),
+        ("defaults:\n  - override /modle: large\n", "modle"),
+    ],
+)
+@pytest.mark.parametrize("group", ["experiment", "sweeps"])
+def test_N2_wrong_in_files(yaml: str, nearest: str, group: str, own_root) -> None:
+    file = own_root / ("sweeps" if group == "sweeps" else "conf/experiment") / "mine.yaml"
+    file.write_text("# @package _global_\n" + yaml, encoding="utf-8")
+    message = refusal([f"{group}=mine"], Lab(own_root))
+    assert nearest in message
+
+
+def test_a_file_that_is_wrong_is_named(own_root) -> None:
+    (own_root / "conf/experiment/mine.yaml").write_text("# @package _global_\nmodel:\n  widht: 3\n")
+    assert "experiment/mine.yaml: there is no key model.widht" in refusal(["experiment=mine"], Lab(own_root))
+
+
+def test_what_must_be_chosen_is_asked_for(own_root) -> None:
+    (own_root / "conf/data/mine.yaml").write_text("_target_: datamodules.toy.Toy\npath: ???\naction: finish\nseed: 1\n")
+    assert "data.path must be given.\nType: data.path=..." in refusal(["data=mine"], Lab(own_root))
+    assert compose(["data=mine", "data.path=x"], Lab(own_root)).cfg.data.path == "x"
+
+
+def test_several_problems_are_told_at_once(own_root) -> None:
+    (own_root / "conf/experiment/mine.yaml").write_text("# @package _global_\nmodel:\n  widht: 3\n  rate: x\n")
+    message = refusal(["experiment=mine"], Lab(own_root))
+    assert "model.widht" in message
+    assert "model.rate" in message
+
+
+def test_what_points_at_a_wrong_key_is_not_reported_too(toy: Lab) -> None:
+    message = refusal(["seed=x"], toy)
+    assert message.startswith("seed=x: expected a whole number")
+    assert "data.seed" not in message
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "value"),
+    [
+        ("model.depth=5", "model.depth", 5),  # a key with a default in the code, not in the file
+        ("+model.depth=5", "model.depth", 5),
+        ("model.rate=1", "model.rate", 1),
+        ("model.extra={a: 1}", "model.extra", {"a": 1}),
+        ("model.extra.b=2.5", "model.extra", {"b": 2.5}),
+        ("model.sizes=[1,2]", "model.sizes", [1, 2]),
+        ("run_dir=/tmp/a=b c", "run_dir", "/tmp/a=b c"),
+        ("run_dir=2024", "run_dir", "2024"),
+        ("callbacks.speak.words=Hello, it's (me)", "callbacks.speak.words", "Hello, it's (me)"),
+        ("callbacks.speak.words=1e3", "callbacks.speak.words", "1e3"),
+        ("callbacks.speak.words='quoted'", "callbacks.speak.words", "quoted"),
+        ("data.path=null", "data.path", None),
+        ("callbacks.speak=null", "callbacks", {}),
+        ("~callbacks.speak", "callbacks", {}),
+        ("experiment=wide", "model.width", 16),
+        ("optimizer.lr=1e-3", "optimizer.lr", 0.001),
+    ],
+)
+def test_typed_right(word: str, key: str, value: object, toy: Lab) -> None:
+    node = compose([word], toy).cfg
+    for name in key.split("."):
+        node = node[name]
+    assert node == value
+
+
+def test_the_command_line_wins_over_an_experiment(toy: Lab) -> None:
+    assert compose(["experiment=wide", "model.width=3"], toy).cfg.model.width == 3
+    assert compose(["model.width=3", "experiment=wide"], toy).cfg.model.width == 3
+
+
+def test_keys_of_a_task(toy: Lab) -> None:
+    assert compose(["task=say", "prompt=What, me?", "top_k=3"], toy).cfg.prompt == "What, me?"
+    assert "top_k=a: expected a whole number or null" in refusal(["task=say", "top_k=a"], toy)
+
+
+def test_objective_and_data_must_fit(toy: Lab) -> None:
+    assert compose(["objective=pairwise"], toy).choices["data"] == "pairs", "an objective chooses its data"
+    message = refusal(["objective=pairwise", "data=plain"], toy)  # and the command line wins
+    assert "objective=pairwise and data=plain do not go together" in message
+    assert "needs pairs; data=plain provides tokens" in message
+    assert "Data that would do: pairs.\nType: data=pairs" in message

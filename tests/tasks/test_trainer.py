@@ -1,0 +1,48 @@
+"""Derived numbers of a run: micro-batches per update, accelerator, precision, duration."""
+
+import pytest
+
+from errors import RequestError
+from tasks.trainer import micro_batches_per_step, resolve_accelerator, resolve_precision
+from tests.small import make_trainer
+
+
+def batches(**changes):
+    defaults = {"accumulate": 1, "tokens_per_step": None, "batch_tokens": 1024, "world_size": 2}
+    return micro_batches_per_step(**(defaults | changes))
+
+
+def test_accumulation_by_steps_or_by_tokens():
+    assert batches(accumulate=5) == 5
+    assert batches(tokens_per_step=262_144) == 128
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tokens_per_step": 3000}, ["3000", "2048", "tokens_per_step=2048", "4096"]),
+        ({"tokens_per_step": 4096, "accumulate": 2}, ["accumulate=2", "tokens_per_step=4096"]),
+    ],
+)
+def test_wrong_batch_requests(changes, words):
+    with pytest.raises(RequestError) as raised:
+        batches(**changes)
+    assert all(word in str(raised.value) for word in words)
+
+
+def test_auto_is_32_bit_on_a_cpu():
+    assert resolve_precision("auto", "cpu") == "32-true"
+    assert resolve_precision("bf16-mixed", "cpu") == "bf16-mixed"
+
+
+def test_an_accelerator_that_is_not_here(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert resolve_accelerator("auto") == "cpu"
+    with pytest.raises(RequestError, match=r"accelerator=gpu[\s\S]*hardware=auto"):
+        resolve_accelerator("gpu")
+
+
+def test_max_time_is_hours_minutes_seconds(tmp_path):
+    with pytest.raises(RequestError, match="00:10:00"):
+        make_trainer(tmp_path, max_steps=1, max_time="10m")
