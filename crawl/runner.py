@@ -1,6 +1,7 @@
 """Run one crawl from checked settings to reports, in this process; Ctrl-C ends it cleanly."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -46,6 +47,8 @@ def _run_here(settings: dict, folder: Path) -> dict:
     scrapy = Settings()
     scrapy.setmodule("crawl.settings", priority="project")
     scrapy.update(scrapy_settings(settings, str(folder)), priority="cmdline")
+    # a host program that logs already (run.py) keeps its own way of logging
+    scrapy.set("LOG_INSTALL_ROOT_HANDLER", not logging.getLogger().handlers, priority="cmdline")
     process = AsyncCrawlerProcess(scrapy)
     signals = _Signals(state, process)
     try:

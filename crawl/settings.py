@@ -25,10 +25,10 @@ CRAWL: dict = {
     "max_query_variants": 100,  # different queries followed for one path
     "max_calendar_pages": 100,  # addresses followed that differ only in a date, a year or a month
     "max_url_length": 1000,  # characters
-    "max_path_segments": 20,
+    "max_path_segments": 20,  # parts of a path; more is a trap
     # Manners
     "contact": None,  # REQUIRED: an e-mail or web address where webmasters reach you; goes into the user agent
-    "user_agent": "nanolab-crawl/1.0 (+{contact})",
+    "user_agent": "nanolab-crawl/1.0 (+{contact})",  # must hold {contact}
     "obey_robots": True,  # robots.txt, with Crawl-delay
     "obey_meta_robots": True,  # noindex and nofollow, in the page or in X-Robots-Tag
     "delay_s": 0.5,  # least time between two requests to one host; Crawl-delay and AutoThrottle can only raise it
@@ -36,13 +36,13 @@ CRAWL: dict = {
     "autothrottle": True,  # slow down as the server slows down
     "autothrottle_concurrency": 1.0,  # requests kept going at one host, on average
     "concurrency": 16,  # requests at a time
-    "concurrency_per_domain": 4,
+    "concurrency_per_domain": 4,  # requests at a time to one host
     "retries": 2,  # further tries after 408, 429, 5xx, time-outs and broken connections
     "retry_wait_s": 5.0,  # before the first retry, doubled each time; Retry-After goes before it
     "max_retry_after_s": 300.0,  # a host that asks for more is left alone for this run
     "timeout_s": 30.0,  # for one whole answer, first to last byte
     "max_page_bytes": 10_000_000,  # of one answer, both as sent and decompressed
-    "max_redirects": 5,
+    "max_redirects": 5,  # in a row
     "allow_private": False,  # crawl loopback and private addresses too
     "http_cache": False,  # keep every answer on disk and never ask twice (for development)
     "previous": None,  # folder of an earlier crawl: ask only for what changed since (ETag, Last-Modified)
@@ -50,13 +50,13 @@ CRAWL: dict = {
     "languages": [],  # ISO 639-1 codes; [] = all
     "keep_dropped": False,  # keep dropped documents in dropped/<reason>/
     "parquet": False,  # also write each shard as Parquet (needs pyarrow)
-    "shard_bytes": 200_000_000,
+    "shard_bytes": 200_000_000,  # a new documents-*.jsonl begins after so many
     # How it runs
     "processes": 2,  # for extraction
     "extract_timeout_s": 20.0,  # for one page
     "progress_s": 5.0,  # seconds between progress lines; 0 = none
     "queue": "local",  # local | redis: share one queue between crawlers on several machines
-    "redis_url": "redis://localhost:6379/0",
+    "redis_url": "redis://localhost:6379/0",  # queue=redis: where the server is
     "redis_key": None,  # name of the shared crawl; required with queue=redis
     "worker": None,  # queue=redis: name of this crawler, its folder inside the crawl's; default host name and process
     "lease_s": 120.0,  # queue=redis: a page taken by a crawler that falls silent is free again after this
