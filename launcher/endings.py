@@ -23,6 +23,7 @@ class Ending:
     code: int  # exit status of the process
     words: str | None = None  # for the screen; None if there is nothing to say
     is_bug: bool = False  # the traceback belongs in run.log
+    is_said: bool = False  # rank 0 has told the user already
 
     @property
     def error(self) -> str | None:

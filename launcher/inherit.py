@@ -73,6 +73,8 @@ def read_run(path: str | Path) -> tuple[DictConfig, DictConfig]:
         what = "is not a run folder: it has no .hydra/config.yaml" if folder.exists() else "does not exist"
         raise RequestError(f"{path} {what}.{nearby_runs(folder)}")
     cfg, record = (_read(folder / ".hydra" / name) for name in ("config.yaml", "hydra.yaml"))
+    if "task" not in cfg:
+        raise RequestError(f"{folder}/.hydra/config.yaml is damaged: it has no section task.")
     if "hydra" not in record or "runtime" not in record.hydra:
         raise RequestError(f"{folder}/.hydra/hydra.yaml is damaged: it has no section hydra.runtime.")
     return cfg, record.hydra

@@ -96,7 +96,7 @@ def close(job: Job, run: RunFolder, ending: Ending, clock: summary.Clock, *, wri
         run.discard()
     if not is_child:
         run.release()
-    if not written_by_rank:
+    if not ending.is_said:
         _tell(run, ending, untouched=untouched)
 
 

@@ -3,7 +3,7 @@
 Lightning's own launcher replays the command line, so that in a sweep every rank would start the whole sweep again. Here
 the job starts `run.py --rank RUN_DIR` with the environment that torchrun gives, which Lightning takes as it is; the
 parent only supervises. Under torchrun or srun the processes are there already: rank 0 claims the run folder and writes
-its path to a small file that the others wait for.
+its path to a small file among the temporary ones, which the others wait for.
 """
 
 import os
@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,11 +26,11 @@ from omegaconf import DictConfig
 from errors import RequestError
 from launcher.endings import FAILED, Ending, explain
 from launcher.lab import Lab
-from launcher.run_folder import OUTPUTS, RunFolder, keep_from_forks, write_atomically
+from launcher.run_folder import RunFolder, keep_from_forks, write_atomically
 
 CHILD = "NANOLAB_PARENT_PIPE"  # set in the children that we start
 LOCK = "NANOLAB_LOCK"
-GRACE_S = 30.0  # for the other ranks to end by themselves when one has failed
+GRACE_S = float(os.environ.get("NANOLAB_GRACE_S", 30.0))  # for the other ranks to end by themselves when one has failed
 SAVING_S = 600.0
 POLL_S = 0.1
 RENDEZVOUS_S = 120.0
@@ -119,22 +120,26 @@ def supervise(run: RunFolder, world_size: int, lab: Lab, command: list[str], *, 
 
 
 def share_folder(claim: Callable[[], RunFolder], cfg: DictConfig) -> RunFolder:
-    """Under torchrun or srun: rank 0 claims the folder, the others learn its path from a file in outputs/.
+    """Under torchrun or srun: rank 0 claims the folder, the others learn its path from a small temporary file.
 
     Raises:
-        RequestError: the strategy is for one process, or rank 0 did not get a folder.
+        RequestError: the strategy is for one process, several machines need a run_dir, or rank 0 got no folder.
     """
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if world_size > 1 and cfg.trainer.get("strategy") == "single":
         raise RequestError(f"one of {world_size} processes, but trainer.strategy=single.\nType hardware=ddp.")
-    file = Path(OUTPUTS) / f".rendezvous-{_launch_id(os.environ)}"
+    several_machines = os.environ.get("LOCAL_WORLD_SIZE", str(world_size)) != str(world_size)
+    if several_machines and not cfg.run_dir:
+        raise RequestError("on several machines, type run_dir=PATH on each, with a folder that all of them share.")
+    file = Path(tempfile.gettempdir()) / f"nanolab-{os.getuid()}-{_launch_id(os.environ)}"
     if rank == 0:
         run = claim()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, f"{run.path.absolute()}\n")
         run.world_size = world_size
+        write_atomically(file, f"{run.path.absolute()}\n")
         return run
-    return RunFolder(_await_folder(file), rank=rank, world_size=world_size, is_new=False)
+    path = Path(cfg.run_dir).expanduser() if several_machines else _await_folder(file)
+    path.mkdir(parents=True, exist_ok=True)
+    return RunFolder(path, rank=rank, world_size=world_size, is_new=False)
 
 
 def _check_single(devices: object) -> None:
@@ -197,13 +202,14 @@ def _ending(children: list[subprocess.Popen[bytes]], first: int | None, run: Run
     if first is None:
         return explain(None)
     code = children[first].returncode
+    said = children[0].returncode > 0 if code in STOPPED else first == 0 and code > 0
     if code in STOPPED:
-        return Ending("interrupted", code, f"stopped by {signal.Signals(code - 128).name}")
+        return Ending("interrupted", code, f"stopped by {signal.Signals(code - 128).name}", is_said=said)
     if code < 0:
         name = signal.Signals(-code).name
         guess = " (out of memory?)" if code == -signal.SIGKILL else ""
         return Ending("failed", FAILED, f"rank {first} was killed by {name}{guess}")
-    return Ending("failed", code, _last_words(run, first))
+    return Ending("failed", code, _last_words(run, first), is_said=said)
 
 
 def _last_words(run: RunFolder, rank: int) -> str:
@@ -248,12 +254,11 @@ def _await_folder(file: Path) -> Path:
 
 
 def _launch_id(environment: Mapping[str, str]) -> str:
-    """The same for all ranks of one launch, and for no other: ranks of one machine share their parent."""
+    """The same for all ranks of one launch on one machine, and for no other: they share their parent."""
     run_id = environment.get("TORCHELASTIC_RUN_ID", "none")
     restart = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
-    alone = environment.get("LOCAL_WORLD_SIZE") == environment.get("WORLD_SIZE")
-    parts = [run_id, restart, environment.get("MASTER_ADDR", ""), environment.get("MASTER_PORT", "")]
-    return re.sub(r"[^\w.-]+", "_", "-".join([*parts, *([str(os.getppid())] if alone else [])]))
+    parts = [run_id, restart, environment.get("MASTER_PORT", ""), str(os.getppid())]
+    return re.sub(r"[^\w.-]+", "_", "-".join(parts))
 
 
 def _adopt_srun(environment: Any) -> None:

@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -58,7 +59,8 @@ def keep_from_forks(lock: int) -> None:
 
 def _close_locks() -> None:
     while _locks:
-        os.close(_locks.pop())
+        with suppress(OSError):
+            os.close(_locks.pop())
 
 
 os.register_at_fork(after_in_child=_close_locks)
@@ -92,10 +94,13 @@ def make_unique(path: Path) -> Path:
     Raises:
         RequestError: the file system does not let us.
     """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from None
     for count in range(1, 10_000):
         candidate = path if count == 1 else path.with_name(f"{path.name}-{count}")
         try:
-            candidate.parent.mkdir(parents=True, exist_ok=True)
             candidate.mkdir()
             return candidate
         except FileExistsError:
@@ -174,6 +179,7 @@ def cannot_write(path: Path, error: OSError) -> RequestError:
         errno.EDQUOT: "your quota is used up",
         errno.EROFS: "the file system is read-only",
         errno.EACCES: "you have no permission to write there",
+        errno.EEXIST: "a part of the path is a file",
         errno.ENOTDIR: "a part of the path is a file",
         errno.ENAMETOOLONG: "the name is too long",
     }

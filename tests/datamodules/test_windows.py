@@ -128,3 +128,8 @@ def test_validation_is_in_order_and_ends(tokens):
 def test_document_index_of_each_target(tokens):
     batches = ValidationBatches(tokens(7), seq_len=4, batch_size=1, document_ends=np.array([3, 5, 7]))
     assert [batch["document_index"].tolist() for batch in batches] == [[[0, 0, 1, 1]], [[2, 2, -1, -1]]]
+
+
+def test_steps_share_no_draws():
+    order = RandomOrder(10**12, 8, 8, 0)
+    assert len(np.unique(starts(order, 100, 50))) == 5000

@@ -80,7 +80,8 @@ def fit(cfg, run):
         raise RequestError("the corpus is empty\\nType data.path=FILE")
     run.results |= {"step": 3, "metrics": {"val/loss": 1.0 / cfg.seed if cfg.seed else float("nan")}}
     if action == "sleep":
-        (run.path / "asleep").touch()
+        if run.rank == 0:
+            (run.path / "asleep").touch()
         time.sleep(60)
     if action == "die":
         os.kill(os.getpid(), 9)
