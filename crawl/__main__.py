@@ -1,7 +1,8 @@
 """`python -m crawl start_urls=[https://example.org] contact=me@example.org [output=FOLDER] [key=value ...]`
 
-Prints where the corpus lies. Exit status: 0 finished (a spent budget counts as that), 1 failed, 2 wrong request, 130/143 interrupted.
-`python -m crawl merge FOLDER` puts the workers of a shared crawl (queue=redis) together. `python -m crawl --help` lists all settings.
+Prints where the corpus lies. Exit status: 0 finished (a spent budget counts as that), 1 failed, 2 wrong request,
+130/143 interrupted. `python -m crawl merge FOLDER` puts the workers of a shared crawl (queue=redis) together. `python
+-m crawl --help` lists all settings.
 """
 
 import json
@@ -60,7 +61,11 @@ def _merge(arguments: list[str]) -> int:
 
 def _words(summary: dict, folder: Path) -> str:
     dropped, failed = sum(summary["dropped"].values()), sum(summary["failed"].values())
-    more = f"; {summary['queued']} addresses left ({summary['stopped_by'] or 'hosts asked to be left alone'})" if summary["queued"] else ""
+    more = (
+        f"; {summary['queued']} addresses left ({summary['stopped_by'] or 'hosts asked to be left alone'})"
+        if summary["queued"]
+        else ""
+    )
     return (
         f"{summary['fetched']} fetched = {summary['kept']} kept + {dropped} dropped + {failed} failed{more}\n"
         f"Look at {folder}/report.html, read {folder}/README.md, train with data=crawl data.path={folder}"

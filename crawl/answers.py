@@ -17,8 +17,10 @@ from crawl.state import State, now
 REDIRECTS = (301, 302, 303, 307, 308)
 RETRY = (408, 425, 429)  # and 5xx
 PAGE_TYPES = ("text/html", "application/xhtml+xml", "text/plain")
-LISTING_TYPES = (*PAGE_TYPES, "application/xml", "text/xml", "application/rss+xml", "application/atom+xml", "application/rdf+xml",
-                 "application/gzip", "application/x-gzip", "application/octet-stream")  # fmt: skip
+LISTING_TYPES = (
+    *PAGE_TYPES, "application/xml", "text/xml", "application/rss+xml", "application/atom+xml", "application/rdf+xml",
+    "application/gzip", "application/x-gzip", "application/octet-stream",
+)  # fmt: skip
 KEPT_HEADERS = ("content-language", "last-modified", "x-robots-tag", "content-type")
 # Scrapy's words for what went wrong, and ours; the first that fits.
 FAILURES: list[tuple[type[BaseException], str, bool]] = [
@@ -87,7 +89,9 @@ def failed(state: State, error: BaseException, entry: Entry) -> Item:
     elif isinstance(error, scrapy_errors.CannotResolveHostError) and host in GuardedResolver.refused:
         item.ending = Ending("refused", "private_address")
     else:
-        reason, again = next(((name, again) for kind, name, again in FAILURES if isinstance(error, kind)), ("error", False))
+        reason, again = next(
+            ((name, again) for kind, name, again in FAILURES if isinstance(error, kind)), ("error", False)
+        )
         if again:
             _retry(state, item, reason, None, False)
         else:
@@ -111,7 +115,7 @@ def _redirect(state: State, response: Response, item: Item) -> None:
     """A redirect ends as a drop of that name; where it leads is an address of its own, judged like any link."""
     entry = item.entry
     try:
-        target = urljoin(response.url, response.headers["Location"].decode("utf-8", "replace"))
+        target = urljoin(response.url, (response.headers.get("Location") or b"").decode("utf-8", "replace"))
     except ValueError:
         target = ""
     url = state.rules.canonical(target)

@@ -1,7 +1,8 @@
 """Append-only files whose length is part of the crawl's transactions.
 
-A record is appended and flushed first; the transaction that says "this page is done" also says how long the file is now.
-After a kill the file may be longer than the database knows: the tail is cut, and the page it belonged to is asked for again.
+A record is appended and flushed first; the transaction that says "this page is done" also says how long the file is
+now. After a kill the file may be longer than the database knows: the tail is cut, and the page it belonged to is
+asked for again.
 """
 
 import os
@@ -37,7 +38,9 @@ class Files:
             file.write(line)
             file.flush()
         except OSError as error:
-            raise RunError(f"Cannot write {self.folder / name}: {error.strerror}. Free some space and run the same command again.") from error
+            raise RunError(
+                f"Cannot write {self.folder / name}: {error.strerror}. Free some space and run the same command again."
+            ) from error
         self.sizes[name] = offset + len(line)
         self.connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (name, self.sizes[name]))
         return name, offset, len(line)
@@ -72,7 +75,7 @@ class Files:
         if name not in self.open_files:
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.open_files[name] = open(path, "ab")
+            self.open_files[name] = open(path, "ab")  # noqa: SIM115  closed by close_file
         return self.open_files[name]
 
     def _recover(self) -> None:
@@ -93,8 +96,12 @@ class Files:
 
     def _forget_lost(self, name: str, actual: int) -> int:
         lost = "file = ? AND offset + length > ?"
-        self.connection.execute(f"UPDATE pages SET state = 0, outcome = NULL, reason = NULL WHERE {lost}", (name, actual))
-        row = self.connection.execute("SELECT max(offset + length) FROM pages WHERE state = 2 AND file = ?", (name,)).fetchone()
+        self.connection.execute(
+            f"UPDATE pages SET state = 0, outcome = NULL, reason = NULL WHERE {lost}", (name, actual)
+        )
+        row = self.connection.execute(
+            "SELECT max(offset + length) FROM pages WHERE state = 2 AND file = ?", (name,)
+        ).fetchone()
         size = row[0] or 0
         if (self.folder / name).exists():
             os.truncate(self.folder / name, size)

@@ -4,8 +4,9 @@
         ^                   |
         +--- retry, kill ---+
 
-One transaction per finished page holds its links, its duplicates state, its record's place and its outcome. What is taken is
-not written down: after a kill it is simply still queued. Write-ahead logging makes a commit one append to a file.
+One transaction per finished page holds its links, its duplicates state, its record's place and its outcome. What is
+taken is not written down: after a kill it is simply still queued. Write-ahead logging makes a commit one append to a
+file.
 """
 
 import json
@@ -88,7 +89,9 @@ class Frontier:
         self.settings = settings
         self.connection = sqlite3.connect(path, isolation_level=None, timeout=1)
         self.connection.execute("PRAGMA journal_mode = WAL")
-        self.connection.execute("PRAGMA synchronous = NORMAL")  # a kill loses nothing; a power cut the last pages, whole
+        self.connection.execute(
+            "PRAGMA synchronous = NORMAL"
+        )  # a kill loses nothing; a power cut the last pages, whole
         self.connection.executescript(TABLES)
         self.connection.execute("BEGIN IMMEDIATE")
         self.ready: dict[str, deque[Entry]] = {}  # per host, read ahead
@@ -210,8 +213,8 @@ class Frontier:
 
     def _read_ahead(self, host: str) -> list[Entry]:
         rows = self.connection.execute(
-            "SELECT id, url, host, kind, depth, redirects, tries FROM pages WHERE state = 0 AND host = ? AND ready_at <= ?"
-            " ORDER BY depth, id LIMIT ?",
+            "SELECT id, url, host, kind, depth, redirects, tries FROM pages"
+            " WHERE state = 0 AND host = ? AND ready_at <= ? ORDER BY depth, id LIMIT ?",
             (host, time.time(), BATCH + len(self.taken)),
         )
         entries = [Entry(*row) for row in rows if row[0] not in self.taken][:BATCH]
@@ -224,7 +227,9 @@ class Frontier:
 
     # -- endings
 
-    def finish(self, entry: Entry, ending: Ending, links: Iterable[Link] = (), skipped: dict[str, int] | None = None) -> None:
+    def finish(
+        self, entry: Entry, ending: Ending, links: Iterable[Link] = (), skipped: dict[str, int] | None = None
+    ) -> None:
         """An address has come to its end: everything about it in one transaction, and commit."""
         self.add(links)
         values = tuple(vars(ending).values())
@@ -248,7 +253,9 @@ class Frontier:
         self.ready.setdefault(entry.host, deque())
 
     def undo(self, entry: Entry) -> None:
-        """Forget an address that has not come to its end here (it is with another crawler), and anything uncommitted."""
+        """Forget an address that has not come to its end here (it is with another crawler), and anything
+        uncommitted.
+        """
         self.connection.execute("ROLLBACK")
         self.connection.execute("BEGIN IMMEDIATE")
         self.connection.execute("DELETE FROM pages WHERE id = ?", (entry.id,))

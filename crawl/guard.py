@@ -1,11 +1,12 @@
 """A hostile page must not make the crawler knock at doors inside: private and loopback addresses are refused.
 
-Checked three times, because each check alone can be fooled: literal addresses before the request (GuardMiddleware), what a
-name resolves to at the moment of connecting (GuardedResolver; also stops DNS rebinding), and the peer that answered.
+Checked three times, because each check alone can be fooled: literal addresses before the request (GuardMiddleware),
+what a name resolves to at the moment of connecting (GuardedResolver; also stops DNS rebinding), and the peer that
+answered.
 """
 
 import ipaddress
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from scrapy.exceptions import IgnoreRequest
@@ -25,7 +26,9 @@ class Refused(IgnoreRequest):
 
 
 def is_private(address: Address) -> bool:
-    """Is it anything but an ordinary public address (loopback, private, link-local, multicast, or one of these in disguise)?"""
+    """Is it anything but an ordinary public address (loopback, private, link-local, multicast, or one of these in
+    disguise)?
+    """
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if inner is None and address in ipaddress.ip_network("64:ff9b::/96"):  # NAT64: IPv4 in the last four bytes
@@ -69,7 +72,7 @@ class GuardedResolver(CachingHostnameResolver):
 
     # Scrapy makes one resolver a process, before it knows the settings of a spider: GuardMiddleware sets this.
     allow_private = False
-    refused: set[str] = set()  # names that led inside; bounded by the hosts of the crawl
+    refused: ClassVar[set[str]] = set()  # names that led inside; bounded by the hosts of the crawl
 
     def resolveHostName(self, resolutionReceiver: Any, hostName: str, *args: Any, **kwargs: Any) -> Any:
         if not self.allow_private:

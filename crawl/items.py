@@ -10,8 +10,8 @@ from crawl.frontier import Ending, Entry, Link
 class Item:
     """One address and what is known of its end so far.
 
-    Each pipeline fills in its part: the spider `page` or `ending`, extraction `result` and `links`, duplicates `result` again;
-    the last one writes it down. `retry_s` instead of an ending puts the address back.
+    Each pipeline fills in its part: the spider `page` or `ending`, extraction `result` and `links`, duplicates
+    `result` again; the last one writes it down. `retry_s` instead of an ending puts the address back.
     """
 
     entry: Entry

@@ -1,6 +1,6 @@
 """Pace: AutoThrottle that never goes below a Crawl-delay, and what Retry-After asks for."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -16,7 +16,8 @@ class Throttle(AutoThrottle):
             return
         if self.crawler.settings["CRAWL"]["autothrottle"]:
             super()._response_downloaded(response, request, spider)
-        slot.delay = max(slot.delay, self.crawler.crawl_state.crawl_delays.get(key, 0.0))
+        state = self.crawler.crawl_state  # type: ignore[attr-defined]  # set by CrawlSpider
+        slot.delay = max(slot.delay, state.crawl_delays.get(key, 0.0))
 
 
 def retry_after(value: bytes | None) -> float | None:
@@ -30,5 +31,5 @@ def retry_after(value: bytes | None) -> float | None:
         date = parsedate_to_datetime(text)
     except (ValueError, TypeError):
         return None
-    date = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
-    return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (date - datetime.now(UTC)).total_seconds())

@@ -41,8 +41,8 @@ def _clear(folder: Path) -> None:
 
 
 def _merge_one(state: State, ledger: Path) -> None:
-    for row in _read(ledger, f"SELECT url, kind, depth, redirects, {COLUMNS} FROM pages WHERE state = 2 ORDER BY id"):
-        url, kind, depth, redirects, *rest = row
+    for row in _read(ledger, f"SELECT url, kind, redirects, {COLUMNS} FROM pages WHERE state = 2 ORDER BY id"):
+        url, kind, redirects, *rest = row
         if state.frontier.is_done(url):
             continue  # stored by two crawlers: one was killed after storing and before saying so
         state.frontier.add([Link(url, 0, kind, redirects)])
@@ -57,12 +57,16 @@ def _merge_one(state: State, ledger: Path) -> None:
 
 def _copy(state: State, worker: Path, ending: Ending) -> None:
     """Copy a record; a text that another worker has kept already becomes a drop."""
-    assert ending.file is not None and ending.offset is not None and ending.length is not None
+    assert ending.file is not None
+    assert ending.offset is not None
+    assert ending.length is not None
     with open(worker / ending.file, "rb") as file:
         file.seek(ending.offset)
         line = file.read(ending.length)
     if ending.outcome == "kept":
-        inserted = state.frontier.connection.execute("INSERT OR IGNORE INTO texts VALUES (?)", (json.loads(line)["sha256"],)).rowcount
+        inserted = state.frontier.connection.execute(
+            "INSERT OR IGNORE INTO texts VALUES (?)", (json.loads(line)["sha256"],)
+        ).rowcount
         if not inserted:
             ending.outcome, ending.reason = "dropped", "duplicate_other_worker"
     if ending.outcome == "kept":

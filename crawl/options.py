@@ -1,6 +1,8 @@
-"""From what a user typed to checked settings: every wrong request is found here, before anything is asked of the network.
+"""From what a user typed to checked settings: every wrong request is found here, before anything is asked of the
+network.
 
-`parse(["start_urls=[https://a.org]", "filters.too_short.on=false"])` -> nested dict; `check(nested)` -> complete settings.
+`parse(["start_urls=[https://a.org]", "filters.too_short.on=false"])` -> nested dict; `check(nested)` -> complete
+settings.
 """
 
 import copy
@@ -29,9 +31,9 @@ CHOICES = {"spider": ("site", "sitemap", "feed", "urls", "warc"), "queue": ("loc
 # These may change when a crawl goes on; any other difference makes it another crawl.
 MAY_CHANGE = {
     "max_pages", "max_bytes", "max_minutes", "contact", "user_agent", "delay_s", "max_crawl_delay_s", "autothrottle",
-    "autothrottle_concurrency", "concurrency", "concurrency_per_domain", "retries", "retry_wait_s", "max_retry_after_s",
-    "timeout_s", "max_redirects", "http_cache", "parquet", "shard_bytes", "processes", "extract_timeout_s", "progress_s",
-    "redis_url", "worker", "lease_s",
+    "autothrottle_concurrency", "concurrency", "concurrency_per_domain", "retries", "retry_wait_s",
+    "max_retry_after_s", "timeout_s", "max_redirects", "http_cache", "parquet", "shard_bytes", "processes",
+    "extract_timeout_s", "progress_s", "redis_url", "worker", "lease_s",
 }  # fmt: skip
 # Positive numbers for which 0 makes sense.
 MAY_BE_ZERO = {"max_depth", "delay_s", "retries", "retry_wait_s", "progress_s", "max_redirects", "max_retry_after_s"}
@@ -160,7 +162,8 @@ def _check_patterns(settings: dict) -> None:
                 re.compile(pattern)
             except re.error as error:
                 raise RequestError(
-                    f"crawl.{key}: {pattern!r} is no regular expression ({error}). To match it literally, write {re.escape(pattern)!r}."
+                    f"crawl.{key}: {pattern!r} is no regular expression ({error})."
+                    f" To match it literally, write {re.escape(pattern)!r}."
                 ) from None
 
 
@@ -174,7 +177,9 @@ def _check_contact(settings: dict) -> None:
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+|https?://[^\s/]+\.\S+", contact):
         raise RequestError(f"crawl.contact={contact} is neither an e-mail address nor a web address. Type {example}.")
     if "{contact}" not in settings["user_agent"]:
-        raise RequestError(f"crawl.user_agent={settings['user_agent']!r} must hold {{contact}}: an honest crawler says whose it is.")
+        raise RequestError(
+            f"crawl.user_agent={settings['user_agent']!r} must hold {{contact}}: an honest crawler says whose it is."
+        )
 
 
 def _check_sources(settings: dict) -> None:
@@ -182,11 +187,15 @@ def _check_sources(settings: dict) -> None:
     if spider == "warc":
         files = [name for pattern in settings["warc_files"] for name in sorted(glob.glob(pattern))]
         if not files:
-            raise RequestError(f"crawl.spider=warc reads local files, and crawl.warc_files={settings['warc_files']} matches none.")
+            raise RequestError(
+                f"crawl.spider=warc reads local files, and crawl.warc_files={settings['warc_files']} matches none."
+            )
         return
     if spider == "urls":
         if not settings["urls_file"] or not Path(settings["urls_file"]).is_file():
-            raise RequestError(f"crawl.spider=urls reads addresses from a file; crawl.urls_file={settings['urls_file']} is none.")
+            raise RequestError(
+                f"crawl.spider=urls reads addresses from a file; crawl.urls_file={settings['urls_file']} is none."
+            )
         if not settings["start_urls"]:
             lines = Path(settings["urls_file"]).read_text("utf-8", "replace").splitlines()
             if not any(line.strip() and not line.startswith("#") for line in lines):
@@ -212,7 +221,10 @@ def _check_private(settings: dict) -> None:
         except ValueError:
             private = host == "localhost" or host.endswith(".localhost")
         if private:
-            raise RequestError(f"crawl.start_urls: {url} is a private or loopback address. If you mean it, add crawl.allow_private=true.")
+            raise RequestError(
+                f"crawl.start_urls: {url} is a private or loopback address."
+                " If you mean it, add crawl.allow_private=true."
+            )
 
 
 def _check_domains(settings: dict) -> None:
@@ -220,14 +232,17 @@ def _check_domains(settings: dict) -> None:
 
     for domain in settings["allowed_domains"]:
         if "/" in domain or ":" in domain or not domain:
-            raise RequestError(f"crawl.allowed_domains: {domain!r} is no host name; expected for instance docs.python.org.")
+            raise RequestError(
+                f"crawl.allowed_domains: {domain!r} is no host name; expected for instance docs.python.org."
+            )
     if settings["allowed_domains"]:
         for url in settings["start_urls"]:
             host = urlsplit(url).hostname or ""
             if not in_domains(host, settings["allowed_domains"]):
                 allowed = ", ".join(settings["allowed_domains"])
                 raise RequestError(
-                    f"Start address {url} lies outside crawl.allowed_domains=[{allowed}]. Add {host} to it, or leave it out."
+                    f"Start address {url} lies outside crawl.allowed_domains=[{allowed}]."
+                    f" Add {host} to it, or leave it out."
                 )
 
 
@@ -243,7 +258,9 @@ def _check_extras(settings: dict) -> None:
     if settings["queue"] == "redis":
         need("scrapy_redis", "crawl.queue=redis")
         if not settings["redis_key"]:
-            raise RequestError("crawl.queue=redis shares one crawl between crawlers: name it with crawl.redis_key=my_crawl.")
+            raise RequestError(
+                "crawl.queue=redis shares one crawl between crawlers: name it with crawl.redis_key=my_crawl."
+            )
         if settings["spider"] == "warc":
             raise RequestError("crawl.queue=redis shares addresses to ask for; crawl.spider=warc asks for none.")
     if settings["previous"] and not (Path(settings["previous"]) / "crawl.sqlite").is_file():

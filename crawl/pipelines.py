@@ -1,7 +1,8 @@
 """The item pipelines: extract in worker processes; then find duplicates and write down, in one transaction.
 
-Duplicates and writing are one step on purpose: were they two, the end of another page could commit that a text has been seen
-before its own page is done, and after a kill the page would be a duplicate of itself. Scrapy's DropItem is not used: a dropped page must reach the last pipeline, where its reason is counted.
+Duplicates and writing are one step on purpose: were they two, the end of another page could commit that a text has
+been seen before its own page is done, and after a kill the page would be a duplicate of itself. Scrapy's DropItem is
+not used: a dropped page must reach the last pipeline, where its reason is counted.
 """
 
 import logging
@@ -11,7 +12,7 @@ from typing import Any
 from crawl.document import Document, Drop
 from crawl.frontier import Ending, Link, pack_links
 from crawl.items import Item
-from crawl.pool import ExtractFailed
+from crawl.pool import ExtractError
 from crawl.state import State
 from errors import RunError
 
@@ -41,7 +42,7 @@ class ExtractPipeline(_Pipeline):
             return item
         try:
             worked = await self.state.pool.run(item.page, item.follow)
-        except ExtractFailed as failure:
+        except ExtractError as failure:
             item.ending = Ending("failed", failure.reason)
             return item
         except Exception:  # a bug in extraction must not lose the address
@@ -103,5 +104,3 @@ class StorePipeline(_Pipeline):
             ending.chars, ending.words = len(document.text), len(document.text.split())
             ending.language, ending.title = document.language, (document.title or "")[:TITLE_LENGTH]
         return ending
-
-

@@ -1,7 +1,7 @@
 """Worker processes for extraction that hostile pages cannot take down.
 
-A page that kills its worker (memory, a crash in C) or hangs beyond its time costs itself: the pool is made anew, and the
-pages that were on their way with it are done again, one at a time, so that only the guilty one fails.
+A page that kills its worker (memory, a crash in C) or hangs beyond its time costs itself: the pool is made anew, and
+the pages that were on their way with it are done again, one at a time, so that only the guilty one fails.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from crawl.document import Page
 from errors import RunError
 
 
-class ExtractFailed(Exception):
+class ExtractError(Exception):
     """The page could not be worked on; `reason` is its key under `failed`."""
 
     def __init__(self, reason: str):
@@ -55,7 +55,7 @@ class Pool:
     async def run(self, page: Page, follow: bool) -> worker.Worked:
         """Links and text of a page.
 
-        Raises ExtractFailed when the page takes too long, or takes its process down twice.
+        Raises ExtractError when the page takes too long, or takes its process down twice.
         """
         try:
             try:
@@ -64,9 +64,9 @@ class Pool:
                 async with self.alone:
                     return await self._try(page, follow)
         except BrokenProcessPool:
-            raise ExtractFailed("extractor_crashed") from None
-        except (worker.TooSlow, TimeoutError):
-            raise ExtractFailed("extractor_timeout") from None
+            raise ExtractError("extractor_crashed") from None
+        except (worker.TooSlowError, TimeoutError):
+            raise ExtractError("extractor_timeout") from None
 
     async def _try(self, page: Page, follow: bool) -> worker.Worked:
         pool = self.pool

@@ -1,4 +1,6 @@
-"""An earlier crawl, to ask only for what changed since: ETag and Last-Modified go out, a 304 brings the old record back."""
+"""An earlier crawl, to ask only for what changed since: ETag and Last-Modified go out, a 304 brings the old record
+back.
+"""
 
 import json
 import sqlite3
@@ -20,7 +22,8 @@ class Previous:
     def row(self, url: str) -> sqlite3.Row | None:
         """What became of an address then, if it can be asked for conditionally."""
         return self.connection.execute(
-            "SELECT * FROM pages WHERE url = ? AND outcome IN ('kept', 'dropped') AND (etag NOT NULL OR modified NOT NULL)",
+            "SELECT * FROM pages WHERE url = ? AND outcome IN ('kept', 'dropped')"
+            " AND (etag NOT NULL OR modified NOT NULL)",
             (url,),
         ).fetchone()
 

@@ -40,8 +40,14 @@ class Progress:
         rate = (frontier.fetched - self.before) / max(seconds, 1e-9)
         counts = frontier.counts
         line = (
-            f"crawl {int(seconds) // 60:3d}:{int(seconds) % 60:02d}  {frontier.fetched} fetched ({rate:.1f}/s)  kept {counts['kept']}"
-            f"  dropped {counts['dropped']}  failed {counts['failed']}  refused {counts['refused']}  queue {max(frontier.queued, 0)}"
+            f"crawl {int(seconds) // 60:3d}:{int(seconds) % 60:02d}  {frontier.fetched} fetched ({rate:.1f}/s)"
+            f"  kept {counts['kept']}  dropped {counts['dropped']}  failed {counts['failed']}"
+            f"  refused {counts['refused']}  queue {frontier.queued}"
         )
         terminal = sys.stderr.isatty()
-        print(f"\r{line}\033[K" if terminal else line, end="" if terminal and not last else "\n", file=sys.stderr, flush=True)
+        print(
+            f"\r{line}\033[K" if terminal else line,
+            end="" if terminal and not last else "\n",
+            file=sys.stderr,
+            flush=True,
+        )

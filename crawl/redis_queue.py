@@ -1,14 +1,16 @@
 """One queue for crawlers on several machines, in Redis: `crawl.queue=redis crawl.redis_key=NAME`.
 
-scrapy-redis's own queue forgets a request once it is popped, so that a crawler that is killed takes its pages with it. This one
-lends: a page that is taken has a lease, renewed while its crawler lives; when the lease runs out the page is free again.
+scrapy-redis's own queue forgets a request once it is popped, so that a crawler that is killed takes its pages with
+it. This one lends: a page that is taken has a lease, renewed while its crawler lives; when the lease runs out the
+page is free again.
 
-    NAME:dupefilter      set of all addresses ever queued            NAME:requests:HOST  sorted set, nearest to the start first
-    NAME:leases          sorted set, page -> when its lease ends     NAME:owners         page -> crawler
+    NAME:dupefilter      set of all addresses ever queued            NAME:requests:HOST  sorted set, nearest to the
+    start first NAME:leases          sorted set, page -> when its lease ends     NAME:owners         page -> crawler
     NAME:tries, NAME:next, NAME:hosts, NAME:done, NAME:settings
 
-Each crawler keeps its results in its own folder (workers/<name>/); `python -m crawl merge FOLDER` puts them together. A page is
-stored locally before Redis hears of it: a kill in between makes a second copy in another folder, which merging removes.
+Each crawler keeps its results in its own folder (workers/<name>/); `python -m crawl merge FOLDER` puts them together.
+A page is stored locally before Redis hears of it: a kill in between makes a second copy in another folder, which
+merging removes.
 """
 
 import json
@@ -35,8 +37,9 @@ end
 return added
 """
 TAKE = """
-local key, host, now, lease, pause, worker = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-for _, page in ipairs(redis.call('ZRANGEBYSCORE', key .. ':leases', '-inf', now, 'LIMIT', 0, 100)) do
+local key, host, now, lease, pause, worker = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]),
+tonumber(ARGV[4]), ARGV[5] for _, page in ipairs(redis.call('ZRANGEBYSCORE', key .. ':leases', '-inf', now, 'LIMIT',
+0, 100)) do
   local entry = cjson.decode(page)
   redis.call('ZREM', key .. ':leases', page)
   redis.call('HDEL', key .. ':owners', page)
@@ -59,8 +62,8 @@ return redis.call('INCRBY', KEYS[1] .. ':done', ARGV[2])
 """
 WAITING = """
 local n = redis.call('ZCARD', KEYS[1] .. ':leases')
-for _, host in ipairs(redis.call('SMEMBERS', KEYS[1] .. ':hosts')) do n = n + redis.call('ZCARD', KEYS[1] .. ':requests:' .. host) end
-return n
+for _, host in ipairs(redis.call('SMEMBERS', KEYS[1] .. ':hosts')) do n = n + redis.call('ZCARD', KEYS[1] ..
+':requests:' .. host) end return n
 """
 
 
@@ -77,7 +80,9 @@ class RedisQueue:
             self.server: Any = get_redis(url=settings["redis_url"], decode_responses=True)
             self.server.ping()
         except Exception as error:
-            raise RequestError(f"crawl.redis_url={settings['redis_url']}: cannot reach Redis there ({error}).") from None
+            raise RequestError(
+                f"crawl.redis_url={settings['redis_url']}: cannot reach Redis there ({error})."
+            ) from None
         self.scripts = {name: self.server.register_script(text) for name, text in (("add", ADD), ("take", TAKE), ("finish", FINISH), ("waiting", WAITING))}  # fmt: skip  # noqa: E501
         self._check_settings()
         self._forget_unfinished()
@@ -90,7 +95,11 @@ class RedisQueue:
         if not self.server.set(f"{self.key}:settings", mine, nx=True):
             changed = differences(json.loads(self.server.get(f"{self.key}:settings")), self.settings)
             if changed:
-                raise RequestError(f"Redis holds another crawl named {self.key}:\n  " + "\n  ".join(changed) + "\nGive another crawl.redis_key.")
+                raise RequestError(
+                    f"Redis holds another crawl named {self.key}:\n  "
+                    + "\n  ".join(changed)
+                    + "\nGive another crawl.redis_key."
+                )
 
     def _forget_unfinished(self) -> None:
         """Pages that this crawler had taken when it was killed come back through their leases, perhaps to another."""
@@ -120,7 +129,7 @@ class RedisQueue:
         if now - self.renewed > self.lease / 4:
             self.renewed = now
             if self.pages_of:
-                self.server.zadd(f"{self.key}:leases", {page: now + self.lease for page in self.pages_of.values()}, xx=True)
+                self.server.zadd(f"{self.key}:leases", dict.fromkeys(self.pages_of.values(), now + self.lease), xx=True)
         found = list(self.server.smembers(f"{self.key}:hosts"))
         return found or [""]  # taking from no host still brings back what was lent and lost
 
@@ -141,7 +150,9 @@ class RedisQueue:
         self.pages_of[entry.id] = page
         return entry
 
-    def finish(self, entry: Entry, ending: Ending, links: Iterable[Link] = (), skipped: dict[str, int] | None = None) -> None:
+    def finish(
+        self, entry: Entry, ending: Ending, links: Iterable[Link] = (), skipped: dict[str, int] | None = None
+    ) -> None:
         """Links first, then the local ledger, then the end of the lease: a kill at any point loses nothing."""
         page = self.pages_of.pop(entry.id)
         if self.server.hget(f"{self.key}:owners", page) != self.worker:

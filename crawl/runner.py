@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def run(given: dict, folder: Path) -> dict:
     """Crawl into `folder`, or go on with the crawl that is there; returns the manifest.
 
-    Raises RequestError for wrong requests (before anything is asked of the network), RunError when the crawl cannot go on,
-    Interrupted after SIGINT or SIGTERM, with everything saved.
+    Raises RequestError for wrong requests (before anything is asked of the network), RunError when the crawl cannot
+    go on, Interrupted after SIGINT or SIGTERM, with everything saved.
     """
     settings = check(given)
     if "twisted.internet.reactor" in sys.modules:
@@ -65,39 +65,43 @@ def _run_here(settings: dict, folder: Path) -> dict:
 
 
 class _Signals:
-    """The first Ctrl-C stops asking and waits a little for what is on its way; the second does not wait. Both lose nothing."""
+    """The first Ctrl-C stops asking and waits a little for what is on its way; the second does not wait. Both lose
+    nothing.
+    """
 
     def __init__(self, state: Any, process: Any):
         self.state, self.process, self.received = state, process, 0
         self.old = {number: signal.signal(number, self.receive) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def receive(self, number: int, frame: object) -> None:
-        from twisted.internet import reactor
-
         first, self.received = not self.received, number
         self.state.stop("interrupted")
         if first:
             print("\nStopping; what is on its way is finished (again: now).", file=sys.stderr, flush=True)
-        reactor.callFromThread(self._end_soon if first else self._end_now)  # type: ignore[attr-defined]
+        _reactor().callFromThread(self._end_soon if first else self._end_now)
 
     def _end_soon(self) -> None:
-        from twisted.internet import reactor
-
-        reactor.callLater(GRACE_S, self._end_now)  # type: ignore[attr-defined]
+        _reactor().callLater(GRACE_S, self._end_now)
         for crawler in self.process.crawlers:
             crawler.engine._slot.nextcall.schedule()  # it may be waiting for hosts that wait
 
     def _end_now(self) -> None:
-        from twisted.internet import reactor
-
-        if reactor.running:  # type: ignore[attr-defined]
+        reactor = _reactor()
+        if reactor.running:
             # stop() would wait for what is on its way, which is what took too long; the reports are written after this
-            reactor.getThreadPool().stop()  # type: ignore[attr-defined]
-            reactor.crash()  # type: ignore[attr-defined]
+            reactor.getThreadPool().stop()
+            reactor.crash()
 
     def restore(self) -> None:
         for number, handler in self.old.items():
             signal.signal(number, handler)
+
+
+def _reactor() -> Any:
+    """Twisted's reactor; importing it installs it, and type checkers take it for a module."""
+    from twisted.internet import reactor
+
+    return reactor
 
 
 def _run_in_child(settings: dict, folder: Path) -> dict:

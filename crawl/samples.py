@@ -9,7 +9,8 @@ import sqlite3
 EACH = 5  # pages of one reason
 KEPT = 20  # pages of the corpus
 TEXT = 1500  # characters of a page
-TABLE = "CREATE TABLE IF NOT EXISTS samples(reason TEXT, hash TEXT, url TEXT, title TEXT, text TEXT, PRIMARY KEY(reason, hash))"
+TABLE = """CREATE TABLE IF NOT EXISTS samples(
+    reason TEXT, hash TEXT, url TEXT, title TEXT, text TEXT, PRIMARY KEY(reason, hash))"""
 
 
 class Samples:

@@ -1,7 +1,8 @@
 """All defaults of a crawl, in one place, and the Scrapy settings that make it behave.
 
-`CRAWL` holds what a user may set (`crawl.<key>=...`, or `-a <key>=...` with `scrapy crawl`); conf/task/crawl.yaml repeats
-it with one line of help a key, and a test holds the two together. Everything below it is Scrapy's own vocabulary.
+`CRAWL` holds what a user may set (`crawl.<key>=...`, or `-a <key>=...` with `scrapy crawl`); conf/task/crawl.yaml
+repeats it with one line of help a key, and a test holds the two together. Everything below it is Scrapy's own
+vocabulary.
 """
 
 CRAWL: dict = {
@@ -19,8 +20,23 @@ CRAWL: dict = {
     "max_minutes": None,  # stop after so long; the crawl can go on later
     # Traps
     "strip_params": [  # query parameters that do not change the page
-        "utm_*", "fbclid", "gclid", "msclkid", "mc_cid", "mc_eid", "ref_src", "phpsessid", "jsessionid", "aspsessionid*",
-        "sessionid", "session_id", "sid", "cfid", "cftoken", "zenid", "oscsid",
+        "utm_*",
+        "fbclid",
+        "gclid",
+        "msclkid",
+        "mc_cid",
+        "mc_eid",
+        "ref_src",
+        "phpsessid",
+        "jsessionid",
+        "aspsessionid*",
+        "sessionid",
+        "session_id",
+        "sid",
+        "cfid",
+        "cftoken",
+        "zenid",
+        "oscsid",
     ],
     "max_query_variants": 100,  # different queries followed for one path
     "max_calendar_pages": 100,  # addresses followed that differ only in a date, a year or a month
@@ -128,7 +144,8 @@ def scrapy_settings(crawl: dict, folder: str) -> dict:
         "DOWNLOAD_DELAY": crawl["delay_s"],
         "DOWNLOAD_TIMEOUT": crawl["timeout_s"],
         "DOWNLOAD_MAXSIZE": crawl["max_page_bytes"],
-        "AUTOTHROTTLE_ENABLED": True,  # our subclass also keeps Crawl-delay; it leaves delays alone if autothrottle is off
+        # always on: our subclass also keeps Crawl-delay; with autothrottle=false it changes nothing else
+        "AUTOTHROTTLE_ENABLED": True,
         "AUTOTHROTTLE_START_DELAY": crawl["delay_s"],
         "AUTOTHROTTLE_TARGET_CONCURRENCY": crawl["autothrottle_concurrency"],
         "HTTPCACHE_ENABLED": crawl["http_cache"],

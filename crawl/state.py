@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,11 +22,13 @@ from errors import RequestError
 
 def now() -> str:
     """The time as it is written into records and manifests."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class State:
-    """Everything a crawl has open. `stop(reason)` ends it cleanly: nothing new is asked for, what is on its way is finished."""
+    """Everything a crawl has open. `stop(reason)` ends it cleanly: nothing new is asked for, what is on its way is
+    finished.
+    """
 
     def __init__(self, settings: dict, folder: Path):
         """Open or go on with the crawl in `folder`.
@@ -65,10 +67,14 @@ class State:
             return Frontier(path, self.settings)
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
-                raise RequestError(f"Another crawler is at work in {self.folder}. Wait for it, or name another folder.") from None
+                raise RequestError(
+                    f"Another crawler is at work in {self.folder}. Wait for it, or name another folder."
+                ) from None
             raise RequestError(f"Cannot open {path}: {error}.") from None
         except sqlite3.DatabaseError as error:
-            raise RequestError(f"{path} is damaged or no crawl ({error}). Name another folder, or remove it to start over.") from None
+            raise RequestError(
+                f"{path} is damaged or no crawl ({error}). Name another folder, or remove it to start over."
+            ) from None
 
     def _open_redis(self) -> Any:
         from crawl.redis_queue import RedisQueue  # optional: needs scrapy-redis
@@ -121,7 +127,9 @@ class State:
 
 
 def allowed_domains(settings: dict) -> list[str]:
-    """Hosts that may be asked: those given, or those of the start addresses; [] = any (spider=urls, which follows nothing)."""
+    """Hosts that may be asked: those given, or those of the start addresses; [] = any (spider=urls, which follows
+    nothing).
+    """
     if settings["allowed_domains"]:
         return sorted(settings["allowed_domains"])
     if settings["spider"] in ("urls", "warc"):

@@ -11,12 +11,18 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urls
 
 # Files that are never HTML or plain text; asking for them would waste a page of the budget.
 NOT_PAGES = frozenset(
-    ("7z apk avi bin bmp bz2 css csv deb dmg doc docx eot epub exe flac flv gif gz ico iso jar jpeg jpg js json m4a m4v mkv "
-     "mov mp3 mp4 mpeg mpg msi odp ods odt ogg ogv otf pdf png ppt pptx ps rar rpm rtf svg swf tar tgz tif tiff torrent ttf "
-     "wav webm webp whl wma wmv woff woff2 xls xlsx xz zip zst").split()
+    (
+        "7z", "apk", "avi", "bin", "bmp", "bz2", "css", "csv", "deb", "dmg", "doc", "docx", "eot", "epub",
+        "exe", "flac", "flv", "gif", "gz", "ico", "iso", "jar", "jpeg", "jpg", "js", "json", "m4a", "m4v",
+        "mkv", "mov", "mp3", "mp4", "mpeg", "mpg", "msi", "odp", "ods", "odt", "ogg", "ogv", "otf", "pdf",
+        "png", "ppt", "pptx", "ps", "rar", "rpm", "rtf", "svg", "swf", "tar", "tgz", "tif", "tiff", "torrent",
+        "ttf", "wav", "webm", "webp", "whl", "wma", "wmv", "woff", "woff2", "xls", "xlsx", "xz", "zip", "zst",
+    )
 )  # fmt: skip
 SAFE = "!$&'()*+,;=:@/-._~"
-DATE_PART = re.compile(r"(?<!\d)(?:19|20|21)\d\d(?:[-/_.]?(?:0?[1-9]|1[0-2]))?(?:[-/_.]?(?:0?[1-9]|[12]\d|3[01]))?(?!\d)")
+DATE_PART = re.compile(
+    r"(?<!\d)(?:19|20|21)\d\d(?:[-/_.]?(?:0?[1-9]|1[0-2]))?(?:[-/_.]?(?:0?[1-9]|[12]\d|3[01]))?(?!\d)"
+)
 CALENDAR_WORD = re.compile(r"calend|kalend|agenda|/events?\b|tribe-bar-date|[?&](?:year|month|day|date|week)=", re.I)
 
 
@@ -45,7 +51,11 @@ def canonical(url: str, strip: tuple[str, ...] = ()) -> str | None:
 def _path(path: str, strip: tuple[str, ...]) -> str:
     # ;jsessionid=... hides in the path
     path = re.sub(r";([\w-]+)=[^/;]*", lambda match: "" if _stripped(match[1], strip) else match[0], path)
-    path = quote(unquote(path, errors="surrogateescape"), safe=SAFE, errors="surrogateescape") if "%2f" not in path.lower() else path
+    path = (
+        quote(unquote(path, errors="surrogateescape"), safe=SAFE, errors="surrogateescape")
+        if "%2f" not in path.lower()
+        else path
+    )
     if "/." in path or "//" in path:
         slash = "/" if path.endswith(("/", "/.", "/..")) else ""
         path = re.sub("^/+", "/", posixpath.normpath(re.sub("/+", "/", path))).rstrip("/") + slash

@@ -1,4 +1,5 @@
-"""What happens to a page outside the crawler process: find its links, extract and judge its text. Pure, and bounded in time.
+"""What happens to a page outside the crawler process: find its links, extract and judge its text. Pure, and bounded
+in time.
 
 `start` runs once in each worker process, `work` once a page.
 """
@@ -36,7 +37,7 @@ class Worked:
     skipped: dict[str, int] = field(default_factory=dict)  # links not followed, by reason
 
 
-class TooSlow(Exception):
+class TooSlowError(Exception):
     """Extraction took longer than crawl.extract_timeout_s."""
 
 
@@ -52,7 +53,7 @@ def start(settings: dict, domains: list[str], parent: int) -> None:
 def work(page: Page, follow: bool) -> Worked:
     """Links and text of one page; `follow` says whether its links are wanted.
 
-    Raises TooSlow when the page's time is over.
+    Raises TooSlowError when the page's time is over.
     """
     settings = _state["settings"]
     with _limit(settings["extract_timeout_s"]):
@@ -147,7 +148,7 @@ def _limit(seconds: float) -> Iterator[None]:
     """An alarm clock for Python code; the pool's own clock covers what this cannot interrupt."""
 
     def ring(_signum: int, _frame: object) -> None:
-        raise TooSlow
+        raise TooSlowError
 
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,6 @@
-"""What people read when a crawl has ended: manifest.json, corpus.txt, README.md, report.html. Each is written whole or not at all."""
+"""What people read when a crawl has ended: manifest.json, corpus.txt, README.md, report.html. Each is written whole
+or not at all.
+"""
 
 import json
 import os

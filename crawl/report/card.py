@@ -11,16 +11,29 @@ SAMPLE_TEXT = 400  # characters of each
 
 def text(manifest: dict[str, Any], samples: dict[str, list[dict[str, str]]]) -> str:
     """The whole card, in Markdown."""
-    parts = [_head(manifest), _counts(manifest), _lengths(manifest), _samples(samples), _use(), _rights(manifest), _made(manifest)]
+    parts = [
+        _head(manifest),
+        _counts(manifest),
+        _lengths(manifest),
+        _samples(samples),
+        _use(),
+        _rights(manifest),
+        _made(manifest),
+    ]
     return "\n".join(part for part in parts if part)
 
 
 def _head(manifest: dict[str, Any]) -> str:
-    starts = ", ".join(manifest["settings"]["start_urls"]) or ", ".join(manifest["settings"]["warc_files"]) or manifest["settings"]["urls_file"]
+    starts = (
+        ", ".join(manifest["settings"]["start_urls"])
+        or ", ".join(manifest["settings"]["warc_files"])
+        or manifest["settings"]["urls_file"]
+    )
     return f"""# Crawled corpus
 
-{manifest["kept"]:,} documents, {manifest["words"]:,} words, {manifest["characters"]:,} characters from {len(manifest["sites"])} site(s),
-crawled from {starts} between {manifest["started_at"]} and {manifest["ended_at"]} (status: {manifest["status"]}{_left(manifest)}).
+{manifest["kept"]:,} documents, {manifest["words"]:,} words, {manifest["characters"]:,} characters from
+{len(manifest["sites"])} site(s), crawled from {starts} between {manifest["started_at"]} and {manifest["ended_at"]}
+(status: {manifest["status"]}{_left(manifest)}).
 """
 
 
@@ -85,17 +98,20 @@ python run.py data=text data.path='FOLDER/documents-*.jsonl'    # any JSONL read
 def _rights(manifest: dict[str, Any]) -> str:
     return """## Whose text this is
 
-Being reachable is no licence. The texts belong to their authors; robots.txt was obeyed, which says what may be fetched and nothing about
-what may be done with it. Before you share the corpus or a model trained on it, look at the terms of the sites above, and at the law where you are.
-Personal data may remain even where masking was on. Remove what somebody asks you to remove: `url` names the source of each document.
+Being reachable is no licence. The texts belong to their authors; robots.txt was obeyed, which says what may be
+fetched and nothing about what may be done with it. Before you share the corpus or a model trained on it, look at the
+terms of the sites above, and at the law where you are. Personal data may remain even where masking was on. Remove
+what somebody asks you to remove: `url` names the source of each document.
 """ if manifest["settings"]["obey_robots"] else """## Whose text this is
 
-Being reachable is no licence, and **robots.txt was not obeyed in this crawl** (crawl.obey_robots=false). The texts belong to their authors. Look at
-the terms of the sites above, and at the law where you are, before you use or share any of this.
+Being reachable is no licence, and **robots.txt was not obeyed in this crawl** (crawl.obey_robots=false). The texts
+belong to their authors. Look at the terms of the sites above, and at the law where you are, before you use or share
+any of this.
 """  # fmt: skip
 
 
 def _made(manifest: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     settings = json.dumps(manifest["settings"], indent=1, ensure_ascii=False)
-    return f"## How it was made\n\n{versions}\n\n<details><summary>settings</summary>\n\n```json\n{settings}\n```\n\n</details>\n"
+    details = f"<details><summary>settings</summary>\n\n```json\n{settings}\n```\n\n</details>"
+    return f"## How it was made\n\n{versions}\n\n{details}\n"

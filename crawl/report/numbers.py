@@ -43,7 +43,7 @@ def manifest(state: "State") -> dict[str, Any]:
         "started_at": state.started_at,
         "ended_at": state.now(),
         "user_agent": state.settings["user_agent"].replace("{contact}", state.settings["contact"] or ""),
-        "files": {name: size for name, size in sorted(state.files.sizes.items())},
+        "files": dict(sorted(state.files.sizes.items())),
         "settings": state.settings,
         "versions": versions(),
     }
@@ -63,7 +63,9 @@ def versions() -> dict[str, str]:
 def samples(connection: sqlite3.Connection) -> dict[str, list[dict[str, str]]]:
     """The pages to look at, by reason; "kept" for the corpus."""
     found: dict[str, list[dict[str, str]]] = {}
-    for reason, url, title, text in connection.execute("SELECT reason, url, title, text FROM samples ORDER BY reason, hash"):
+    for reason, url, title, text in connection.execute(
+        "SELECT reason, url, title, text FROM samples ORDER BY reason, hash"
+    ):
         found.setdefault(reason, []).append({"url": url, "title": title, "text": text})
     return found
 
@@ -76,7 +78,9 @@ def _status(state: "State") -> str:
 
 def _by_reason(connection: sqlite3.Connection) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
-    query = "SELECT outcome, coalesce(reason, ''), count(*) FROM pages WHERE state = 2 GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"
+    query = (
+        "SELECT outcome, coalesce(reason, ''), count(*) FROM pages WHERE state = 2 GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"
+    )
     for outcome, reason, n in connection.execute(query):
         found.setdefault(outcome, {})[reason] = n
     return found
@@ -91,7 +95,9 @@ def _lengths(connection: sqlite3.Connection) -> list[int]:
 
 
 def _languages(connection: sqlite3.Connection) -> dict[str, int]:
-    query = "SELECT coalesce(language, 'unknown'), count(*) FROM pages WHERE outcome = 'kept' GROUP BY 1 ORDER BY 2 DESC"
+    query = (
+        "SELECT coalesce(language, 'unknown'), count(*) FROM pages WHERE outcome = 'kept' GROUP BY 1 ORDER BY 2 DESC"
+    )
     return dict(connection.execute(query).fetchall())
 
 

@@ -30,7 +30,9 @@ class CrawlSpider(scrapy.Spider):
 
     @classmethod
     def from_crawler(cls, crawler: Any, *args: Any, state: State | None = None, **kwargs: Any) -> "CrawlSpider":
-        """With `state` from crawl.runner; with `scrapy crawl` the -a words are the settings, and -a output=FOLDER the folder."""
+        """With `state` from crawl.runner; with `scrapy crawl` the -a words are the settings, and -a output=FOLDER the
+        folder.
+        """
         if state is None:
             state = _state_from_words(cls.name, kwargs)
             kwargs = {}
@@ -61,8 +63,8 @@ class CrawlSpider(scrapy.Spider):
         if self.state.frontier.meta("begun") is None:
             self.state.queue.add(self.begin())
             self.state.frontier.remember("begun", "yes")
-        for nothing in ():
-            yield nothing
+        for request in self.extra():
+            yield request
 
     async def warm_up(self) -> None:
         """Start the extraction processes; without them there is no crawl."""
@@ -70,6 +72,10 @@ class CrawlSpider(scrapy.Spider):
             await self.state.pool.warm_up()
         except RunError as error:
             self.state.fail(error)
+
+    def extra(self) -> Iterator[Any]:
+        """Requests or items besides those of the frontier: none, unless a subclass has some."""
+        return iter(())
 
     def parse(self, response: Response) -> Iterator[Item]:
         """An answer came."""

@@ -41,14 +41,17 @@ class FeedSpider(CrawlSpider):
         except (etree.LxmlError, ValueError):
             links = []
         for link in links:
-            if link.get("type", "").lower() in FEED_TYPES and link.get("href"):
-                self.list_link(item, response.urljoin(link.get("href")), "feed")
+            href = link.get("href")
+            if href and link.get("type", "").lower() in FEED_TYPES:
+                self.list_link(item, response.urljoin(href), "feed")
         if not item.links:
             raise ValueError("neither RSS nor Atom, and no page with a link to one")
 
 
 def _link_of(entry: etree._Element) -> str | None:
-    """The address of the page of an entry: <link> of RSS, <link rel="alternate" href> of Atom, or a <guid> that is one."""
+    """The address of the page of an entry: <link> of RSS, <link rel="alternate" href> of Atom, or a <guid> that is
+    one.
+    """
     guid = None
     for child in entry:
         if not isinstance(child.tag, str):

@@ -1,4 +1,6 @@
-"""Documents from local WARC and WET files, so that Common Crawl can be used: same filters, same output, nobody asked."""
+"""Documents from local WARC and WET files, so that Common Crawl can be used: same filters, same output, nobody
+asked.
+"""
 
 import asyncio
 import glob
@@ -72,7 +74,11 @@ class WarcSpider(CrawlSpider):
     def _read(self, record: Any, entry: Entry) -> Item:
         item = Item(entry)
         status, headers = _http(record)
-        kind = "text/plain" if record.rec_type == "conversion" else headers.get("content-type", "text/html").split(";")[0].strip()
+        kind = (
+            "text/plain"
+            if record.rec_type == "conversion"
+            else headers.get("content-type", "text/html").split(";")[0].strip()
+        )
         most = self.state.settings["max_page_bytes"]
         try:
             body = record.content_stream().read(most + 1)
@@ -89,9 +95,13 @@ class WarcSpider(CrawlSpider):
         elif not body.strip():
             item.ending = Ending("dropped", "empty")
         else:
-            charset = headers.get("content-type", "").lower().partition("charset=")[2].split(";")[0].strip(" '\"") or None
+            charset = (
+                headers.get("content-type", "").lower().partition("charset=")[2].split(";")[0].strip(" '\"") or None
+            )
             charset = "utf-8" if record.rec_type == "conversion" else charset
-            item.page = Page(entry.url, body, charset, kind.lower(), headers, record.rec_headers.get_header("WARC-Date") or "")
+            item.page = Page(
+                entry.url, body, charset, kind.lower(), headers, record.rec_headers.get_header("WARC-Date") or ""
+            )
         return item
 
 
@@ -101,4 +111,6 @@ def _http(record: Any) -> tuple[int, dict[str, str]]:
         return 200, {}
     code = record.http_headers.get_statuscode()
     headers = {name.lower(): value for name, value in record.http_headers.headers}
-    return int(code) if code and code.isdigit() else 0, {name: headers[name] for name in KEPT_HEADERS if name in headers}
+    return int(code) if code and code.isdigit() else 0, {
+        name: headers[name] for name in KEPT_HEADERS if name in headers
+    }

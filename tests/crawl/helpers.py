@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-FAST = ["contact=me@example.org", "allow_private=true", "delay_s=0", "autothrottle=false", "retry_wait_s=0.1", "progress_s=0", "processes=1"]
+FAST = [
+    "contact=me@example.org",
+    "allow_private=true",
+    "delay_s=0",
+    "autothrottle=false",
+    "retry_wait_s=0.1",
+    "progress_s=0",
+    "processes=1",
+]
 
 
 def command(folder: Path, *words: str) -> list[str]:
@@ -38,7 +46,11 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 def documents(folder: Path) -> list[dict[str, Any]]:
     """All documents; every line of every shard must be whole."""
-    lines = [line for shard in sorted(folder.glob("documents-*.jsonl")) for line in shard.read_bytes().splitlines(keepends=True)]
+    lines = [
+        line
+        for shard in sorted(folder.glob("documents-*.jsonl"))
+        for line in shard.read_bytes().splitlines(keepends=True)
+    ]
     assert all(line.endswith(b"\n") for line in lines)
     return [json.loads(line) for line in lines]
 
@@ -46,7 +58,14 @@ def documents(folder: Path) -> list[dict[str, Any]]:
 def refused(folder: Path, *words: str) -> str:
     """Run a crawl that must be refused as a wrong request; returns what it says."""
     base = [word for word in FAST if word.split("=")[0] not in {given.split("=")[0] for given in words}]
-    line = [sys.executable, "-m", "crawl", *base, f"output={folder}", *[word for word in words if not word.endswith("=-")]]
+    line = [
+        sys.executable,
+        "-m",
+        "crawl",
+        *base,
+        f"output={folder}",
+        *[word for word in words if not word.endswith("=-")],
+    ]
     done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=30)
     assert done.returncode == 2, f"exit {done.returncode}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr

@@ -1,6 +1,7 @@
 """A web site on loopback that behaves as badly as real ones do, and counts what it is asked for.
 
-Pages are functions of the request; each hostile case is one of them. `with Site() as site:` gives `site.url` and `site.hits`.
+Pages are functions of the request; each hostile case is one of them. `with Site() as site:` gives `site.url` and
+`site.hits`.
 """
 
 import gzip
@@ -11,10 +12,38 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-WORDS = (
-    "river stone harbour window market garden letter engine winter bridge candle forest signal copper meadow ladder orchard kettle"
-    " thunder saddle lantern pepper valley anchor cotton marble feather timber basket mirror"
-).split()
+WORDS = [
+    "river",
+    "stone",
+    "harbour",
+    "window",
+    "market",
+    "garden",
+    "letter",
+    "engine",
+    "winter",
+    "bridge",
+    "candle",
+    "forest",
+    "signal",
+    "copper",
+    "meadow",
+    "ladder",
+    "orchard",
+    "kettle",
+    "thunder",
+    "saddle",
+    "lantern",
+    "pepper",
+    "valley",
+    "anchor",
+    "cotton",
+    "marble",
+    "feather",
+    "timber",
+    "basket",
+    "mirror",
+]
 
 
 def sentence(seed: int, n: int = 12) -> str:
@@ -46,7 +75,9 @@ class Site:
         self.url = f"http://{host}:{self.server.server_address[1]}"
         self.stopping = threading.Event()
 
-    def page(self, path: str, body: bytes, content_type: str = "text/html; charset=utf-8", status: int = 200, **headers: str) -> None:
+    def page(
+        self, path: str, body: bytes, content_type: str = "text/html; charset=utf-8", status: int = 200, **headers: str
+    ) -> None:
         """Serve fixed bytes at a path."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         self.pages[path] = lambda handler: send(handler, body, content_type, status, names)
@@ -97,7 +128,13 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def send(handler: Any, body: bytes, content_type: str = "text/html; charset=utf-8", status: int = 200, headers: dict | None = None) -> None:
+def send(
+    handler: Any,
+    body: bytes,
+    content_type: str = "text/html; charset=utf-8",
+    status: int = 200,
+    headers: dict | None = None,
+) -> None:
     """A whole answer."""
     handler.send_response(status)
     handler.send_header("Content-Type", content_type)

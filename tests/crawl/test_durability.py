@@ -22,7 +22,13 @@ from tests.crawl.site import Site, article, drip, send, tree
 
 def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
     """A crawl in the background, in a process group of its own."""
-    return subprocess.Popen(command(folder, *words), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(
+        command(folder, *words),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def done_pages(folder: Path) -> int:

@@ -9,10 +9,18 @@ from tests.crawl.helpers import crawl, documents, manifest
 from tests.crawl.site import Site, article, bomb, calendar, drip, redirect, send, sentence
 
 CASES = [
-    "/calendar/2026/05/", "/loop-a", "/self", "/chain-0", "/bomb", "/bomb-plain", "/drip", "/charset", "/long-line", "/script",
-    "/film", "/empty", "/short", "/inside", "/refresh", "/cut", "/nul", "/deep", "/garbage", "/noindex", "/bad-gzip",
+    "/calendar/2026/05/", "/loop-a", "/self", "/chain-0", "/bomb", "/bomb-plain", "/drip", "/charset", "/long-line",
+    "/script", "/film", "/empty", "/short", "/inside", "/refresh", "/cut", "/nul", "/deep", "/garbage", "/noindex",
+    "/bad-gzip",
 ]  # fmt: skip
-LINKS = ["file:///etc/passwd", "javascript:alert(1)", "mailto:a@b.org", "ftp://127.0.0.1/x", "http://127.0.0.1.nip.example:1/", "http://[::"]
+LINKS = [
+    "file:///etc/passwd",
+    "javascript:alert(1)",
+    "mailto:a@b.org",
+    "ftp://127.0.0.1/x",
+    "http://127.0.0.1.nip.example:1/",
+    "http://[::",
+]
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +30,8 @@ def done(tmp_path_factory: pytest.TempPathFactory):
     with Site(robots=b"User-agent: *\nDisallow: /secret\n") as site:
         build(site)
         crawl(
-            folder, f"start_urls=[{site.url}/]", "timeout_s=2", "retries=0", "max_page_bytes=12000000", "max_calendar_pages=5",
+            folder, f"start_urls=[{site.url}/]", "timeout_s=2", "retries=0", "max_page_bytes=12000000",
+            "max_calendar_pages=5",
             "max_pages=300", "keep_dropped=true", "concurrency_per_domain=8",
         )  # fmt: skip
         yield site, folder, manifest(folder)
@@ -38,13 +47,25 @@ def build(site: Site) -> None:
     site.pages |= {f"/chain-{n}": redirect(f"/chain-{n + 1}") for n in range(12)}
     site.pages |= {"/bomb": bomb(10_000), "/drip": drip(site), "/inside": redirect("file:///etc/passwd")}
     site.pages["/bomb-plain"] = endless
-    site.page("/charset", article(20).replace(b"Story 20", "Größe 20".encode("latin-1")), "text/html; charset=no-such-charset")
-    site.page("/long-line", b"<html><body><article><p>" + (sentence(21) + " ").encode() * 60_000 + b"</p></article></body></html>")
-    site.page("/script", article(22, head="<script>var stolen = 'SCRIPTTEXT';</script>").replace(b"<h1>", b"<script>SCRIPTTEXT()</script><h1>"))
+    site.page(
+        "/charset", article(20).replace(b"Story 20", "Größe 20".encode("latin-1")), "text/html; charset=no-such-charset"
+    )
+    site.page(
+        "/long-line",
+        b"<html><body><article><p>" + (sentence(21) + " ").encode() * 60_000 + b"</p></article></body></html>",
+    )
+    site.page(
+        "/script",
+        article(22, head="<script>var stolen = 'SCRIPTTEXT';</script>").replace(
+            b"<h1>", b"<script>SCRIPTTEXT()</script><h1>"
+        ),
+    )
     site.page("/film", b"\0" * 1000, "video/mp4")
     site.page("/empty", b"")
     site.page("/short", b"<html><body><p>Too short.</p></body></html>")
-    site.page("/refresh", b'<html><head><meta http-equiv="refresh" content="0; url=/refreshed"></head><body></body></html>')
+    site.page(
+        "/refresh", b'<html><head><meta http-equiv="refresh" content="0; url=/refreshed"></head><body></body></html>'
+    )
     site.page("/refreshed", article(23))
     site.pages["/cut"] = cut
     site.page("/nul", article(24).replace(b"<h1>", b"<h1>\0\xff\xfe"))
@@ -53,7 +74,9 @@ def build(site: Site) -> None:
     site.page("/noindex", article(26, ["/behind-noindex"], head='<meta name="robots" content="noindex">'))
     site.page("/behind-noindex", article(27))
     site.page("/bad-gzip", b"\x1f\x8b\x08\x00not gzip at all", Content_Encoding="gzip")
-    site.fallback = lambda handler: calendar(handler) if handler.path.startswith("/calendar/") else send(handler, article(30), status=200)
+    site.fallback = lambda handler: (
+        calendar(handler) if handler.path.startswith("/calendar/") else send(handler, article(30), status=200)
+    )
 
 
 def endless(handler) -> None:
@@ -127,7 +150,7 @@ def test_calendar_and_sessions_are_bounded(done) -> None:
 
 
 def test_nothing_but_the_web_is_asked_for(done) -> None:
-    site, folder, found = done
+    _, folder, found = done
     assert found["skipped"]["not_http"] >= 4
     assert not [url for url in ends(folder) if "passwd" in url]
     assert found["skipped"]["offsite"] == 1

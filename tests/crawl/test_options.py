@@ -47,14 +47,30 @@ def test_N2_wrong_requests(given: dict, words: str) -> None:
         check(GOOD | given)
 
 
-@pytest.mark.parametrize("words", [["max_pages=10"], ["start_urls=[http://a.org]", "contact=-"], ["start_urls=[http://a.org]", "include=[(]"], ["nonsense"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["max_pages=10"],
+        ["start_urls=[http://a.org]", "contact=-"],
+        ["start_urls=[http://a.org]", "include=[(]"],
+        ["nonsense"],
+    ],
+)
 def test_exit_status_2_without_traceback(tmp_path: Path, words: list[str]) -> None:
     assert refused(tmp_path / "out", *words)
     assert not (tmp_path / "out").exists(), "a wrong request leaves nothing behind"
 
 
 def test_words_become_values() -> None:
-    given = parse(["start_urls=[http://a.org/x,http://b.org]", "contact=me@a.org", "include=['/a{2,3}','/b']", "crawl.max_pages=1_000", "delay_s=2"])
+    given = parse(
+        [
+            "start_urls=[http://a.org/x,http://b.org]",
+            "contact=me@a.org",
+            "include=['/a{2,3}','/b']",
+            "crawl.max_pages=1_000",
+            "delay_s=2",
+        ]
+    )
     settings = check(given)
     assert settings["start_urls"] == ["http://a.org/x", "http://b.org"]
     assert settings["include"] == ["/a{2,3}", "/b"]

@@ -21,7 +21,12 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
         site.fallback = tree(12)
         site.page("/page/3", b"<html><body><article><p>Too short to keep.</p></article></body></html>")
         site.page("/page/4", article(0, home="/page/0"))
-        site.page("/page/5", article(5, head='<meta name="robots" content="nofollow">').replace(b"Story", b"<script>alert(1)</script>&lt;b&gt;"))
+        site.page(
+            "/page/5",
+            article(5, head='<meta name="robots" content="nofollow">').replace(
+                b"Story", b"<script>alert(1)</script>&lt;b&gt;"
+            ),
+        )
         crawl(folder, f"start_urls=[{site.url}/page/0]", "keep_dropped=true", "parquet=true", "shard_bytes=5000")
     return folder
 
@@ -29,7 +34,18 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_records_are_as_promised(done: Path) -> None:
     """FORMAT.md: fields, hash, unique addresses."""
     found = documents(done)
-    assert list(found[0]) == ["url", "text", "title", "date", "language", "fetched_at", "sha256", "site", "content_type", "masked"]
+    assert list(found[0]) == [
+        "url",
+        "text",
+        "title",
+        "date",
+        "language",
+        "fetched_at",
+        "sha256",
+        "site",
+        "content_type",
+        "masked",
+    ]
     assert len({document["url"] for document in found}) == len(found) == manifest(done)["kept"]
     for document in found:
         assert document["sha256"] == hashlib.sha256(document["text"].encode()).hexdigest()
@@ -75,7 +91,11 @@ class Checker(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.loaded += [value for name, value in attributes if name in ("src", "data", "action") or (tag == "link" and name == "href")]
+        self.loaded += [
+            value
+            for name, value in attributes
+            if name in ("src", "data", "action") or (tag == "link" and name == "href")
+        ]
 
 
 def test_page_is_self_contained_and_safe(done: Path) -> None:
@@ -85,7 +105,13 @@ def test_page_is_self_contained_and_safe(done: Path) -> None:
     page.feed(text)
     assert page.loaded == []
     assert "script" not in page.tags
-    for words in ("Where the pages went", "Lengths of kept documents", "Sites", "Kept, at random", "Dropped, at random"):
+    for words in (
+        "Where the pages went",
+        "Lengths of kept documents",
+        "Sites",
+        "Kept, at random",
+        "Dropped, at random",
+    ):
         assert words in text
 
 

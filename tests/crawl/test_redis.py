@@ -27,7 +27,17 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path_factory.mktemp("redis"))]
+    words = [
+        "redis-server",
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(tmp_path_factory.mktemp("redis")),
+    ]
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     for _ in range(100):
         with socket.socket() as probe:
@@ -40,7 +50,14 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def shared(redis_url: str, site: Site, worker: str) -> list[str]:
-    return [f"start_urls=[{site.url}/page/0]", "queue=redis", f"redis_url={redis_url}", f"redis_key={site.url[-5:]}", f"worker={worker}", "lease_s=2"]
+    return [
+        f"start_urls=[{site.url}/page/0]",
+        "queue=redis",
+        f"redis_url={redis_url}",
+        f"redis_key={site.url[-5:]}",
+        f"worker={worker}",
+        "lease_s=2",
+    ]
 
 
 def test_one_of_two_is_killed(tmp_path: Path, redis_url: str) -> None:
@@ -55,7 +72,9 @@ def test_one_of_two_is_killed(tmp_path: Path, redis_url: str) -> None:
         one.wait()
         before = done_pages(tmp_path / "workers" / "one")
         assert two.wait(timeout=60) == 0
-    merged = subprocess.run([*command(tmp_path)[:3], "merge", str(tmp_path)], env=environment(), capture_output=True, text=True)
+    merged = subprocess.run(
+        [*command(tmp_path)[:3], "merge", str(tmp_path)], env=environment(), capture_output=True, text=True
+    )
     assert merged.returncode == 0, merged.stderr
     found = manifest(tmp_path)
     assert before >= 20
