@@ -36,7 +36,7 @@ start, folder, concurrency = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 class Bare(Spider):
     name = "bare"
     start_urls = [start]
-    links = LinkExtractor(allow_domains=[urlsplit(start).hostname])
+    links = LinkExtractor(allow_domains=[urlsplit(start).netloc])
 
     def parse(self, response):
         (folder / hashlib.sha1(response.url.encode()).hexdigest()).write_bytes(response.body)

@@ -8,9 +8,9 @@ from scrapy import exceptions as scrapy_errors
 from scrapy.http import Response
 
 from crawl.document import Page
-from crawl.frontier import Ending, Entry, Link
 from crawl.guard import GuardedResolver, Refused
 from crawl.items import Item
+from crawl.ledger import Ending, Entry, Link
 from crawl.manners import retry_after
 from crawl.state import State, now
 

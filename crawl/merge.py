@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import fields
 from pathlib import Path
 
-from crawl.frontier import Ending, Link
+from crawl.ledger import Ending, Link
 from crawl.report import finish
 from crawl.state import State
 from errors import RequestError

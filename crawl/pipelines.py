@@ -10,8 +10,8 @@ import sqlite3
 from typing import Any
 
 from crawl.document import Document, Drop
-from crawl.frontier import Ending, Link, pack_links
 from crawl.items import Item
+from crawl.ledger import Ending, Link, pack_links
 from crawl.pool import ExtractError
 from crawl.state import State
 from errors import RunError

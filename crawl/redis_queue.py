@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 
 from scrapy_redis.connection import get_redis
 
-from crawl.frontier import Ending, Entry, Frontier, Link
+from crawl.frontier import Frontier
+from crawl.ledger import Ending, Entry, Link
 from errors import RequestError, RunError
 
 ADD = """

@@ -13,8 +13,8 @@ from scrapy.exceptions import StopDownload
 from scrapy.http import Request, Response
 
 from crawl import answers, options
-from crawl.frontier import Ending, Link
 from crawl.items import Item
+from crawl.ledger import Ending, Link
 from crawl.settings import scrapy_settings
 from crawl.state import State
 from errors import RequestError, RunError

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from lxml import etree, html
 from scrapy.http import Response
 
-from crawl.frontier import Link
 from crawl.items import Item
+from crawl.ledger import Link
 from crawl.spiders.base import CrawlSpider
 
 FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/rdf+xml")

@@ -10,8 +10,8 @@ from typing import Any
 
 from crawl.answers import KEPT_HEADERS, PAGE_TYPES
 from crawl.document import Page
-from crawl.frontier import Ending, Entry, Link
 from crawl.items import Item
+from crawl.ledger import Ending, Entry, Link
 from crawl.spiders.base import CrawlSpider
 from errors import RunError
 

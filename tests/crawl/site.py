@@ -180,12 +180,12 @@ def calendar(handler: Any) -> None:
     send(handler, article(year * 12 + month, links, paragraphs=2))
 
 
-def tree(n: int, *, links: int = 4) -> Callable[[Any], None]:
+def tree(n: int, *, links: int = 4, seed: int = 0) -> Callable[[Any], None]:
     """/page/0 ... /page/n-1, each linking to some others, so that all are reachable from the first."""
 
     def page(handler: Any) -> None:
         number = int(handler.path.rsplit("/", 1)[1]) if handler.path.startswith("/page/") else 0
         targets = [number * links + k for k in range(1, links + 1)] + [number // 2, (number * 7) % n]
-        send(handler, article(number, [f"/page/{t}" for t in targets if t < n], home="/page/0"))
+        send(handler, article(seed + number, [f"/page/{t}" for t in targets if t < n], home="/page/0"))
 
     return page

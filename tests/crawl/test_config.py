@@ -4,7 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from crawl.options import MAY_BE_ZERO, MAY_CHANGE, NULLABLE
+from crawl.checks import MAY_BE_ZERO
+from crawl.options import MAY_CHANGE, NULLABLE
 from crawl.settings import CRAWL
 
 FILE = Path(__file__).resolve().parents[2] / "conf" / "task" / "crawl.yaml"

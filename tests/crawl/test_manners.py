@@ -3,13 +3,15 @@ requests.
 """
 
 import ipaddress
+import sqlite3
 import subprocess
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from crawl.guard import is_private
+from crawl.addresses import is_private
 from crawl.manners import retry_after
 from tests.crawl.helpers import command, crawl, environment, manifest
 from tests.crawl.site import Site, article, redirect, send, tree
@@ -36,29 +38,45 @@ def test_crawl_delay_and_user_agent(tmp_path: Path) -> None:
 HUGE = b"User-agent: *\nDisallow: /page/2\n" + b"# padding\n" * 100_000 + b"Disallow: /page/1\n"
 
 
-@pytest.mark.parametrize(
-    ("robots", "status", "kept", "refused"),
-    [
-        (b"User-agent: *\nDisallow: /\n", 200, 0, {"robots": 1}),
-        (b"User-agent: other\nDisallow: /\n\nUser-agent: *\nAllow: /\n", 200, 4, {}),
-        (b"User-agent: nanolab-crawl\nDisallow: /page/1\n", 200, 3, {"robots": 1}),
-        (b"anything", 500, 0, {"robots_unavailable": 1}),
-        (b"anything", 404, 4, {}),
-        (HUGE, 200, 3, {"robots": 1}),  # rules after the first 512 KiB are not read
-        (b"User-agent: *\nCrawl-delay: 9999\n", 200, 0, {"crawl_delay_too_long": 1}),
-    ],
-    ids=["forbids", "others", "names-us", "500", "404", "huge", "too-slow"],
-)
-def test_robots(tmp_path: Path, robots: bytes, status: int, kept: int, refused: dict[str, int]) -> None:
-    with Site() as site:
-        small(site)
-        site.page("/robots.txt", robots, "text/plain", status)
-        crawl(tmp_path, f"start_urls=[{site.url}/page/0]", "retries=0")
-        found = manifest(tmp_path)
-        assert found["refused"] == refused
-        assert found["kept"] == kept, found
-        assert site.hits["/robots.txt"] == 1
-        assert len(site.paths()) == kept
+ROBOTS: dict[str, tuple[bytes, int, int, str | None]] = {  # robots.txt, its status, pages kept, reason of refusal
+    "forbids": (b"User-agent: *\nDisallow: /\n", 200, 0, "robots"),
+    "others": (b"User-agent: other\nDisallow: /\n\nUser-agent: *\nAllow: /\n", 200, 4, None),
+    "names-us": (b"User-agent: nanolab-crawl\nDisallow: /page/1\n", 200, 3, "robots"),
+    "500": (b"anything", 500, 0, "robots_unavailable"),
+    "404": (b"anything", 404, 4, None),
+    "huge": (HUGE, 200, 3, "robots"),  # rules after the first 512 KiB are not read
+    "too-slow": (b"User-agent: *\nCrawl-delay: 9999\n", 200, 0, "crawl_delay_too_long"),
+    "moved": (b"User-agent: *\nDisallow: /page/1\n", 301, 3, "robots"),
+}
+
+
+@pytest.fixture(scope="module")
+def robots_crawl(tmp_path_factory: pytest.TempPathFactory):
+    """One crawl of a site for each state of robots.txt; {name: (site, ends of its addresses)}."""
+    folder = tmp_path_factory.mktemp("robots")
+    with ExitStack() as stack:
+        sites = {name: stack.enter_context(Site(host=f"127.0.0.{n}")) for n, name in enumerate(ROBOTS, 1)}
+        for name, (robots, status, _, _) in ROBOTS.items():
+            n = 1000 * list(ROBOTS).index(name)
+            sites[name].fallback = tree(4, seed=n)
+            sites[name].page("/robots.txt", robots, "text/plain", status)
+            if status == 301:
+                sites[name].pages["/robots.txt"] = redirect("/real-robots.txt", 301)
+                sites[name].page("/real-robots.txt", robots, "text/plain")
+        crawl(folder, f"start_urls=[{','.join(f'{site.url}/page/0' for site in sites.values())}]", "retries=0")
+        rows = sqlite3.connect(folder / "crawl.sqlite").execute("SELECT url, outcome, reason FROM pages").fetchall()
+        ends = {name: [row[1:] for row in rows if row[0].startswith(site.url)] for name, site in sites.items()}
+        yield {name: (site, ends[name]) for name, site in sites.items()}
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_robots(robots_crawl, name: str) -> None:
+    site, ends = robots_crawl[name]
+    _, _, kept, refused = ROBOTS[name]
+    assert [reason for outcome, reason in ends if outcome == "refused"] == ([refused] if refused else [])
+    assert sum(outcome == "kept" for outcome, _ in ends) == kept
+    assert site.hits["/robots.txt"] == 1
+    assert sum(n for path, n in site.hits.items() if path.startswith("/page/")) == kept
 
 
 def test_retry_after_holds_back_the_whole_host(tmp_path: Path) -> None:
@@ -116,18 +134,16 @@ def test_recrawl_asks_only_for_what_changed(tmp_path: Path) -> None:
     assert "Story 33" in texts or "place 3300" in texts
 
 
-@pytest.mark.parametrize(
-    "target", ["http://127.0.0.1:{port}/inside", "http://localhost:{port}/inside", "http://[::1]:{port}/inside"]
-)
-def test_private_addresses_are_refused(tmp_path: Path, target: str) -> None:
-    """Asked for outright, and behind a redirect of a public page (which a hosts entry stands in for here)."""
+def test_private_addresses_are_refused(tmp_path: Path) -> None:
+    """Asked for outright, by number and by name."""
     with Site() as site:
-        site.page("/inside", article(1))
-        url = target.format(port=site.url.rsplit(":", 1)[1])
-        (tmp_path / "list.txt").write_text(f"{url}\n")
+        small(site)
+        port = site.url.rsplit(":", 1)[1]
+        hosts = ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "x.localhost")
+        (tmp_path / "list.txt").write_text("".join(f"http://{host}:{port}/inside\n" for host in hosts))
         crawl(tmp_path / "out", "spider=urls", f"urls_file={tmp_path / 'list.txt'}", "allow_private=false")
         assert sum(site.hits.values()) == 0
-    assert manifest(tmp_path / "out")["refused"] == {"private_address": 1}
+    assert manifest(tmp_path / "out")["refused"] == {"private_address": 6}
 
 
 LYING_DNS = """
@@ -175,13 +191,3 @@ def test_retry_after_reads_seconds_and_dates() -> None:
     assert (retry_after(b"Wed, 21 Oct 2099 07:28:00 GMT") or 0) > 10**8
     assert retry_after(b"soon") is None
     assert retry_after(None) is None
-
-
-def test_redirect_of_robots_is_followed(tmp_path: Path) -> None:
-    with Site() as site:
-        small(site)
-        site.pages["/robots.txt"] = redirect("/real-robots.txt", 301)
-        site.page("/real-robots.txt", b"User-agent: *\nDisallow: /page/1\n", "text/plain")
-        crawl(tmp_path, f"start_urls=[{site.url}/page/0]")
-        assert site.hits["/page/1"] == 0
-    assert manifest(tmp_path)["refused"] == {"robots": 1}

@@ -81,15 +81,8 @@ def test_one_of_two_is_killed(tmp_path: Path, redis_url: str) -> None:
     assert done_pages(tmp_path / "workers" / "two") > 0
     assert found["fetched"] == 150
     assert found["kept"] == 150, found
+    assert "Redis holds another crawl named" in refused(tmp_path / "b", *shared(redis_url, site, "one"), "max_depth=2")
     assert max(Counter(document["url"] for document in documents(tmp_path)).values()) == 1
-
-
-def test_other_settings_under_the_same_name(tmp_path: Path, redis_url: str) -> None:
-    with Site() as site:
-        site.fallback = tree(5)
-        words = shared(redis_url, site, "one")
-        assert start(tmp_path / "a", *words).wait(timeout=30) == 0
-        assert "Redis holds another crawl named" in refused(tmp_path / "b", *words, "max_depth=2")
 
 
 def test_no_redis_there(tmp_path: Path) -> None:
