@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from crawl.document import Document
 from crawl.files import Files
 from crawl.frontier import Frontier
 from crawl.ledger import Ending, Link
+from crawl.samples import Samples
 from crawl.settings import CRAWL
 from tests.crawl.helpers import command, crawl, documents, environment, manifest, refused
 from tests.crawl.site import Site, article, drip, send, tree
@@ -181,6 +183,28 @@ def memory_mb(pid: int) -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
     raise AssertionError("no VmRSS")
+
+
+def test_ledger_keeps_nothing_in_memory(tmp_path: Path) -> None:
+    """The quick half of the memory test: 6,000 addresses through the ledger, without the network."""
+    frontier = Frontier(tmp_path / "crawl.sqlite", CRAWL)
+    files = Files(tmp_path, frontier.connection, 10**9)
+    samples = Samples(frontier.connection)
+    frontier.add([Link("http://a.org/0")])
+    sizes: dict[int, int] = {}
+    tracemalloc.start()
+    for n in range(6000):
+        entry = frontier.take("a.org")
+        assert entry is not None
+        place = files.append_document(Document(entry.url, f"text {n}").line())
+        samples.offer("kept", entry.url, None, "text")
+        links = [Link(f"http://a.org/{n * 2 + k}", 1) for k in (1, 2)]
+        frontier.finish(entry, Ending("kept", None, *place), links)
+        if n in (1000, 5999):
+            sizes[n] = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    frontier.close()
+    assert sizes[5999] < sizes[1000] + 250_000, sizes
 
 
 @pytest.mark.slow
