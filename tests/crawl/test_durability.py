@@ -61,7 +61,7 @@ def test_N38_kill_nine_five_times(tmp_path: Path) -> None:
             process = start(tmp_path, *words)
             wait_for(tmp_path, 15 + 30 * kill + chance.randrange(20), process)
             time.sleep(chance.random() * 0.05)
-            assert process.poll() is None, "the crawl ended before it was killed"
+            assert 0 < done_pages(tmp_path) < 200, "it is killed in the middle"
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
         crawl(tmp_path, *words)

@@ -1,5 +1,7 @@
 """Two crawlers on one queue in a real Redis server, one of them killed: no page twice, none lost."""
 
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -12,6 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from crawl.document import Document
+from crawl.files import Files
+from crawl.frontier import Frontier
+from crawl.ledger import Ending, Link
+from crawl.merge import merge
+from crawl.samples import Samples
+from crawl.settings import CRAWL
 from tests.crawl.helpers import command, documents, environment, manifest, refused
 from tests.crawl.site import Site, tree
 from tests.crawl.test_durability import done_pages, start, wait_for
@@ -88,3 +97,31 @@ def test_one_of_two_is_killed(tmp_path: Path, redis_url: str) -> None:
 def test_no_redis_there(tmp_path: Path) -> None:
     words = ["start_urls=[http://a.org/]", "queue=redis", "redis_key=x", "redis_url=redis://127.0.0.1:1/0"]
     assert "cannot reach Redis" in refused(tmp_path, *words)
+
+
+def worker(folder: Path, texts: dict[str, str]) -> None:
+    """What a crawler leaves in its folder."""
+    folder.mkdir(parents=True)
+    frontier = Frontier(folder / "crawl.sqlite", CRAWL)
+    files = Files(folder, frontier.connection, 10**6)
+    Samples(frontier.connection)
+    frontier.remember("settings", json.dumps(CRAWL | {"queue": "redis", "start_urls": ["http://a.org/"]}))
+    frontier.add([Link(url) for url in texts])
+    for url, text in texts.items():
+        entry = frontier.entry(url)
+        assert entry is not None
+        line = Document(url, text, sha256=hashlib.sha256(text.encode()).hexdigest()).line()
+        frontier.finish(entry, Ending("kept", None, *files.append_document(line)))
+    files.close()
+    frontier.close()
+
+
+def test_merging_keeps_each_address_and_each_text_once(tmp_path: Path) -> None:
+    """Stored twice because one was killed before it could say so; two addresses with one text; merged twice."""
+    worker(tmp_path / "workers" / "one", {"http://a.org/1": "first text", "http://a.org/2": "second text"})
+    worker(tmp_path / "workers" / "two", {"http://a.org/2": "second text, later", "http://a.org/3": "first text"})
+    for _ in range(2):
+        merge(tmp_path)
+        assert [document["url"] for document in documents(tmp_path)] == ["http://a.org/1", "http://a.org/2"]
+        found = manifest(tmp_path)
+        assert (found["fetched"], found["dropped"]) == (3, {"duplicate_other_worker": 1})
