@@ -10,6 +10,12 @@ from crawl.document import Document, Drop, Page
 from crawl.extract_decode import decode
 from crawl.urls import site_of
 
+# what surrounds a text on every page of a site, by what the page itself calls it
+AROUND = [
+    "//nav | //footer | //*[@role='navigation' or @role='contentinfo' or @role='search' or @role='banner']",
+    "//*[contains(concat(' ', normalize-space(@class), ' '), ' footer ')]",
+    "//a[@class='headerlink']",
+]
 LINES = re.compile(r"\n{3,}")
 
 
@@ -41,5 +47,5 @@ def _main_text(text: str) -> tuple[str, str | None, str | None, str | None]:
     language = (tree.get("lang") or "").split("-")[0].lower() or None
     title = " ".join((tree.findtext(".//title") or "").split()) or None
     # fast: trafilatura's own rules, without two further extractors that cost three times as much
-    main = trafilatura.extract(tree, fast=True, include_comments=False, deduplicate=False, include_formatting=False)
+    main = trafilatura.extract(tree, fast=True, include_comments=False, deduplicate=False, prune_xpath=AROUND)
     return main or "", title, None, language
