@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from lxml.etree import _Element
 
-from crawl.extract_junk import is_junk
+from crawl.extract_junk import Strictness, is_junk, words
 from crawl.extract_table import is_data_table, table_rows
 
-BLOCKS = frozenset(
-    "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer "
-    "form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main menu nav ol p section summary table tbody td tfoot th "
-    "thead tr ul".split()
+BLOCKS = words(
+    "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption "
+    "figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main menu nav ol p section summary "
+    "table tbody td tfoot th thead tr ul"
 )
 HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 SPACES = re.compile(r"[^\S\n]+")  # HTML collapses white space; \n stands for <br> here
@@ -41,16 +41,16 @@ class Block:
         return min(1.0, self.link_chars / max(1, len(self.text)))
 
 
-def blocks(root: _Element, keep: frozenset[_Element] = frozenset()) -> list[Block]:
-    """The blocks under `root`; the elements in `keep` are entered although they look like junk."""
-    return list(_Walk(root, keep).run())
+def blocks(root: _Element, strictness: Strictness = Strictness.ALL) -> list[Block]:
+    """The blocks under `root`, in order."""
+    return list(_Walk(root, strictness).run())
 
 
 class _Walk:
     """Depth first with a stack of its own: a hostile page may nest deeper than Python recurses."""
 
-    def __init__(self, root: _Element, keep: frozenset[_Element]):
-        self.root, self.keep = root, keep
+    def __init__(self, root: _Element, strictness: Strictness):
+        self.root, self.strictness = root, strictness
         self.parts: list[str] = []  # of the block being collected
         self.link_chars = 0
         self.links = 0  # open <a>
@@ -65,7 +65,7 @@ class _Walk:
                 place = yield from self._leave(element, place)
                 continue
             tag = element.tag
-            if not isinstance(tag, str) or (element is not self.root and is_junk(element, self.keep)):
+            if not isinstance(tag, str) or (element is not self.root and is_junk(element, self.strictness)):
                 self._text(element.tail if element is not self.root else None)
             elif tag in RAW or (tag == "table" and is_data_table(element)):
                 yield from self._flush(place)
@@ -173,7 +173,7 @@ def _texts(root: _Element) -> Iterator[tuple[_Element, str | None]]:
             continue
         if element is not root:
             stack.append((element, True))
-        if not isinstance(element.tag, str) or (element is not root and is_junk(element, frozenset())):
+        if not isinstance(element.tag, str) or (element is not root and is_junk(element)):
             continue
         if element.tag == "br":
             yield element, None

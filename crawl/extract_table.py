@@ -14,8 +14,8 @@ SPACES = re.compile(r"\s+")
 
 def is_data_table(table: _Element) -> bool:
     """True for tables whose rows belong on lines; False for tables that only place things on the page."""
-    if table.get("role") in ("presentation", "none") or next(table.iter(*BLOCKS_IN_CELL), table) is not table:
-        return _nested(table) is False and table.get("role") not in ("presentation", "none")
+    if table.get("role") in ("presentation", "none") or _nested(table):
+        return False
     rows = 0
     widest = 0
     for row in table.iter("tr"):
@@ -39,12 +39,12 @@ def table_rows(table: _Element) -> list[str]:
     """One line a row, cells separated by ` | `; empty rows and junk left out."""
     lines = []
     for row in table.iter("caption", "tr"):
-        if is_junk(row, frozenset()):
+        if is_junk(row):
             continue
         if row.tag == "caption":
             lines.append(_cell(row))
             continue
-        cells = [_cell(cell) for cell in row if cell.tag in ("td", "th") and not is_junk(cell, frozenset())]
+        cells = [_cell(cell) for cell in row if cell.tag in ("td", "th") and not is_junk(cell)]
         if any(cells):
             lines.append(" | ".join(cells))
     return [line for line in lines if line]
@@ -60,7 +60,7 @@ def _cell(cell: _Element) -> str:
             continue
         if element is not cell:
             stack.append((element, True))
-            if not isinstance(element.tag, str) or is_junk(element, frozenset()):
+            if not isinstance(element.tag, str) or is_junk(element):
                 continue
         if element.tag in ("br", "p", "div", "li"):
             parts.append(" ")

@@ -1,51 +1,44 @@
-"""A page becomes a document or a drop with a reason: decode, extract. Pure; runs in the worker processes."""
+"""One page -> one document, or the reason why not: extract, clean, mask, judge. Pure, so it runs in any process.
+
+Page -> extract -> clean -> language -> filters -> mask -> Document (with the signature that finds near duplicates)
+"""
 
 import hashlib
-import re
+from urllib.parse import urlsplit
 
-import trafilatura
-from lxml import etree, html
-
+from crawl.clean import clean
+from crawl.clean.personal import mask
+from crawl.dedup_signature import signature
 from crawl.document import Document, Drop, Page
-from crawl.extract_decode import decode
-from crawl.urls import site_of
-
-# what surrounds a text on every page of a site, by what the page itself calls it
-AROUND = [
-    "//nav | //footer | //*[@role='navigation' or @role='contentinfo' or @role='search' or @role='banner']",
-    "//*[contains(concat(' ', normalize-space(@class), ' '), ' footer ')]",
-    "//a[@class='headerlink']",
-]
-LINES = re.compile(r"\n{3,}")
+from crawl.extract import extract
+from crawl.filters import judge
+from crawl.filters.language import detect
+from crawl.filters.text import Text
 
 
 def process(page: Page, settings: dict) -> Document | Drop:
-    """The document of a page, or why there is none. Never raises because of what is in the page."""
-    text = decode(page.body, page.encoding)
-    title = date = language = None
-    if page.content_type == "text/plain":
-        main = text
-    else:
-        main, title, date, language = _main_text(text)
-    main = LINES.sub("\n\n", main.replace("\r\n", "\n").replace("\0", "")).strip()
-    if not main:
+    """The document of a page; a Drop carries the document it would have been. `settings` are those of
+    crawl/settings.py.
+    """
+    found = extract(page, settings)
+    text = clean(found.text, settings)
+    if not text.strip():
         return Drop("no_text")
-    digest = hashlib.sha256(main.encode("utf-8", "replace")).hexdigest()
+    language = detect(text, found.language)
+    keep, reason = judge(Text(text, language), settings)
+    text, masked = mask(text, settings)
+    title, _ = mask(clean(found.title or "", settings), settings)
     document = Document(
-        page.url, main, title, date, language, page.fetched_at, digest, site_of(page.url), page.content_type
+        url=page.url,
+        text=text,
+        title=title or None,
+        date=found.date,
+        language=language,
+        fetched_at=page.fetched_at,
+        sha256=hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
+        site=(urlsplit(page.url).hostname or "").removeprefix("www."),
+        content_type=page.content_type,
+        masked=masked,
+        signature=signature(text) if keep and settings["dedup"]["near"] else (),
     )
-    wanted = settings["languages"]
-    return Drop("language", document) if wanted and language not in wanted else document
-
-
-def _main_text(text: str) -> tuple[str, str | None, str | None, str | None]:
-    """Main text, title, date and declared language of an HTML page; an empty text where there is none to find."""
-    try:
-        tree = html.document_fromstring(text.encode("utf-8", "replace"), parser=html.HTMLParser(encoding="utf-8"))
-    except (etree.LxmlError, ValueError, AssertionError):
-        return "", None, None, None
-    language = (tree.get("lang") or "").split("-")[0].lower() or None
-    title = " ".join((tree.findtext(".//title") or "").split()) or None
-    # fast: trafilatura's own rules, without two further extractors that cost three times as much
-    main = trafilatura.extract(tree, fast=True, include_comments=False, deduplicate=False, prune_xpath=AROUND)
-    return main or "", title, None, language
+    return document if keep else Drop(reason or "filtered", document)
