@@ -1,7 +1,7 @@
 """From what a user typed to checked settings: every wrong request is found here, before anything is asked of the
 network.
 
-`parse(["start_urls=[https://a.org]", "filters.too_short.on=false"])` -> nested dict; `check(nested)` -> complete
+`parse(["start_urls=[https://a.org]", "filters.too_short.enabled=false"])` -> nested dict; `check(nested)` -> complete
 settings.
 """
 

@@ -93,34 +93,34 @@ CRAWL |= {
         "ip": False,  # public IP addresses
     },
     "filters": {  # sources of all bounds: crawl/filters/
-        "too_long": {"on": True, "max_chars": 2_000_000},  # characters
-        "too_short": {"on": True, "min_words": 50},  # Gopher
-        "lorem_ipsum": {"on": True, "max_share": 0.005},  # occurrences a word; C4 has 0
+        "too_long": {"enabled": True, "max_chars": 2_000_000},  # characters
+        "too_short": {"enabled": True, "min_words": 50},  # Gopher
+        "lorem_ipsum": {"enabled": True, "max_share": 0.005},  # occurrences a word; C4 has 0
         "curly_braces": {
-            "on": False,
+            "enabled": False,
             "max_share": 0.025,
         },  # C4 has 0; off: it is there to drop code, and code is wanted here
-        "mean_word_length": {"on": True, "min_chars": 3.0, "max_chars": 10.0},  # Gopher
-        "symbol_ratio": {"on": True, "max_share": 0.1},  # hashes or ellipses a word; Gopher
-        "bullet_lines": {"on": True, "max_share": 0.9},  # Gopher
-        "ellipsis_lines": {"on": True, "max_share": 0.3},  # Gopher
-        "sentence_ends": {"on": False, "min_share": 0.12},  # FineWeb; off: drops pages of code and tables
-        "short_lines": {"on": False, "max_share": 0.67, "chars": 30},  # FineWeb; off for the same reason
-        "repeated_lines": {"on": True, "max_share": 0.3, "max_char_share": 0.2},  # Gopher
-        "repeated_paragraphs": {"on": True, "max_share": 0.3, "max_char_share": 0.2},  # Gopher
+        "mean_word_length": {"enabled": True, "min_chars": 3.0, "max_chars": 10.0},  # Gopher
+        "symbol_ratio": {"enabled": True, "max_share": 0.1},  # hashes or ellipses a word; Gopher
+        "bullet_lines": {"enabled": True, "max_share": 0.9},  # Gopher
+        "ellipsis_lines": {"enabled": True, "max_share": 0.3},  # Gopher
+        "sentence_ends": {"enabled": False, "min_share": 0.12},  # FineWeb; off: drops pages of code and tables
+        "short_lines": {"enabled": False, "max_share": 0.67, "chars": 30},  # FineWeb; off for the same reason
+        "repeated_lines": {"enabled": True, "max_share": 0.3, "max_char_share": 0.2},  # Gopher
+        "repeated_paragraphs": {"enabled": True, "max_share": 0.3, "max_char_share": 0.2},  # Gopher
         "letters_ratio": {
-            "on": True,
+            "enabled": True,
             "min_share": 0.6,
         },  # words with a letter; Gopher has 0.8, which drops pages of code and tables
-        "stop_words": {"on": True, "min_words": 2},  # of 8 English ones; only for English; Gopher
+        "stop_words": {"enabled": True, "min_words": 2},  # of 8 English ones; only for English; Gopher
         "top_ngrams": {
-            "on": True,
+            "enabled": True,
             "max_char_share_2": 0.2,
             "max_char_share_3": 0.18,
             "max_char_share_4": 0.16,
         },  # Gopher
         "repeated_ngrams": {
-            "on": True,
+            "enabled": True,
             "words": 10,
             "max_char_share": 0.25,
         },  # Gopher has 0.1; code repeats itself more

@@ -41,7 +41,7 @@ def judge(text: Text, settings: dict) -> Verdict:
         return verdict
     for name, check in FILTERS.items():
         bounds = dict(settings["filters"][name])
-        if bounds.pop("on"):
+        if bounds.pop("enabled"):
             verdict = check(text, **bounds)
             if not verdict[0]:
                 return verdict

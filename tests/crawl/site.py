@@ -5,6 +5,7 @@ Pages are functions of the request; each hostile case is one of them. `with Site
 """
 
 import gzip
+import random
 import threading
 import time
 from collections import Counter
@@ -44,12 +45,14 @@ WORDS = [
     "basket",
     "mirror",
 ]
+SMALL = ["the", "of", "and", "that", "with", "to", "in", "was", "it", "for"]
 
 
-def sentence(seed: int, n: int = 12) -> str:
-    """English-looking words that differ from page to page."""
-    chosen = [WORDS[(seed * 7 + i * (3 + seed % 11) + i * i) % len(WORDS)] for i in range(n)]
-    return f"The {' '.join(chosen)} of place {seed} was seen by the people that came with it."
+def sentence(seed: int, n: int = 14) -> str:
+    """English-looking words that differ from page to page and do not repeat themselves: filters let them through."""
+    chance = random.Random(seed)
+    words = [chance.choice(WORDS if chance.random() < 0.7 else SMALL) for _ in range(n)]
+    return f"{' '.join(words).capitalize()} at place {seed}."
 
 
 def article(seed: int, links: list[str] | None = None, paragraphs: int = 6, head: str = "", home: str = "/") -> bytes:

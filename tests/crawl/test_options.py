@@ -33,7 +33,7 @@ GOOD = {"start_urls": ["http://a.org/"], "contact": "me@a.org"}
         ({"keep_dropped": "perhaps"}, "true or false"),
         ({"start_urls": None}, "a list"),
         ({"max_depht": 3}, "Did you mean crawl.max_depth?"),
-        ({"filters": {"too_shrt": {"on": False}}}, "Unknown key crawl.filters.too_shrt"),
+        ({"filters": {"too_shrt": {"enabled": False}}}, "Unknown key crawl.filters.too_shrt"),
         ({"spider": "spyder"}, "expected one of site, sitemap, feed, urls, warc"),
         ({"spider": "urls"}, "reads addresses from a file"),
         ({"spider": "warc", "warc_files": ["/no/such/*"]}, "matches none"),
