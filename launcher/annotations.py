@@ -28,8 +28,9 @@ def fits(value: object, annotation: ast.expr | None, aliases: Aliases) -> bool:
         case ast.Subscript(value=ast.Name(id="Literal")):
             return any(value == choice and type(value) is type(choice) for choice in choices(annotation, aliases))
         case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=elements)) if not _is_open(elements):
-            same_length = isinstance(value, list) and len(value) == len(elements)
-            return same_length and all(fits(v, e, aliases) for v, e in zip(value, elements, strict=True))  # type: ignore[arg-type]
+            if not isinstance(value, list) or len(value) != len(elements):
+                return False
+            return all(fits(item, element, aliases) for item, element in zip(value, elements, strict=True))
         case ast.Subscript(value=ast.Name(id=name), slice=inner) if name in LISTS | {"tuple"}:
             inner = inner.elts[0] if isinstance(inner, ast.Tuple) else inner
             return isinstance(value, list) and all(fits(item, inner, aliases) for item in value)

@@ -1,10 +1,12 @@
 """The command line: flags, then one job, one sweep, or something to read; exceptions become exit statuses here."""
 
 import argparse
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from errors import Interrupted, RequestError
 from launcher.lab import Lab
@@ -39,6 +41,12 @@ def main(argv: Sequence[str], root: Path) -> int:
         return ending.code
 
 
+def _end_quietly_with_the_reader() -> None:
+    """`python run.py --help | head` is no failure."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 def _dispatch(argv: list[str], root: Path) -> int:
     if argv[:1] == ["--rank"]:
         return _run_rank(Path(argv[1]), argv[2:], root)
@@ -49,6 +57,7 @@ def _dispatch(argv: list[str], root: Path) -> int:
     if flags.help:
         from launcher.help import help_text
 
+        _end_quietly_with_the_reader()
         print(help_text(flags.words, lab, FLAGS))
         return 0
     return _run(flags, argv, lab)
@@ -60,6 +69,7 @@ def _run(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
     multirun = flags.multirun or any(word.lstrip("+").startswith("sweeps=") for word in flags.words)
     plan = compose(flags.words, lab, multirun=multirun)
     if flags.cfg:
+        _end_quietly_with_the_reader()
         print(_shown(plan, flags), end="")
         return 0
     if multirun or plan.is_multirun:
@@ -97,7 +107,7 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _shown(plan, flags) -> str:  # type: ignore[no-untyped-def]
+def _shown(plan: Any, flags: argparse.Namespace) -> str:
     """The config as YAML, as Hydra's --cfg shows it."""
     from omegaconf import OmegaConf
 

@@ -26,11 +26,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from errors import RequestError
 from launcher import annotations, hydra_keys, inherit
+from launcher.checking import check
 from launcher.compatibility import check_data_fits
 from launcher.lab import Lab
 from launcher.overrides import Override, is_group, parse
-from launcher.schema import NO_SECTION, Schema, check
+from launcher.schema import NO_SECTION, Schema
 from launcher.words import did_you_mean, listing
+
+PATHS = ("run_dir", "init_from", "resume", "rerun")
+Files = dict[tuple[str, ...], tuple[DictConfig, DictConfig]]
 
 
 @dataclass
@@ -64,18 +68,21 @@ def hydra_of(lab: Lab) -> Iterator[Hydra]:
         GlobalHydra.instance().clear()
 
 
-def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False) -> Plan:
+def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False, cache: Files | None = None) -> Plan:
     """Composes and checks one job, or with `multirun` the frame of a sweep, whose values are checked job by job.
+
+    Args:
+        cache: kept between the jobs of a sweep, most of which choose the same files.
 
     Raises:
         RequestError: anything about the request is wrong.
     """
     overrides = parse(words, lab, multirun=multirun)
-    resumed = next((o for o in overrides if o.key == "resume" and o.value is not None), None)
-    if resumed is not None:
-        return _resumed(resumed, overrides, lab)
+    saved = [o for o in overrides if o.key in ("resume", "rerun") and o.value is not None]
+    if saved:
+        return _from_saved(saved, overrides, lab)
     check_groups(overrides, lab, multirun=multirun)
-    cfg, hydra = compose_files(overrides, lab, multirun=multirun)
+    cfg, hydra = compose_files(overrides, lab, multirun=multirun, cache=cache)
     typed = [o for o in overrides if not o.is_hydra and not is_group(o.key, lab) and not o.is_sweep]
     init_from = cfg.get("init_from")
     for o in typed:
@@ -95,6 +102,9 @@ def finish(cfg: DictConfig, hydra: DictConfig, typed: Sequence[Override], words:
     for override in typed:
         apply(override, schema)
     drop_nulls(cfg)
+    for key in PATHS:
+        if isinstance(cfg.get(key), str):
+            cfg[key] = str(Path(cfg[key]).expanduser())
     with read_write(hydra), open_dict(hydra):
         hydra.overrides.task = words
     check(schema, before=before)
@@ -105,12 +115,16 @@ def finish(cfg: DictConfig, hydra: DictConfig, typed: Sequence[Override], words:
 
 def remember(hydra: DictConfig) -> None:
     """Makes this job's record the one that ${hydra:...} reads; set_config would refuse one read from a file."""
-    HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra})
+    HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra})  # type: ignore[assignment]
 
 
-def compose_files(overrides: Sequence[Override], lab: Lab, *, multirun: bool) -> tuple[DictConfig, DictConfig]:
+def compose_files(
+    overrides: Sequence[Override], lab: Lab, *, multirun: bool, cache: Files | None = None
+) -> tuple[DictConfig, DictConfig]:
     """The options chosen, without any key typed but those of Hydra itself."""
     words = [o.text for o in overrides if (is_group(o.key, lab) or o.is_hydra) and not (multirun and o.is_sweep)]
+    if cache is not None and tuple(words) in cache:
+        return deepcopy(cache[tuple(words)])
     mode = RunMode.MULTIRUN if multirun else RunMode.RUN
     try:
         with hydra_of(lab) as hydra:
@@ -122,6 +136,8 @@ def compose_files(overrides: Sequence[Override], lab: Lab, *, multirun: bool) ->
     with read_write(cfg), open_dict(cfg):
         cfg.pop("hydra")
     OmegaConf.set_struct(cfg, False)
+    if cache is not None:
+        cache[tuple(words)] = deepcopy((cfg, node))
     return cfg, node
 
 
@@ -175,10 +191,17 @@ def drop_nulls(cfg: DictConfig) -> None:
                     del node[name]
 
 
-def _resumed(resume: Override, overrides: Sequence[Override], lab: Lab) -> Plan:
-    typed = [o for o in overrides if o.key != "resume"]
-    cfg, hydra, before = inherit.resumed_run(resume.text_value)
-    inherit.check_horizon_only(typed, cfg)
+def _from_saved(saved: Sequence[Override], overrides: Sequence[Override], lab: Lab) -> Plan:
+    """resume=RUN_DIR goes on in that folder; rerun=RUN_DIR does the same again in a new one."""
+    if len(saved) > 1:
+        raise RequestError(f"{' '.join(o.typed for o in saved)}: give one of them.")
+    typed = [o for o in overrides if o is not saved[0]]
+    if saved[0].key == "resume":
+        cfg, hydra, before = inherit.resumed_run(saved[0].text_value)
+        inherit.check_horizon_only(typed, cfg)
+    else:
+        inherit.check_no_choices(typed, lab)
+        cfg, hydra, before = inherit.repeated_run(saved[0].text_value)
     return finish(cfg, hydra, typed, [*before, *(o.typed for o in overrides)], lab)
 
 

@@ -1,16 +1,25 @@
 """Strictness below `hydra.`, where Hydra itself lets some keys pass; and its exceptions in plain words."""
 
 import re
+from typing import Any
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
+from launcher.nodes import names_in
 from launcher.words import listing, nearest
 
 OWN_LOGGING = ("job_logging", "hydra_logging")
 PLUGIN_KEYS: dict[str, tuple[str, ...]] = {"sweeper": ("max_batch_size", "params"), "launcher": ()}
 NOISE = re.compile(r"\s*(provider=|Config search path|See https?://|full_key:|object_type=)")
+FOLDERS = "Type run_dir=PATH: the folder of the run, or of the whole sweep."
+FIXED: dict[str, tuple[object, str]] = {  # as Hydra ships them
+    "run.dir": ({"dir": "outputs/${now:%Y-%m-%d}/${now:%H-%M-%S}"}, FOLDERS),
+    "sweep.dir": ({"dir": "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}", "subdir": "${hydra.job.num}"}, FOLDERS),
+    "output_subdir": (".hydra", FOLDERS),
+    "searchpath": ([], "Type --config-dir PATH for one more folder of configs."),
+}
 UNLISTED = ("env",)  # there without being declared in HydraConf
 PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 
@@ -22,6 +31,10 @@ def check(hydra: DictConfig) -> None:
         RequestError: one was found.
     """
     _check_keys(hydra, OmegaConf.structured(HydraConf()), "hydra")
+    tree: Any = OmegaConf.to_container(hydra, resolve=False)
+    for key, (usual, instead) in FIXED.items():
+        if tree[key.split(".")[0]] != usual:
+            raise RequestError(f"hydra.{key} cannot be changed here.\n{instead}")
     for name in ("sweeper", "launcher"):
         _check_plugin(hydra.get(name), f"hydra.{name}")
     for name, node in (hydra.callbacks or {}).items():
@@ -54,14 +67,14 @@ def _hint(key: str, owner: str) -> str:
     """Nearest key of the structured config `owner` inside Hydra's own."""
     for path, node in _structured(OmegaConf.structured(HydraConf()), "hydra"):
         if OmegaConf.get_type(node).__name__ == owner:  # type: ignore[union-attr]
-            return _unknown(f"{path}.{key}", [str(name) for name in node], path)
+            return _unknown(f"{path}.{key}", names_in(node), path)
     plugin = owner.removeprefix("Basic").removesuffix("Conf").lower()
     return _unknown(f"hydra.{plugin}.{key}", PLUGIN_KEYS.get(plugin, ()), f"hydra.{plugin}")
 
 
 def _structured(node: DictConfig, path: str) -> list[tuple[str, DictConfig]]:
     found = [(path, node)]
-    for name in node:
+    for name in names_in(node):
         child = node._get_node(name)
         if isinstance(child, DictConfig) and child:
             found += _structured(child, f"{path}.{name}")
@@ -69,14 +82,14 @@ def _structured(node: DictConfig, path: str) -> list[tuple[str, DictConfig]]:
 
 
 def _check_keys(node: DictConfig, schema: DictConfig, path: str) -> None:
-    for name in node:
+    for name in names_in(node):
         if name in UNLISTED:
             continue
-        if name not in list(schema):  # `in` denies what is still missing (???)
-            raise RequestError(_unknown(f"{path}.{name}", [str(n) for n in schema], path))
+        if name not in names_in(schema):
+            raise RequestError(_unknown(f"{path}.{name}", names_in(schema), path))
         child, inner = node._get_node(name), schema._get_node(name)
         is_section = isinstance(child, DictConfig) and isinstance(inner, DictConfig) and not inner._is_missing()
-        if is_section and OmegaConf.get_type(inner) is not dict and inner:  # type: ignore[union-attr]
+        if is_section and OmegaConf.get_type(inner) is not dict and inner:
             _check_keys(child, inner, f"{path}.{name}")  # type: ignore[arg-type]
 
 
@@ -91,7 +104,7 @@ def _check_plugin(node: DictConfig | None, path: str) -> None:
     if not str(target).startswith(PLUGINS[0]):
         return  # an installed plugin checks its own keys
     known = PLUGIN_KEYS.get(path.rpartition(".")[2], ())
-    for name in node:  # type: ignore[union-attr]
+    for name in names_in(node):  # type: ignore[arg-type]
         if name not in (*known, "_target_"):
             raise RequestError(_unknown(f"{path}.{name}", known, path))
 

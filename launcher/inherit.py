@@ -10,7 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from errors import RequestError
-from launcher.overrides import Override
+from launcher.lab import Lab
+from launcher.overrides import Override, is_group
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HORIZON = ("trainer.max_steps", "trainer.max_time")
@@ -62,6 +63,18 @@ def resumed_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:
     return cfg, hydra, saved_overrides(path)
 
 
+def repeated_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:
+    """The same for a run to do again, in a folder of its own.
+
+    Raises:
+        RequestError: no run folder, or its config cannot be read.
+    """
+    cfg, hydra = read_run(path)
+    cfg["run_dir"] = cfg["resume"] = None
+    cfg["rerun"] = str(path)
+    return cfg, hydra, [word for word in saved_overrides(path) if not word.startswith(("run_dir=", "resume="))]
+
+
 def read_run(path: str | Path) -> tuple[DictConfig, DictConfig]:
     """The config of a run as it was saved, and Hydra's record beside it.
 
@@ -106,6 +119,16 @@ def check_horizon_only(typed: Sequence[Override], cfg: DictConfig) -> None:
             raise RequestError(f"{o.typed}: that run was to take {before} steps; resume= can only go further.")
 
 
+def check_no_choices(typed: Sequence[Override], lab: Lab) -> None:
+    """Raises RequestError where rerun= comes with an option of a group: a saved config has no room for another."""
+    chosen = [o.typed for o in typed if is_group(o.key, lab) or o.is_hydra]
+    if chosen:
+        raise RequestError(
+            f"rerun= repeats that run with its saved config; {' '.join(chosen)} cannot be chosen anew.\n"
+            "Single keys can be changed: optimizer.lr=... For other options, start a run without rerun=."
+        )
+
+
 def check_hub_id(name: str) -> None:
     """Raises RequestError unless `name` may be a model on the Hugging Face Hub: org/name, and no folder org here."""
     if HUB_ID.fullmatch(name) and "/" in name and not Path(name).parent.exists():
@@ -120,16 +143,18 @@ def check_hub_id(name: str) -> None:
 def nearby_runs(path: Path, *, limit: int = 5) -> str:
     """The newest run folders around a path that was not found, one a line."""
     base = next((p for p in path.absolute().parents if p.is_dir()), Path.cwd())
-    found = _newest(base) or _newest(Path("outputs"))
+    found = _newest(base, depth=2) or _newest(Path("outputs"), depth=4)
     if not found:
         return ""
     return "\nRun folders nearby:" + "".join(f"\n  {folder}" for folder in found[:limit])
 
 
-def _newest(base: Path) -> list[Path]:
-    patterns = [f"{'*/' * depth}.hydra/config.yaml" for depth in range(5)]
+def _newest(base: Path, *, depth: int) -> list[Path]:
+    """Run folders at most `depth` levels down, newest first, those with checkpoints before the others."""
+    patterns = [f"{'*/' * level}.hydra/config.yaml" for level in range(depth + 1)]
     files: Iterable[Path] = [file for pattern in patterns for file in base.glob(pattern)]
-    return [f.parent.parent for f in sorted(files, key=lambda f: f.stat().st_mtime, reverse=True)]
+    folders = sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
+    return sorted((f.parents[1] for f in folders), key=lambda f: not (f / "checkpoints").is_dir())
 
 
 def _read(file: Path) -> DictConfig:

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from errors import Interrupted, RequestError
-from launcher import ranks, state, summary
+from launcher import joining, ranks, state, summary
 from launcher.compose import Plan, remember
 from launcher.endings import WRONG_REQUEST, Ending, explain, wants_traceback
 from launcher.instantiate import resolve_target
@@ -45,8 +45,8 @@ def run_job(job: Job) -> tuple[Ending, RunFolder]:
         RequestError: no folder could be claimed; nothing was left behind.
     """
     world_size = ranks.wanted(job.plan.cfg)
-    if ranks.inside():
-        run = ranks.share_folder(lambda: claim_folder(job), job.plan.cfg)
+    if joining.inside():
+        run = joining.share_folder(lambda: claim_folder(job), job.plan.cfg)
         return work(job, run), run
     run = claim_folder(job)
     if world_size == 1:

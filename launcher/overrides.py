@@ -75,6 +75,8 @@ def _parse_one(word: str, parser: OverridesParser, lab: Lab, multirun: bool) -> 
         parsed = parser.parse_override(text)
         if parsed.is_sweep_override() and not multirun and not is_group(key, lab):
             raise HydraException("several values")
+        if raw != raw.strip() and not parsed.is_sweep_override() and isinstance(parsed.value(), str):
+            raise HydraException("Hydra would drop the spaces at the ends: prompt='The '")
     except HydraException:
         quoted = QuotedString(text=raw, quote=Quote.single).with_quotes()
         text = f"{sign}{key}={quoted}"

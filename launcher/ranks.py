@@ -2,38 +2,35 @@
 
 Lightning's own launcher replays the command line, so that in a sweep every rank would start the whole sweep again. Here
 the job starts `run.py --rank RUN_DIR` with the environment that torchrun gives, which Lightning takes as it is; the
-parent only supervises. Under torchrun or srun the processes are there already: rank 0 claims the run folder and writes
-its path to a small file among the temporary ones, which the others wait for.
+parent only supervises. Where torchrun or srun has started the processes: see joining.py.
 """
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from omegaconf import DictConfig
 
 from errors import RequestError
 from launcher.endings import FAILED, Ending, explain
+from launcher.joining import inside
 from launcher.lab import Lab
-from launcher.run_folder import RunFolder, keep_from_forks, write_atomically
+from launcher.run_folder import RunFolder, keep_from_forks
 
 CHILD = "NANOLAB_PARENT_PIPE"  # set in the children that we start
 LOCK = "NANOLAB_LOCK"
-GRACE_S = float(os.environ.get("NANOLAB_GRACE_S", 30.0))  # for the other ranks to end by themselves when one has failed
-SAVING_S = 600.0
+# for the other ranks to end by themselves when one has failed
+GRACE_S = float(os.environ.get("NANOLAB_GRACE_S", 30.0))
+SAVING_S = 600.0  # the same where they were stopped, and are saving
 POLL_S = 0.1
-RENDEZVOUS_S = 120.0
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
@@ -79,12 +76,6 @@ def visible_gpus(environment: Mapping[str, str]) -> int:
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
-def inside() -> bool:
-    """True if torchrun, srun or our own parent has started this process as one rank of several."""
-    _adopt_srun(os.environ)
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ and "LOCAL_RANK" in os.environ
-
-
 def is_child() -> bool:
     """True if our own parent has started this process."""
     return CHILD in os.environ
@@ -117,29 +108,6 @@ def supervise(run: RunFolder, world_size: int, lab: Lab, command: list[str], *, 
                 child.kill()
         os.close(to_children)
     return _ending(children, first, run)
-
-
-def share_folder(claim: Callable[[], RunFolder], cfg: DictConfig) -> RunFolder:
-    """Under torchrun or srun: rank 0 claims the folder, the others learn its path from a small temporary file.
-
-    Raises:
-        RequestError: the strategy is for one process, several machines need a run_dir, or rank 0 got no folder.
-    """
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    if world_size > 1 and cfg.trainer.get("strategy") == "single":
-        raise RequestError(f"one of {world_size} processes, but trainer.strategy=single.\nType hardware=ddp.")
-    several_machines = os.environ.get("LOCAL_WORLD_SIZE", str(world_size)) != str(world_size)
-    if several_machines and not cfg.run_dir:
-        raise RequestError("on several machines, type run_dir=PATH on each, with a folder that all of them share.")
-    file = Path(tempfile.gettempdir()) / f"nanolab-{os.getuid()}-{_launch_id(os.environ)}"
-    if rank == 0:
-        run = claim()
-        run.world_size = world_size
-        write_atomically(file, f"{run.path.absolute()}\n")
-        return run
-    path = Path(cfg.run_dir).expanduser() if several_machines else _await_folder(file)
-    path.mkdir(parents=True, exist_ok=True)
-    return RunFolder(path, rank=rank, world_size=world_size, is_new=False)
 
 
 def _check_single(devices: object) -> None:
@@ -241,42 +209,6 @@ def _passing_signals_on(children: list[subprocess.Popen[bytes]]) -> Iterator[Non
 def _end_with_parent(pipe: int) -> None:
     os.read(pipe, 1)  # returns when the parent has closed its end, that is, when it is gone
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _await_folder(file: Path) -> Path:
-    deadline = time.monotonic() + RENDEZVOUS_S
-    started = time.time() - 60.0  # an older file is of an earlier launch
-    while time.monotonic() < deadline:
-        if file.is_file() and file.stat().st_mtime > started:
-            return Path(file.read_text(encoding="utf-8").strip())
-        time.sleep(POLL_S)
-    raise RequestError(f"rank 0 has not named a run folder within {RENDEZVOUS_S:.0f} s ({file} is not there).")
-
-
-def _launch_id(environment: Mapping[str, str]) -> str:
-    """The same for all ranks of one launch on one machine, and for no other: they share their parent."""
-    run_id = environment.get("TORCHELASTIC_RUN_ID", "none")
-    restart = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
-    parts = [run_id, restart, environment.get("MASTER_PORT", ""), str(os.getppid())]
-    return re.sub(r"[^\w.-]+", "_", "-".join(parts))
-
-
-def _adopt_srun(environment: Any) -> None:
-    """srun's variables under torchrun's names, so that the rest of the program knows one dialect."""
-    if "RANK" in environment or int(environment.get("SLURM_NTASKS", 1)) < 2 or "SLURM_STEP_ID" not in environment:
-        return
-    hosts = environment.get("SLURM_STEP_NODELIST", "127.0.0.1")
-    first = re.sub(r"\[(\d+)[^\]]*\].*", r"\1", hosts).split(",")[0]
-    job = environment["SLURM_JOB_ID"]
-    environment.update(
-        RANK=environment["SLURM_PROCID"],
-        LOCAL_RANK=environment["SLURM_LOCALID"],
-        WORLD_SIZE=environment["SLURM_NTASKS"],
-        LOCAL_WORLD_SIZE=environment.get("SLURM_TASKS_PER_NODE", "1").split("(")[0],
-        MASTER_ADDR=first,
-        MASTER_PORT=str(15000 + int(job) % 15000),
-        TORCHELASTIC_RUN_ID=f"{job}.{environment['SLURM_STEP_ID']}",
-    )
 
 
 def free_port() -> int:

@@ -50,20 +50,21 @@ def read_target(name: object, lab: Lab, *, key: str) -> Target:
         raise RequestError(f"{key}={name}: expected package.module.Name, a class or function of this program.")
     if name in THIRD_PARTY:
         tree, node = _third_party(name)
-        params = _function_params(_init(node), keyword_only=False) if _init(node) else {}
+        init = _init(node)
+        params = {} if init is None else _function_params(init, keyword_only=False)
         return Target(name, tree, node, params | {extra: Param(None, False) for extra in THIRD_PARTY[name]})
     module, _, attribute = name.rpartition(".")
     file = module_file(module, lab) if module.split(".")[0] in FIRST_PARTY else None
     if file is None:
         raise RequestError(_refusal(name, key))
     tree = parse(file)
-    node = _definition(tree, attribute)
-    if node is None:
+    found = _definition(tree, attribute)
+    if found is None:
         names = [d.name for d in tree.body if isinstance(d, Definition) and not d.name.startswith("_")]
         close = nearest(attribute, names)
         hint = f" Did you mean {module}.{close}?" if close else ""
         raise RequestError(f"{key}={name}: {module} defines no {attribute}; it defines: {listing(names)}.{hint}")
-    return Target(name, tree, node, _params(tree, node, lab))
+    return Target(name, tree, found, _params(tree, found, lab))
 
 
 def class_attribute(target: Target, attribute: str, lab: Lab) -> object:

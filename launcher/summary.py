@@ -20,7 +20,7 @@ from launcher.run_folder import RunFolder, write_atomically
 from launcher.state import peak_memory_bytes
 
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "tokenizers", "transformers")
-FILLED_BY_TASKS = {
+FILLED_BY_TASKS: dict[str, Any] = {
     "step": 0,
     "tokens_seen": 0,
     "tokens_per_second": None,
@@ -37,13 +37,13 @@ class Clock:
 
     def __init__(self, root: Path):
         self.start = time.perf_counter()
-        self._git = [_git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "--untracked-files=no")]
+        self._git = [_git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain")]
 
     def seconds(self) -> float:
         return time.perf_counter() - self.start
 
     def git(self) -> dict[str, Any]:
-        """Commit and whether tracked files differ from it; null outside a repository."""
+        """Commit, and whether files differ from it or are new; null outside a repository."""
         commit, changes = (_output(process) for process in self._git)
         return {
             "git_commit": commit and commit.strip(),

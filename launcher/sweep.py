@@ -16,8 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from errors import RequestError
-from launcher import ranks
-from launcher.compose import Plan, check_groups, compose, hydra_of
+from launcher import joining, ranks
+from launcher.compose import Files, Plan, check_groups, compose, hydra_of
 from launcher.endings import FINISHED
 from launcher.job import Job, run_job
 from launcher.lab import Lab
@@ -80,7 +80,8 @@ def check_jobs(overrides: Sequence[Override], params: dict[str, Any], frame: Pla
     everything = [o for o in [*grid, *overrides] if not o.is_hydra and o.key != "run_dir"]
     parser = OverridesParser.create()
     batches = BasicSweeper.split_arguments([parser.parse_override(o.text) for o in everything], None)
-    return [_check_job(number, words, lab) for number, words in enumerate(batches[0])]
+    cache: Files = {}
+    return [_check_job(number, words, lab, cache) for number, words in enumerate(batches[0])]
 
 
 def report(folder: Path) -> int:
@@ -94,9 +95,9 @@ def report(folder: Path) -> int:
     return max((int(s.get("exit_status", 1)) for s in summaries.values()), default=FINISHED)
 
 
-def _check_job(number: int, words: list[str], lab: Lab) -> Plan:
+def _check_job(number: int, words: list[str], lab: Lab, cache: Files) -> Plan:
     try:
-        plan = compose(words, lab)
+        plan = compose(words, lab, cache=cache)
         ranks.wanted(plan.cfg)
         return plan
     except RequestError as error:
@@ -104,7 +105,7 @@ def _check_job(number: int, words: list[str], lab: Lab) -> Plan:
 
 
 def _check_can_sweep(overrides: Sequence[Override]) -> None:
-    if ranks.inside():
+    if joining.inside():
         raise RequestError("a sweep cannot be started by torchrun or srun: its jobs start their own processes.")
     for o in overrides:
         if o.key == "resume" and o.value is not None:

@@ -20,11 +20,12 @@ def nearest_key(key: str, valid: Sequence[str]) -> str | None:
     parent, _, leaf = key.rpartition(".")
     siblings = [v for v in valid if v.rpartition(".")[0] == parent]
     close = nearest(key, siblings, cutoff=0.0)
-    if close is not None and closeness(leaf, close.rpartition(".")[2]) >= 0.6:
-        return close
+    likeness = closeness(leaf, close.rpartition(".")[2]) if close is not None else 0.0
     same = [v for v in valid if v.rpartition(".")[2] == leaf]
-    if same:
+    if likeness < 0.8 and same:
         return nearest(key, same, cutoff=0.0)
+    if likeness >= 0.6:
+        return close
     scores = {v: closeness(leaf, v.rpartition(".")[2]) + closeness(key, v) for v in valid}
     best = max(scores, key=scores.__getitem__, default=None)
     return best if best is not None and scores[best] >= 1.1 else None

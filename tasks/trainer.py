@@ -48,15 +48,15 @@ def build_trainer(
     Raises:
         RequestError: the accelerator asked for is not on this machine.
     """
-    accelerator = resolve_accelerator(accelerator)
+    device = resolve_accelerator(accelerator)
     return pl.Trainer(
         default_root_dir=run_dir,
-        accelerator=accelerator,
+        accelerator=device,
         # ranks are started by launcher/ranks.py or torchrun: one device each, all of this node's visible
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
         num_nodes=nodes,
-        strategy=_strategy(strategy, accelerator),
-        precision=resolve_precision(precision, accelerator),
+        strategy=_strategy(strategy, device),
+        precision=resolve_precision(precision, device),
         plugins=[AtomicCheckpointIO()],
         max_steps=max_steps,
         max_epochs=-1,  # the training loader has no end
@@ -84,7 +84,7 @@ def build_trainer(
 def fit_and_validate(trainer: pl.Trainer, module: pl.LightningModule, data: Any, checkpoint: Path | None) -> None:
     """Trains, from `checkpoint` where there is one. A run that was stopped in its last validation still gets it."""
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    validation = next(callback for callback in trainer.callbacks if isinstance(callback, Validation))
+    validation = next(c for c in trainer.callbacks if isinstance(c, Validation))  # type: ignore[attr-defined]
     if validation.validated_step != trainer.global_step:  # no step was left, so fit() had nothing to do
         trainer.validate(module, data, verbose=False)
 

@@ -15,6 +15,7 @@ class KVCache:
 
     def __init__(self, n_layer: int):
         self.length = 0  # tokens that every layer has seen
+        self.last_ids_BN: Tensor | None = None  # the latest ids, for models that look back at them (n-grams)
         self._keys: list[Tensor | None] = [None] * n_layer
         self._values: list[Tensor | None] = [None] * n_layer
 

@@ -82,9 +82,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_loss, _):
+        # In place: a copy of the head's gradient costs GPT-2 154 MB and 4 % of its step. A second backward pass
+        # (retain_graph) is refused by autograd, which notices that what it saved has been changed.
         grad_NC, grad_VC = ctx.saved_tensors
-        grad_NC = None if grad_NC is None else grad_NC * grad_loss.to(grad_NC.dtype)
-        grad_VC = None if grad_VC is None else (grad_VC * grad_loss).to(ctx.weight_dtype)
+        grad_NC = None if grad_NC is None else grad_NC.mul_(grad_loss)
+        grad_VC = None if grad_VC is None else grad_VC.mul_(grad_loss).to(ctx.weight_dtype)
         return grad_NC, grad_VC, None, None, None
 
 

@@ -112,6 +112,7 @@ seed: 1          # random
 run_dir: null    # where
 init_from: null  # weights
 resume: null     # go on
+rerun: null      # again
 """,
     "conf/task/fit.yaml": "# train\n_target_: tasks.toy.fit\nevery_rank: true\n",
     "conf/task/say.yaml": """# @package _global_

@@ -102,3 +102,20 @@ def test_a_damaged_record_is_a_wrong_request(text: str, earlier: Path, toy: Lab)
     (earlier / ".hydra/hydra.yaml").write_text(text)
     with pytest.raises(RequestError):
         compose([f"resume={earlier}"], toy)
+
+
+def test_N5_rerun_repeats_a_run_in_a_new_folder(earlier: Path, toy: Lab) -> None:
+    plan = compose([f"rerun={earlier}"], toy)
+    again = {**plan.cfg, "rerun": None}
+    assert again == {**compose(plan.overrides[:-1], toy).cfg}, "the same config, word for word"
+    assert (plan.cfg.model.width, plan.cfg.run_dir, plan.choices["model"]) == (7, None, "large")
+    assert compose([f"rerun={earlier}", "seed=5"], toy).cfg.seed == 5
+    with pytest.raises(RequestError, match="model=small cannot be chosen anew"):
+        compose([f"rerun={earlier}", "model=small"], toy)
+    with pytest.raises(RequestError, match="give one of them"):
+        compose([f"rerun={earlier}", f"resume={earlier}"], toy)
+
+
+def test_a_home_folder_may_be_written_short(toy: Lab, monkeypatch: pytest.MonkeyPatch, earlier: Path) -> None:
+    monkeypatch.setenv("HOME", str(earlier.parent))
+    assert compose([f"init_from=~/{earlier.name}"], toy).cfg.init_from == str(earlier)

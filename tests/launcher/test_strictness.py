@@ -66,6 +66,9 @@ def test_N2_typed_wrong(word: str, nearest: str, toy: Lab) -> None:
         ("~model", "cannot be left out"),
         ("model.width=${model.widht}", "model.width: ${model.widht} cannot be resolved"),
         ("hydra.job_logging.root.level=DEBUG", "hydra.job_logging"),
+        ("hydra.run.dir=x", "Type run_dir=PATH"),
+        ("hydra.sweep.dir=x", "Type run_dir=PATH"),
+        ("hydra.searchpath=[file:///tmp]", "Type --config-dir PATH"),
     ],
 )
 def test_N2_wrong_values(word: str, expected: str, toy: Lab) -> None:

@@ -26,7 +26,9 @@ FOREIGN = [
 
 @pytest.mark.parametrize("target", FOREIGN)
 def test_N33_refused_on_the_command_line(target: str, toy: Lab) -> None:
-    for word in (f"model._target_={target}", f"callbacks.x._target_={target}", f"model.act._target_={target}"):
+    with pytest.raises(RequestError, match="is refused"):
+        compose([f"model._target_={target}"], toy)
+    for word in (f"callbacks.x._target_={target}", f"model.act._target_={target}"):
         with pytest.raises(RequestError):
             compose([word], toy)
 

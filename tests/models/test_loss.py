@@ -91,3 +91,11 @@ def test_logits_are_never_all_there_at_once():
     with Watch():
         linear_cross_entropy(hidden, weight, targets)[0].backward()
     assert largest <= 64 * 100
+
+
+def test_a_second_backward_pass_is_refused_rather_than_wrong():
+    hidden, weight, targets = inputs()
+    loss, _ = linear_cross_entropy(hidden, weight, targets)
+    (loss / 2).backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        (loss / 2).backward()

@@ -1,0 +1,169 @@
+"""Every shipped config: composed, its `_target_`s bound, its keys explained; and every key of it misspelled (N2)."""
+
+import copy
+import functools
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from errors import RequestError
+from launcher.checking import check
+from launcher.comments import read_help
+from launcher.compose import Plan, apply, compose
+from launcher.instantiate import resolve_target
+from launcher.lab import Lab
+from launcher.overrides import parse
+from launcher.schema import Schema
+from launcher.source import read_target
+
+LAB = Lab(Path(__file__).parents[1])
+FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml")])
+OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
+# what has no default: anything will do, it is not opened
+RECIPES = ("experiment", "debug", "sweeps")
+REQUIRED = {("data", "text"): ["data.path=x"], ("data", "bin"): ["data.path=x"]}
+# filled in by tasks, never by a config
+INJECTED = {
+    *("vocab_size", "tokenizer", "model", "params", "optimizer", "schedule", "token_bytes", "seed", "grad_clip"),
+    *("log_every", "compile_model", "run_dir", "seq_len", "callbacks", "loggers", "start_step", "step"),
+}
+
+
+def words_for(group: str, option: str) -> list[str]:
+    return [f"{group}={option}", *REQUIRED.get((group, option), [])] + (
+        ["data.path=x"] if group == "experiment" and "data=text" in defaults_of(group, option) else []
+    )
+
+
+def defaults_of(group: str, option: str) -> set[str]:
+    """Options that a recipe chooses: {"data=text", ...}."""
+    text = LAB.groups[group][option].read_text(encoding="utf-8")
+    return {f"{g}={o}" for g, o in re.findall(r"- override /(\w+): (\S+)", text)}
+
+
+@functools.cache
+def composed(group: str, option: str) -> Plan:
+    return compose(words_for(group, option), LAB, multirun=group == "sweeps")
+
+
+def sections(node: DictConfig, key: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Everything with a `_target_`, at any depth."""
+    if "_target_" in node:
+        yield key, node
+    for name in node:
+        child = node._get_node(name)
+        if isinstance(child, DictConfig):
+            yield from sections(child, f"{key}.{name}" if key else str(name))
+
+
+def own_keys(group: str, option: str) -> Iterator[str]:
+    """Dotted keys that the option's own file writes."""
+    file = LAB.groups[group][option]
+    package = re.search(r"# @package (\S+)", file.read_text(encoding="utf-8"))
+    prefix = "" if package and package[1] == "_global_" else f"{package[1] if package else group}."
+    yield from (f"{prefix}{key}" for key in read_help(file).keys)
+
+
+def is_a_part(cfg: DictConfig, key: str) -> bool:
+    """A named part among others, such as callbacks.progress: another name for it is no mistake."""
+    node = OmegaConf.select(cfg, key)
+    return isinstance(node, DictConfig) and "_target_" in node and "." in key
+
+
+def test_all_files_are_found() -> None:
+    assert len(FILES) == len(OPTIONS) + 1  # and config.yaml
+    assert len(OPTIONS) >= 40
+    promised = {"gpt", "gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl"}
+    assert promised <= LAB.groups["model"].keys()
+    assert {"auto", "cpu", "gpu", "a100", "ddp", "fsdp", "ddp_cpu", "mps"} <= LAB.groups["hardware"].keys()
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes(group: str, option: str) -> None:
+    plan = composed(group, option)
+    assert plan.choices[group] == option
+    OmegaConf.to_container(plan.cfg, resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_target_binds(group: str, option: str) -> None:
+    """Compares with the signature of the real object, which is what the `ast` reading must agree with."""
+    for key, node in sections(composed(group, option).cfg):
+        target = resolve_target(node._target_)
+        params = inspect.signature(target).parameters
+        given = {str(name) for name in node} - {"_target_", "_partial_"}
+        if key != "task":
+            assert given <= params.keys(), key
+            required = {n for n, p in params.items() if p.default is p.empty and p.kind != p.VAR_KEYWORD}
+            assert required - given <= INJECTED, key
+            keyword_only = {n for n, p in params.items() if p.kind == p.KEYWORD_ONLY}
+            assert keyword_only == set(read_target(node._target_, LAB, key=key).params), key
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(LAB.root).as_posix())
+def test_every_option_and_key_has_a_line_of_help(file: Path) -> None:
+    written = read_help(file)
+    assert len(written.about) > 5, "the first line of the file should say what it is for"
+    if file.parent.name in RECIPES:
+        return  # their keys are explained where they come from
+    untold = [key for key, k in written.keys.items() if not k.is_section and not k.help]
+    assert [key for key in untold if not key.rpartition(".")[2].startswith("_")] == []
+
+
+def misspelled(key: str) -> str:
+    """One letter less in the last name; one more where it is short."""
+    parent, dot, leaf = key.rpartition(".")
+    middle = len(leaf) // 2
+    return parent + dot + (f"{leaf}x" if len(leaf) < 4 else leaf[:middle] + leaf[middle + 1 :])
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_N2_every_key_misspelled_on_the_command_line(group: str, option: str) -> None:
+    plan = composed(group, option)
+    schema = Schema(plan.cfg, plan.choices, LAB)
+    for key in own_keys(group, option):
+        (override,) = parse([f"{misspelled(key)}=1"], LAB, multirun=False)
+        with pytest.raises(RequestError) as caught:
+            apply(override, schema)
+        assert f"Did you mean {key}?" in str(caught.value)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_N2_every_key_misspelled_in_its_file(group: str, option: str) -> None:
+    plan = composed(group, option)
+    for key in own_keys(group, option):
+        if is_a_part(plan.cfg, key):
+            continue
+        with pytest.raises(RequestError) as caught:
+            check(Schema(renamed(plan.cfg, key, misspelled(key)), plan.choices, LAB))
+        assert f"Did you mean {key}?" in str(caught.value) or "_target_" in key or "_partial_" in key
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_N2_every_key_one_level_off(group: str, option: str) -> None:
+    plan = composed(group, option)
+    schema = Schema(plan.cfg, plan.choices, LAB)
+    for key in own_keys(group, option):
+        parent, _, leaf = key.rpartition(".")
+        for wrong in {f"{parent.rpartition('.')[0]}.{leaf}".lstrip("."), f"{parent}.{leaf}.{leaf}".lstrip(".")} - {key}:
+            if wrong in set(schema.valid_keys()):
+                continue  # also a key, of something else: seed
+            (override,) = parse([f"{wrong}=1"], LAB, multirun=False)
+            with pytest.raises(RequestError) as caught:
+                apply(override, schema)
+            assert re.search(rf"(Did you mean [\w.]*\b|is a key of .*\n.* ){leaf}\b", str(caught.value)), wrong
+
+
+def renamed(cfg: DictConfig, key: str, other: str) -> DictConfig:
+    tree: Any = copy.deepcopy(OmegaConf.to_container(cfg))
+    node = tree
+    *path, leaf = key.split(".")
+    for name in path:
+        node = node[name]
+    node[other.rpartition(".")[2]] = node.pop(leaf)
+    return OmegaConf.create(tree)

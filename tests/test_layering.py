@@ -1,0 +1,93 @@
+"""Who may import whom. The table is the design: data flows one way, and heavy packages stay where they belong."""
+
+import ast
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# package -> first-party packages that it may import, beside itself and `errors`
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "tokenization": set(),
+    "models": set(),
+    "optimization": set(),
+    "loggers": set(),
+    "datamodules": {"tokenization"},
+    "lightning_modules": {"models", "tokenization"},
+    "callbacks": {"tokenization", "models"},  # models: a sample of text is generated as task=generate does it
+    "evaluation": {"tokenization", "models"},
+    "launcher": set(),  # meets the rest through `_target_` only
+    "tasks": {
+        *("callbacks", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
+        *("optimization", "tokenization"),
+    },
+    "benchmarks": {
+        *("callbacks", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
+        *("optimization", "tasks", "tokenization"),
+    },
+    "run": {"launcher"},
+}
+# third-party package -> the only ones that may import it
+OWNERS: dict[str, set[str]] = {
+    "hydra": {"launcher", "run"},
+    "omegaconf": {"launcher", "run", "tasks"},
+    "lightning": {"callbacks", "datamodules", "lightning_modules", "loggers", "tasks", "benchmarks"},
+    "torch": {
+        *("benchmarks", "callbacks", "datamodules", "evaluation", "lightning_modules", "loggers", "models"),
+        *("optimization", "tasks"),
+    },
+    "transformers": {"models", "tokenization", "benchmarks"},
+    "tokenizers": {"tokenization"},
+    "sentencepiece": {"tokenization"},
+    "tiktoken": {"tokenization"},
+    "tensorboard": {"loggers", "tasks"},
+    "wandb": {"loggers"},
+}
+
+
+def modules() -> list[Path]:
+    """Every Python file of the program itself."""
+    folders = [folder for folder in ROOT.iterdir() if folder.name in MAY_IMPORT and folder.is_dir()]
+    return sorted([*(f for folder in folders for f in folder.rglob("*.py")), ROOT / "run.py", ROOT / "errors.py"])
+
+
+def imports(file: Path) -> set[str]:
+    """First names of what a file imports, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative imports hide where the arrow points"
+            found.add(str(node.module).split(".")[0])
+    return found
+
+
+def package_of(file: Path) -> str:
+    return file.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def test_every_package_is_in_the_table() -> None:
+    packages = {folder.parent.name for folder in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert packages <= MAY_IMPORT.keys(), "a new package: say in the table whom it may import"
+    assert len(modules()) > 40
+
+
+@pytest.mark.parametrize("file", modules(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_arrows_point_one_way(file: Path) -> None:
+    package, names = package_of(file), imports(file)
+    wrong = (names & MAY_IMPORT.keys()) - MAY_IMPORT[package] - {package, "errors"}
+    assert not wrong, f"{package} may import {sorted(MAY_IMPORT[package])}, not {sorted(wrong)}"
+    foreign = {name for name in names & OWNERS.keys() if package not in OWNERS[name]}
+    assert not foreign, f"{sorted(foreign)} is not for {package}"
+
+
+def test_our_names_are_nobody_elses() -> None:
+    taken = packages_distributions()
+    for name in MAY_IMPORT.keys() | {"crawl", "tests"}:
+        assert name not in sys.stdlib_module_names
+        assert set(taken.get(name, [])) <= {"nanolab"}, f"{name} is also a package of {taken[name]}"
