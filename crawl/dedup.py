@@ -32,9 +32,9 @@ class Dedup:
     def check(self, document: Document) -> Document | Drop:
         """Never commits."""
         digest = bytes.fromhex(document.sha256)
-        if self.settings["exact"] and self._seen(digest):
+        if self.settings["exact_duplicates"] and self._seen(digest):
             return Drop("duplicate", document)
-        values = document.signature if self.settings["near"] else ()
+        values = document.signature if self.settings["near_duplicates"] else ()
         keys = band_keys(values) if values else []
         if keys and self._is_near(values, keys):
             return Drop("near_duplicate", document)

@@ -5,7 +5,7 @@ What is never text (scripts, navigation, adverts, ...) is not entered; `extract_
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from lxml.etree import _Element
@@ -89,7 +89,7 @@ class _Walk:
             self.parts.append("\n")
         self._text(element.text)
 
-    def _leave(self, element: _Element, place: _Element) -> Iterator[Block]:
+    def _leave(self, element: _Element, place: _Element) -> Generator[Block, None, _Element]:
         tag = element.tag
         if tag == "a":
             self.links -= 1
@@ -145,8 +145,8 @@ class _Walk:
 
 
 def _block_of(element: _Element) -> _Element:
-    while element.tag not in BLOCKS and element.getparent() is not None:
-        element = element.getparent()
+    while element.tag not in BLOCKS and (parent := element.getparent()) is not None:
+        element = parent
     return element
 
 

@@ -21,7 +21,7 @@ FALLBACK = "cp1252"  # what browsers assume where nothing is said: https://encod
 def decode(body: bytes, header: str | None = None) -> str:
     """The text of `body`; `header` is the charset named by the Content-Type header, if any. Never raises."""
     bom, mark = read_bom(body)
-    if bom:
+    if bom and mark:
         return body[len(mark) :].decode(bom, "replace")
     if b"\x1b" not in body:  # ISO-2022 texts are all ASCII, with escapes
         try:

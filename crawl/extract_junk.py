@@ -105,9 +105,9 @@ def _is_edge(element: _Element, tag: str) -> bool:
         return "blockquote" not in inside
     if inside & {"article", "main", "section"}:
         return False  # of a text: holds its title
-    return not (
-        element.find(".//h1") is not None and element.find(".//nav") is None and element.getparent().tag != "body"
-    )
+    parent = element.getparent()
+    has_title = element.find(".//h1") is not None and element.find(".//nav") is None
+    return not has_title or parent is None or parent.tag == "body"
 
 
 @lru_cache(maxsize=10_000)

@@ -10,6 +10,7 @@ breaks of code and tables and visits every node once.
 
 import logging
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 
 from lxml.etree import _Element
@@ -96,7 +97,7 @@ def _narrow(root: _Element) -> _Element:
     return root
 
 
-def _outermost(elements: list[_Element]) -> list[_Element]:
+def _outermost(elements: Sequence[_Element]) -> list[_Element]:
     inside = set(elements)
     return [element for element in elements if not any(parent in inside for parent in element.iterancestors())]
 
@@ -110,7 +111,10 @@ def _common(elements: list[_Element]) -> _Element | None:
 
 
 def trafilatura_text(tree: HtmlElement) -> str:
-    """What trafilatura takes for the main text; "" when it finds none. Its deduplication remembers earlier pages: off."""
+    """What trafilatura takes for the main text; "" when it finds none.
+
+    Its deduplication is off: it remembers earlier pages, so the same page would give another text later.
+    """
     try:
         found = bare_extraction(tree, include_comments=True, include_tables=True, deduplicate=False)
     except Exception:  # it meets pages nobody thought of; then the other ways must do

@@ -51,7 +51,7 @@ def date(tree: HtmlElement) -> str | None:
         if match and (found := iso_date(match[1])):
             return found
     times = tree.findall(".//article//time[@datetime]") or tree.findall(".//time[@pubdate]")
-    return iso_date(times[0].get("datetime")) if times else None
+    return iso_date(times[0].get("datetime") or "") if times else None
 
 
 def iso_date(text: str) -> str | None:

@@ -39,6 +39,6 @@ def process(page: Page, settings: dict) -> Document | Drop:
         site=(urlsplit(page.url).hostname or "").removeprefix("www."),
         content_type=page.content_type,
         masked=masked,
-        signature=signature(text) if keep and settings["dedup"]["near"] else (),
+        signature=signature(text) if keep and settings["dedup"]["near_duplicates"] else (),
     )
     return document if keep else Drop(reason or "filtered", document)

@@ -81,7 +81,7 @@ CRAWL: dict = {
 # CLEANING (extraction, cleaning, filters, personal data, duplicates)
 CRAWL |= {
     "extract": {
-        "engine": "auto",  # auto: what a page declares to be its text, else trafilatura; trafilatura: always; plain: never
+        "engine": "auto",  # auto: what a page declares to be its text, else trafilatura; trafilatura; plain: neither
     },
     "clean": {
         "mojibake": True,  # repair text that was decoded wrongly on its way to the page (ftfy)
@@ -92,42 +92,27 @@ CRAWL |= {
         "phone": False,  # telephone numbers, where they are written as such
         "ip": False,  # public IP addresses
     },
-    "filters": {  # sources of all bounds: crawl/filters/
-        "too_long": {"enabled": True, "max_chars": 2_000_000},  # characters
-        "too_short": {"enabled": True, "min_words": 50},  # Gopher
-        "lorem_ipsum": {"enabled": True, "max_share": 0.005},  # occurrences a word; C4 has 0
-        "curly_braces": {
-            "enabled": False,
-            "max_share": 0.025,
-        },  # C4 has 0; off: it is there to drop code, and code is wanted here
-        "mean_word_length": {"enabled": True, "min_chars": 3.0, "max_chars": 10.0},  # Gopher
-        "symbol_ratio": {"enabled": True, "max_share": 0.1},  # hashes or ellipses a word; Gopher
-        "bullet_lines": {"enabled": True, "max_share": 0.9},  # Gopher
-        "ellipsis_lines": {"enabled": True, "max_share": 0.3},  # Gopher
-        "sentence_ends": {"enabled": False, "min_share": 0.12},  # FineWeb; off: drops pages of code and tables
-        "short_lines": {"enabled": False, "max_share": 0.67, "chars": 30},  # FineWeb; off for the same reason
-        "repeated_lines": {"enabled": True, "max_share": 0.3, "max_char_share": 0.2},  # Gopher
-        "repeated_paragraphs": {"enabled": True, "max_share": 0.3, "max_char_share": 0.2},  # Gopher
-        "letters_ratio": {
-            "enabled": True,
-            "min_share": 0.6,
-        },  # words with a letter; Gopher has 0.8, which drops pages of code and tables
-        "stop_words": {"enabled": True, "min_words": 2},  # of 8 English ones; only for English; Gopher
-        "top_ngrams": {
-            "enabled": True,
-            "max_char_share_2": 0.2,
-            "max_char_share_3": 0.18,
-            "max_char_share_4": 0.16,
-        },  # Gopher
-        "repeated_ngrams": {
-            "enabled": True,
-            "words": 10,
-            "max_char_share": 0.25,
-        },  # Gopher has 0.1; code repeats itself more
+    "filters": {  # what each bound means: conf/task/crawl.yaml; where it comes from: crawl/filters/
+        "too_long": {"enabled": True, "max_chars": 2_000_000},
+        "too_short": {"enabled": True, "min_words": 50},
+        "lorem_ipsum": {"enabled": True, "max_share": 0.005},
+        "curly_braces": {"enabled": False, "max_share": 0.025},
+        "mean_word_length": {"enabled": True, "min_chars": 3.0, "max_chars": 10.0},
+        "symbol_ratio": {"enabled": True, "max_share": 0.1},
+        "bullet_lines": {"enabled": True, "max_share": 0.9},
+        "ellipsis_lines": {"enabled": True, "max_share": 0.3},
+        "sentence_ends": {"enabled": False, "min_share": 0.12},
+        "short_lines": {"enabled": False, "max_share": 0.67, "chars": 30},
+        "repeated_lines": {"enabled": True, "max_share": 0.3, "max_char_share": 0.2},
+        "repeated_paragraphs": {"enabled": True, "max_share": 0.3, "max_char_share": 0.2},
+        "letters_ratio": {"enabled": True, "min_share": 0.6},
+        "stop_words": {"enabled": True, "min_words": 2},
+        "top_ngrams": {"enabled": True, "max_char_share_2": 0.2, "max_char_share_3": 0.18, "max_char_share_4": 0.16},
+        "repeated_ngrams": {"enabled": True, "words": 10, "max_char_share": 0.25},
     },
     "dedup": {
-        "exact": True,  # drop texts that are byte for byte the same
-        "near": True,  # drop texts that share most runs of 5 words (MinHash)
+        "exact_duplicates": True,  # drop texts that are byte for byte the same
+        "near_duplicates": True,  # drop texts that share most runs of 5 words (MinHash)
         "similarity": 0.8,  # share of equal MinHash values from which two texts count as the same
     },
 }

@@ -26,7 +26,7 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {("data", "text"): ["data.path=x"], ("data", "bin"): ["data.path=x"]}
+REQUIRED = {("data", "text"): ["data.path=x"], ("data", "bin"): ["data.path=x"], ("data", "crawl"): ["data.path=x"]}
 # filled in by tasks, never by a config
 INJECTED = {
     *("vocab_size", "tokenizer", "model", "params", "optimizer", "schedule", "token_bytes", "seed", "grad_clip"),
@@ -148,10 +148,11 @@ def test_N2_every_key_misspelled_in_its_file(group: str, option: str) -> None:
 def test_N2_every_key_one_level_off(group: str, option: str) -> None:
     plan = composed(group, option)
     schema = Schema(plan.cfg, plan.choices, LAB)
+    valid = set(schema.valid_keys())
     for key in own_keys(group, option):
         parent, _, leaf = key.rpartition(".")
         for wrong in {f"{parent.rpartition('.')[0]}.{leaf}".lstrip("."), f"{parent}.{leaf}.{leaf}".lstrip(".")} - {key}:
-            if wrong in set(schema.valid_keys()):
+            if wrong in valid:
                 continue  # also a key, of something else: seed
             (override,) = parse([f"{wrong}=1"], LAB, multirun=False)
             with pytest.raises(RequestError) as caught:

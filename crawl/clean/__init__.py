@@ -9,7 +9,7 @@ __all__ = ["clean"]
 
 
 def clean(text: str, settings: dict) -> str:
-    """`text` with the steps of settings["clean"] applied; the last two always are, so that every text is NFC and tidy."""
+    """`text` with the steps of settings["clean"] applied; the last two always are: every text is NFC and tidy."""
     options = settings["clean"]
     if options["mojibake"]:
         text = fix_mojibake(text)

@@ -1,9 +1,9 @@
 """Lines that speak of the web page and not of its subject: cookies, JavaScript, legal lines.
 
 C4 drops every line with "javascript", and with "terms of use", "privacy policy", "cookie policy", "uses cookies",
-"use of cookies" or
-"use cookies" (Raffel et al. 2020, section 2.2, https://arxiv.org/abs/1910.10683). Taken word for word that would empty a page
-about JavaScript or about cookies, so here a line must be short and say it the way a banner says it.
+"use of cookies" or "use cookies" (Raffel et al. 2020, section 2.2, https://arxiv.org/abs/1910.10683). Taken word for
+word that would empty a page about JavaScript or about cookies, so here a line must be short and say it the way a
+banner says it.
 """
 
 import re

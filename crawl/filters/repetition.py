@@ -47,9 +47,10 @@ def top_ngrams(text: Text, *, max_char_share_2: float, max_char_share_3: float, 
 
 
 def repeated_ngrams(text: Text, *, words: int, max_char_share: float) -> Verdict:
-    """Characters in runs of words that were there before. Gopher asks for 5 words (15 %) to 10 (10 %); one size does as well.
+    """Characters in runs of words that were there before.
 
-    As in datatrove's `find_all_duplicate`: a repeated run is counted and stepped over, so overlaps count once.
+    Gopher asks for 5 words (15 %) to 10 (10 %); one size does as well. As in datatrove's `find_all_duplicate`: a
+    repeated run is counted and stepped over, so overlaps count once.
     """
     tokens = text.words[:MAX_WORDS]
     seen: set[tuple[str, ...]] = set()
