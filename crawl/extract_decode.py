@@ -15,6 +15,7 @@ MAX_BROKEN = 0.01  # share of undecodable characters under which text still coun
 # a page in Cyrillic or Greek declared as Latin-1 has nearly all of them above ASCII.
 WESTERN = {"cp1252", "iso8859-1", "iso8859-15", "latin-1", "ascii"}
 MAX_ACCENTED = 0.4
+MIN_TELLING = 20  # bytes above ASCII, below which a guess is a lottery
 FALLBACK = "cp1252"  # what browsers assume where nothing is said: https://encoding.spec.whatwg.org/
 
 
@@ -58,8 +59,9 @@ def _guessed(body: bytes, header: str | None) -> str:
     text = body.decode("utf-8", "replace")
     if text.count("\ufffd") <= MAX_BROKEN * len(text):
         return text
-    best = from_bytes(_telling_part(body)).best()
-    encoding = best.encoding if best else resolve_encoding(header or "") or FALLBACK
+    above = sum(byte > 127 for byte in body[:1_000_000])
+    best = from_bytes(_telling_part(body)).best() if above >= MIN_TELLING else None
+    encoding = best.encoding if best else FALLBACK
     return body.decode(encoding if _known(encoding) else FALLBACK, "replace")
 
 

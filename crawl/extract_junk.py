@@ -27,9 +27,7 @@ ROLES = words(
 )
 # aside and footer are junk, but for what belongs to the text: notes, footnotes, the source of a quotation
 NOTES = re.compile(r"note|admonition|callout|warning|tip|footnote|important|topic|info-?box", re.I)
-NEVER_BY_NAME = frozenset(
-    {"html", "body", "main", "article", "h1", "p", "pre", "code", "blockquote", "td", "tr", "tbody"}
-)
+NEVER_BY_NAME = frozenset({"html", "body", "main", "article", "h1", "pre", "code", "blockquote", "td", "tr", "tbody"})
 HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 # The words were collected from Readability's unlikelyCandidates (github.com/mozilla/readability), trafilatura's
 # OVERALL_DISCARD_XPATH, and Sphinx, MediaWiki, WordPress, phpBB and shop themes.
@@ -54,10 +52,15 @@ PHRASES = re.compile(
     r"wrapper|banner|block)s?|"
     r"ad|mw-editsection|mw-jump-link|copy-?(btn|button)|on-this-page|table-of-contents|add-?to-?(cart|basket)|"
     r"buy-?box|delivery-?(info|box)|"
-    r"quick-?links|site-?(nav|menu|footer|search)|report-?(post|abuse)|vote(s|-count|-box|count)?)$"
+    r"quick-?links|site-?(nav|menu|footer|search|notice)|report-?(post|abuse)|(question|topic|thread|post)-?stats|"
+    r"online-?(list|users)|who-?s-?online|vote(s|-count|-box|count)?)$"
 )
 COMMENTS = re.compile(
     r"^(comments?-?(section|area|list|thread|wrapper|block|form)?|disqus(-thread)?|respond|reader-comments|reply-form)$"
+)
+# lines about the text: who wrote it, when
+LINES_ABOUT = words(
+    "byline author dateline postmetadata post-meta entry-meta article-meta skiplink skip-link copyright"
 )
 CONTENT_WORDS = words("with has no not without content contents main body article text is")
 PARTS = re.compile(r"[a-z]+|[A-Z][a-z]*|[A-Z]+(?![a-z])|\d+")
@@ -91,6 +94,8 @@ def is_junk(element: _Element, strictness: Strictness = Strictness.ALL) -> bool:
     if tag in NEVER_BY_NAME or strictness is Strictness.NOTHING:
         return False
     names = attributes.get("class", ""), attributes.get("id", "")
+    if tag == "p":  # names of paragraphs mostly say how they look
+        return not LINES_ABOUT.isdisjoint(names[0].lower().split())
     return any(names) and _junk_names(f"{names[0]} {names[1]}", strictness)
 
 

@@ -1,7 +1,8 @@
 """Which blocks of a page are its main text.
 
 1. Where the page says so itself (`articleBody`, `<main>`, `role=main`, one `<article>`), that part is taken.
-2. Otherwise trafilatura decides: blocks whose text is in its answer, and what stands between them.
+2. Otherwise trafilatura decides: blocks whose text is in its answer, what stands between them, and what is left of an
+   element that is mostly theirs.
 3. Where it finds nothing, the blocks that are not mostly links.
 
 Trafilatura only points at text; the text itself always comes from our own walk of the page, which keeps the line
@@ -11,7 +12,7 @@ breaks of code and tables and visits every node once.
 import logging
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from lxml.etree import _Element
 from lxml.html import HtmlElement
@@ -28,6 +29,7 @@ DECLARED = (
 )
 FORUM = re.compile(r"DiscussionForumPosting|QAPage|schema\.org/Question", re.I)
 FORUM_NAMES = re.compile(r"forum|thread|viewtopic|discussion|phpbb|vbulletin|discourse|question-page", re.I)
+MAX_DEPTH = 250  # elements inside each other; beyond it trafilatura takes a time that grows with the square
 MAX_GAP = 12  # blocks between two that trafilatura chose that are taken along
 SHORT = 25  # characters, white space not counted, that may occur anywhere by accident
 
@@ -45,11 +47,15 @@ def main_blocks(tree: HtmlElement, engine: str = "auto") -> list[Block]:
         if size(found) >= MIN_DECLARED:
             return found
     everything = _lenient_if_needed(tree, strictness)
-    if engine != "plain":
+    if engine != "plain" and everything and max(map(_depth, everything)) <= MAX_DEPTH:
         voted = vote(everything, trafilatura_text(tree))
         if size(voted) > size(found):
             return voted
     return found or [block for block in everything if block.link_density < 0.5]
+
+
+def _depth(block: Block) -> int:
+    return sum(1 for _ in block.element.iterancestors())
 
 
 def size(found: list[Block]) -> int:
@@ -134,7 +140,21 @@ def vote(found: list[Block], text: str) -> list[Block]:
     for before, after in pairwise(sure):
         if after - before <= MAX_GAP:
             chosen.update(at for at in range(before, after) if found[at].link_density < 0.5)
-    return [found[at] for at in sorted(chosen)]
+    return [found[at] for at in sorted(chosen | _beside(found, chosen))]
+
+
+def _beside(found: list[Block], chosen: set[int]) -> set[int]:
+    """What shares an element with blocks that were chosen, where these are most of it: the list below a paragraph."""
+    inside: dict[_Element, list[int]] = {}
+    for at, block in enumerate(found):
+        for element in islice(block.element.iterancestors("div", "section", "article", "td"), 1):
+            inside.setdefault(element, []).append(at)
+    more: set[int] = set()
+    for members in inside.values():
+        taken = sum(len(found[at].text) for at in members if at in chosen)
+        if taken > sum(len(found[at].text) for at in members) / 2:
+            more.update(at for at in members if found[at].link_density < 0.5)
+    return more
 
 
 def _is_in(block: Block, haystack: str) -> bool:

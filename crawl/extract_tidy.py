@@ -88,10 +88,14 @@ def without_link_lists(found: list[Block]) -> list[Block]:
 
 
 def without_doubles(found: list[Block]) -> list[Block]:
-    """Each long text once."""
+    """Each long text once, and each subject of a discussion."""
     kept, seen = [], set()
     for block in found:
         key = "".join(block.text.split())
+        if block.kind == "heading":
+            if key.lower().startswith("re:") and key[3:] in seen:
+                continue  # a forum says its subject above each answer
+            seen.add(key)
         if block.kind != "code" and len(key) >= DOUBLE:
             if key in seen:
                 continue

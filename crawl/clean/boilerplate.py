@@ -17,7 +17,7 @@ BANNER = re.compile(
     r"all rights reserved|^\W*(copyright|©|\(c\)) .{0,80}\b(19|20)\d\d\b|^\W*(terms of (use|service)|"
     r"privacy policy|cookie policy)( ?[|·,&/-]|\W*$)|"
     r"wir verwenden cookies|nous utilisons des cookies|utilizamos cookies|мы используем (файлы )?cookie",
-    re.I,
+    re.I | re.M,
 )
 
 
