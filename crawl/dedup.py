@@ -9,6 +9,7 @@ import sqlite3
 
 import numpy as np
 
+from crawl.dedup_lines import SiteLines
 from crawl.dedup_signature import band_keys, signature
 from crawl.document import Document, Drop
 
@@ -20,17 +21,23 @@ MAX_CANDIDATES = 50  # texts compared with, of those that share a band
 
 
 class Dedup:
-    """`check(document)` answers the document itself or Drop("duplicate") or Drop("near_duplicate"), and remembers what
-    it kept.
+    """`check(document)` answers the document, without lines that its site repeats, or a Drop (`duplicate`,
+    `near_duplicate`, `boilerplate`); it remembers what it kept.
     """
 
     def __init__(self, connection: sqlite3.Connection, settings: dict):
         self.connection, self.settings = connection, settings["dedup"]
         for statement in TABLES.split(";"):
             connection.execute(statement)
+        self.lines = SiteLines(connection, self.settings["site_lines"])
 
     def check(self, document: Document) -> Document | Drop:
-        """Never commits."""
+        """Never commits. A document without signature, of a page that has not changed, was seen to before."""
+        if self.settings["site_lines"] and (document.signature or not self.settings["near_duplicates"]):
+            stripped = self.lines.strip(document)
+            if not stripped.text:
+                return Drop("boilerplate", document)
+            document = stripped
         digest = bytes.fromhex(document.sha256)
         if self.settings["exact_duplicates"] and self._seen(digest):
             return Drop("duplicate", document)

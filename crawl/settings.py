@@ -114,6 +114,7 @@ CRAWL |= {
         "exact_duplicates": True,  # drop texts that are byte for byte the same
         "near_duplicates": True,  # drop texts that share most runs of 5 words (MinHash)
         "similarity": 0.8,  # share of equal MinHash values from which two texts count as the same
+        "site_lines": 10,  # remove a line at the edge of a text that stood there on so many earlier pages; 0 = never
     },
 }
 # END OF CLEANING

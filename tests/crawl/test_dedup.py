@@ -1,6 +1,7 @@
 """Exact and near duplicates: found across restarts, nothing remembered that was not committed, estimates right."""
 
 import copy
+import dataclasses
 import hashlib
 import random
 import sqlite3
@@ -99,3 +100,50 @@ def test_near_duplicates_across_restarts_of_a_crawl(tmp_path: Path) -> None:
         crawl(tmp_path, f"start_urls=[{site.url}/]", "max_pages=3")
     assert manifest(tmp_path)["dropped"] == {"near_duplicate": 1}
     assert len(documents(tmp_path)) == 2
+
+
+def framed(n: int, site: str = "a.org") -> Document:
+    """A text between lines that its site puts around every text."""
+    body = "\n\n".join(sentence(n * 10 + k) for k in range(14))
+    whole = f"Stories from the harbour, since 1911\n\n{body}\n\nWrite to the editors of this paper\n\nNext"
+    found = document(whole.split())
+    digest = hashlib.sha256(whole.encode()).hexdigest()
+    return dataclasses.replace(found, text=whole, sha256=digest, site=site, url=f"http://{site}/{n}")
+
+
+def test_lines_that_a_site_repeats_go(connection: sqlite3.Connection) -> None:
+    dedup = Dedup(connection, CRAWL)
+    texts = [dedup.check(framed(n)) for n in range(12)]
+    assert all(isinstance(found, Document) and "Stories from" in found.text for found in texts[:10])
+    for n in (10, 11):
+        found = texts[n]
+        assert isinstance(found, Document)
+        assert "Stories from" not in found.text
+        assert "Write to the editors" not in found.text
+        assert found.text.startswith(sentence(n * 10))
+        assert found.text.endswith("Next"), "short lines stay"
+        assert sentence(n * 10 + 7) in found.text
+        assert found.sha256 == hashlib.sha256(found.text.encode()).hexdigest()
+    other = dedup.check(framed(50, site="b.org"))
+    assert isinstance(other, Document)
+    assert "Stories from" in other.text, "another site is counted apart"
+
+
+def test_lines_in_the_middle_stay(connection: sqlite3.Connection) -> None:
+    dedup = Dedup(connection, CRAWL)
+    for n in range(15):
+        parts = [sentence(n * 20 + k) for k in range(14)]
+        whole = "\n\n".join([*parts[:7], "New in version 3.8 of the programme", *parts[7:]])
+        found = dedup.check(dataclasses.replace(document(whole.split()), text=whole, site="a.org"))
+        assert isinstance(found, Document)
+        assert "New in version" in found.text
+
+
+def test_nothing_but_such_lines(connection: sqlite3.Connection) -> None:
+    dedup = Dedup(connection, CRAWL)
+    only = [
+        dataclasses.replace(framed(1), text="Stories from the harbour, since 1911", sha256=f"{n:064x}")
+        for n in range(11)
+    ]
+    assert [dedup.lines.strip(found).text for found in only[:10]] == [only[0].text] * 10
+    assert dedup.check(only[10]) == Drop("boilerplate", only[10])
