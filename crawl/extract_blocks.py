@@ -124,7 +124,7 @@ class _Walk:
     def _flush(self, place: _Element) -> Iterator[Block]:
         if not self.parts:
             return
-        text = BREAKS.sub("\n", SPACES.sub(" ", "".join(self.parts))).strip()
+        text = BREAKS.sub("\n", SPACES.sub(" ", "".join(self.parts))).strip().removesuffix("¶").rstrip()
         links, self.parts, self.link_chars = self.link_chars, [], 0
         if not text:
             return

@@ -58,6 +58,8 @@ PHRASES = re.compile(
 COMMENTS = re.compile(
     r"^(comments?-?(section|area|list|thread|wrapper|block|form)?|disqus(-thread)?|respond|reader-comments|reply-form)$"
 )
+# their ids are made from titles (Sphinx, Markdown): a section on signatures, an entry on cookies
+TITLED = words("section dl dt dd h2 h3 h4 h5 h6 span a")
 # lines about the text: who wrote it, when
 LINES_ABOUT = words(
     "byline author dateline postmetadata post-meta entry-meta article-meta skiplink skip-link copyright"
@@ -96,6 +98,8 @@ def is_junk(element: _Element, strictness: Strictness = Strictness.ALL) -> bool:
     names = attributes.get("class", ""), attributes.get("id", "")
     if tag == "p":  # names of paragraphs mostly say how they look
         return not LINES_ABOUT.isdisjoint(names[0].lower().split())
+    if tag in TITLED or "section" in names[0].split():
+        names = names[0], ""
     return any(names) and _junk_names(f"{names[0]} {names[1]}", strictness)
 
 

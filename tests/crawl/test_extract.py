@@ -8,6 +8,7 @@ from crawl.extract_decode import decode
 from crawl.settings import CRAWL
 from tests.crawl.labelled import articles, reference
 from tests.crawl.labelled.score import MARK, judge, load, table
+from tests.crawl.site import sentence
 
 
 def text_of(html: str | bytes, **page: str) -> str:
@@ -107,3 +108,14 @@ def test_no_bytes_raise(body: bytes) -> None:
 def test_what_the_page_says_about_itself() -> None:
     found = extract(Page("http://a.org/", MARK.sub(r"<\1", articles.LIGHTHOUSE).encode()), CRAWL)
     assert (found.title, found.date, found.language) == ("The lighthouse keeps its keeper", "2024-03-14", "en")
+
+
+def test_sections_are_not_judged_by_the_name_of_their_title() -> None:
+    """Sphinx makes ids from titles: a chapter on cookies is no cookie banner."""
+    body = "".join(f"<p>{sentence(n)} {sentence(n + 50)}</p>" for n in range(8))
+    page = f'<div role="main"><section id="module-http-cookies"><h1>Cookies<a>¶</a></h1>{body}<section id="signature">'
+    found = text_of(
+        page + f'<h2>Signature</h2><p>{sentence(99)}</p></section></section><div id="cookies">We know</div></div>'
+    )
+    assert found.startswith("Cookies\n\n" + sentence(0))
+    assert found.endswith(f"Signature\n\n{sentence(99)}")

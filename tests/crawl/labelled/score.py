@@ -84,12 +84,11 @@ def judge(page: Labelled, text: str) -> tuple[int, int, int, int]:
     left = [*page.wanted, *page.allowed]
     right = 0
     for line in lines:
-        at = next(
-            (n for n, paragraph in enumerate(left) if line in paragraph or (paragraph and paragraph in line)), None
-        )
+        at = next((n for n, paragraph in enumerate(left) if line in paragraph or paragraph in line), None)
         if at is not None:
             right += 1
             left[at] = left[at].replace(line, "", 1) if line in left[at] else ""
+            left = [paragraph for paragraph in left if paragraph]
     return right, len(lines), found, len(page.wanted)
 
 
