@@ -9,7 +9,7 @@ TORCH := $(shell grep '^torch==' $(CONSTRAINTS))
 PIP := PIP_CONSTRAINT=$(CONSTRAINTS) $(PY) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all checks format bench clean
+.PHONY: help demo test test-all checks format bench lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ format: $(VENV)/dev.stamp ## rewrite files in the project's format
 
 bench: $(VENV)/dev.stamp ## speed and memory, as ratios measured in one run
 	@$(PY) -m benchmarks
+
+lock: ## write requirements/lock.txt, hashes of all pinned packages (needs the package index)
+	@$(PYTHON) requirements/lock.py
 
 clean: ## remove the virtual environment and caches; outputs/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import Interrupted, RequestError
-from launcher.lab import Lab
+from launcher.lab import SWEEP_RECORD, Lab
 
 FLAGS = argparse.ArgumentParser(prog="run.py", add_help=False, allow_abbrev=False)
 FLAGS.add_argument("words", nargs="*", help="group=option or key=value")
@@ -66,6 +66,10 @@ def _dispatch(argv: list[str], root: Path) -> int:
 def _run(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
     from launcher.compose import compose
 
+    if (sweep := _resumed_sweep(flags.words)) is not None:
+        from launcher.sweep import resume_sweep
+
+        return resume_sweep(sweep, lab, argv)
     multirun = flags.multirun or any(word.lstrip("+").startswith("sweeps=") for word in flags.words)
     plan = compose(flags.words, lab, multirun=multirun)
     if flags.cfg:
@@ -79,6 +83,16 @@ def _run(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
     from launcher.job import Job, run_job
 
     return run_job(Job(plan, lab, argv))[0].code
+
+
+def _resumed_sweep(words: Sequence[str]) -> Path | None:
+    """The sweep folder that resume= names. Raises RequestError if something else was typed with it."""
+    folders = [Path(word.removeprefix("resume=")).expanduser() for word in words if word.startswith("resume=")]
+    if not folders or not (folders[-1] / SWEEP_RECORD).is_file():
+        return None
+    if len(words) > 1:
+        raise RequestError(f"resume={folders[-1]} is a sweep: it goes on as it was typed. Type nothing else with it.")
+    return folders[-1]
 
 
 def _run_rank(folder: Path, command: list[str], root: Path) -> int:

@@ -23,6 +23,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "lightning.pytorch.callbacks.DeviceStatsMonitor": (),
     "lightning.pytorch.loggers.WandbLogger": ("entity", "group", "tags", "notes", "job_type"),
 }
+SWEEP_RECORD = "sweep.json"  # in a sweep's folder: what was typed
 
 
 @dataclass(frozen=True)

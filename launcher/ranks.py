@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,7 @@ from types import FrameType
 from omegaconf import DictConfig
 
 from errors import RequestError
+from launcher.devices import visible_devices
 from launcher.endings import FAILED, Ending, explain
 from launcher.joining import inside
 from launcher.lab import Lab
@@ -56,7 +57,7 @@ def wanted(cfg: DictConfig) -> int:
         return int(devices)
     if is_on_cpu(cfg):
         return 1
-    gpus = visible_gpus(os.environ)
+    gpus = len(visible_devices(os.environ))
     if gpus == 0 and trainer.accelerator == "gpu":
         raise RequestError(
             "trainer.accelerator=gpu, but no GPU is seen here.\n"
@@ -67,13 +68,6 @@ def wanted(cfg: DictConfig) -> int:
 
 def is_on_cpu(cfg: DictConfig) -> bool:
     return cfg.trainer.get("accelerator") == "cpu"
-
-
-def visible_gpus(environment: Mapping[str, str]) -> int:
-    """NVIDIA's GPUs as CUDA would see them, counted without loading torch."""
-    if "CUDA_VISIBLE_DEVICES" in environment:
-        return len([name for name in environment["CUDA_VISIBLE_DEVICES"].split(",") if name.strip() not in ("", "-1")])
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 def is_child() -> bool:

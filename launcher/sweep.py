@@ -1,11 +1,15 @@
 """Several jobs from one line: `-m seed=1,2` or `sweeps=NAME`, by Hydra's sweeper and launcher.
 
 Every job of a grid is composed and checked before the first one starts. The sweep has one folder, and each job
-a folder in it.
+a folder in it. `sweep.json` keeps what was typed, so that `resume=SWEEP_FOLDER` goes on with what is missing (N36).
 """
 
 import json
+import math
+import os
+import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +19,25 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from errors import RequestError
-from launcher import joining, ranks
+from errors import Interrupted, RequestError
+from launcher import devices, joining, ranks
 from launcher.compose import Files, Plan, check_groups, compose, hydra_of
-from launcher.endings import FINISHED
+from launcher.endings import FINISHED, Ending
 from launcher.job import Job, run_job
-from launcher.lab import Lab
+from launcher.lab import SWEEP_RECORD, Lab
 from launcher.overrides import Override, is_group, parse
-from launcher.run_folder import USED_BY_A_RUN, cannot_write, job_name, slug, sweep_folder
+from launcher.run_folder import USED_BY_A_RUN, cannot_write, job_name, slug, sweep_folder, write_atomically
 
 
-def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str]) -> int:
+class FailedFast(BaseException):
+    """A job failed and fail_fast=true was typed: no further job starts. Hydra lets a BaseException through."""
+
+
+def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str], *, folder: Path | None = None) -> int:
     """Runs all jobs and returns the worst exit status; a job that fails does not stop the others.
+
+    Args:
+        folder: that of a sweep to go on with; its finished jobs are left alone.
 
     Raises:
         RequestError: anything about any job of a grid is wrong; nothing has been started then.
@@ -36,12 +47,36 @@ def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str]) -
     params = dict(frame.hydra.sweeper.get("params") or {})
     jobs = check_jobs(overrides, params, frame, lab)
     swept = [*params, *(o.key for o in overrides if o.is_sweep)]
-    folder = _claim(overrides, frame, swept)
+    if folder is None:
+        folder = _claim(overrides, frame, swept)
+        write_atomically(folder / SWEEP_RECORD, json.dumps({"words": list(words), "swept": swept}, indent=2) + "\n")
     print(f"{f'{len(jobs)} jobs' if jobs is not None else 'A sweep'} -> {folder}", flush=True)
-    task = SweepJob(lab, command, folder, tuple(swept), total=len(jobs) if jobs is not None else None)
-    with hydra_of(lab) as hydra:
-        hydra.multirun("config", task, _for_hydra(overrides, folder, lab), with_log_configuration=False)
-    return report(folder)
+    total = len(jobs) if jobs is not None else None
+    stopped = None
+    _be_importable(lab)
+    try:
+        with hydra_of(lab) as hydra:
+            task = SweepJob(lab, command, folder, tuple(swept), total)
+            hydra.multirun("config", task, _for_hydra(overrides, folder, lab), with_log_configuration=False)
+    except FailedFast:
+        print("\nfail_fast=true: no further job was started.")
+    except Interrupted as error:
+        stopped = 128 + error.signum
+    code = report(folder, total)
+    return code if stopped is None else stopped
+
+
+def resume_sweep(folder: Path, lab: Lab, command: list[str]) -> int:
+    """Runs what is missing of a sweep: jobs that never started, and those that did not finish, from where they are.
+
+    Raises:
+        RequestError: its record cannot be read.
+    """
+    try:
+        words = json.loads((folder / SWEEP_RECORD).read_text(encoding="utf-8"))["words"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{folder / SWEEP_RECORD} cannot be read ({error}): start the sweep again.") from None
+    return run_sweep(words, compose(words, lab, multirun=True), lab, command, folder=folder)
 
 
 @dataclass(frozen=True)
@@ -54,20 +89,55 @@ class SweepJob:
     swept: tuple[str, ...]
     total: int | None
 
-    def __call__(self, cfg: DictConfig) -> float | None:
-        """Runs the job; returns val/loss, for sweepers that search."""
-        hydra = HydraConfig.get()
+    def __call__(self, cfg: DictConfig) -> float:
+        """Runs the job; returns val/loss, for sweepers that search, and infinity where there is none."""
+        hydra, launcher = HydraConfig.get(), HydraConfig.get().launcher._target_
         words = [word for word in hydra.overrides.task if not word.lstrip("+").startswith("run_dir=")]
         plan = compose(words, self.lab)
         values = {word.lstrip("+").split("=", 1)[0]: word.lstrip("+") for word in words}
         shown = ",".join(values[key] for key in self.swept if key in values)
         number = int(hydra.job.num)
         print(f"\njob {number}{f' of {self.total}' if self.total else ''}: {shown}", flush=True)
-        job = Job(plan, self.lab, self.command, folder=self.folder / job_name(number, shown))
-        _, run = run_job(job)
-        loss = _read_summary(job.folder).get("metrics", {}).get("val/loss") if job.folder else None
-        del run
-        return float(loss) if isinstance(loss, int | float) else None
+        folder = self.folder / job_name(number, shown)
+        status = _read_summary(folder).get("status")
+        if status == "finished":
+            print("  finished before")
+        else:
+            if status is not None or (folder / "checkpoints" / "last.ckpt").is_file():
+                print(f"  {status or 'killed'} before: it goes on")
+            with self._devices(plan, launcher):
+                ending, _ = run_job(Job(self._plan(plan, folder), self.lab, self.command, folder=folder))
+            _stop_the_sweep(ending, fail_fast=bool(plan.cfg.get("fail_fast")))
+        loss = _read_summary(folder).get("metrics", {}).get("val/loss")
+        # Optuna takes no None, and its study would end with the first job that fails
+        return float(loss) if isinstance(loss, int | float) else math.inf
+
+    def _devices(self, plan: Plan, launcher: str) -> AbstractContextManager[None]:
+        """GPUs of this job's own, where jobs run beside each other on this machine."""
+        if "joblib" not in launcher or ranks.is_on_cpu(plan.cfg):
+            return nullcontext()
+        wanted = plan.cfg.trainer.get("devices")
+        return devices.slot(self.folder, per_job=wanted if isinstance(wanted, int) else 1)
+
+    def _plan(self, plan: Plan, folder: Path) -> Plan:
+        """As composed, or for a job that was cut off, as it was saved then."""
+        if (folder / ".hydra" / "config.yaml").is_file():
+            return compose([f"resume={quoted(folder)}"], self.lab)
+        return plan
+
+
+def _be_importable(lab: Lab) -> None:
+    """Launchers that start Python anew (submitit, Ray) find our packages there too, installed or not."""
+    paths = [str(lab.root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+
+
+def _stop_the_sweep(ending: Ending, *, fail_fast: bool) -> None:
+    """Ctrl-C and SIGTERM mean the whole sweep; a failure does so where the user asked for it."""
+    if ending.status == "interrupted":
+        raise Interrupted(ending.code - 128)
+    if fail_fast and ending.code != FINISHED:
+        raise FailedFast
 
 
 def check_jobs(overrides: Sequence[Override], params: dict[str, Any], frame: Plan, lab: Lab) -> list[Plan] | None:
@@ -84,7 +154,7 @@ def check_jobs(overrides: Sequence[Override], params: dict[str, Any], frame: Pla
     return [_check_job(number, words, lab, cache) for number, words in enumerate(batches[0])]
 
 
-def report(folder: Path) -> int:
+def report(folder: Path, total: int | None) -> int:
     """Prints how the jobs ended, best validation loss first, and returns the worst exit status."""
     summaries = {file.parent: _read_summary(file.parent) for file in sorted(folder.glob("*/summary.json"))}
     loss = {path: s.get("metrics", {}).get("val/loss") for path, s in summaries.items()}
@@ -92,6 +162,10 @@ def report(folder: Path) -> int:
     for path in sorted(summaries, key=lambda p: (loss[p] is None, loss[p] if loss[p] is not None else 0.0)):
         shown = "" if loss[path] is None else f"val/loss {loss[path]:.4f}"
         print(f"  {summaries[path].get('status', '?'):<12}{shown:<18}{path.name}")
+    place = shlex.quote(str(folder))
+    if any(s.get("status") != "finished" for s in summaries.values()) or len(summaries) < (total or 0):
+        print(f"  go on      python run.py resume={place}")
+    print(f"  compare    python run.py task=report runs={place}")
     return max((int(s.get("exit_status", 1)) for s in summaries.values()), default=FINISHED)
 
 
@@ -119,6 +193,10 @@ def _claim(overrides: Sequence[Override], frame: Plan, swept: Sequence[str]) -> 
     if named is None:
         return sweep_folder(str(frame.choices.get("sweeps") or slug("-".join(swept)) or "sweep"))
     folder = Path(named).expanduser()
+    if (folder / SWEEP_RECORD).is_file():
+        raise RequestError(
+            f"run_dir={folder} holds a sweep.\nTo go on with what is missing of it, type resume={folder}."
+        )
     if any((folder / name).exists() for name in (*USED_BY_A_RUN, "multirun.yaml")):
         raise RequestError(f"run_dir={folder} has been used already. Give another folder, or none.")
     try:
@@ -131,16 +209,25 @@ def _claim(overrides: Sequence[Override], frame: Plan, swept: Sequence[str]) -> 
 def _for_hydra(overrides: Sequence[Override], folder: Path, lab: Lab) -> list[str]:
     """The words for Hydra's sweeper. `++`: our checks know the keys; Hydra would refuse those with defaults in code."""
     parser = OverridesParser.create()
-    quoted = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
     words = [
         o.text if is_group(o.key, lab) or o.is_hydra or o.deletes else f"++{o.text}"
         for o in overrides
         if o.key != "run_dir"
     ]
-    words += [f"hydra.sweep.dir='{quoted}'", "hydra.sweep.subdir=.", "hydra.output_subdir=null", "hydra.mode=MULTIRUN"]
+    words += [
+        f"hydra.sweep.dir={quoted(folder.absolute())}",
+        "hydra.sweep.subdir=.",
+        "hydra.output_subdir=null",
+        "hydra.mode=MULTIRUN",
+    ]
     for word in words:
         parser.parse_override(word)
     return words
+
+
+def quoted(path: Path) -> str:
+    """A path as a value that Hydra's grammar reads back, whatever is in it."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:

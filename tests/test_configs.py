@@ -36,7 +36,7 @@ INJECTED = {
 
 def words_for(group: str, option: str) -> list[str]:
     return [f"{group}={option}", *REQUIRED.get((group, option), [])] + (
-        ["data.path=x"] if group == "experiment" and "data=text" in defaults_of(group, option) else []
+        ["data.path=x"] if group == "experiment" and {"data=text", "data=crawl"} & defaults_of(group, option) else []
     )
 
 

@@ -21,10 +21,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lightning_modules": {"models", "tokenization"},
     "callbacks": {"tokenization", "models"},  # models: a sample of text is generated as task=generate does it
     "evaluation": {"tokenization", "models"},
+    "reports": {"evaluation"},  # reads run folders, not the code that wrote them
     "launcher": set(),  # meets the rest through `_target_` only
     "tasks": {
         *("callbacks", "crawl", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
-        *("optimization", "tokenization"),
+        *("optimization", "reports", "tokenization"),
     },
     "benchmarks": {
         *("callbacks", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
@@ -48,6 +49,8 @@ OWNERS: dict[str, set[str]] = {
     **{name: {"crawl"} for name in ("scrapy", "twisted", "lxml", "trafilatura", "ftfy", "warcio", "redis")},
     "tensorboard": {"loggers", "tasks"},
     "wandb": {"loggers"},
+    "scipy": {"reports", "evaluation"},
+    "matplotlib": {"reports", "evaluation"},
 }
 
 

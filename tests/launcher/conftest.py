@@ -69,9 +69,14 @@ def say(cfg, run, *, prompt: str, top_k: int | None):
 
 def fit(cfg, run):
     logging.getLogger("toy").info("at work")
-    facts = f"{run.rank}/{run.world_size} {cfg.seed} {os.environ.get('OMP_NUM_THREADS')}"
+    threads, gpus = os.environ.get("OMP_NUM_THREADS"), os.environ.get("CUDA_VISIBLE_DEVICES")
+    facts = f"{run.rank}/{run.world_size} {cfg.seed} {threads} {gpus}"
     with (run.path / f"ran{run.rank}.txt").open("a") as file:
         file.write(facts + "\\n")
+    if cfg.data.action == "wait":
+        start = time.time()
+        time.sleep(0.4)
+        (run.path / "times.txt").write_text(f"{start} {time.time()}")
     action, _, rank = cfg.data.action.partition("@")
     if rank and int(rank) != run.rank:
         time.sleep(60 if action == "die" else 0)
@@ -112,6 +117,7 @@ seed: 1          # random
 run_dir: null    # where
 init_from: null  # weights
 resume: null     # go on
+fail_fast: false  # stop a sweep at its first failure
 rerun: null      # again
 """,
     "conf/task/fit.yaml": "# train\n_target_: tasks.toy.fit\nevery_rank: true\n",

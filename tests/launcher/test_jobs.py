@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,6 +179,38 @@ def test_a_job_that_fails_does_not_stop_the_others(run: Run, tmp_path: Path) -> 
     assert states == ["failed", "finished"]
     assert done.returncode == 2
     assert "ValueError: boom" in done.stderr
+
+
+def test_N36_a_killed_sweep_goes_on_with_only_what_is_missing(run: Run, tmp_path: Path) -> None:
+    sweep = tmp_path / "cwd/s"
+    run("-m", "seed=1,2,3,4,5,6", "run_dir=s")
+    for number in (3, 4, 5):  # as if killed at job 4: one half done, two never started
+        folder = sweep / f"{number}-seed_{number + 1}"
+        if number == 3:
+            (folder / "summary.json").unlink()
+        else:
+            shutil.rmtree(folder)
+    done = run("resume=s")
+    assert done.returncode == 0, done.stderr
+    times = [len((sweep / f"{n}-seed_{n + 1}" / "ran0.txt").read_text().splitlines()) for n in range(6)]
+    assert times == [1, 1, 1, 2, 1, 1], "the finished ones are left alone; the broken one was taken up in its folder"
+    assert done.stdout.count("finished before") == 3
+    assert run("-m", "seed=1,2", "run_dir=s").returncode == 2
+    assert run("resume=s", "seed=3").returncode == 2
+
+
+def test_N36_fail_fast_stops_at_the_first(run: Run, tmp_path: Path) -> None:
+    done = run("-m", "data.action=run_error,finish", "fail_fast=true", "run_dir=s")
+    assert done.returncode == 1
+    assert "no further job" in done.stdout
+    assert [path.name for path in (tmp_path / "cwd/s").iterdir() if path.is_dir()] == ["0-data.action_run_error"]
+
+
+def test_N36_a_signal_stops_the_whole_sweep(run: Run, tmp_path: Path) -> None:
+    done = run("-m", "data.action=stopped,finish", "run_dir=s")
+    assert done.returncode == 143
+    assert "resume=s" in done.stdout
+    assert len(list((tmp_path / "cwd/s").glob("*/summary.json"))) == 1
 
 
 def test_N7_no_state_leaks_between_jobs(toy_root: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from errors import RequestError
 from launcher.compose import compose
 from launcher.joining import adopt_srun
 from launcher.lab import Lab
-from launcher.ranks import visible_gpus, wanted
+from launcher.ranks import wanted
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,6 @@ def test_all_gpus_of_a_machine_without_any(toy: Lab, monkeypatch: pytest.MonkeyP
         wanted(compose(words, toy).cfg)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     assert wanted(compose(words, toy).cfg) == 2
-
-
-def test_visible_gpus() -> None:
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "0, 1"}) == 2
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "-1"}) == 0
 
 
 def test_srun_speaks_torchruns_dialect() -> None:

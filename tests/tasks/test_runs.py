@@ -83,6 +83,32 @@ def test_each_option_of_this_issue_runs(words):
     assert train("run", *words) == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_half_precision_trains_and_its_checkpoint_is_evaluated(precision):
+    assert train("half", f"trainer.precision={precision}") == 0
+    assert train("full") == 0
+    assert summary("half")["metrics"]["val/loss"] == pytest.approx(summary("full")["metrics"]["val/loss"], abs=0.05)
+    assert lab("task=evaluate", "init_from=half", "hardware=cpu") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [["trainer.compile=true"], ["hardware=ddp_cpu"], ["hardware=fsdp_cpu"]])
+def test_N34_runs_load_into_each_other_however_they_were_made(kind):
+    """Steps of size zero: what comes out is what was loaded."""
+    still = ["optimizer.lr=0", "optimizer.weight_decay=0"]
+    assert train("plain") == 0
+    assert train("other", *kind, *still, "init_from=plain") == 0
+    assert train("back", *still, "init_from=other") == 0
+    weights = [
+        torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for run in ("plain", "other", "back")
+    ]
+    for state in weights[1:]:
+        assert state.keys() == weights[0].keys()
+        assert all(torch.equal(state[name], weights[0][name]) for name in state)
+
+
 def test_accumulation_is_set_as_a_target_of_tokens():
     assert train("run", "trainer.tokens_per_step=128") == 0
     assert summary("run")["tokens_seen"] == 256

@@ -1,0 +1,178 @@
+"""Runs as they lie on disk, read without the program that wrote them: summary.json, .hydra/, metrics.csv.
+
+A run whose summary is missing is one that was killed or still works: listed, never averaged.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from errors import RequestError
+
+NOT_A_FACTOR = ("run_dir", "resume", "rerun", "hydra", "logger", "callbacks", "task", "fail_fast", "seed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. `factors`: what distinguishes it from those it is compared with, except the seed."""
+
+    path: Path
+    summary: dict[str, Any]
+    config: dict[str, Any]
+    choices: dict[str, Any]
+    factors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        return str(self.summary.get("status") or "unfinished")
+
+    @property
+    def seed(self) -> int | None:
+        return self.summary.get("seed", self.config.get("seed"))
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        found = self.summary.get("metrics") or {}
+        return {name: value for name, value in found.items() if isinstance(value, int | float)}
+
+    @property
+    def label(self) -> str:
+        return ", ".join(f"{key}={value}" for key, value in self.factors.items()) or self.path.name
+
+    @cached_property
+    def overrides(self) -> dict[str, str]:
+        words = self.summary.get("overrides") or _yaml(self.path / ".hydra/overrides.yaml", default=[])
+        pairs = (str(word).lstrip("+~").split("=", 1) for word in words)
+        return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+    def setting(self, key: str) -> str:
+        """Value of a key of the config, or the option chosen of a group, as text."""
+        if key in self.choices:
+            return str(self.choices[key])
+        value: Any = self.config
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return self.overrides.get(key, "") if value is None else _short(value)
+
+    def curve(self, name: str) -> dict[str, np.ndarray]:
+        """{"step", "tokens", "seconds", "value"}, each (n,), of one column of metrics.csv; empty where there is none.
+
+        Seconds are those of training: tokens divided by the throughput that was measured on the way.
+        """
+        rows = _rows(self.path / "metrics.csv")
+        seconds, tokens, points = 0.0, 0.0, []
+        for row in rows:
+            now = row.get("tokens_seen", tokens)
+            if speed := row.get("train/tokens_per_second"):
+                seconds, tokens = seconds + (now - tokens) / speed, now
+            if name in row:
+                points.append((row["step"], now, seconds, row[name]))
+        columns = np.array(points, dtype=np.float64).reshape(-1, 4).T
+        return dict(zip(("step", "tokens", "seconds", "value"), columns, strict=True))
+
+
+def find_runs(wanted: str | Sequence[str]) -> list[Run]:
+    """The runs in a sweep's folder, in any folder of runs, or named one by one; in the order of job numbers.
+
+    Raises:
+        RequestError: a folder is missing or holds no run.
+    """
+    found: dict[Path, Run] = {}
+    for text in [wanted] if isinstance(wanted, str) else wanted:
+        path = Path(text).expanduser()
+        if not path.is_dir():
+            raise RequestError(
+                f"runs={text}: there is no such folder.\nType runs=<a sweep's folder>, see outputs/sweeps."
+            )
+        folders = [path] if _is_run(path) else sorted((f for f in _below(path) if _is_run(f)), key=_by_number)
+        if not folders:
+            raise RequestError(
+                f"runs={text}: no run is in it; a run's folder holds summary.json or .hydra/config.yaml.\n"
+                "Type runs=<a sweep's folder>, or a list: runs=[RUN1,RUN2]."
+            )
+        found |= {folder.resolve(): _read(folder) for folder in folders}
+    return with_factors(list(found.values()))
+
+
+def with_factors(runs: list[Run]) -> list[Run]:
+    """The runs with what distinguishes them: options and keys that were typed for any, where the values differ."""
+    typed = dict.fromkeys(key for run in runs for key in run.overrides if key.split(".")[0] not in NOT_A_FACTOR)
+    groups = dict.fromkeys(key for run in runs for key in run.choices if _is_group(key))
+    varied = [key for key in (*typed, *(key for key in groups if key not in typed)) if _differs(key, runs)]
+    if "sweeps" in varied:
+        varied.remove("sweeps")
+    return [
+        Run(run.path, run.summary, run.config, run.choices, {key: run.setting(key) for key in varied}) for run in runs
+    ]
+
+
+def _differs(key: str, runs: Iterable[Run]) -> bool:
+    return len({run.setting(key) for run in runs}) > 1
+
+
+def _is_group(key: str) -> bool:
+    return not key.startswith("hydra/") and key.split("/")[0] not in NOT_A_FACTOR
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / ".hydra/config.yaml").is_file() or (
+        (folder / "summary.json").is_file() and not (folder / "sweep.json").is_file()
+    )
+
+
+def _below(path: Path, depth: int = 3) -> list[Path]:
+    return [folder for level in range(1, depth + 1) for folder in path.glob("/".join("*" * level)) if folder.is_dir()]
+
+
+def _by_number(folder: Path) -> tuple[str, int, str]:
+    number = re.match(r"\d+(?=-)", folder.name)
+    return str(folder.parent), int(number[0]) if number else 0, folder.name
+
+
+def _read(folder: Path) -> Run:
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        summary = {}
+    config = _yaml(folder / ".hydra/config.yaml", default={})
+    hydra = _yaml(folder / ".hydra/hydra.yaml", default={}).get("hydra", {})
+    choices = hydra.get("runtime", {}).get("choices") or {
+        key: summary[key] for key in ("task", "model", "objective", "data", "tokenizer") if key in summary
+    }
+    return Run(folder, summary, config, choices)
+
+
+def _yaml(file: Path, *, default: Any) -> Any:
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8")) or default
+    except (OSError, yaml.YAMLError):
+        return default
+
+
+def _rows(file: Path) -> list[dict[str, float]]:
+    """Rows of a CSV of numbers, without empty cells; a last row that was torn by a kill is left out."""
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = [{key: _number(cell) for key, cell in row.items() if key} for row in csv.DictReader(lines)]
+    kept = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    return [row for row in kept if "step" in row]
+
+
+def _number(cell: str | None) -> float | None:
+    try:
+        return float(cell) if cell else None
+    except ValueError:
+        return None
+
+
+def _short(value: Any) -> str:
+    return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)

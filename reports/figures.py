@@ -1,0 +1,127 @@
+"""Figures as SVG text: curves with bands over seeds, means with intervals, scaling fits."""
+
+import io
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+mpl.use("svg")
+from matplotlib.figure import Figure
+
+from reports.comparison import Arm, Comparison
+from reports.scaling import PowerLaw, power_law
+
+# Okabe & Ito 2008, for colour-blind readers; black comes last
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+STYLE: Any = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "none",
+    "legend.frameon": False,
+}
+MOST_ARMS = 16  # more curves than that cannot be told apart: the best ones are drawn
+GRID_POINTS = 200
+
+
+def curves(comparison: Comparison, x: str) -> str | None:
+    """The metric against "tokens" or "seconds": each arm's mean, and a band from its lowest to its highest seed."""
+
+    def draw(axes: Any) -> None:
+        for arm, colour in _coloured(comparison.arms):
+            band = arm_curve(arm, comparison.metric, x)
+            if band is not None:
+                grid, low, middle, high = band
+                axes.plot(grid, middle, color=colour, label=_clip(arm.label), linewidth=1.5)
+                axes.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.set_xlabel({"tokens": "tokens seen", "seconds": "seconds of training"}[x])
+        axes.set_ylabel(comparison.metric)
+        axes.legend(fontsize=8)
+
+    if all(arm_curve(arm, comparison.metric, x) is None for arm in comparison.arms):
+        return None
+    return _svg(draw, height=3.6)
+
+
+def arm_curve(arm: Arm, metric: str, x: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """(n,) x, lowest, mean, highest over the arm's runs, where all have values; None if none has two points."""
+    found = [run.curve(metric) for run in arm.runs]
+    found = [curve for curve in found if len(curve["value"]) >= 2 and np.isfinite(curve[x]).all()]
+    if not found:
+        return None
+    start, end = max(c[x].min() for c in found), min(c[x].max() for c in found)
+    if not start < end:
+        return None
+    grid = np.linspace(start, end, GRID_POINTS)
+    values = np.stack([np.interp(grid, c[x], c["value"]) for c in found])  # (runs, n)
+    return grid, values.min(0), values.mean(0), values.max(0)
+
+
+def bars(comparison: Comparison) -> str | None:
+    """Each arm's mean as a point with its 95 % interval, every seed as a small dot."""
+    arms = [arm for arm in comparison.arms if arm.score.n]
+    if not arms:
+        return None
+
+    def draw(axes: Any) -> None:
+        for row, (arm, colour) in enumerate(_coloured(arms)):
+            score = arm.score
+            seeds = [run.metrics[comparison.metric] for run in arm.finished if comparison.metric in run.metrics]
+            axes.plot(seeds, [row] * len(seeds), "o", color=colour, alpha=0.35, markersize=4)
+            if not math.isnan(score.low):
+                axes.plot([score.low, score.high], [row, row], color=colour, linewidth=2)
+            axes.plot([score.value], [row], "D", color=colour, markersize=6)
+        shown = arms[:MOST_ARMS]
+        axes.set_yticks(range(len(shown)), [_clip(arm.label) for arm in shown])
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.set_xlabel(f"{comparison.metric}: mean, 95 % interval, seeds")
+
+    return _svg(draw, height=0.9 + 0.32 * min(len(arms), MOST_ARMS))
+
+
+def scaling(comparison: Comparison) -> tuple[str, PowerLaw] | None:
+    """Losses against parameters on logarithmic axes, with the fitted power law; None with fewer than three sizes."""
+    points = [
+        (arm.parameters["active"], arm.score.value)
+        for arm in comparison.arms
+        if arm.parameters.get("active") and arm.score.n
+    ]
+    if len(points) < 3 or not comparison.lower_is_better:
+        return None
+    sizes, losses = (np.array(column, dtype=np.float64) for column in zip(*points, strict=True))
+    law = power_law(sizes.tolist(), losses.tolist())
+    if law is None or sizes.max() < 2 * sizes.min():
+        return None
+
+    def draw(axes: Any) -> None:
+        grid = np.geomspace(sizes.min(), sizes.max(), 50)
+        axes.loglog(sizes, losses, "o", color=COLOURS[0])
+        axes.loglog(grid, law.at(grid), color=COLOURS[1], label=f"{law.scale:.3g} · N^-{law.exponent:.4f}")
+        axes.set_xlabel("parameters that a token uses")
+        axes.set_ylabel(comparison.metric)
+        axes.legend(fontsize=8)
+
+    return _svg(draw, height=3.2), law
+
+
+def _coloured(arms: list[Arm]) -> list[tuple[Arm, str]]:
+    return [(arm, COLOURS[i % len(COLOURS)]) for i, arm in enumerate(arms[:MOST_ARMS])]
+
+
+def _clip(text: str, most: int = 48) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _svg(draw: Callable[[Any], None], *, height: float) -> str:
+    """The drawing as an <svg> that grows with the page; nothing in it depends on the time of day."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, height), layout="constrained")
+        draw(figure.subplots())
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()[text.getvalue().index("<svg") :]
+    return re.sub(r'(<svg[^>]*?) height="[^"]*"( [^>]*?)? width="[^"]*"', r"\1\2", svg, count=1)

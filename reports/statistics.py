@@ -1,0 +1,72 @@
+"""From runs with several seeds to means with intervals, and differences with p-values. Numbers in, numbers out."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+
+
+class Mean(NamedTuple):
+    """Mean over `n` seeds, sample deviation, and the bounds of the 95 % interval of the mean (Student's t)."""
+
+    value: float
+    deviation: float
+    low: float
+    high: float
+    n: int
+
+
+class Difference(NamedTuple):
+    """Mean of paired differences, its 95 % interval, the two-sided p-value of "no difference", and the pairs."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+def mean(values: Sequence[float]) -> Mean:
+    """With one value there is no deviation and no interval: they are NaN."""
+    x = np.asarray(values, dtype=np.float64)
+    n = len(x)
+    if n < 2:
+        return Mean(float(x.mean()) if n else math.nan, math.nan, math.nan, math.nan, n)
+    center, deviation = float(x.mean()), float(x.std(ddof=1))
+    half = _half_width(deviation, n)
+    return Mean(center, deviation, center - half, center + half, n)
+
+
+def paired_difference(ours: dict[int, float], baseline: dict[int, float]) -> Difference:
+    """`ours` - `baseline` over the seeds that both have; pairing takes away what a seed does to both alike.
+
+    Args:
+        ours, baseline: seed -> value.
+    """
+    seeds = sorted(ours.keys() & baseline.keys())
+    deltas = np.array([ours[seed] - baseline[seed] for seed in seeds])
+    center, deviation, low, high, n = mean(deltas.tolist())
+    if n < 2:
+        return Difference(center, math.nan, math.nan, math.nan, n)
+    if deviation == 0:  # equal to the last bit over all seeds
+        return Difference(center, low, high, 1.0 if center == 0 else 0.0, n)
+    t = center / (deviation / math.sqrt(n))
+    return Difference(center, low, high, float(2 * stats.t.sf(abs(t), n - 1)), n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, each still valid when all are looked at (Holm 1979); NaN stays NaN."""
+    order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
+    corrected, running = [math.nan] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        running = max(running, min(1.0, p_values[i] * (len(order) - rank)))
+        corrected[i] = running
+    return corrected
+
+
+def _half_width(deviation: float, n: int) -> float:
+    return float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) * deviation / math.sqrt(n)

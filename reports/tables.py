@@ -1,0 +1,129 @@
+"""The comparison as rows: for CSV, Markdown, HTML and LaTeX alike, so that all four say the same."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+
+from reports.comparison import Arm, Comparison
+
+Row = dict[str, str]
+
+
+def arm_rows(comparison: Comparison) -> list[Row]:
+    """One row for each arm, best first: what varied, statistics, cost, status."""
+    return [_arm_row(arm, comparison) for arm in comparison.arms]
+
+
+def run_rows(comparison: Comparison) -> list[Row]:
+    """One row for each run, also those that failed, with its folder."""
+    rows = []
+    for arm in comparison.arms:
+        for run in arm.runs:
+            value = run.metrics.get(comparison.metric)
+            rows.append(
+                {"setting": arm.label, "seed": str(run.seed), "status": run.status}
+                | {comparison.metric: number(value), "steps": count(run.summary.get("step"))}
+                | {"tokens": count(run.summary.get("tokens_seen")), "seconds": count(run.summary.get("wall_seconds"))}
+                | {"error": str(run.summary.get("error") or ""), "folder": str(run.path)}
+            )
+    return rows
+
+
+def _arm_row(arm: Arm, comparison: Comparison) -> Row:
+    score, difference = arm.score, arm.difference
+    row = dict(arm.factors) or {"setting": arm.label}
+    row |= {"n": str(score.n), f"{comparison.metric} (mean)": number(score.value), "deviation": number(score.deviation)}
+    row |= {"95 % interval": interval(score.low, score.high)}
+    if difference is None:
+        row |= {"difference": "baseline", "its 95 % interval": "", "p (Holm)": ""}
+    else:
+        row |= {"difference": signed(difference.value), "its 95 % interval": interval(difference.low, difference.high)}
+        row |= {"p (Holm)": p_value(arm.p_corrected)}
+    row |= {"parameters": count(arm.parameters.get("total")), "active": count(arm.parameters.get("active"))}
+    row |= {"tokens": count(arm.average("tokens_seen")), "tokens/s": count(arm.average("tokens_per_second"))}
+    row |= {"seconds": count(arm.average("wall_seconds")), "status": status(arm)}
+    return row
+
+
+def status(arm: Arm) -> str:
+    """ "3 finished", "2 finished, 1 failed"."""
+    states = [run.status for run in arm.runs]
+    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states, key=_finished_first)))
+
+
+def _finished_first(state: str) -> tuple[bool, str]:
+    return state != "finished", state
+
+
+def verdict(comparison: Comparison) -> str:
+    """The answer in one sentence, claiming no more than the interval carries."""
+    metric, base = comparison.metric, comparison.baseline
+    others = [arm for arm in comparison.arms if arm is not base and arm.score.n]
+    if not others:
+        return f"{metric} of {base.label}: {number(base.score.value)} ({base.score.n} seed(s))."
+    best = others[0]
+    delta = best.difference
+    assert delta is not None
+    if delta.n < 2:
+        return (
+            f"{best.label} has {metric} {number(best.score.value)}, {base.label} {number(base.score.value)}; "
+            "with fewer than two common seeds nothing can be said about chance."
+        )
+    shown = (
+        f"{signed(delta.value)} against {base.label} (95 % interval {interval(delta.low, delta.high)}, n = {delta.n}"
+    )
+    shown += f", p = {p_value(best.p_corrected)})"
+    if delta.low <= 0 <= delta.high or best.p_corrected > 0.05:
+        return f"No setting is shown to differ from {base.label}: {best.label} has {metric} {shown}."
+    better = (delta.value < 0) == comparison.lower_is_better
+    return f"{best.label} is {'better' if better else 'worse'}: {metric} {shown}."
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(key for row in rows for key in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def to_markdown(rows: Sequence[Row]) -> str:
+    columns = shown_columns(rows)
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(_cell(row.get(column, "")) for column in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def shown_columns(rows: Sequence[Row]) -> list[str]:
+    """Those in which at least one row says something."""
+    names = dict.fromkeys(key for row in rows for key in row)
+    return [name for name in names if any(row.get(name) for row in rows)]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.4f}" if abs(value) < 1000 else f"{value:.5g}"
+
+
+def signed(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:+.4f}"
+
+
+def count(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def interval(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
+
+
+def p_value(p: float) -> str:
+    if math.isnan(p):
+        return ""
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"

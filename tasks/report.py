@@ -1,0 +1,76 @@
+"""task=report: from the runs of a sweep to an answer: a table with intervals, figures, one page to show (N35)."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from errors import RequestError
+from reports import figures, paper
+from reports.collect import Run, find_runs
+from reports.comparison import Comparison, compare
+from reports.page import page
+from reports.tables import arm_rows, run_rows, to_csv, to_markdown, verdict
+
+
+def report(cfg: DictConfig, run: Any) -> None:
+    """Writes report.html, report.md, arms.csv and runs.csv into the run folder, and prints the table."""
+    if not cfg.runs:
+        raise RequestError("task=report needs runs: type runs=<a sweep's folder>, or runs=[RUN1,RUN2].")
+    wanted = OmegaConf.to_container(cfg.runs) if OmegaConf.is_list(cfg.runs) else cfg.runs
+    runs = find_runs(wanted)  # type: ignore[arg-type]
+    comparison = compare(runs, metric=cfg.report.metric, baseline=cfg.report.baseline)
+    title, commands = cfg.report.title or heading(runs), commands_of(runs, cfg)
+    write(run.path, comparison, title=title, commands=commands, as_paper=cfg.report.style == "paper")
+    run.results |= {"metrics": {f"{comparison.metric}/{arm.label}": arm.score.value for arm in comparison.arms}}
+    print(f"\n{to_markdown(short(comparison))}\n\n{verdict(comparison)}")
+    print(
+        "\n".join([*comparison.notes, f"\n  page   {run.path / 'report.html'}", f"  text   {run.path / 'report.md'}"])
+    )
+
+
+def write(folder: Path, comparison: Comparison, *, title: str, commands: list[str], as_paper: bool) -> None:
+    arms, every = arm_rows(comparison), run_rows(comparison)
+    lines = [
+        f"# {title}",
+        verdict(comparison),
+        *comparison.notes,
+        to_markdown(arms),
+        "## Every run",
+        to_markdown(every),
+    ]
+    lines += ["## To repeat it", "```\n" + "\n".join(commands) + "\n```"]
+    files = {
+        "report.html": page(comparison, title=title, commands=commands),
+        "report.md": "\n\n".join(lines) + "\n",
+        "arms.csv": to_csv(arms),
+        "runs.csv": to_csv(every),
+    }
+    if as_paper:
+        drawn = {"intervals.svg": figures.bars(comparison), "curves.svg": figures.curves(comparison, "tokens")}
+        files |= {name: svg for name, svg in drawn.items() if svg}
+        shown = [name for name, svg in drawn.items() if svg]
+        files["paper.md"] = paper.markdown(comparison, title=title, commands=commands, figures=shown)
+        files["paper.tex"] = paper.latex(comparison, title=title, commands=commands)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def short(comparison: Comparison) -> list[dict[str, str]]:
+    """The columns that fit a terminal."""
+    hidden = {"parameters", "tokens", "seconds", "deviation", "95 % interval"}
+    return [{key: value for key, value in row.items() if key not in hidden} for row in arm_rows(comparison)]
+
+
+def heading(runs: list[Run]) -> str:
+    factors = list(runs[0].factors)
+    return f"{', '.join(factors)}: {len(runs)} runs" if factors else f"{len(runs)} runs of {runs[0].path.parent.name}"
+
+
+def commands_of(runs: list[Run], cfg: DictConfig) -> list[str]:
+    """What was typed: once for a sweep, for each run otherwise; then this report."""
+    typed = list(dict.fromkeys(str(run.summary["command"]) for run in runs if run.summary.get("command")))
+    places = OmegaConf.to_container(cfg.runs) if OmegaConf.is_list(cfg.runs) else cfg.runs
+    named = f"[{','.join(places)}]" if isinstance(places, list) else str(places)
+    return [*typed, f"python run.py task=report runs={shlex.quote(named)}"]

@@ -1,0 +1,75 @@
+"""experiment=crawl_to_model: the four commands of its file, run on a local site, from a web page to generated text."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher.lab import Lab
+from tests.crawl.helpers import FAST, ROOT, documents, manifest
+from tests.crawl.site import Site, tree
+
+FILE = ROOT / "conf" / "experiment" / "crawl_to_model.yaml"
+GROUPS = Lab(ROOT).groups
+TOKENIZERS = [name for name in ("byte", "bpe", "sentencepiece") if name in GROUPS["tokenizer"]]
+SMALL = [
+    *("model.n_layer=1", "model.n_embd=32", "model.n_head=2", "model.seq_len=32", "data.batch_size=2", "hardware=cpu"),
+    *("trainer.max_steps=4", "trainer.val_every=4", "logger=csv", "callbacks.sample_text.max_new_tokens=8"),
+]
+
+
+def commands() -> dict[str, list[str]]:
+    """What the file tells one to type, by task."""
+    lines = re.findall(r"^#   python run\.py (.*)$", FILE.read_text("utf-8"), re.M)
+    words = [shlex.split(line) for line in lines]
+    return {next((w[5:] for w in line if w.startswith("task=")), "fit"): line for line in words}
+
+
+def run(words: list[str], folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *words], cwd=folder, capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_there_are_four_commands() -> None:
+    assert list(commands()) == ["crawl", "prepare", "fit", "generate"]
+
+
+@pytest.fixture(scope="module")
+def crawled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the first command has been typed, for a site on loopback."""
+    folder = tmp_path_factory.mktemp("to-model")
+    with Site() as site:
+        site.fallback = tree(30)
+        words = [word.replace("https://docs.example.org", f"{site.url}/page/0") for word in commands()["crawl"]]
+        run([*words, *(f"crawl.{word}" for word in FAST if not word.startswith("contact"))], folder)
+    return folder
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_from_a_site_to_generated_text(crawled: Path, tokenizer: str) -> None:
+    found = manifest(crawled / "outputs/crawl/docs")
+    assert found["kept"] == len(documents(crawled / "outputs/crawl/docs")) == 30
+    chosen = [f"tokenizer={tokenizer}", *(["tokenizer.vocab_size=400"] if tokenizer != "byte" else [])]
+    model = f"outputs/docs-model-{tokenizer}"
+    typed = {task: [w.replace("outputs/docs-model", model) for w in words] for task, words in commands().items()}
+    if "prepare" in GROUPS["task"]:
+        run([*typed["prepare"], *chosen], crawled)
+    run([*typed["fit"], *chosen, *SMALL], crawled)
+    summary = json.loads((crawled / model / "summary.json").read_text("utf-8"))
+    assert (summary["status"], summary["data"], summary["step"]) == ("finished", "crawl", 4)
+    assert summary["metrics"]["val/bpb"] > 0
+    text = run([*typed["generate"], "max_new_tokens=20", "hardware=cpu"], crawled)
+    assert "The " in text
+
+
+def test_summary_of_a_crawl_run(crawled: Path) -> None:
+    summary = json.loads((crawled / "outputs/crawl/docs/summary.json").read_text("utf-8"))
+    assert (summary["status"], summary["task"]) == ("finished", "crawl")

@@ -1,0 +1,167 @@
+"""From run folders to the table: what is averaged, what is only listed, and what is refused."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from errors import RequestError
+from launcher.cli import main
+from reports.collect import find_runs
+from reports.comparison import compare
+from reports.figures import arm_curve
+from reports.page import page
+from reports.paper import latex, markdown
+from reports.tables import arm_rows, to_markdown, verdict
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def sweep(write_run, tmp_path: Path) -> Path:
+    """Two settings by three seeds; one job failed after it had logged a value, one was killed, one diverged to null."""
+    number = 0
+    for lr, base in (("1e-3", 2.0), ("1e-2", 2.3)):
+        for seed in (1, 2, 3):
+            bpb = base + 0.01 * seed * (1 if lr == "1e-3" else -1)
+            write_run(
+                f"{number}-lr_{lr}_seed_{seed}",
+                {"optimizer.lr": lr, "seed": seed},
+                {"val/bpb": bpb, "val/loss": bpb * math.log(2)},
+                curve=[(5, bpb + 1), (10, bpb)],
+            )
+            number += 1
+    write_run("6-failed", {"optimizer.lr": "1e-3", "seed": 4}, {"val/bpb": 99.0}, status="failed", error="NaN")
+    write_run("7-killed", {"optimizer.lr": "1e-3", "seed": 5}, None, status=None)
+    return tmp_path / "sweep"
+
+
+def test_N35_one_table_per_sweep_over_seeds(sweep: Path) -> None:
+    comparison = compare(find_runs(str(sweep)))
+    best, other = comparison.arms
+    assert (comparison.metric, best.label, other.label) == ("val/bpb", "optimizer.lr=1e-3", "optimizer.lr=1e-2")
+    assert (best.score.n, best.score.value, best.score.deviation) == pytest.approx((3, 2.02, 0.01))
+    # differences 0.28, 0.26, 0.24
+    assert (other.difference.value, other.difference.n) == pytest.approx((0.26, 3))
+    assert comparison.baseline is best
+    row = arm_rows(comparison)[0]
+    assert row["optimizer.lr"] == "1e-3"
+    assert row["status"] == "3 finished, 1 failed, 1 unfinished"
+    assert "seed" not in row
+    assert "99" not in row["val/bpb (mean)"], "a failed job is listed, never averaged in"
+
+
+def test_the_order_of_jobs_is_that_of_their_numbers(write_run, tmp_path: Path) -> None:
+    for number in (10, 2, 1):
+        write_run(f"{number}-x", {"seed": number}, {"val/loss": 1.0})
+    assert [run.path.name for run in find_runs(str(tmp_path / "sweep"))] == ["1-x", "2-x", "10-x"]
+
+
+def test_options_count_as_factors_also_where_nothing_was_typed(write_run, tmp_path: Path) -> None:
+    paths = [write_run(f"{m}", {"seed": 1}, {"val/loss": 1.0}, choices={"model": m}) for m in ("gpt", "moe")]
+    assert [run.factors for run in find_runs([str(path) for path in paths])] == [{"model": "gpt"}, {"model": "moe"}]
+
+
+def test_a_default_meets_a_typed_value(write_run, tmp_path: Path) -> None:
+    """One run typed the key, the other has it from its config."""
+    write_run("0-a", {"model.n_layer": 4, "seed": 1}, {"val/loss": 1.0})
+    other = write_run("1-b", {"seed": 1}, {"val/loss": 1.0})
+    (other / ".hydra/config.yaml").write_text("model: {n_layer: 2}\n")
+    assert [run.factors["model.n_layer"] for run in find_runs(str(tmp_path / "sweep"))] == ["4", "2"]
+
+
+def test_N42_different_tokenizers_are_ranked_by_bits_per_byte(write_run, tmp_path: Path) -> None:
+    write_run("0-a", {"tokenizer": "byte", "seed": 1}, {"val/loss": 1.0, "val/bpb": 2.0}, choices={"tokenizer": "byte"})
+    write_run("1-b", {"tokenizer": "bpe", "seed": 1}, {"val/loss": 4.0, "val/bpb": 1.5}, choices={"tokenizer": "bpe"})
+    assert [arm.label for arm in compare(find_runs(str(tmp_path / "sweep"))).arms] == [
+        "tokenizer=bpe",
+        "tokenizer=byte",
+    ]
+
+
+def test_higher_is_better_for_accuracy(write_run, tmp_path: Path) -> None:
+    for number, (lr, value) in enumerate([("1", 0.5), ("2", 0.9)]):
+        write_run(f"{number}-x", {"optimizer.lr": lr, "seed": 1}, {"val/accuracy": value})
+    comparison = compare(find_runs(str(tmp_path / "sweep")))
+    assert comparison.arms[0].label == "optimizer.lr=2"
+    assert any("One seed" in note for note in comparison.notes)
+    assert arm_rows(comparison)[0]["p (Holm)"] == ""
+
+
+def test_curves_are_averaged_over_seeds_at_equal_tokens_and_a_torn_row_is_left_out(sweep: Path) -> None:
+    (file,) = sweep.glob("0-*/metrics.csv")
+    file.write_text(file.read_text() + "11,1e")
+    arm = compare(find_runs(str(sweep))).arms[0]
+    grid, low, middle, high = arm_curve(arm, "val/bpb", "tokens")
+    assert (grid[0], grid[-1]) == (500, 1000)
+    assert (low[-1], middle[-1], high[-1]) == pytest.approx((2.01, 2.02, 2.03))
+    seconds = arm_curve(arm, "val/bpb", "seconds")[0]
+    assert (seconds[0], seconds[-1]) == (1.0, 2.0)
+    assert np.all(low <= high)
+
+
+def test_the_verdict_claims_no_more_than_the_interval_carries(write_run, tmp_path: Path) -> None:
+    for number, (lr, seed, value) in enumerate([(1, 1, 2.0), (1, 2, 2.2), (2, 1, 2.1), (2, 2, 2.0)]):
+        write_run(f"{number}-x", {"optimizer.lr": lr, "seed": seed}, {"val/bpb": value})
+    assert verdict(compare(find_runs(str(tmp_path / "sweep")))).startswith("No setting is shown to differ")
+
+
+def test_a_clear_difference_is_said_with_its_interval(sweep: Path) -> None:
+    comparison = compare(find_runs(str(sweep)), baseline="optimizer.lr=1e-2")
+    assert verdict(comparison).startswith("optimizer.lr=1e-3 is better: val/bpb -0.2600 against optimizer.lr=1e-2")
+
+
+def test_page_paper_and_table_hold_the_same_numbers_and_escape_what_they_show(sweep: Path, write_run) -> None:
+    write_run("8-x", {"optimizer.lr": "<b>&_", "seed": 1}, {"val/bpb": 3.0})
+    comparison = compare(find_runs(str(sweep)))
+    commands = ["python run.py -m x"]
+    web = page(comparison, title="a < b", commands=commands)
+    assert "2.0200" in web
+    assert "<b>&_" not in web
+    assert web.count("<svg") == 3
+    assert "http" not in web.split("<svg")[0], "nothing is fetched"
+    assert len(web) < 3_000_000
+    assert "2.0200" in to_markdown(arm_rows(comparison))
+    text = markdown(comparison, title="t", commands=commands, figures=[])
+    assert "## Threats to validity" in text
+    tex = latex(comparison, title="50% & more_", commands=commands)
+    assert r"50\% \& more\_" in tex
+    assert "2.0200" in tex
+
+
+def test_the_task_writes_its_files_and_prints_the_table(sweep: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["task=report", "runs=sweep", "run_dir=out", "report.style=paper"]
+    assert main(words, ROOT) == 0
+    names = {"report.html", "report.md", "arms.csv", "runs.csv", "paper.md", "paper.tex", "curves.svg", "intervals.svg"}
+    assert names <= {file.name for file in (tmp_path / "out").iterdir()}
+    rows = list(csv.DictReader((tmp_path / "out/runs.csv").open()))
+    assert [row["status"] for row in rows].count("finished") == 6
+    assert "| 1e-3 | 3 | 2.0200 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["runs=nowhere"], "no such folder"),
+        (["runs=empty"], "no run is in it"),
+        ([], "task=report needs runs"),
+        (["runs=sweep", "report.metric=val/f1"], "They share: val/bpb, val/loss"),
+        (["runs=sweep", "report.baseline=optimizer.lr=7"], "fits no arm"),
+        (["runs=sweep/7-killed"], "none of the 1 runs has finished (unfinished)"),
+    ],
+)
+def test_wrong_requests_exit_2(words, says, sweep: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert main(["task=report", "run_dir=out", *words], ROOT) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_runs_that_share_no_metric(write_run, tmp_path: Path) -> None:
+    write_run("0-a", {"seed": 1}, {"val/loss": 1.0})
+    write_run("1-b", {"seed": 1}, {"val/accuracy": 1.0})
+    with pytest.raises(RequestError, match="share no metric"):
+        compare(find_runs(str(tmp_path / "sweep")))
