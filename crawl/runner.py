@@ -50,6 +50,8 @@ def _run_here(settings: dict, folder: Path) -> dict:
     # a host program that logs already (run.py) keeps its own way of logging
     scrapy.set("LOG_INSTALL_ROOT_HANDLER", not logging.getLogger().handlers, priority="cmdline")
     process = AsyncCrawlerProcess(scrapy)
+    for name in ("scrapy", "twisted", "asyncio"):  # whose debug lines hold whole documents
+        logging.getLogger(name).setLevel(logging.WARNING)
     signals = _Signals(state, process)
     try:
         process.crawl(settings["spider"], state=state)

@@ -11,29 +11,51 @@ from typing import Any
 from crawl.report.words import EDGES, meaning
 
 STYLE = """
-:root { --ink: #1c2430; --soft: #66707d; --line: #dfe3e8; --kept: #2f7d5b; --dropped: #c8862b; --failed: #b3453c;
---ground: #fbfbf9 } @media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e7eb; --soft: #9aa4b0; --line: #333b45; --kept: #56b389; --dropped: #dfa650; --failed: #e07b72;
-  --ground: #15191e } }
+:root { --ink: #1c2430; --soft: #66707d; --line: #dfe3e8; --ground: #fbfbf9;
+  --kept: #2f7d5b; --dropped: #c8862b; --failed: #b3453c }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e7eb; --soft: #9aa4b0; --line: #333b45; --ground: #15191e;
+    --kept: #56b389; --dropped: #dfa650; --failed: #e07b72 } }
 body { margin: 0 auto; max-width: 72rem; padding: 2rem 1.25rem 5rem; color: var(--ink); background: var(--ground);
   font: 15px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.7rem; margin: 0 0 .25rem } h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem }
-p.sub { color: var(--soft); margin: 0 0 1rem } a { color: inherit }
-table { border-collapse: collapse; width: 100% } td, th { padding: .25rem .5rem; text-align: left; border-bottom: 1px
-solid var(--line) } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } th { color: var(--soft);
-font-weight: 500 } .row { display: grid; grid-template-columns: 13rem 5rem 1fr; gap: .75rem; align-items: center;
-padding: .15rem 0 } .row span.n { text-align: right; font-variant-numeric: tabular-nums } .row small { color:
-var(--soft) } .bar { height: 1.1rem; border-radius: 2px; min-width: 1px } .kept { background: var(--kept) } .dropped {
-background: var(--dropped) } .failed { background: var(--failed) } .fetched { background: var(--soft) }
+h1 { font-size: 1.7rem; margin: 0 0 .25rem }
+h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem }
+a { color: inherit }
+p.sub { color: var(--soft); margin: 0 0 1rem }
+table { border-collapse: collapse; width: 100% }
+td, th { padding: .25rem .5rem; text-align: left; border-bottom: 1px solid var(--line) }
+th { color: var(--soft); font-weight: 500 }
+td.n, th.n, .row span.n { text-align: right; font-variant-numeric: tabular-nums }
+.row { display: grid; grid-template-columns: 13rem 5rem 1fr; gap: .75rem; align-items: center; padding: .15rem 0 }
+.row small { color: var(--soft) }
+.bar { height: 1.1rem; border-radius: 2px; min-width: 1px }
+.kept { background: var(--kept) }
+.dropped { background: var(--dropped) }
+.failed { background: var(--failed) }
+.fetched { background: var(--soft) }
 .columns { display: flex; align-items: flex-end; gap: .4rem; height: 11rem; border-bottom: 1px solid var(--line) }
-.columns div { flex: 1; text-align: center; font-size: .8rem; display: flex; flex-direction: column; justify-content:
-flex-end; height: 100% } .labels { display: flex; gap: .4rem; color: var(--soft); font-size: .8rem } .labels span {
-flex: 1; text-align: center } .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem } .pair > * {
-min-width: 0 } @media (max-width: 48rem) { .pair { grid-template-columns: 1fr } .row { grid-template-columns: 9rem
-4rem 1fr } } article { border: 1px solid var(--line); border-top: 3px solid var(--kept); padding: .6rem .8rem;
-margin-bottom: 1rem; overflow-wrap: anywhere } article.out { border-top-color: var(--dropped) } article h3 { margin:
-0; font-size: .95rem } article small { color: var(--soft) } article pre { white-space: pre-wrap; max-height: 16rem;
-overflow: auto; font: .82rem/1.45 ui-monospace, monospace; margin: .5rem 0 0 } .scroll { overflow-x: auto }
+.columns div { flex: 1; height: 100%; text-align: center; font-size: .8rem;
+  display: flex; flex-direction: column; justify-content: flex-end }
+.labels { display: flex; gap: .4rem; color: var(--soft); font-size: .8rem }
+.labels span { flex: 1; text-align: center }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem }
+.pair > * { min-width: 0 }
+.scroll { overflow-x: auto }
+.narrow { display: none }
+article { border: 1px solid var(--line); border-top: 3px solid var(--kept); padding: .6rem .8rem;
+  margin-bottom: 1rem; overflow-wrap: anywhere }
+article.out { border-top-color: var(--dropped) }
+article h3 { margin: 0; font-size: .95rem }
+article small { color: var(--soft) }
+article pre { white-space: pre-wrap; max-height: 16rem; overflow: auto; margin: .5rem 0 0;
+  font: .82rem/1.45 ui-monospace, monospace }
+@media (max-width: 48rem) {
+  .heads { display: none }
+  .narrow { display: block }
+  .pair { grid-template-columns: 1fr }
+  .row { grid-template-columns: 9rem 3.5rem 1fr }
+  .columns, .labels { gap: .15rem }
+  .labels { font-size: .55rem } }
 """
 
 
@@ -106,7 +128,8 @@ def _pairs(samples: dict[str, list[dict[str, str]]]) -> str:
     pairs = "".join(
         f"<div class=pair>{left}{right}</div>\n" for left, right in zip_longest(kept, dropped, fillvalue="<div></div>")
     )
-    head = "<div class=pair><h2>Kept, at random</h2><h2>Dropped, at random</h2></div>"
+    head = "<div class='pair heads'><h2>Kept, at random</h2><h2>Dropped, at random</h2></div>"
+    head += "<h2 class=narrow>Kept (green) and dropped, at random</h2>"
     return head + (pairs or "<p class=sub>Nothing to show.</p>")
 
 

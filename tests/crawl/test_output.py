@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from crawl.document import Document
+from crawl.filters import FILTERS
+from crawl.report.words import meaning
 from tests.crawl.helpers import crawl, documents, manifest
 from tests.crawl.site import Site, article, tree
 
@@ -130,3 +132,8 @@ def test_a_line_is_a_line_for_every_reader() -> None:
     assert len(line.decode().splitlines()) == 1
     assert json.loads(line)["text"].startswith("one\u2028two\u2029three\x85four\nfive ")
     assert "\U0001f600" in json.loads(line)["text"]
+
+
+def test_every_reason_has_words() -> None:
+    for reason in [*FILTERS, "no_text", "duplicate", "near_duplicate", "boilerplate", "language", "robots", "http_404"]:
+        assert meaning(reason), reason

@@ -70,6 +70,8 @@ def test_from_a_site_to_generated_text(crawled: Path, tokenizer: str) -> None:
     assert "The " in text
 
 
-def test_summary_of_a_crawl_run(crawled: Path) -> None:
+def test_what_a_crawl_leaves_for_the_launcher(crawled: Path) -> None:
     summary = json.loads((crawled / "outputs/crawl/docs/summary.json").read_text("utf-8"))
     assert (summary["status"], summary["task"]) == ("finished", "crawl")
+    log = (crawled / "outputs/crawl/docs/run.log").read_text("utf-8")
+    assert len(log) < 5000, "no page, and no debug line of a library, is in the log"
