@@ -1,7 +1,7 @@
 """make bench: each benchmark in a process of its own, so that none warms up or fills the memory of the next.
 
 python -m benchmarks            # all
-python -m benchmarks trainer    # one: trainer, gpt2_step, start, memory, report
+python -m benchmarks trainer    # one: trainer, gpt2_step, start, memory, report, crawl
 """
 
 import os
@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-NAMES = ("start", "memory", "trainer", "gpt2_step", "report")
+NAMES = ("start", "memory", "trainer", "gpt2_step", "report", "crawl")
 
 
 def main(names: list[str]) -> int:

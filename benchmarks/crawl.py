@@ -1,7 +1,7 @@
 """Pages a second of the whole crawl (links, extraction, filters, duplicates, ledger, reports) against a bare Scrapy
 spider.
 
-    python benchmarks/crawl.py [--site FOLDER] [--rounds 3] [--concurrency 16]
+    python -m benchmarks.crawl [--site FOLDER] [--rounds 3] [--concurrency 16]
 
 Both crawl the same folder of HTML (default: Debian's python3-doc), served by `python -m http.server` on loopback in a
 process of its own, at the same concurrency and without any delay, turn and turn about. The bare spider follows links
@@ -106,7 +106,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     if not (arguments.site / "index.html").is_file():
-        sys.exit(f"{arguments.site} holds no index.html. Debian: apt-get install python3-doc, or give --site FOLDER.")
+        print(
+            f"crawl: left out, {arguments.site} holds no index.html. Debian: apt-get install python3-doc, or --site FOLDER"
+        )
+        return
     ratios = []
     with served(arguments.site) as start, tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.rounds):
