@@ -107,7 +107,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not (arguments.site / "index.html").is_file():
         print(
-            f"crawl: left out, {arguments.site} holds no index.html. Debian: apt-get install python3-doc, or --site FOLDER"
+            f"crawl: left out, no index.html in {arguments.site}. Debian: apt-get install python3-doc, or --site FOLDER"
         )
         return
     ratios = []
