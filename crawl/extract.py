@@ -13,6 +13,7 @@ from crawl import extract_meta
 from crawl.document import Extracted, Page
 from crawl.extract_blocks import Block
 from crawl.extract_decode import decode
+from crawl.extract_find import count
 from crawl.extract_main import is_forum, main_blocks
 from crawl.extract_tidy import tidy
 
@@ -45,7 +46,7 @@ def parse(text: str) -> HtmlElement | None:
         tree = html.document_fromstring(text, parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError, AssertionError):
         return None
-    if sum(1 for _ in zip(tree.iter(), range(MAX_ELEMENTS + 1), strict=False)) > MAX_ELEMENTS:
+    if count(tree) > MAX_ELEMENTS:
         return None
     return tree
 

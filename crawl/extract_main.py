@@ -19,6 +19,7 @@ from lxml.html import HtmlElement
 from trafilatura import bare_extraction
 
 from crawl.extract_blocks import Block, blocks
+from crawl.extract_find import find_all, find_first
 from crawl.extract_junk import Strictness
 
 MIN_DECLARED = 250  # characters; trafilatura's own MIN_EXTRACTED_SIZE, below which it looks for more
@@ -74,11 +75,11 @@ def _lenient_if_needed(root: _Element, strictness: Strictness) -> list[Block]:
 
 def is_forum(tree: HtmlElement) -> bool:
     """Is the discussion itself the text of this page?"""
-    if any(FORUM.search(script.text or "") for script in tree.iterfind(".//script[@type='application/ld+json']")):
+    if any(FORUM.search(script.text or "") for script in find_all(tree, ".//script[@type='application/ld+json']")):
         return True
-    if tree.find(".//*[@itemtype='https://schema.org/QAPage']") is not None:
+    if find_first(tree, ".//*[@itemtype='https://schema.org/QAPage']") is not None:
         return True
-    body = tree.find(".//body")
+    body = find_first(tree, ".//body")
     names = f"{body.get('class', '')} {body.get('id', '')}" if body is not None else ""
     return bool(FORUM_NAMES.search(names))
 
@@ -86,16 +87,16 @@ def is_forum(tree: HtmlElement) -> bool:
 def declared(tree: HtmlElement) -> _Element | None:
     """The element that the page itself marks as its main text, or None."""
     for path in DECLARED:
-        candidates = tree.findall(path)
+        candidates = find_all(tree, path)
         if candidates:
             return _narrow(max(candidates, key=lambda element: len("".join(element.itertext()))))
-    articles = _outermost(tree.findall(".//article"))
+    articles = _outermost(find_all(tree, ".//article"))
     return articles[0] if len(articles) == 1 else _common(articles) if articles else None
 
 
 def _narrow(root: _Element) -> _Element:
     """<main> often holds one <article> and, beside it, what has nothing to do with it."""
-    articles = _outermost(root.findall(".//article"))
+    articles = _outermost(find_all(root, ".//article"))
     if len(articles) == 1:
         whole, part = (sum(map(len, element.itertext())) for element in (root, articles[0]))
         if part > whole / 2:

@@ -4,6 +4,8 @@ import re
 
 from lxml.html import HtmlElement
 
+from crawl.extract_find import find_all, find_first
+
 DATE = re.compile(r"\b((?:19|20)\d\d)-(\d\d)-(\d\d)")
 JSON_DATE = re.compile(r'"datePublished"\s*:\s*"([^"]{10,40})"')
 DATE_PATHS = (
@@ -20,11 +22,11 @@ MAX_TITLE = 300  # characters
 
 def title(tree: HtmlElement) -> str | None:
     """The title of the text: og:title, the only <h1>, or <title>."""
-    meta = tree.find(".//meta[@property='og:title']")
-    heads = tree.findall(".//h1")
-    name = tree.find(".//head/title")
+    meta = find_first(tree, ".//meta[@property='og:title']")
+    heads = find_all(tree, ".//h1")
+    name = find_first(tree, ".//head/title")
     if name is None:
-        name = tree.find(".//title")
+        name = find_first(tree, ".//title")
     choices = [
         meta.get("content") if meta is not None else None,
         "".join(heads[0].itertext()) if len(heads) == 1 else None,
@@ -41,16 +43,16 @@ def title(tree: HtmlElement) -> str | None:
 def date(tree: HtmlElement) -> str | None:
     """Day of publication as YYYY-MM-DD, where the page states one for machines."""
     for path in DATE_PATHS:
-        element = tree.find(path)
+        element = find_first(tree, path)
         if element is not None:
             found = iso_date(element.get("content") or element.get("datetime") or element.text or "")
             if found:
                 return found
-    for script in tree.iterfind(".//script[@type='application/ld+json']"):
+    for script in find_all(tree, ".//script[@type='application/ld+json']"):
         match = JSON_DATE.search(script.text or "")
         if match and (found := iso_date(match[1])):
             return found
-    times = tree.findall(".//article//time[@datetime]") or tree.findall(".//time[@pubdate]")
+    times = find_all(tree, ".//article//time[@datetime]") or find_all(tree, ".//time[@pubdate]")
     return iso_date(times[0].get("datetime") or "") if times else None
 
 
