@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from crawl.ledger import TABLES, Ending, Entry, Link
+from crawl.lock import hold
 from crawl.urls import trap_key
 
 QUEUED, DONE = 0, 2
@@ -28,6 +29,7 @@ class Frontier:
 
     def __init__(self, path: Path, settings: dict):
         self.settings = settings
+        self.lock = hold(path.parent)
         self.connection = sqlite3.connect(path, isolation_level=None, timeout=1)
         self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.execute(
@@ -221,11 +223,13 @@ class Frontier:
         self.connection.execute("COMMIT")
         self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.connection.close()
+        self.lock.close()
 
     def abandon(self) -> None:
         """Close without what is not committed."""
         self.connection.execute("ROLLBACK")
         self.connection.close()
+        self.lock.close()
 
     # -- reading the ledger at start
 

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from crawl.ledger import Ending, Link
+from crawl.lock import hold
 from crawl.report import finish
 from crawl.state import State
 from errors import RequestError
@@ -22,6 +23,8 @@ def merge(folder: Path) -> dict:
     ledgers = sorted(folder.glob("workers/*/crawl.sqlite"))
     if not ledgers:
         raise RequestError(f"{folder} holds no workers/*/crawl.sqlite: nothing to merge.")
+    for ledger in ledgers:
+        hold(ledger.parent).close()
     _clear(folder)
     settings = json.loads(_read(ledgers[0], "SELECT value FROM meta WHERE key = 'settings'")[0][0])
     state = State({**settings, "queue": "local"}, folder)

@@ -66,10 +66,6 @@ class State:
         try:
             return Frontier(path, self.settings)
         except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise RequestError(
-                    f"Another crawler is at work in {self.folder}. Wait for it, or name another folder."
-                ) from None
             raise RequestError(f"Cannot open {path}: {error}.") from None
         except sqlite3.DatabaseError as error:
             raise RequestError(

@@ -19,6 +19,7 @@ from crawl.frontier import Frontier
 from crawl.ledger import Ending, Link
 from crawl.samples import Samples
 from crawl.settings import CRAWL
+from errors import RequestError
 from tests.crawl.helpers import command, crawl, documents, environment, manifest, refused
 from tests.crawl.site import Site, article, drip, send, tree
 
@@ -163,10 +164,11 @@ def test_other_settings_are_another_crawl(tmp_path: Path) -> None:
         assert "max_depth: was 20, now 3" in refused(tmp_path, start_urls, "max_depth=3")
 
 
+@pytest.mark.slow
 def test_two_crawlers_in_one_folder(tmp_path: Path) -> None:
     with Site() as site:
         pages = tree(300)
-        site.fallback = lambda handler: (time.sleep(0.05), pages(handler))[1]
+        site.fallback = lambda handler: (time.sleep(0.3), pages(handler))[1]  # it is still there when the other comes
         words = f"start_urls=[{site.url}/page/0]"
         process = start(tmp_path, words)
         wait_for(tmp_path, 3, process)
@@ -238,3 +240,14 @@ def watch(process: subprocess.Popen[bytes], folder: Path, seen: dict[int, float]
         except OSError:
             return
         time.sleep(0.5)
+
+
+def test_one_crawler_to_a_folder_at_any_moment(tmp_path: Path) -> None:
+    """Also between a commit and the transaction after it, where SQLite alone lets another one in."""
+    first = Frontier(tmp_path / "crawl.sqlite", CRAWL)
+    first.connection.execute("COMMIT")
+    with pytest.raises(RequestError, match="is at work"):
+        Frontier(tmp_path / "crawl.sqlite", CRAWL)
+    first.connection.execute("BEGIN IMMEDIATE")
+    first.close()
+    Frontier(tmp_path / "crawl.sqlite", CRAWL).close()

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -71,12 +72,19 @@ def shared(redis_url: str, site: Site, worker: str) -> list[str]:
 
 def test_one_of_two_is_killed(tmp_path: Path, redis_url: str) -> None:
     with Site() as site:
-        pages = tree(150)
-        site.fallback = lambda handler: (time.sleep(0.01), pages(handler))[1]
+        pages, both_at_work = tree(150), threading.Event()
+        site.fallback = lambda handler: (
+            time.sleep(0.01) if both_at_work.is_set() else time.sleep(0.3),
+            pages(handler),
+        )[1]
         one, two = (start(tmp_path, *shared(redis_url, site, worker)) for worker in ("one", "two"))
         wait_for(tmp_path / "workers" / "one", 20, one)
         wait_for(tmp_path / "workers" / "two", 5, two)
+        both_at_work.set()
         assert one.poll() is None
+        merging = [*command(tmp_path)[:3], "merge", str(tmp_path)]
+        early = subprocess.run(merging, env=environment(), capture_output=True, text=True)
+        assert (early.returncode, "is at work" in early.stderr) == (2, True), early.stderr
         os.kill(one.pid, signal.SIGKILL)
         one.wait()
         before = done_pages(tmp_path / "workers" / "one")

@@ -75,3 +75,19 @@ def test_what_a_crawl_leaves_for_the_launcher(crawled: Path) -> None:
     assert (summary["status"], summary["task"]) == ("finished", "crawl")
     log = (crawled / "outputs/crawl/docs/run.log").read_text("utf-8")
     assert len(log) < 5000, "no page, and no debug line of a library, is in the log"
+
+
+def test_a_larger_budget_goes_on(tmp_path: Path) -> None:
+    """resume= with run.py; what is no budget cannot be changed."""
+    fast = [f"crawl.{word}" for word in FAST]
+    with Site() as site:
+        site.fallback = tree(12)
+        words = ["task=crawl", f"crawl.start_urls=[{site.url}/page/0]", *fast, f"run_dir={tmp_path / 'run'}"]
+        run([*words, "crawl.max_pages=5"], tmp_path)
+        assert manifest(tmp_path / "run")["fetched"] == 5
+        run([f"resume={tmp_path / 'run'}", "crawl.max_pages=100"], tmp_path)
+    assert manifest(tmp_path / "run")["fetched"] == 12
+    line = [sys.executable, str(ROOT / "run.py"), f"resume={tmp_path / 'run'}", "crawl.max_depth=2"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "crawl.max_pages=... or crawl.max_bytes" in done.stderr
