@@ -119,3 +119,21 @@ def test_sections_are_not_judged_by_the_name_of_their_title() -> None:
     )
     assert found.startswith("Cookies\n\n" + sentence(0))
     assert found.endswith(f"Signature\n\n{sentence(99)}")
+
+
+def test_a_paragraph_that_stands_there_twice_comes_once() -> None:
+    """A lead for phones and one for desktops, both visible to a crawler."""
+    lead = f"{sentence(1)} {sentence(2)} {sentence(3)}"
+    found = text_of(f"<article><p>{lead}</p><div><p>{lead}</p></div><p>{sentence(4)} {sentence(5)}</p></article>")
+    assert found.count(lead) == 1
+    assert sentence(5) in found
+
+
+def test_headings_that_announce_other_pages_end_the_text() -> None:
+    body = "".join(f"<p>{sentence(n)} {sentence(n + 50)}</p>" for n in range(6))
+    other = (
+        "<h2>Related articles</h2><p>Seven halls that you have never heard of, and why.</p><h2>Notes</h2><p>One.</p>"
+    )
+    found = text_of(f"<article><h1>Title</h1>{body}{other}</article>")
+    assert "Seven halls" not in found
+    assert found.endswith("Notes\n\nOne.")

@@ -107,3 +107,8 @@ def test_sources_are_named() -> None:
     for file in Path(__file__).parents[2].glob("crawl/filters/*.py"):
         if file.name not in ("__init__.py", "text.py"):
             assert "https://" in file.read_text("utf-8"), f"{file.name} says where its bounds come from"
+
+
+def test_words_may_be_too_long_as_well() -> None:
+    text = Text("Donaudampfschifffahrtsgesellschaft " * 20, "de")
+    assert judge(text, only("mean_word_length")) == (False, "mean_word_length")
