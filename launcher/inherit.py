@@ -17,7 +17,9 @@ from launcher.overrides import Override, is_group
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # what knows the models of others; imported only where `init_from` is given
 FOREIGN = "models.weights.foreign.sections"
+# where a run ends: what resume= may move
 HORIZON = ("trainer.max_steps", "trainer.max_time")
+CRAWL_HORIZON = ("crawl.max_pages", "crawl.max_bytes", "crawl.max_minutes")
 
 
 def run_folder_of(path: Path) -> Path | None:
@@ -121,11 +123,12 @@ def check_horizon_only(typed: Sequence[Override], cfg: DictConfig) -> None:
     Raises:
         RequestError: another key was typed, or fewer steps than before.
     """
-    other = [o.typed for o in typed if o.key not in HORIZON]
+    horizon = CRAWL_HORIZON if "crawl" in cfg else HORIZON
+    other = [o.typed for o in typed if o.key not in horizon]
     if other:
         raise RequestError(
             f"resume= goes on exactly as that run was; it cannot be changed by {' '.join(other)}.\n"
-            f"Only its end can be moved: {' or '.join(f'{key}=...' for key in HORIZON)}.\n"
+            f"Only its end can be moved: {' or '.join(f'{key}=...' for key in horizon)}.\n"
             "For a new run from these weights, type init_from=RUN_DIR instead of resume=RUN_DIR."
         )
     before: Any = OmegaConf.select(cfg, "trainer.max_steps")

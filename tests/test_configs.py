@@ -28,7 +28,7 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf")} | {
+REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf", "crawl")} | {
     ("tokenizer", "hf"): ["tokenizer.name=x"],
 }
 # filled in by tasks, never by a config
@@ -159,6 +159,7 @@ def test_N2_every_key_misspelled_in_its_file(group: str, option: str) -> None:
 def test_N2_every_key_one_level_off(group: str, option: str) -> None:
     plan = composed(group, option)
     schema = Schema(plan.cfg, plan.choices, LAB)
+    valid = set(schema.valid_keys())
     for key in own_keys(group, option):
         parent, _, leaf = key.rpartition(".")
         free = is_free_dict(schema.params(parent)[0][leaf].annotation, schema.aliases(parent))

@@ -1,0 +1,76 @@
+"""`python -m crawl start_urls=[https://example.org] contact=me@example.org [output=FOLDER] [key=value ...]`
+
+Prints where the corpus lies. Exit status: 0 finished (a spent budget counts as that), 1 failed, 2 wrong request,
+130/143 interrupted. `python -m crawl merge FOLDER` puts the workers of a shared crawl (queue=redis) together. `python
+-m crawl --help` lists all settings.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from crawl.options import parse
+from crawl.runner import run
+from crawl.settings import CRAWL
+from errors import Interrupted, RequestError, RunError
+
+__all__ = ["run"]
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; returns the exit status."""
+    try:
+        if not arguments or arguments[0] in ("-h", "--help", "help"):
+            print(__doc__)
+            print("Settings and their defaults (crawl/settings.py says what each means):\n")
+            print("\n".join(f"  {key}={json.dumps(value)}" for key, value in CRAWL.items()))
+            return 0
+        if arguments[0] == "merge":
+            return _merge(arguments[1:])
+        summary, folder = _crawl(arguments)
+    except RequestError as error:
+        print(f"{error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"{error}", file=sys.stderr)
+        return 1
+    except Interrupted as stop:
+        print("Interrupted; the same command goes on from here.", file=sys.stderr)
+        return 128 + stop.signum
+    print(_words(summary, folder))
+    return 0
+
+
+def _crawl(arguments: list[str]) -> tuple[dict, Path]:
+    if arguments[0] == "--settings":
+        folder = Path(arguments[2])
+        return run(json.loads(Path(arguments[1]).read_text()), folder), folder
+    given = parse(arguments)
+    folder = Path(given.pop("output", "outputs/crawl/corpus"))
+    return run(given, folder), folder
+
+
+def _merge(arguments: list[str]) -> int:
+    from crawl.merge import merge
+
+    if len(arguments) != 1:
+        raise RequestError("Type python -m crawl merge FOLDER, with the folder that holds workers/.")
+    print(_words(merge(Path(arguments[0])), Path(arguments[0])))
+    return 0
+
+
+def _words(summary: dict, folder: Path) -> str:
+    dropped, failed = sum(summary["dropped"].values()), sum(summary["failed"].values())
+    more = (
+        f"; {summary['queued']} addresses left ({summary['stopped_by'] or 'hosts asked to be left alone'})"
+        if summary["queued"]
+        else ""
+    )
+    return (
+        f"{summary['fetched']} fetched = {summary['kept']} kept + {dropped} dropped + {failed} failed{more}\n"
+        f"Look at {folder}/report.html, read {folder}/README.md, train with data=crawl data.path={folder}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,40 @@
+"""task=crawl: from a list of sites to a clean corpus, every page accounted for; the work is in crawl/."""
+
+from importlib.util import find_spec
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from errors import RequestError
+
+NEEDED = ("scrapy", "lxml", "trafilatura", "ftfy", "py3langid")  # of the extra `crawl`; the others are named where used
+
+
+def crawl(cfg: DictConfig, run: Any) -> None:
+    """Crawls into the run folder, or goes on with the crawl that is there (resume=RUN_DIR).
+
+    Raises:
+        RequestError: a crawl that cannot work: no start address, no contact, a pattern that is no regular expression,
+            packages that are not installed.
+        RunError: the crawl cannot go on: a full disk, Redis gone.
+        Interrupted: SIGINT or SIGTERM, after saving.
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise RequestError(
+            f"task=crawl needs packages that are not installed: {', '.join(missing)}."
+            "\nType: pip install -c requirements/constraints.txt -e '.[crawl]'"
+        )
+    from crawl.runner import run as run_crawl
+
+    settings: Any = OmegaConf.to_container(cfg.crawl, resolve=True)
+    manifest = run_crawl(settings, run.path)
+    counts = {
+        key: manifest[key]
+        for key in ("status", "fetched", "kept", "dropped", "failed", "refused", "queued", "words", "characters")
+    }
+    run.results["crawl"] = counts
+    print(
+        f"{counts['fetched']} fetched, {counts['kept']} kept, {counts['words']:,} words. Look at {run.path}/report.html"
+    )
+    print(f"Train on it: python run.py data=crawl data.path={run.path}")

@@ -1,0 +1,79 @@
+"""Wrong requests end with exit status 2 and plain words, before anything is asked of the network."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from crawl.options import check, parse
+from crawl.settings import CRAWL
+from errors import RequestError
+from tests.crawl.helpers import refused
+
+GOOD = {"start_urls": ["http://a.org/"], "contact": "me@a.org"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"start_urls": []}, "No start address"),
+        ({"contact": None}, "crawl.contact is missing"),
+        ({"contact": "me"}, "neither an e-mail address nor a web address"),
+        ({"include": ["["]}, "no regular expression"),
+        ({"exclude": ["*a"]}, "no regular expression"),
+        ({"start_urls": ["ftp://a.org"]}, "no web address"),
+        ({"start_urls": ["a.org"]}, "no web address"),
+        ({"allowed_domains": ["b.org"]}, "lies outside crawl.allowed_domains=[b.org]"),
+        ({"allowed_domains": ["http://a.org"]}, "no host name"),
+        ({"start_urls": ["http://127.0.0.1/"]}, "crawl.allow_private=true"),
+        ({"start_urls": ["http://localhost/"]}, "crawl.allow_private=true"),
+        ({"max_pages": 0}, "above 0"),
+        ({"max_pages": "many"}, "a whole number"),
+        ({"max_pages": 1.5}, "a whole number"),
+        ({"keep_dropped": "perhaps"}, "true or false"),
+        ({"start_urls": None}, "a list"),
+        ({"max_depht": 3}, "Did you mean crawl.max_depth?"),
+        ({"filters": {"too_shrt": {"enabled": False}}}, "Unknown key crawl.filters.too_shrt"),
+        ({"spider": "spyder"}, "expected one of site, sitemap, feed, urls, warc"),
+        ({"spider": "urls"}, "reads addresses from a file"),
+        ({"spider": "warc", "warc_files": ["/no/such/*"]}, "matches none"),
+        ({"user_agent": "Mozilla/5.0"}, "must hold {contact}"),
+        ({"queue": "redis"}, "redis_key"),
+        ({"previous": "/no/such/folder"}, "holds no earlier crawl"),
+    ],
+)
+def test_N2_wrong_requests(given: dict, words: str) -> None:
+    with pytest.raises(RequestError, match=re.escape(words)):
+        check(GOOD | given)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["max_pages=10"],
+        ["start_urls=[http://a.org]", "contact=-"],
+        ["start_urls=[http://a.org]", "include=[(]"],
+        ["nonsense"],
+    ],
+)
+def test_exit_status_2_without_traceback(tmp_path: Path, words: list[str]) -> None:
+    assert refused(tmp_path / "out", *words)
+    assert not (tmp_path / "out").exists(), "a wrong request leaves nothing behind"
+
+
+def test_words_become_values() -> None:
+    given = parse(
+        [
+            "start_urls=[http://a.org/x,http://b.org]",
+            "contact=me@a.org",
+            "include=['/a{2,3}','/b']",
+            "crawl.max_pages=1_000",
+            "delay_s=2",
+        ]
+    )
+    settings = check(given)
+    assert settings["start_urls"] == ["http://a.org/x", "http://b.org"]
+    assert settings["include"] == ["/a{2,3}", "/b"]
+    assert settings["max_pages"] == 1000
+    assert settings["delay_s"] == 2.0
+    assert set(settings) == set(CRAWL)

@@ -1,0 +1,160 @@
+"""sitemap, feed, urls and warc; budgets; `scrapy crawl`."""
+
+import gzip
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+from tests.crawl.helpers import ROOT, crawl, documents, environment, manifest
+from tests.crawl.site import Site, article, tree
+
+
+def urlset(*urls: str) -> bytes:
+    return (
+        "<urlset xmlns='http://www.sitemaps.org/schemas/sitemap/0.9'>"
+        + "".join(f"<url><loc>{url}</loc></url>" for url in urls)
+        + "</urlset>"
+    ).encode()
+
+
+def paths(folder: Path) -> list[str]:
+    return sorted("/" + document["url"].split("/", 3)[3] for document in documents(folder))
+
+
+def test_sitemap(tmp_path: Path) -> None:
+    """From a site: robots.txt names an index, which names a gzipped map and a list; links of pages are not followed."""
+    with Site() as site:
+        site.robots = f"Sitemap: {site.url}/index.xml\n".encode()
+        maps = "".join(f"<sitemap><loc>{site.url}/{name}</loc></sitemap>" for name in ("a.xml.gz", "b.txt"))
+        index = f"<sitemapindex>{maps}</sitemapindex>"
+        site.page("/index.xml", index.encode(), "application/xml")
+        site.page(
+            "/a.xml.gz",
+            gzip.compress(urlset(f"{site.url}/page/1", f"{site.url}/page/2", "http://elsewhere.org/x")),
+            "application/gzip",
+        )
+        site.page("/b.txt", f"{site.url}/page/3\n".encode(), "text/plain")
+        for number in (1, 2, 3):
+            site.page(f"/page/{number}", article(number, ["/page/9"]))
+        crawl(tmp_path, "spider=sitemap", f"start_urls=[{site.url}]")
+        assert paths(tmp_path) == ["/page/1", "/page/2", "/page/3"]
+        assert site.hits["/page/9"] == 0
+    found = manifest(tmp_path)
+    assert found["listings"] == {"read": 4, "http_404": 1}
+    assert found["skipped"]["offsite"] == 1
+
+
+def test_feed(tmp_path: Path) -> None:
+    """RSS and Atom, one of them found through a page; XML entities stay unread."""
+    with Site() as site:
+        entity = "<!DOCTYPE x [<!ENTITY file SYSTEM 'file:///etc/passwd'>]>"
+        entry = f"<item><title>&file;</title><link>{site.url}/page/1</link></item>"
+        rss = f"{entity}<rss><channel><link>{site.url}</link>{entry}</channel></rss>"
+        entry = "<entry><link rel='self' href='/no'/><link href='/page/2'/></entry>"
+        atom = f"<feed xmlns='http://www.w3.org/2005/Atom'>{entry}</feed>"
+        site.page("/rss", rss.encode(), "application/rss+xml")
+        site.page("/atom", atom.encode(), "application/atom+xml")
+        site.page("/blog", article(5, head='<link rel="alternate" type="application/atom+xml" href="/atom">'))
+        site.page("/broken", b"<html><p>no feed here</p></html>")
+        for number in (1, 2):
+            site.page(f"/page/{number}", article(number))
+        crawl(tmp_path, "spider=feed", f"start_urls=[{site.url}/rss,{site.url}/blog,{site.url}/broken]")
+        assert paths(tmp_path) == ["/page/1", "/page/2"]
+    assert manifest(tmp_path)["listings"] == {"read": 3, "unreadable": 1}
+
+
+def test_urls_file_and_http_cache(tmp_path: Path) -> None:
+    """Only what the list names; with the cache, nothing is asked for twice."""
+    with Site() as site:
+        site.fallback = tree(50)
+        (tmp_path / "list.txt").write_text(
+            f"# two pages\n{site.url}/page/1\n\n{site.url}/page/2#part\nnot an address\n{site.url}/page/1\n"
+        )
+        words = ["spider=urls", f"urls_file={tmp_path / 'list.txt'}", "http_cache=true"]
+        crawl(tmp_path / "out", *words)
+        assert paths(tmp_path / "out") == ["/page/1", "/page/2"]
+        assert (tmp_path / "out" / "httpcache").is_dir()
+    assert manifest(tmp_path / "out")["skipped"] == {"not_http": 1}
+
+
+def test_warc_and_wet(tmp_path: Path) -> None:
+    """Responses are extracted, conversions taken as text, other records passed over; a second run adds nothing."""
+    from warcio.statusandheaders import StatusAndHeaders
+    from warcio.warcwriter import WARCWriter
+
+    with open(tmp_path / "a.warc.gz", "wb") as stream:
+        writer = WARCWriter(stream, gzip=True)
+        for number, status in ((1, "200 OK"), (2, "404 Not Found"), (3, "200 OK")):
+            headers = StatusAndHeaders(status, [("Content-Type", "text/html; charset=utf-8")], protocol="HTTP/1.1")
+            writer.write_record(
+                writer.create_warc_record(
+                    f"http://a.org/{number}", "response", payload=BytesIO(article(number)), http_headers=headers
+                )
+            )
+        text = article(4).decode().split("<article>")[1].replace("<", " <").split("</article>")[0]
+        plain = " ".join(word for word in text.split() if "<" not in word and ">" not in word).encode()
+        writer.write_record(
+            writer.create_warc_record(
+                "http://a.org/4", "conversion", payload=BytesIO(plain), warc_content_type="text/plain"
+            )
+        )
+        writer.write_record(
+            writer.create_warc_record(
+                "http://a.org/5", "metadata", payload=BytesIO(b"x: y"), warc_content_type="text/plain"
+            )
+        )
+    words = ["spider=warc", f"warc_files=[{tmp_path}/*.warc.gz]"]
+    crawl(tmp_path / "out", *words)
+    crawl(tmp_path / "out", *words)
+    assert paths(tmp_path / "out") == ["/1", "/3", "/4"]
+    assert manifest(tmp_path / "out")["failed"] == {"http_404": 1}
+
+
+def test_page_budget_is_exact_and_can_be_raised(tmp_path: Path) -> None:
+    with Site() as site:
+        site.fallback = tree(40)
+        crawl(tmp_path, f"start_urls=[{site.url}/page/0]", "max_pages=7")
+        found = manifest(tmp_path)
+        assert (found["fetched"], found["status"], found["stopped_by"]) == (7, "stopped", "max_pages")
+        crawl(tmp_path, f"start_urls=[{site.url}/page/0]", "max_pages=11")
+        assert manifest(tmp_path)["fetched"] == 11
+        assert sum(site.hits.values()) == 11 + 2
+
+
+def test_depth_and_patterns(tmp_path: Path) -> None:
+    with Site() as site:
+        site.fallback = tree(200)
+        crawl(tmp_path, f"start_urls=[{site.url}/page/0]", "max_depth=1", r"exclude=['/page/3$']")
+        assert paths(tmp_path) == ["/page/0", "/page/1", "/page/2", "/page/4"]
+    found = manifest(tmp_path)
+    assert found["skipped"]["excluded"] == 1
+    assert found["skipped"]["too_deep"] > 0
+
+
+def test_scrapy_crawl_works(tmp_path: Path) -> None:
+    """For those who know Scrapy; wrong requests are plain words there too."""
+    with Site() as site:
+        site.fallback = tree(5)
+        given = [
+            "contact=me@example.org",
+            "allow_private=true",
+            "delay_s=0",
+            "progress_s=0",
+            f"output={tmp_path}",
+            f"start_urls={site.url}/page/0",
+        ]
+        line = [sys.executable, "-m", "scrapy", "crawl", "site", *[word for text in given for word in ("-a", text)]]
+        done = subprocess.run(line, cwd=ROOT / "crawl", env=environment(), capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert manifest(tmp_path)["kept"] == 5
+        done = subprocess.run(
+            [*line[:-1], "max_depht=3"],
+            cwd=ROOT / "crawl",
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 2
+        assert "Did you mean crawl.max_depth?" in done.stderr + done.stdout
