@@ -106,7 +106,7 @@ class LanguageModel(nn.Module):
                 weights_N=weights,
             )
             nll_BT = nll.view_as(targets_BT)
-        return Output(hidden, loss, nll_BT, self._logits(hidden, logits), aux, stats)
+        return Output(hidden, loss, nll_BT, self._logits(hidden, logits), aux, stats=stats)
 
     def _token_nll(self, hidden_BTC: Tensor, targets_BT: Tensor) -> Tensor:
         """Differentiable loss of each token; logits are computed at the tokens that count only."""
