@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
+from models.hf import HFModel
 from models.weights.saving import save_hf, settings_of
 from tasks import parts
 from tokenization.base import Tokenizer
@@ -15,16 +16,21 @@ from tokenization.exporting import hf_files
 
 def export(cfg: DictConfig, run: Any, *, export: dict[str, str | None]) -> None:
     """Writes config.json, generation_config.json, model.safetensors and the tokenizer's files; prints where."""
-    if not cfg.init_from:
+    if not (cfg.init_from or "path" in cfg.model):
         raise RequestError("task=export needs a model: type init_from=RUN_FOLDER (see outputs/).")
     folder = Path(export["path"]).expanduser() if export["path"] else run.path / "export"
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"export.path={folder} is not empty. Give a new folder.")
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
-    parts.load_start(model, cfg)
-    section: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    kind = save_hf(model, settings_of(model, section), folder, special_ids=special_ids(tokenizer))
+    if cfg.init_from:
+        parts.load_start(model, cfg)
+    if isinstance(model, HFModel):
+        model.hf.save_pretrained(folder)
+        kind = model.hf.config.model_type
+    else:
+        section: Any = OmegaConf.to_container(cfg.model, resolve=True)
+        kind = save_hf(model, settings_of(model, section), folder, special_ids=special_ids(tokenizer))
     files = hf_files(tokenizer, seq_len=model.seq_len)
     for name, content in (files or {}).items():
         (folder / name).write_bytes(content)

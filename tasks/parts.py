@@ -36,7 +36,8 @@ def build_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
     torch.manual_seed(cfg.seed)
     rows = max(vocab_size, _rows_of_source(cfg))
     model = build(cfg.model, vocab_size=rows)
-    model.n_ids = vocab_size if rows > vocab_size else None
+    if rows > vocab_size:
+        model.n_ids = vocab_size
     if cfg.data.get("seq_len", 0) > model.seq_len:
         raise RequestError(
             f"data.seq_len={cfg.data.seq_len} is longer than the model's context, model.seq_len={model.seq_len}.\n"
@@ -47,6 +48,10 @@ def build_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
 
 def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> Path:
     """The weights that `init_from` names, as `init` says; tells what went where, and returns where they lie."""
+    if "path" in cfg.model and (Path(cfg.init_from) / "config.json").is_file():
+        raise RequestError(
+            f"model=hf takes its weights from model.path: type model.path={cfg.init_from}, no init_from."
+        )
     # a tokenizer that came along may have got further specials (chat): its ids are the same and the new ones follow
     resize = cfg.init.resize_vocab or _comes_along(cfg)
     return load_weights(model, cfg.init_from, strict=cfg.init.strict, resize_vocab=resize, quiet=quiet)
