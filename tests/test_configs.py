@@ -40,14 +40,14 @@ INJECTED = {
 
 
 # what the data provides -> an objective that takes it; causal_lm takes tokens
-OBJECTIVES = {"conversations": "sft"}
+OBJECTIVES = {"conversations": "sft", "pairs": "dpo"}
 
 
 def words_for(group: str, option: str) -> list[str]:
     provided = _provided(option, LAB) if group == "data" else ()
     objective = [f"objective={OBJECTIVES[kind]}" for kind in provided if kind in OBJECTIVES]
     return [f"{group}={option}", *objective, *REQUIRED.get((group, option), [])] + (
-        ["data.path=x"] if group == "experiment" and "data=text" in defaults_of(group, option) else []
+        ["data.path=x"] if group == "experiment" and {"data=text", "data=crawl"} & defaults_of(group, option) else []
     )
 
 
