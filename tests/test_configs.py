@@ -27,8 +27,9 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {("model", "hf"): ["model.path=x"], ("data", name): ["data.path=x"] for name in ("text", "bin", "chat")} | {
+REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat")} | {
     ("tokenizer", "hf"): ["tokenizer.name=x"],
+    ("model", "hf"): ["model.path=x"],
 }
 # filled in by tasks, never by a config
 INJECTED = {
