@@ -94,7 +94,7 @@ def test_N25_more_ids_than_rows_keep_the_tie(tmp_path, tied):
 
 
 def test_a_context_beyond_its_positions_is_refused(folder):
-    with pytest.raises(RequestError, match="Type model.seq_len=8"):
+    with pytest.raises(RequestError, match=r"Type model\.seq_len=8"):
         wrapped(folder, seq_len=9)
 
 
