@@ -29,8 +29,8 @@ OPTIONS = [(group, option) for group, options in LAB.groups.items() for option i
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
 REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf", "crawl")} | {
-    ("model", "hf"): ["model.path=x"],
     ("tokenizer", "hf"): ["tokenizer.name=x"],
+    ("model", "hf"): ["model.path=x"],
 }
 # filled in by tasks, never by a config
 INJECTED = {
