@@ -103,6 +103,14 @@ def test_validation_does_not_depend_on_the_batch_size():
     assert losses == pytest.approx([losses[0]] * 3, abs=1e-6)
 
 
+def test_evaluate_agrees_with_the_training_run():
+    assert train("run", "data.val_examples=8") == 0
+    assert lab("task=evaluate", "init_from=run/checkpoints/last.ckpt", "hardware=cpu", "run_dir=eval") == 0
+    report = json.loads(Path("eval/evaluation.json").read_text())
+    assert report["loss"]["value"] == pytest.approx(summary("run")["metrics"]["val/loss"], abs=1e-5)
+    assert report["n"] == 8
+
+
 def test_fine_tuning_starts_from_a_fine_tuned_run():
     assert train("first", "data.val_examples=8") == 0
     assert train("second", "init_from=first", "data.val_examples=8", "optimizer.lr=0.0", "trainer.max_steps=1") == 0
