@@ -10,10 +10,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from errors import RequestError
+from launcher.instantiate import resolve_target
 from launcher.lab import Lab
 from launcher.overrides import Override, is_group
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+# what knows the models of others; imported only where `init_from` is given
+FOREIGN = "models.weights.foreign.sections"
 HORIZON = ("trainer.max_steps", "trainer.max_time")
 
 
@@ -32,11 +35,14 @@ def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, *, named: 
         named: groups chosen on the command line; they stay.
 
     Raises:
-        RequestError: `init_from` is no folder, no file, and cannot be the name of a model on the Hub.
+        RequestError: `init_from` is no folder, no file, and cannot be the name of a model on the Hub; or a model of
+            others that we do not know.
     """
     path = Path(init_from).expanduser()
     if not path.exists():
         check_hub_id(init_from)
+    if foreign := resolve_target(FOREIGN)(init_from):
+        _take(cfg, hydra, foreign, name=foreign.pop("name"), named=named)
         return
     folder = run_folder_of(path)
     if folder is None:
@@ -50,6 +56,15 @@ def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, *, named: 
             if section not in named and section in saved:
                 cfg[section] = saved._get_node(section)
                 hydra.runtime.choices[section] = saved_hydra.runtime.choices.get(section)
+
+
+def _take(cfg: DictConfig, hydra: DictConfig, sections: dict[str, Any], *, name: str, named: set[str]) -> None:
+    """Replaces whole sections, but for those of groups that were chosen on the command line."""
+    with open_dict(cfg), read_write(hydra), open_dict(hydra):
+        for section, content in sections.items():
+            if section not in named:
+                cfg[section] = content
+                hydra.runtime.choices[section] = name if section == "model" else "hf"
 
 
 def resumed_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:

@@ -41,6 +41,7 @@ class LanguageModel(nn.Module):
     seq_len: int
     n_layer: int
     n_sink: int = 0  # reserved tokens that the trunk puts in front of a text; they take slots of a cache
+    n_ids: int | None = None  # ids that the tokenizer has, where the embedding has more rows: never generated
     softcap: float | None = None
     has_cache: bool = True  # False: generation reads everything again for each token
 

@@ -244,6 +244,7 @@ class _Engine:
         return torch.arange(S, device=self.device) >= S - torch.tensor(used, device=self.device).unsqueeze(1)
 
     def _penalised(self, logits_BV: Tensor) -> Tensor:
+        logits_BV = logits_BV[:, : self.model.n_ids]
         if self.sampling.repetition_penalty == 1:
             return logits_BV
         if self.seen_BV is None:

@@ -21,12 +21,12 @@ from tasks.trainer import resolve_accelerator, set_number_formats
 
 def evaluate(cfg: DictConfig, run: Any) -> None:
     """Prints each metric with its 95 % interval and writes evaluation.json."""
-    if not cfg.init_from:
+    if not (cfg.init_from or "path" in cfg.model):
         raise RequestError("task=evaluate needs a model: type init_from=RUN_FOLDER (see outputs/).")
     set_number_formats()
     data = parts.build_data(cfg)
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
-    source = parts.load_weights(model, cfg.init_from)
+    source = parts.load_start(model, cfg) if cfg.init_from else cfg.model.path
     device = torch_device(cfg)
     unit, totals = unit_totals(model.to(device), data, device)
     metrics = text_metrics(*totals.T, seed=cfg.seed)

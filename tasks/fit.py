@@ -29,7 +29,7 @@ def fit(cfg: DictConfig, run: Any) -> None:
     run.results["parameters"] = model.parameter_counts()
     checkpoint = last_checkpoint(cfg, run)
     if cfg.init_from and checkpoint is None:
-        parts.load_weights(model, cfg.init_from)
+        parts.load_start(model, cfg, quiet=run.rank != 0)
     describe(cfg, data, model, run)
     module = build_module(cfg, data, model)
     trainer = build_trainer(cfg, data, run, start_step=step_of(checkpoint))

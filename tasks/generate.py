@@ -34,7 +34,7 @@ def generate(
 
     Writes sample.txt, and samples.jsonl with the ids and the log-probability of each.
     """
-    if not cfg.init_from:
+    if not (cfg.init_from or "path" in cfg.model):
         raise RequestError("task=generate needs a model: type init_from=RUN_FOLDER (see outputs/).")
     if n < 1:
         raise RequestError(f"n={n}: expected a positive number of samples.")
@@ -42,7 +42,8 @@ def generate(
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
-    parts.load_weights(model, cfg.init_from)
+    if cfg.init_from:
+        parts.load_start(model, cfg)
     model.to(torch_device(cfg))
     ids = list(map(int, tokenizer.encode(prompt))) or [tokenizer.eot]
     ends = StopStrings(tokenizer, [stop] if isinstance(stop, str) else list(stop or []))

@@ -10,7 +10,10 @@ from omegaconf import DictConfig
 from errors import RequestError
 from launcher.instantiate import build, resolve_target
 from models.base import LanguageModel
+from tasks.weights import checkpoint_of, embedding_rows, load_weights, read_checkpoint
 from tokenization.base import load_tokenizer
+
+__all__ = ["checkpoint_of", "load_weights", "read_checkpoint"]  # used as parts.load_weights
 
 
 def build_offering(section: DictConfig, **offered: Any) -> Any:
@@ -31,7 +34,10 @@ def build_data(cfg: DictConfig) -> Any:
 def build_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
     """The model with fresh weights, drawn from `seed` alone."""
     torch.manual_seed(cfg.seed)
-    model = build(cfg.model, vocab_size=vocab_size)
+    rows = max(vocab_size, _rows_of_source(cfg))
+    model = build(cfg.model, vocab_size=rows)
+    if rows > vocab_size:
+        model.n_ids = vocab_size
     if cfg.data.get("seq_len", 0) > model.seq_len:
         raise RequestError(
             f"data.seq_len={cfg.data.seq_len} is longer than the model's context, model.seq_len={model.seq_len}.\n"
@@ -40,65 +46,15 @@ def build_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
     return model
 
 
-def checkpoint_of(source: str | Path) -> Path:
-    """The checkpoint meant by a run folder (best.ckpt, else last.ckpt) or a .ckpt file.
-
-    Raises:
-        RequestError: there is none.
-    """
-    source = Path(source)
-    if source.is_file():
-        return source
-    for name in ("best.ckpt", "last.ckpt"):
-        if (path := source / "checkpoints" / name).is_file():
-            return path
-    raise RequestError(
-        f"no checkpoint in {source}: expected checkpoints/best.ckpt or checkpoints/last.ckpt there.\n"
-        "Was the run stopped before its first checkpoint? Give another run folder or a .ckpt file."
-    )
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Raises RequestError if the file is no whole checkpoint, or holds anything but plain data."""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError as error:
-        raise RequestError(f"no such checkpoint: {path}") from error
-    except Exception as error:  # torch raises half a dozen kinds for a damaged or a foreign file
+def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> Path:
+    """The weights that `init_from` names, as `init` says; tells what went where, and returns where they lie."""
+    if "path" in cfg.model and (Path(cfg.init_from) / "config.json").is_file():
         raise RequestError(
-            f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}\n"
-            "It is damaged, or holds code that is refused (weights_only=True)."
-        ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise RequestError(f"{path} is no checkpoint of this program: it has no state_dict.")
-    return checkpoint
-
-
-def load_weights(model: LanguageModel, source: str | Path) -> Path:
-    """Copies weights from a run folder or .ckpt into `model`; returns the file they came from.
-
-    Raises:
-        RequestError: names or shapes differ: it was another model.
-    """
-    path = checkpoint_of(source)
-    state = {_plain(name): value for name, value in read_checkpoint(path)["state_dict"].items()}
-    state = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
-    own = model.state_dict()
-    problems = [f"  {name}: only in the checkpoint" for name in state if name not in own]
-    problems += [f"  {name}: only in the model" for name in own if name not in state]
-    problems += [
-        f"  {name}: {tuple(state[name].shape)} in the checkpoint, {tuple(own[name].shape)} in the model"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    if problems:
-        shown = "\n".join(problems[:8]) + ("\n  ..." if len(problems) > 8 else "")
-        raise RequestError(
-            f"{path} is a checkpoint of another model ({len(problems)} parameters differ):\n{shown}\n"
-            "Leave model=... and tokenizer=... out, and they are taken from that run."
+            f"model=hf takes its weights from model.path: type model.path={cfg.init_from}, no init_from."
         )
-    model.load_state_dict(state)
-    return path
+    # a tokenizer that came along may have got further specials (chat): its ids are the same and the new ones follow
+    resize = cfg.init.resize_vocab or _comes_along(cfg)
+    return load_weights(model, cfg.init_from, strict=cfg.init.strict, resize_vocab=resize, quiet=quiet)
 
 
 def data_facts(data: Any) -> dict[str, str]:
@@ -118,11 +74,6 @@ def data_facts(data: Any) -> dict[str, str]:
     return words
 
 
-def _plain(name: str) -> str:
-    """Parameter name without what torch.compile puts in front."""
-    return name.replace("_orig_mod.", "")
-
-
 def _tokenizer_folder(cfg: DictConfig) -> Path | None:
     """`tokenizer/` of the run that `init_from` or `resume` names."""
     source = cfg.get("resume") or cfg.get("init_from")
@@ -133,9 +84,27 @@ def _tokenizer_folder(cfg: DictConfig) -> Path | None:
     return run / "tokenizer" if (run / "tokenizer").is_dir() else None
 
 
+def _comes_along(cfg: DictConfig) -> bool:
+    """The tokenizer is that of the model which is continued."""
+    source = cfg.get("resume") or cfg.get("init_from")
+    return source is not None and (_tokenizer_folder(cfg) is not None or cfg.tokenizer.get("name") == source)
+
+
+def _rows_of_source(cfg: DictConfig) -> int:
+    """Rows of the embedding that is continued, which may be more than its tokenizer has ids; 0 where it is not."""
+    if cfg.init.resize_vocab or not _comes_along(cfg):
+        return 0
+    return embedding_rows(cfg.get("resume") or cfg.init_from) or 0
+
+
 def saved_tokenizer(cfg: DictConfig) -> Any:
-    """The tokenizer of `init_from`'s run. Raises RequestError if the folder has none."""
+    """The tokenizer of what `init_from` names. Raises RequestError if it has none."""
     folder = _tokenizer_folder(cfg)
-    if folder is None:
-        raise RequestError(f"init_from={cfg.init_from} has no tokenizer/ beside its checkpoints: is it a run folder?")
-    return load_tokenizer(folder)
+    if folder is not None:
+        return load_tokenizer(folder)
+    if "name" in cfg.tokenizer:  # somebody else's, which lies with somebody else's weights
+        return build(cfg.tokenizer)
+    raise RequestError(
+        f"init_from={cfg.init_from} has no tokenizer/ beside its checkpoints, and no tokenizer.json: is it a run "
+        "folder or a Hugging Face folder?"
+    )

@@ -6,6 +6,7 @@ import torch
 from errors import RequestError
 from models.generation import evaluating, generate, stream
 from models.gpt import GPT
+from models.layers.moe.settings import MoESettings
 from models.layers.packing import PackedLinears
 from models.ngram_gpt import NGramGPT
 from models.sampling import GREEDY, Sampling
@@ -44,6 +45,10 @@ def tiny_sinks() -> Transformer:
     return tiny_transformer(window=3, sinks="tokens", n_sink=2)
 
 
+def tiny_moe() -> Transformer:
+    return tiny_transformer(moe=MoESettings(n_experts=4, top_k=2, ff=16))
+
+
 def ids(completions):
     return [[c.ids for c in row] for row in completions]
 
@@ -60,7 +65,7 @@ def naive(model, prompt, n):
     return new
 
 
-@pytest.mark.parametrize("make", [tiny, tiny_ngram, tiny_transformer, tiny_sinks])
+@pytest.mark.parametrize("make", [tiny, tiny_ngram, tiny_transformer, tiny_sinks, tiny_moe])
 @pytest.mark.parametrize("new", [3, 30], ids=["inside the context", "far past it"])
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_N43_a_ragged_batch_gives_what_each_row_gives_alone(make, new, use_cache):
@@ -116,6 +121,15 @@ def test_repetition_penalty_knows_prompt_and_new_tokens():
     strong = Sampling(temperature=0, repetition_penalty=1e6)
     (row,) = generate(model, [[1, 2, 3]], max_new_tokens=5, sampling=strong)[0]
     assert len({1, 2, 3, *row.ids}) == 8
+
+
+def test_rows_that_only_pad_the_embedding_are_never_drawn():
+    model = tiny()
+    free = ids(generate(model, RAGGED, max_new_tokens=20, seed=3))
+    assert max(max(row) for (row,) in free) >= 10
+    model.n_ids = 10
+    kept = ids(generate(model, RAGGED, max_new_tokens=20, seed=3, sampling=Sampling(repetition_penalty=1.1)))
+    assert max(max(row) for (row,) in kept) < 10
 
 
 def test_wrong_prompts_are_refused():

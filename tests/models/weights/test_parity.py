@@ -1,10 +1,12 @@
 """Tiny random models of transformers against ours: the same logits and gradients, there and back again."""
 
+import functools
+
 import pytest
 import torch
 
 from launcher.instantiate import build
-from models.weights.families import FAMILIES, family_of, model_section, read_config
+from models.weights.families import family_of, model_section, read_config
 from models.weights.files import read_tensors
 from models.weights.filling import fill, is_tied
 from models.weights.renaming import to_ours
@@ -101,27 +103,25 @@ def test_gradients_are_theirs(case, tmp_path):
     (model(ids, targets_BT=targets).loss / (targets != -100).sum()).backward()
     family = family_of(read_config(tmp_path))
     gradients = {name: p.grad for name, p in reference.named_parameters()}
-    expected, _, _ = to_ours(_apart(gradients), family)
+    expected, _, _ = to_ours(_apart(gradients, case), family)
     mine = {name: p.grad for name, p in model.named_parameters()}
     assert len(mine) == len(expected)
     for name, gradient in mine.items():
         assert (gradient - expected[name]).norm() <= 1e-3 * expected[name].norm() + 1e-7, name
 
 
-def _apart(gradients):
-    """transformers 5 stacks experts in memory, and only files have them apart."""
+def _apart(gradients, case):
+    """transformers 5 stacks experts in memory, and only files have them apart (with Mixtral's old names)."""
     found = {}
     for name, gradient in gradients.items():
         stem, _, leaf = name.rpartition(".experts.")
+        for e, one in enumerate(gradient if stem else []):
+            gate, up = one.chunk(2) if leaf == "gate_up_proj" else (None, None)
+            parts = {"down_proj": one} if gate is None else {"gate_proj": gate, "up_proj": up}
+            found |= {f"{stem}.experts.{e}.{kind}.weight": part for kind, part in parts.items()}
         if not stem:
             found[name] = gradient
-            continue
-        mixtral = "block_sparse_moe" in FAMILIES["mixtral"].names["blocks.{i}.mlp.w2"].names[0] and "mixtral" in name
-        del mixtral
-        for e, one in enumerate(gradient):
-            parts = one.chunk(2) if leaf == "gate_up_proj" else (one,)
-            for part, kind in zip(
-                parts, ("gate_proj", "up_proj") if leaf == "gate_up_proj" else ("down_proj",), strict=True
-            ):
-                found[f"{stem}.experts.{e}.{kind}.weight"] = part
-    return found
+    if case != "mixtral":
+        return found
+    old = {".mlp.": ".block_sparse_moe.", "gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
+    return {functools.reduce(lambda n, pair: n.replace(*pair), old.items(), name): g for name, g in found.items()}

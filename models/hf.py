@@ -1,0 +1,180 @@
+"""Any causal language model of transformers behind our forward signature, so that every objective can train it.
+
+Its base model gives the hidden states, its head is ours to use: logits are made only where they are asked for. What an
+architecture does after its head (a scale, a bias) would be lost that way, so a probe of a few tokens compares both ways
+when the model is built, and refuses where they differ. The same probe finds out whether our cache serves it.
+
+Shapes: B batch, T tokens, S tokens seen, C channels.
+"""
+
+from contextlib import suppress
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from errors import RequestError
+from models.base import LanguageModel, restarting_positions
+from models.gpt import check_length
+from models.layers.cache import KVCache, positions_of
+
+PROBE = 5  # tokens
+
+
+class HFModel(LanguageModel):
+    """A wrapped model; `self.hf` is the original.
+
+    Args:
+        vocab_size: ids of the tokenizer; where the model has fewer rows, some are added, the mean of the old.
+        path: a folder or a Hub id. pretrained: with its weights, or the same architecture from random ones.
+        seq_len: longest context in tokens; null: as long as the model allows.
+        attention: how transformers computes it (attn_implementation); null: its own choice.
+        checkpoint_blocks: recompute each block in the backward pass.
+
+    Raises:
+        RequestError: it cannot be loaded, or its logits are not just head times hidden states.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        path: str,
+        pretrained: bool = True,
+        seq_len: int | None = None,
+        attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None,
+        checkpoint_blocks: bool = False,
+    ):
+        super().__init__()
+        self.hf = load(path, pretrained=pretrained, attention=attention)
+        config = self.hf.config.get_text_config()
+        rows = self.hf.get_input_embeddings().weight.shape[0]
+        if vocab_size > rows:
+            self.hf.resize_token_embeddings(vocab_size)
+        self.vocab_size = max(vocab_size, rows)
+        self.n_ids = vocab_size if vocab_size < rows else None
+        self.n_layer = config.num_hidden_layers
+        longest = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+        if seq_len is not None and longest is not None:
+            check_length(seq_len, longest)
+        self.seq_len = seq_len or longest or 2**20
+        self.softcap = getattr(config, "final_logit_softcapping", None)
+        if checkpoint_blocks:
+            self.hf.gradient_checkpointing_enable({"use_reentrant": False})
+        self.has_cache = probe(self, path)
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.hf.get_output_embeddings()
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The layers, which FSDP gathers one by one."""
+        lists = (m for m in self.hf.modules() if isinstance(m, nn.ModuleList) and len(m) == self.n_layer)
+        return next(lists)
+
+    def attention_flops_per_token(self, seq_len: int) -> int:
+        return 12 * self.n_layer * self.head.weight.shape[1] * seq_len
+
+    def trunk(
+        self,
+        ids_BT: Tensor,
+        *,
+        documents_BT: Tensor | None = None,
+        padding_BT: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Documents are told by positions that start again, from which transformers makes the mask of packed texts."""
+        T, start = ids_BT.shape[1], cache.length if cache is not None else 0
+        check_length(T if padding_BT is not None else start + T, self.seq_len)
+        if documents_BT is not None:
+            if padding_BT is not None:
+                documents_BT = documents_BT.masked_fill(~padding_BT, -1)
+            positions, padding_BT = restarting_positions(documents_BT), None
+        else:
+            positions = positions_of(T, start, padding_BT, ids_BT.device).expand(len(ids_BT), -1)
+        out = self.hf.base_model(
+            input_ids=ids_BT,
+            attention_mask=None if padding_BT is None else padding_BT.long(),
+            position_ids=positions,
+            past_key_values=None if cache is None else as_hf_cache(cache, self.n_layer, self.seq_len),
+            use_cache=cache is not None,
+        )
+        if cache is not None:
+            cache.length += T
+        return out.last_hidden_state, {}
+
+
+def load(path: str, *, pretrained: bool, attention: str | None) -> Any:
+    """The model of transformers, in fp32. Code that comes with a model is never run."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    settings = {} if attention is None else {"attn_implementation": attention}
+    try:
+        if pretrained:
+            return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **settings)
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path), **settings)
+    except Exception as error:  # transformers raises what its parts raise: OSError, ValueError, SafetensorError, ...
+        raise RequestError(
+            f"model.path={path} cannot be loaded by transformers: {str(error).splitlines()[0]}\n"
+            "Expected a folder or a Hub id of a causal language model that needs no code of its own."
+        ) from error
+
+
+@torch.no_grad()
+def probe(model: HFModel, path: str) -> bool:
+    """Whether our cache gives what reading everything again gives.
+
+    Raises:
+        RequestError: head times hidden states are not the model's own logits.
+    """
+    weight = model.head.weight
+    if weight.device.type == "meta" or type(weight) is not nn.Parameter or torch._guards.detect_fake_mode() is not None:
+        return True  # nothing to compute with
+    was_training = model.training
+    model.eval()
+    ids = torch.arange(PROBE, device=weight.device).unsqueeze(0)
+    theirs = model.hf(input_ids=ids).logits
+    ours = model(ids, logits="all").logits
+    bound = 1e-3 * float(theirs.abs().max()) + 1e-5
+    if getattr(model.head, "bias", None) is not None or float((ours - theirs).abs().max()) > bound:
+        raise RequestError(
+            f"model.path={path}: {type(model.hf).__name__} does more with its logits than multiply by its head; "
+            "the loss here would not be its own. Choose another model."
+        )
+    same = False
+    with suppress(Exception):  # an architecture without keys and values, or with a cache of its own kind
+        cache = KVCache(model.n_layer, PROBE)
+        model(ids[:, :-1], cache=cache)
+        same = float((model(ids[:, -1:], cache=cache, logits="last").logits[:, -1] - ours[:, -1]).abs().max()) <= bound
+    model.train(was_training)
+    return same
+
+
+def as_hf_cache(cache: KVCache, n_layer: int, capacity: int) -> Any:
+    """Our cache, as transformers' models use theirs."""
+    from transformers.cache_utils import Cache, CacheLayerMixin
+
+    class Layer(CacheLayerMixin):
+        is_sliding = False
+
+        def __init__(self, index: int):
+            super().__init__()
+            self.index = index
+
+        def lazy_initialization(self, *_: Any) -> None:
+            self.is_initialized = True
+
+        def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+            return cache.append(self.index, key_states, value_states, capacity)
+
+        def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+            return cache.length + query_length, 0
+
+        def get_seq_length(self) -> int:
+            return cache.length
+
+        def get_max_length(self) -> int:
+            return -1
+
+    return Cache(layers=[Layer(i) for i in range(n_layer)])

@@ -1,0 +1,48 @@
+"""task=export: a model as a folder that transformers' AutoModelForCausalLM and AutoTokenizer load."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from errors import RequestError
+from models.hf import HFModel
+from models.weights.saving import save_hf, settings_of
+from tasks import parts
+from tokenization.base import Tokenizer
+from tokenization.chat import ASSISTANT_END
+from tokenization.exporting import hf_files
+
+
+def export(cfg: DictConfig, run: Any, *, export: dict[str, str | None]) -> None:
+    """Writes config.json, generation_config.json, model.safetensors and the tokenizer's files; prints where."""
+    if not (cfg.init_from or "path" in cfg.model):
+        raise RequestError("task=export needs a model: type init_from=RUN_FOLDER (see outputs/).")
+    folder = Path(export["path"]).expanduser() if export["path"] else run.path / "export"
+    if folder.exists() and any(folder.iterdir()):
+        raise RequestError(f"export.path={folder} is not empty. Give a new folder.")
+    tokenizer = parts.saved_tokenizer(cfg)
+    model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
+    if cfg.init_from:
+        parts.load_start(model, cfg)
+    if isinstance(model, HFModel):
+        model.hf.save_pretrained(folder)
+        kind = model.hf.config.model_type
+    else:
+        section: Any = OmegaConf.to_container(cfg.model, resolve=True)
+        kind = save_hf(model, settings_of(model, section), folder, special_ids=special_ids(tokenizer))
+    files = hf_files(tokenizer, seq_len=model.seq_len)
+    for name, content in (files or {}).items():
+        (folder / name).write_bytes(content)
+    run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
+    print(f"{model.parameter_counts()['total']:,} parameters as {kind} -> {folder}")
+    if files is None:
+        print(f"without a tokenizer: tokenizer={tokenizer.kind} cannot be written as tokenizer.json")
+    print(f"  load it    AutoModelForCausalLM.from_pretrained({str(folder)!r})")
+    print(f"  go on      python run.py init_from={folder}")
+
+
+def special_ids(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What ends a text: the end of a chat turn too, where the tokenizer has one."""
+    ends = [tokenizer.eot, *(tokenizer.specials[name] for name in [ASSISTANT_END] if name in tokenizer.specials)]
+    return {"eos_token_id": ends[0] if len(ends) == 1 else ends, "pad_token_id": tokenizer.eot}

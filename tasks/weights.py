@@ -1,0 +1,99 @@
+"""Starting weights: from a run of ours, a Hugging Face folder or Hub id, or a nanochat checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from errors import RequestError
+from models.base import LanguageModel
+from models.weights import families, foreign, nanochat
+from models.weights.files import read_tensors
+from models.weights.filling import EMBEDDING, fill
+from models.weights.renaming import to_ours
+
+
+def checkpoint_of(source: str | Path) -> Path:
+    """The checkpoint meant by a run folder (best.ckpt, else last.ckpt) or a .ckpt file.
+
+    Raises:
+        RequestError: there is none.
+    """
+    source = Path(source)
+    if source.is_file():
+        return source
+    for name in ("best.ckpt", "last.ckpt"):
+        if (path := source / "checkpoints" / name).is_file():
+            return path
+    raise RequestError(
+        f"no checkpoint in {source}: expected checkpoints/best.ckpt or checkpoints/last.ckpt there.\n"
+        "Was the run stopped before its first checkpoint? Give another run folder or a .ckpt file."
+    )
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Raises RequestError if the file is no whole checkpoint, or holds anything but plain data."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError as error:
+        raise RequestError(f"no such checkpoint: {path}") from error
+    except Exception as error:  # torch raises half a dozen kinds for a damaged or a foreign file
+        raise RequestError(
+            f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}\n"
+            "It is damaged, or holds code that is refused (weights_only=True)."
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise RequestError(f"{path} is no checkpoint of this program: it has no state_dict.")
+    return checkpoint
+
+
+def load_weights(
+    model: LanguageModel, source: str | Path, *, strict: bool = True, resize_vocab: bool = False, quiet: bool = False
+) -> Path:
+    """Copies weights into `model` and says what went where; returns the file or folder they came from.
+
+    Args:
+        source: a run folder, a .ckpt, a Hugging Face folder or Hub id, a nanochat checkpoint.
+        strict, resize_vocab: see models.weights.filling.fill. quiet: say nothing.
+
+    Raises:
+        RequestError: it is another model, or files are missing or damaged.
+    """
+    path, state, left, reshaped = read_source(source)
+    report = fill(
+        model, state, source=str(path), unexpected=left, reshaped=reshaped, strict=strict, resize=resize_vocab
+    )
+    if not quiet:
+        print("\n".join([f"weights from {path}", *report.lines()]))
+    return path
+
+
+def read_source(source: str | Path) -> tuple[Path, dict[str, Tensor], list[str], list[str]]:
+    """Where the weights lie, our state_dict, names that no rule knows, names whose layout was changed."""
+    if nanochat.is_checkpoint(source):
+        return Path(source), *nanochat.read(source)
+    folder = foreign.local_folder(str(source), foreign.CONFIGS + foreign.WEIGHTS)
+    if folder is not None:
+        family = families.family_of(families.read_config(folder))
+        return folder, *to_ours(read_tensors(folder), family)
+    path = checkpoint_of(source)
+    return path, own_weights(read_checkpoint(path)), [], []
+
+
+def own_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The network's part of a checkpoint, by plain names: without what torch.compile puts in front."""
+    state = {name.replace("_orig_mod.", ""): value for name, value in checkpoint["state_dict"].items()}
+    return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+
+
+def embedding_rows(source: str | Path) -> int | None:
+    """Rows of the embedding in `source`, which may be more than its tokenizer has ids; None where nobody knows."""
+    rows = foreign.vocab_size(str(source))
+    if rows is not None:
+        return rows
+    try:
+        state = own_weights(read_checkpoint(checkpoint_of(source)))
+    except RequestError:
+        return None  # said where the weights are loaded
+    return len(state[EMBEDDING]) if EMBEDDING in state else None

@@ -1,0 +1,97 @@
+"""task=export and init_from of a Hugging Face folder, through the command line; what transformers makes of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from launcher.cli import main
+from models.weights.files import read_tensors
+from tests.tasks.test_runs import ROOT, SHORT, corpus  # noqa: F401
+
+SIZES = ["model.n_layer=2", "model.n_embd=16", "model.n_head=2", "model.seq_len=16", "data.batch_size=2"]
+GPT2 = ["model=gpt2", *SIZES]
+MODELS = {
+    "gpt2": GPT2,
+    "llama": ["model=llama", *SIZES, "model.n_kv_head=1"],
+    "qwen3_moe": ["model=moe", *SIZES, "model.n_kv_head=1", "model.qk_norm=head", "model.moe.n_experts=4",
+                  "model.moe.ff=8"],
+}  # fmt: skip
+
+
+def lab(*words: str) -> int:
+    return main(list(words), root=ROOT)
+
+
+def train(*words: str) -> None:
+    assert lab(*words, *SHORT, "data=text", "data.path=text.txt", "run_dir=run") == 0
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_N34_export_loads_in_transformers_and_here(kind, capsys):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    train(*MODELS[kind])
+    assert lab("task=export", "init_from=run", "export.path=out", "hardware=cpu", "run_dir=exported") == 0
+    assert f"parameters as {kind} -> out" in capsys.readouterr().out
+    tokenizer, model = AutoTokenizer.from_pretrained("out"), AutoModelForCausalLM.from_pretrained("out").eval()
+    assert model.config.model_type == kind
+    words = ["task=generate", "prompt=The quick", "max_new_tokens=5", "temperature=0", "hardware=cpu"]
+    for source in ("run", "out"):
+        assert lab(*words, f"init_from={source}", f"run_dir=from_{source}") == 0
+    ours, again = (json.loads(Path(f"from_{s}/samples.jsonl").read_text()) for s in ("run", "out"))
+    assert ours["ids"] == again["ids"]
+    ids = tokenizer("The quick", return_tensors="pt").input_ids
+    theirs = model.generate(ids, max_new_tokens=5, do_sample=False)[0, ids.shape[1] :]
+    assert theirs.tolist() == ours["ids"]
+    logprob = model(ids).logits[0, -1].log_softmax(-1)[ours["ids"][0]].item()
+    assert ours["logprobs"][0] == pytest.approx(logprob, abs=1e-4)
+
+
+def test_tied_weights_are_kept_once_and_a_used_folder_is_refused(capsys):
+    train(*GPT2)
+    assert lab("task=export", "init_from=run", "export.path=out", "hardware=cpu", "run_dir=exported") == 0
+    assert "lm_head.weight" not in read_tensors("out")
+    assert lab("task=export", "init_from=run", "export.path=out", "hardware=cpu") == 2
+    assert "export.path=out is not empty" in capsys.readouterr().err
+
+
+def test_a_model_without_a_family_is_refused_by_key(capsys):
+    train("model=modern", *SIZES, "model.n_kv_head=1", "model.softcap=15.0")
+    assert lab("task=export", "init_from=run", "hardware=cpu") == 2
+    assert "in the way: model.softcap=15.0" in capsys.readouterr().err
+
+
+def test_training_goes_on_from_a_hugging_face_folder_with_its_model_and_tokenizer(capsys):
+    train(*MODELS["llama"])
+    assert lab("task=export", "init_from=run", "export.path=out", "hardware=cpu", "run_dir=exported") == 0
+    words = ["data=text", "data.path=text.txt", "data.batch_size=2", "init_from=out", *SHORT]
+    assert lab(*words, "run_dir=more", "optimizer.lr=0.0") == 0
+    assert "weights from out" in capsys.readouterr().out
+    first, second = (torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True) for run in ("run", "more"))
+    for name, value in first["state_dict"].items():
+        assert torch.equal(value, second["state_dict"][name]), name
+    facts = json.loads(Path("more/summary.json").read_text())
+    assert (facts["model"], facts["tokenizer"]) == ("llama", "hf")
+    assert lab("task=generate", "init_from=more", "hardware=cpu", "max_new_tokens=3") == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda out: (out / "config.json").write_text('{"model_type": "mamba"}'), "Known: gpt2, llama"),
+        (lambda out: (out / "model.safetensors").write_bytes(b"x" * 100), "cannot be read as safetensors"),
+        (lambda out: (out / "model.safetensors").unlink(), "no weights"),
+    ],
+    ids=["unknown family", "corrupt", "no weights"],
+)
+def test_wrong_folders_exit_2(spoil, says, capsys):
+    train(*GPT2)
+    assert lab("task=export", "init_from=run", "export.path=out", "hardware=cpu", "run_dir=exported") == 0
+    spoil(Path("out"))
+    capsys.readouterr()
+    assert lab("task=generate", "init_from=out", "hardware=cpu") == 2
+    screen = capsys.readouterr()
+    assert says in screen.err
+    assert "Traceback" not in screen.err

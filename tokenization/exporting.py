@@ -1,0 +1,100 @@
+"""Our tokenizers as files that transformers' AutoTokenizer reads: tokenizer.json, tokenizer_config.json, a template.
+
+Written by hand as JSON, so that no package has to be there; tests load them with transformers and compare the ids.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tokenization.base import Tokenizer
+from tokenization.chat import ASSISTANT_END, ASSISTANT_START, BOS, CHAT_SPECIALS, USER_END, USER_START
+from tokenization.hf_files import MAIN
+
+# What tokenization.chat renders, in Jinja; {% generation %} marks what is learned, for training elsewhere.
+CHAT_TEMPLATE = (
+    f"{{{{- '{BOS}' }}}}{{%- set ns = namespace(system='') %}}{{%- for m in messages %}}"
+    "{%- if m.role == 'system' %}{%- set ns.system = m.content + '\\n\\n' %}"
+    f"{{%- elif m.role == 'user' %}}{{{{- '{USER_START}' + ns.system + m.content + '{USER_END}' }}}}"
+    "{%- set ns.system = '' %}"
+    f"{{%- else %}}{{{{- '{ASSISTANT_START}' }}}}"
+    f"{{%- generation %}}{{{{- m.content + '{ASSISTANT_END}' }}}}{{%- endgeneration %}}{{%- endif %}}{{%- endfor %}}"
+    f"{{%- if add_generation_prompt %}}{{{{- '{ASSISTANT_START}' }}}}{{%- endif %}}"
+)
+
+
+def hf_files(tokenizer: Tokenizer, *, seq_len: int) -> dict[str, bytes] | None:
+    """{file name: contents}, or None for a kind that tokenizer.json cannot express (sentencepiece)."""
+    if tokenizer.kind == "hf":
+        return {name.rpartition("/")[2]: data for name, data in tokenizer.files().items()}
+    parts = {"byte": _byte, "char": _char, "bpe": _bpe}.get(tokenizer.kind)
+    if parts is None:
+        return None
+    added = [
+        {"id": i, "content": name, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
+         "normalized": False}
+        for name, i in sorted(tokenizer.specials.items(), key=lambda item: item[1])
+    ]  # fmt: skip
+    main = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None}
+    main |= {"post_processor": None} | parts(tokenizer)
+    eot = next(name for name, i in tokenizer.specials.items() if i == tokenizer.eot)
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": eot, "pad_token": eot, "model_max_length": seq_len,
+        "clean_up_tokenization_spaces": False, "model_input_names": ["input_ids", "attention_mask"],
+    }  # fmt: skip
+    files = {MAIN: main, "tokenizer_config.json": config}
+    encoded = {name: json.dumps(content, ensure_ascii=False, indent=1).encode() for name, content in files.items()}
+    if all(name in tokenizer.specials for name in CHAT_SPECIALS):
+        encoded["chat_template.jinja"] = CHAT_TEMPLATE.encode()
+    return encoded
+
+
+def _byte(tokenizer: Tokenizer) -> dict[str, Any]:
+    return _byte_level([bytes([i]) for i in range(tokenizer.n_text_ids)], merges=[], regex=None)
+
+
+def _bpe(tokenizer: Any) -> dict[str, Any]:
+    """tiktoken merges whatever two tokens make a third, so every way to cut a token is a merge, at the token's rank."""
+    tokens = list(tokenizer.tokens())
+    ids = {token: i for i, token in enumerate(tokens)}
+    merges: list[tuple[bytes, bytes]] = []
+    for i, token in enumerate(tokens):
+        cuts = [(token[:n], token[n:]) for n in range(1, len(token))]
+        known = [cut for cut in cuts if max(ids.get(cut[0], i), ids.get(cut[1], i)) < i]
+        merges += sorted(known, key=lambda cut: (ids[cut[0]], ids[cut[1]]))
+    return _byte_level(tokens, merges=merges, regex=tokenizer.regex)
+
+
+def _char(tokenizer: Any) -> dict[str, Any]:
+    """Every character a word of its own; one outside the vocabulary is an error there as it is here."""
+    return {
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False},
+        "decoder": {"type": "Fuse"},
+        "model": {"type": "WordLevel", "vocab": {c: i for i, c in enumerate(tokenizer.chars)}, "unk_token": "<unk>"},
+    }
+
+
+def _byte_level(tokens: list[bytes], *, merges: list[tuple[bytes, bytes]], regex: str | None) -> dict[str, Any]:
+    """BPE on GPT-2's letters for bytes."""
+    letters = byte_letters()
+    spell = lambda token: "".join(letters[b] for b in token)  # noqa: E731
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    split = {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
+    return {
+        "pre_tokenizer": level if regex is None else {"type": "Sequence", "pretokenizers": [split, level]},
+        "decoder": level,
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+            "vocab": {spell(token): i for i, token in enumerate(tokens)},
+            "merges": [[spell(a), spell(b)] for a, b in merges],
+        },
+    }  # fmt: skip
+
+
+def byte_letters() -> list[str]:
+    """GPT-2's letter for each byte: itself where it can be seen, else the next unused one from 256 on."""
+    seen = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    hidden = [b for b in range(256) if b not in seen]
+    return [chr(b) if b in seen else chr(256 + hidden.index(b)) for b in range(256)]
