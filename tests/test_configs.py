@@ -27,7 +27,8 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {("model", "hf"): ["model.path=x"], ("data", name): ["data.path=x"] for name in ("text", "bin", "chat")} | {
+REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat")} | {
+    ("model", "hf"): ["model.path=x"],
     ("tokenizer", "hf"): ["tokenizer.name=x"],
 }
 # filled in by tasks, never by a config
