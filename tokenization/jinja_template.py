@@ -2,12 +2,12 @@
 
 Where the template marks it (`{% generation %}`), the marks decide. Else a turn is what a longer rendering adds to a
 shorter one: the conversation up to where the assistant is asked to speak, and the same with its answer. Never a search
-for the answer's text, which may also stand in the question (S9). A template that renders the beginning of a conversation
-differently once it goes on, and has no marks, cannot be masked and is refused (S7).
+for the answer's text, which may also stand in the question (S9). A template that renders the beginning of a
+conversation differently once it goes on, and has no marks, cannot be masked and is refused (S7).
 
 Names of control tokens inside a message are broken by a character that is none, so that only the template can make
-control tokens (N13). The rendering is cut where a turn of the assistant begins, and each part is encoded by itself: what
-the model is asked with has the ids that it was trained on (N15).
+control tokens (N13). The rendering is cut where a turn of the assistant begins, and each part is encoded by itself:
+what the model is asked with has the ids that it was trained on (N15).
 """
 
 from __future__ import annotations
@@ -50,24 +50,28 @@ class JinjaTemplate(ChatTemplate):
 
     def segments(self, messages: Sequence[Message]) -> list[Segment]:
         text, spans = self._spans(messages)
-        parts, at = [], 0
-        for turn, (start, stop) in enumerate(spans, start=1):
-            parts += [*self._encoded(text[at:start], NOBODY), *self._encoded(text[start:stop], turn)]
-            at = stop
-        parts += self._encoded(text[at:], NOBODY)
+        parts = self._cut(text, spans)
         if self._end_name is None:  # nothing would teach the model to stop (N27)
             parts.append(Segment([self.end], len(spans)))
         return parts
 
     def prompt_segments(self, messages: Sequence[Message]) -> list[Segment]:
-        text = self._render(messages, ask=True).replace(BEGIN, "").replace(END, "")
-        starts = [start for start, _ in self._spans(messages)[1]] if messages[-1]["role"] == "assistant" else []
-        return [part for a, b in zip([0, *starts], [*starts, None], strict=True) for part in self._encoded(text[a:b], 0)]
+        text = without_marks(self._render(messages, ask=True))
+        spans = self._spans(messages[:-1])[1] if len(messages) > 2 else []  # cut where training cuts
+        return [Segment(part.ids) for part in self._cut(text, spans)]
+
+    def _cut(self, text: str, spans: Sequence[tuple[int, int]]) -> list[Segment]:
+        """The rendering with each turn of the assistant apart."""
+        parts, at = [], 0
+        for turn, (start, stop) in enumerate(spans, start=1):
+            parts += [*self._encoded(text[at:start], NOBODY), *self._encoded(text[start:stop], turn)]
+            at = stop
+        return [*parts, *self._encoded(text[at:], NOBODY)]
 
     def _spans(self, messages: Sequence[Message]) -> tuple[str, list[tuple[int, int]]]:
         """The whole rendering, and where in it each turn of the assistant is, its end included."""
         marked = self._render(messages, ask=False)
-        text = marked.replace(BEGIN, "").replace(END, "")
+        text = without_marks(marked)
         turns = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         if BEGIN in marked:
             spans = marks_in(marked)
@@ -83,8 +87,8 @@ class JinjaTemplate(ChatTemplate):
         asked, answered = self._render(messages[:i], ask=True), self._render(messages[: i + 1], ask=False)
         if not (answered.startswith(asked) and text.startswith(answered)):
             raise RequestError(
-                "the chat template of this tokenizer renders the beginning of a conversation differently once it goes\n"
-                f"on (turn {i + 1}), and has no {{% generation %}} marks: what the assistant says cannot be told apart.\n"
+                "the tokenizer's chat template renders the beginning of a conversation differently once it goes\n"
+                f"on (turn {i + 1}), and has no {{% generation %}} marks: no telling what the assistant says in it.\n"
                 "Put {% generation %} ... {% endgeneration %} around it in the template, or type data.template=alpaca."
             )
         last = [found.end() for found in self._control.finditer(answered, len(asked))]
@@ -116,8 +120,12 @@ class JinjaTemplate(ChatTemplate):
         return Segment(self.tokenizer.encode(text.replace(BREAK, "")), turn)
 
 
+def without_marks(marked: str) -> str:
+    return marked.replace(BEGIN, "").replace(END, "")
+
+
 def marks_in(marked: str) -> list[tuple[int, int]]:
-    """[(start, stop)] of what lies between marks, counted without the marks. Marks one after the other are one turn."""
+    """[(start, stop)] of what lies between marks, counted without the marks."""
     spans: list[tuple[int, int]] = []
     for i, found in enumerate(re.finditer(f"{BEGIN}([^{END}]*){END}", marked)):
         start = found.start() - 2 * i

@@ -103,6 +103,14 @@ def test_validation_does_not_depend_on_the_batch_size():
     assert losses == pytest.approx([losses[0]] * 3, abs=1e-6)
 
 
+def test_evaluate_agrees_with_the_training_run():
+    assert train("run", "data.val_examples=8") == 0
+    assert lab("task=evaluate", "init_from=run/checkpoints/last.ckpt", "hardware=cpu", "run_dir=eval") == 0
+    report = json.loads(Path("eval/evaluation.json").read_text())
+    assert report["loss"]["value"] == pytest.approx(summary("run")["metrics"]["val/loss"], abs=1e-5)
+    assert report["n"] == 8
+
+
 def test_fine_tuning_starts_from_a_fine_tuned_run():
     assert train("first", "data.val_examples=8") == 0
     assert train("second", "init_from=first", "data.val_examples=8", "optimizer.lr=0.0", "trainer.max_steps=1") == 0
@@ -128,3 +136,38 @@ def test_wrong_requests_exit_2_in_plain_words(words, says, capsys):
     screen = capsys.readouterr()
     assert says in screen.err
     assert "Traceback" not in screen.err + screen.out
+
+
+def hugging_face_folder(folder: Path) -> Path:
+    """A tiny Llama with a byte-level tokenizer and a chat template of its own."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE({piece: i for i, piece in enumerate(alphabet)}, []))
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    inner.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+    PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>", chat_template=template).save_pretrained(
+        folder
+    )
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=258, max_position_embeddings=64, **sizes)).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("how", ["init_from", "model=hf"])
+def test_a_hugging_face_model_is_tuned_with_its_own_template(how, capsys):
+    folder = hugging_face_folder(Path("llama"))
+    start = [f"init_from={folder}"]
+    if how == "model=hf":
+        start = ["model=hf", f"model.path={folder}", "tokenizer=hf", f"tokenizer.name={folder}"]
+    data = ["data=chat", "data.path=chat.jsonl", "data.preview=1", "data.batch_size=2", "data.seq_len=64"]
+    assert lab("objective=sft", *start, *data, "hardware=cpu", *SHORT, *FEW, "run_dir=run") == 0
+    screen = capsys.readouterr().out
+    assert "<|im_start|>assistant\n[[" in screen
+    assert "<|im_end|>]]" in screen
+    assert summary("run")["step"] == 2
