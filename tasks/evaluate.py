@@ -25,6 +25,11 @@ def evaluate(cfg: DictConfig, run: Any) -> None:
         raise RequestError("task=evaluate needs a model: type init_from=RUN_FOLDER (see outputs/).")
     set_number_formats()
     data = parts.build_data(cfg)
+    if not hasattr(data, "val_dataset"):
+        raise RequestError(
+            f"task=evaluate measures text; data={type(data).__name__} holds pairs.\n"
+            f"What that run measured is in {cfg.init_from}/summary.json. For its text, name data, e.g. data=arithmetic."
+        )
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
     source = parts.load_weights(model, cfg.init_from)
     device = torch_device(cfg)
