@@ -27,7 +27,7 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat")} | {
+REQUIRED = {("data", "preference"): ["data.path=x"], ("data", name): ["data.path=x"] for name in ("text", "bin", "chat")} | {
     ("tokenizer", "hf"): ["tokenizer.name=x"],
 }
 # filled in by tasks, never by a config
@@ -86,7 +86,7 @@ def is_a_part(cfg: DictConfig, key: str) -> bool:
 
 def test_all_files_are_found() -> None:
     assert len(FILES) == len(OPTIONS) + 1  # and config.yaml
-    assert len(OPTIONS) >= 50
+    assert len(OPTIONS) >= 74
     promised = {"gpt", "gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl"}
     assert promised <= LAB.groups["model"].keys()
     assert {"auto", "cpu", "gpu", "a100", "ddp", "fsdp", "ddp_cpu", "mps"} <= LAB.groups["hardware"].keys()
