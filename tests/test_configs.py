@@ -27,7 +27,7 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {("data", "preference"): ["data.path=x"], ("data", name): ["data.path=x"] for name in ("text", "bin", "chat")} | {
+REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "preference")} | {
     ("tokenizer", "hf"): ["tokenizer.name=x"],
 }
 # filled in by tasks, never by a config
@@ -38,7 +38,7 @@ INJECTED = {
 
 
 # what the data provides -> an objective that takes it; causal_lm takes tokens
-OBJECTIVES = {"conversations": "sft"}
+OBJECTIVES = {"conversations": "sft", "pairs": "dpo"}
 
 
 def words_for(group: str, option: str) -> list[str]:
@@ -110,8 +110,20 @@ def test_every_target_binds(group: str, option: str) -> None:
             assert given <= params.keys(), key
             required = {n for n, p in params.items() if p.default is p.empty and p.kind != p.VAR_KEYWORD}
             assert required - given <= INJECTED, key
-            keyword_only = {n for n, p in params.items() if p.kind == p.KEYWORD_ONLY}
-            assert keyword_only == set(read_target(node._target_, LAB, key=key).params), key
+            assert keyword_only(target) == set(read_target(node._target_, LAB, key=key).params), key
+
+
+def keyword_only(target: Any) -> set[str]:
+    """Names of keyword-only parameters; where **kwargs go on to the base class, also its own."""
+    names: set[str] = set()
+    for owner in target.__mro__ if inspect.isclass(target) else [target]:
+        if inspect.isclass(owner) and "__init__" not in vars(owner):
+            continue
+        params = inspect.signature(vars(owner)["__init__"] if inspect.isclass(owner) else owner).parameters.values()
+        names |= {p.name for p in params if p.kind == p.KEYWORD_ONLY}
+        if not any(p.kind == p.VAR_KEYWORD for p in params):
+            break
+    return names
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(LAB.root).as_posix())
