@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +110,8 @@ def trl(folder: Path) -> list[float]:
 
 def bare(_: Path) -> list[float]:
     """Seconds of each update of a plain loop: hidden states of completions are gathered, then logits, then the loss."""
-    from tests.pairs import table_of
-
     from datamodules.preference_table import PairSteps
+    from tests.pairs import table_of
 
     model = llama()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, fused=True)
@@ -137,13 +137,13 @@ def bare(_: Path) -> list[float]:
 def ours(folder: Path) -> list[float]:
     """Seconds of each update of our Trainer, bar and logs on."""
     import lightning.pytorch as pl
-    from tests.pairs import PairData
 
     from callbacks.progress import Progress
     from lightning_modules.dpo import DPOModule
     from loggers.metrics_csv import MetricsCSV
     from optimization.adamw import adamw
     from tasks.trainer import build_trainer, quiet_lightning, set_number_formats
+    from tests.pairs import PairData
 
     quiet_lightning()
     set_number_formats()
@@ -169,7 +169,7 @@ def ours(folder: Path) -> list[float]:
         devices=1, nodes=1, strategy="single", precision="32-true",
     )  # fmt: skip
     trainer.fit(module, data)
-    return [after - before for before, after in zip(clock[:-1], clock[1:], strict=True)]
+    return [after - before for before, after in pairwise(clock)]
 
 
 def measured(name: str) -> tuple[float, float]:

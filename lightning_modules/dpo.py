@@ -155,13 +155,17 @@ class DPOModule(PairModule):
         check_knobs(loss_type, beta, label_smoothing)
         self.loss_type, self.knobs, self.nll_weight = loss_type, Knobs(beta, label_smoothing, gamma), nll_weight
         self.cache_dir = Path(cache_dir)
-        switch_dropout_off(self.model)
         self.needs_reference = loss_type not in WITHOUT_REFERENCE
         self.cached = self.needs_reference and reference == "cached"
         self.reference_log_probs: Tensor | None = None  # (pairs, 2) of all pairs, by index
-        self.reference = None
-        if self.needs_reference and not self.cached and not adapted_layers(self.model):
+        self.reference: LanguageModel | None = None
+
+    def configure_model(self) -> None:
+        """Before weights are sharded or a checkpoint is read: the model is now the one that the run starts from."""
+        switch_dropout_off(self.model)
+        if self.needs_reference and not self.cached and not adapted_layers(self.model) and self.reference is None:
             self.reference = copy.deepcopy(self.model).requires_grad_(False)
+        super().configure_model()
 
     def loss(self, micro: Batch) -> Output:
         log_probs_R, tokens_R, out = sequence_log_probs(self.model, micro)
@@ -215,7 +219,8 @@ class DPOModule(PairModule):
             assert self.reference_log_probs is not None
             self.reference_log_probs = self.reference_log_probs.to(log_probs_R.device)
             return self.reference_log_probs[micro["index"]].T.reshape(-1)
-        if self.reference is not None:
+        if not adapted_layers(self.model):
+            assert self.reference is not None
             return sequence_log_probs(self.reference.eval(), micro)[0]
         with without_adapters(self.model):
             return sequence_log_probs(self.model, micro)[0]

@@ -30,6 +30,11 @@ def evaluate(cfg: DictConfig, run: Any) -> None:
         evaluate_questions(cfg, run)
         return
     data = parts.build_data(cfg)
+    if not hasattr(data, "val_dataset"):
+        raise RequestError(
+            f"task=evaluate measures text; data={type(data).__name__} holds pairs.\n"
+            f"What that run measured is in {cfg.init_from}/summary.json. For its text, name data, e.g. data=arithmetic."
+        )
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
     source = parts.load_start(model, cfg) if cfg.init_from else cfg.model.path
     device = torch_device(cfg)

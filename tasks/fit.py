@@ -32,13 +32,13 @@ def fit(cfg: DictConfig, run: Any) -> None:
     if cfg.init_from and checkpoint is None:
         parts.load_start(model, cfg, quiet=run.rank != 0)
     connect(data, cfg, run)
+    module = build_module(cfg, data, model)  # checks its keys, before anything is trained
     if cfg.objective.get("sft_steps") and not cfg.init_from and checkpoint is None:
         start.learn_chosen(cfg, data, model, run)
     if cfg.get("adapter"):
-        model = build(cfg.adapter, model=model)
+        build(cfg.adapter, model=model)  # in place
         run.results["parameters"] = model.parameter_counts()
     describe(cfg, data, model, run)
-    module = build_module(cfg, data, model)
     trainer = build_trainer(cfg, data, run, start_step=step_of(checkpoint))
     try:
         fit_and_validate(trainer, module, data, checkpoint)

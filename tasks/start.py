@@ -4,6 +4,7 @@ Preferences move a model that can answer; they do not teach one to. So `objectiv
 fine-tuning on the chosen answers come first, in a folder of their own (start/), which other runs can start from too.
 """
 
+import copy
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,8 @@ from tasks import parts
 def learn_chosen(cfg: DictConfig, data: Any, model: Any, run: Any) -> None:
     """Trains `model` in place; the same for the same seed, so that a resumed run finds the same start."""
     steps = cfg.objective.sft_steps
+    if cfg.get("adapter"):  # a wrong target is said now, not after minutes
+        build(cfg.adapter, model=copy.deepcopy(model))
     if run.rank == 0:
         print(f"start   no init_from: {steps} updates on the chosen answers come first", flush=True)
     module = ChosenModule(

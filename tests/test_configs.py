@@ -28,7 +28,7 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf", "crawl")} | {
+REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf", "crawl", "preference")} | {
     ("tokenizer", "hf"): ["tokenizer.name=x"],
     ("model", "hf"): ["model.path=x"],
 }
@@ -88,7 +88,7 @@ def is_a_part(cfg: DictConfig, key: str) -> bool:
 
 def test_all_files_are_found() -> None:
     assert len(FILES) == len(OPTIONS) + 1  # and config.yaml
-    assert len(OPTIONS) >= 68
+    assert len(OPTIONS) >= 74
     promised = {"gpt", "gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl", "modern", "llama", "nanochat", "moe"}
     assert promised <= LAB.groups["model"].keys()
     assert {"byte", "char", "bpe", "sentencepiece", "tiktoken", "hf"} <= LAB.groups["tokenizer"].keys()
@@ -113,8 +113,20 @@ def test_every_target_binds(group: str, option: str) -> None:
             assert given <= params.keys(), key
             required = {n for n, p in params.items() if p.default is p.empty and p.kind != p.VAR_KEYWORD}
             assert required - given <= INJECTED, key
-            keyword_only = {n for n, p in params.items() if p.kind == p.KEYWORD_ONLY}
-            assert keyword_only == set(read_target(node._target_, LAB, key=key).params), key
+            assert keyword_only(target) == set(read_target(node._target_, LAB, key=key).params), key
+
+
+def keyword_only(target: Any) -> set[str]:
+    """Names of keyword-only parameters; where **kwargs go on to the base class, also its own."""
+    names: set[str] = set()
+    for owner in target.__mro__ if inspect.isclass(target) else [target]:
+        if inspect.isclass(owner) and "__init__" not in vars(owner):
+            continue
+        params = inspect.signature(vars(owner)["__init__"] if inspect.isclass(owner) else owner).parameters.values()
+        names |= {p.name for p in params if p.kind == p.KEYWORD_ONLY}
+        if not any(p.kind == p.VAR_KEYWORD for p in params):
+            break
+    return names
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(LAB.root).as_posix())

@@ -44,7 +44,7 @@ OWNERS: dict[str, set[str]] = {
         *("optimization", "tasks"),
     },
     "transformers": {"models", "tokenization", "benchmarks"},
-    "tokenizers": {"tokenization"},
+    "tokenizers": {"tokenization", "benchmarks"},
     "peft": {"models"},
     "bitsandbytes": {"models"},
     "sentencepiece": {"tokenization"},

@@ -2,9 +2,9 @@
 
     y = x W^T + scale (x A^T) B^T      A (rank, in) random, B (out, rank) zero: nothing changes at the start
 
-Hu et al. 2021 (2106.09685); scale is alpha / rank, or alpha / sqrt(rank) (rsLoRA, 2312.03732); DoRA learns the length of
-each row of W beside its direction (2402.09353). The layers are those of peft, put into the model in place, so that our
-models and Hugging Face's are treated alike. QLoRA (2305.14314) holds W in 4 bits.
+Hu et al. 2021 (2106.09685); scale is alpha / rank, or alpha / sqrt(rank) (rsLoRA, 2312.03732); DoRA learns the length
+of each row of W beside its direction (2402.09353). The layers are those of peft, put into the model in place, so that
+our models and Hugging Face's are treated alike. QLoRA (2305.14314) holds W in 4 bits.
 """
 
 import json
@@ -120,7 +120,7 @@ def linear_layers(model: LanguageModel) -> list[str]:
 
 
 def chosen_layers(model: LanguageModel, targets: str | list[str]) -> list[str]:
-    """Full names of the layers that `targets` names. Raises RequestError for one that names none; lists what there is."""
+    """Full names of the layers that `targets` names. Raises RequestError for one that names none."""
     layers = linear_layers(model)
     if targets == "all-linear":
         return layers

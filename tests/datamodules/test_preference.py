@@ -148,7 +148,7 @@ def test_files_are_split_by_prompt_and_rendered_with_the_chat_template(tmp_path)
         {"prompt": f"{i % 10} plus 1?", "chosen": f"It is {i % 10 + 1}.", "rejected": f"No: {i}"} for i in range(40)
     ]
     module = data(write(tmp_path / "pairs.jsonl", rows), val_fraction=0.3)
-    sides = {side: table for side, table in module._tables.items()}
+    sides = dict(module._tables)
     prompts = {side: {bytes(table.parts(i)[0]) for i in range(len(table))} for side, table in sides.items()}
     assert not prompts["train"] & prompts["val"]
     assert len(sides["train"]) + len(sides["val"]) == 40
