@@ -1,7 +1,7 @@
 """make bench: each benchmark in a process of its own, so that none warms up or fills the memory of the next.
 
 python -m benchmarks            # all
-python -m benchmarks trainer    # one: trainer, gpt2_step, start, memory
+python -m benchmarks trainer    # one: trainer, gpt2_step, start, memory, tokenizers
 """
 
 import os
@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-NAMES = ("start", "memory", "trainer", "gpt2_step")
+NAMES = ("start", "memory", "trainer", "gpt2_step", "tokenizers")
 
 
 def main(names: list[str]) -> int:
