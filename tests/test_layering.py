@@ -41,9 +41,9 @@ OWNERS: dict[str, set[str]] = {
         *("optimization", "tasks"),
     },
     "transformers": {"models", "tokenization", "benchmarks"},
-    "tokenizers": {"tokenization"},
+    "tokenizers": {"tokenization", "benchmarks"},
     "sentencepiece": {"tokenization"},
-    "tiktoken": {"tokenization"},
+    "tiktoken": {"tokenization", "benchmarks"},
     "tensorboard": {"loggers", "tasks"},
     "wandb": {"loggers"},
 }
