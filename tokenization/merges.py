@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 N_BYTES = 256
 N_WORDS = 3  # examples of each
-COUNT_BYTES = 1 << 23  # of the sample that are counted; 2 s
+COUNT_BYTES = 1 << 22  # of the sample that are counted; half a second
 HEADER = "id\tleft\tright\ttimes\ttoken\twords"
 
 
