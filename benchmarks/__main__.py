@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-NAMES = ("start", "memory", "trainer", "gpt2_step", "generation", "sft")
+NAMES = ("start", "memory", "trainer", "gpt2_step", "generation", "sft", "moe")
 
 
 def main(names: list[str]) -> int:

@@ -27,7 +27,7 @@ class HFModel(LanguageModel):
     Args:
         vocab_size: ids of the tokenizer; where the model has fewer rows, some are added, the mean of the old.
         path: a folder or a Hub id. pretrained: with its weights, or the same architecture from random ones.
-        seq_len: longest context in tokens; null: as long as the model allows.
+        seq_len: longest context in tokens, at most what the model has positions for.
         attention: how transformers computes it (attn_implementation); null: its own choice.
         checkpoint_blocks: recompute each block in the backward pass.
 
@@ -41,7 +41,7 @@ class HFModel(LanguageModel):
         vocab_size: int,
         path: str,
         pretrained: bool = True,
-        seq_len: int | None = None,
+        seq_len: int = 512,
         attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None,
         checkpoint_blocks: bool = False,
     ):
@@ -55,9 +55,11 @@ class HFModel(LanguageModel):
         self.n_ids = vocab_size if vocab_size < rows else None
         self.n_layer = config.num_hidden_layers
         longest = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-        if seq_len is not None and longest is not None:
-            check_length(seq_len, longest)
-        self.seq_len = seq_len or longest or 2**20
+        if longest is not None and seq_len > longest:
+            raise RequestError(
+                f"model.seq_len={seq_len}, but {path} has {longest} positions.\nType model.seq_len={longest}"
+            )
+        self.seq_len = seq_len
         self.softcap = getattr(config, "final_logit_softcapping", None)
         if checkpoint_blocks:
             self.hf.gradient_checkpointing_enable({"use_reentrant": False})

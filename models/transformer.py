@@ -8,7 +8,6 @@ else's weights is a renaming: embed, blocks.N.{norm1, attention.{q,k,v,proj}, no
 Shapes: B batch, T tokens, S tokens seen (cache included), C channels, H heads.
 """
 
-import math
 from typing import Literal
 
 import torch
@@ -16,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from errors import RequestError
 from models.base import LanguageModel, Trunk, restarting_positions
+from models.checks import check_groups, check_moe, check_rope, check_sinks, check_window
 from models.gpt import check_heads, check_length
+from models.initialise import initialise
 from models.layers.attention import attention_mask
 from models.layers.cache import KVCache, positions_of
 from models.layers.grouped_attention import GroupedAttention
@@ -184,7 +184,7 @@ class Transformer(LanguageModel):
         self.lm_head = nn.Linear(n_embd, vocab_size, bias=False)
         if tied:
             self.lm_head.weight = self.embed.weight
-        initialise(self, init, init_std)
+        initialise(self, rule=init, std=init_std, router_std=0.0 if moe is None else moe.router_init_std)
 
     @property
     def head(self) -> nn.Linear:
@@ -299,82 +299,3 @@ class Transformer(LanguageModel):
             )
             for windowed in kinds
         }
-
-
-def initialise(model: Transformer, rule: str, std: float) -> None:
-    """First weights; what a rule does not name stays as its module made it (gains 1, biases and sinks 0).
-
-    gpt2: normal(std), what writes to the stream / sqrt(2 n_layer) (GPT-2, section 2.3).
-    nanochat: embedding normal(1), what reads the stream normal(min(1, sqrt(out / in)) / sqrt(in)) (muP's spectral
-    condition, 2310.17813), what writes to it, and an untied head, 0.
-    """
-    for name, p in model.named_parameters():
-        if name.endswith("bias"):
-            nn.init.zeros_(p)
-        if p.dim() < 2 or name.endswith(".noise"):
-            continue
-        writes = name.endswith(("attention.proj.weight", "down.weight", "w2"))
-        if name.endswith("router.weight"):
-            assert model.moe is not None
-            nn.init.normal_(p, std=model.moe.router_init_std)
-        elif rule == "gpt2":
-            nn.init.normal_(p, std=std / math.sqrt(2 * model.n_layer) if writes else std)
-        elif writes or name == "lm_head.weight":
-            nn.init.zeros_(p)
-        elif isinstance(model.get_submodule(name.rpartition(".")[0]), nn.Embedding):
-            nn.init.normal_(p, std=1.0)
-        else:
-            outputs, inputs = p.shape[-2:]
-            nn.init.normal_(p, std=min(1.0, math.sqrt(outputs / inputs)) / math.sqrt(inputs))
-
-
-def check_groups(n_head: int, n_kv_head: int) -> None:
-    """Raises RequestError unless the query heads split evenly over the heads of keys and values."""
-    if n_kv_head < 1 or n_head % n_kv_head:
-        divisors = [d for d in range(1, n_head + 1) if n_head % d == 0]
-        nearest = min(divisors, key=lambda d: abs(d - n_kv_head))
-        raise RequestError(
-            f"model.n_head={n_head} is not divisible by model.n_kv_head={n_kv_head}: each head of keys and values is "
-            f"shared by equally many query heads.\nIt may be one of {', '.join(map(str, divisors))}. "
-            f"Type model.n_kv_head={nearest}"
-        )
-
-
-def check_rope(head_dim: int) -> None:
-    if head_dim % 2:
-        raise RequestError(
-            f"model.head_dim={head_dim} is odd, and rotary positions turn pairs of channels.\n"
-            f"Type model.head_dim={head_dim + 1}, or model.position=learned."
-        )
-
-
-def check_window(window: int | None, layers: list[int] | None, n_layer: int) -> None:
-    if window is not None and window < 1:
-        raise RequestError(
-            f"model.window={window}: a token sees at least itself. Type model.window=null for no window."
-        )
-    if layers is not None and (window is None or any(not 0 <= i < n_layer for i in layers)):
-        raise RequestError(
-            f"model.window_layers={layers} with model.window={window}: expected layers from 0 to {n_layer - 1} "
-            "and a window for them.\nType model.window_layers=null, or give model.window=256."
-        )
-
-
-def check_sinks(sinks: str, n_sink: int) -> None:
-    if (sinks == "tokens") != (n_sink > 0):
-        raise RequestError(
-            f"model.sinks={sinks} with model.n_sink={n_sink}: reserved tokens are counted by n_sink, other kinds have "
-            "none.\nType model.sinks=tokens model.n_sink=4, or model.n_sink=0."
-        )
-
-
-def check_moe(moe: MoESettings | None, n_layer: int) -> None:
-    if moe is None:
-        return
-    if not isinstance(moe, MoESettings):
-        raise RequestError(f"model.moe={moe}: expected a section of keys, or null.\nType model=moe to have experts.")
-    if not any(moe.has_experts(layer) for layer in range(n_layer)) or any(i >= n_layer for i in moe.layers or []):
-        raise RequestError(
-            f"model.moe.every={moe.every}, first_dense={moe.first_dense}, layers={moe.layers} put experts where no "
-            f"layer is: there are layers 0 to {n_layer - 1}.\nType model.moe.every=1 model.moe.first_dense=0."
-        )

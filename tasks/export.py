@@ -14,11 +14,11 @@ from tokenization.chat import ASSISTANT_END
 from tokenization.exporting import hf_files
 
 
-def export(cfg: DictConfig, run: Any, *, export: dict[str, str | None]) -> None:
+def export(cfg: DictConfig, run: Any) -> None:
     """Writes config.json, generation_config.json, model.safetensors and the tokenizer's files; prints where."""
     if not (cfg.init_from or "path" in cfg.model):
         raise RequestError("task=export needs a model: type init_from=RUN_FOLDER (see outputs/).")
-    folder = Path(export["path"]).expanduser() if export["path"] else run.path / "export"
+    folder = Path(cfg.export.path).expanduser() if cfg.export.path else run.path / "export"
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"export.path={folder} is not empty. Give a new folder.")
     tokenizer = parts.saved_tokenizer(cfg)

@@ -54,7 +54,16 @@ def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> 
         )
     # a tokenizer that came along may have got further specials (chat): its ids are the same and the new ones follow
     resize = cfg.init.resize_vocab or _comes_along(cfg)
-    return load_weights(model, cfg.init_from, strict=cfg.init.strict, resize_vocab=resize, quiet=quiet)
+    return load_weights(
+        model,
+        cfg.init_from,
+        strict=cfg.init.strict,
+        resize_vocab=resize,
+        upcycle=cfg.init.upcycle,
+        noise=cfg.init.upcycle_noise,
+        seed=cfg.seed,
+        quiet=quiet,
+    )
 
 
 def data_facts(data: Any) -> dict[str, str]:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from errors import RequestError
 from models.base import LanguageModel
+from models.transformer import Transformer
+from models.upcycle import upcycled
 from models.weights import families, foreign, nanochat
 from models.weights.files import read_tensors
 from models.weights.filling import EMBEDDING, fill
@@ -49,24 +51,49 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_weights(
-    model: LanguageModel, source: str | Path, *, strict: bool = True, resize_vocab: bool = False, quiet: bool = False
+    model: LanguageModel,
+    source: str | Path,
+    *,
+    strict: bool = True,
+    resize_vocab: bool = False,
+    upcycle: str | None = None,
+    noise: float = 0.0,
+    seed: int = 0,
+    quiet: bool = False,
 ) -> Path:
     """Copies weights into `model` and says what went where; returns the file or folder they came from.
 
     Args:
         source: a run folder, a .ckpt, a Hugging Face folder or Hub id, a nanochat checkpoint.
         strict, resize_vocab: see models.weights.filling.fill. quiet: say nothing.
+        upcycle, noise, seed: a dense model becomes a mixture of experts, see models.upcycle.
 
     Raises:
         RequestError: it is another model, or files are missing or damaged.
     """
     path, state, left, reshaped = read_source(source)
+    if upcycle is not None:
+        state = upcycled_state(state, model, experts=upcycle, noise=noise, seed=seed)
     report = fill(
         model, state, source=str(path), unexpected=left, reshaped=reshaped, strict=strict, resize=resize_vocab
     )
     if not quiet:
         print("\n".join([f"weights from {path}", *report.lines()]))
     return path
+
+
+def upcycled_state(
+    state: dict[str, Tensor], model: LanguageModel, *, experts: str, noise: float, seed: int
+) -> dict[str, Tensor]:
+    """Raises RequestError where there is nothing to upcycle, or no way to."""
+    if experts not in ("copy", "random"):
+        raise RequestError(f"init.upcycle={experts}: expected copy, random or null.")
+    if not isinstance(model, Transformer) or not model.experts:
+        raise RequestError("init.upcycle needs a model with experts: type model=moe, with the dense model's sizes.")
+    missing = [name for name in state if name.endswith("attention.qkv.weight")]
+    if missing:
+        raise RequestError("init.upcycle: the dense model is a GPT-2; model=moe begins with a Llama-like one.")
+    return upcycled(state, model, experts=experts, noise=noise, seed=seed)  # type: ignore[arg-type]
 
 
 def read_source(source: str | Path) -> tuple[Path, dict[str, Tensor], list[str], list[str]]:

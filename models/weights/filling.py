@@ -75,13 +75,16 @@ def fill(
     ]
     if wrong:
         raise RequestError(
-            f"{source} holds another model: {len(wrong)} parameters have other shapes.\n" + _few(wrong) + _advice()
+            f"{source} holds another model: {len(wrong)} parameters have other shapes.\n"
+            + _few(wrong)
+            + _advice(report.missing)
         )
     if strict and (report.missing or report.unexpected):
         problems = [f"  {name}: only in {source}" for name in report.unexpected]
         problems += [f"  {name}: only in the model" for name in report.missing]
         raise RequestError(
-            f"{source} holds another model ({len(problems)} parameters differ):\n" + _few(problems) + _advice()
+            f"{source} holds another model ({len(problems)} parameters differ):\n" + _few(problems)
+            + _advice(report.missing)
             + "\nOr type init.strict=false: what is missing then starts at random."
         )  # fmt: skip
     model.load_state_dict({name: state[name] for name in report.loaded}, strict=False)
@@ -152,5 +155,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
 
 
-def _advice() -> str:
+def _advice(missing: list[str]) -> str:
+    if any(name.endswith("mlp.router.weight") for name in missing):
+        return "\nIt is dense: type init.upcycle=copy, and each expert starts as its MLP."
     return "\nLeave model=... and tokenizer=... out, and they are taken from there."

@@ -36,7 +36,7 @@ def folder(request, tmp_path):
 
 
 def wrapped(folder, **changes):
-    return HFModel(**({"vocab_size": 20, "path": str(folder)} | changes)).eval()
+    return HFModel(**({"vocab_size": 20, "path": str(folder), "seq_len": 8} | changes)).eval()
 
 
 def test_logits_loss_and_gradients_are_theirs(folder):
@@ -91,6 +91,11 @@ def test_N25_more_ids_than_rows_keep_the_tie(tmp_path, tied):
     assert (model.vocab_size, model.head.weight.shape[0]) == (23, 23)
     assert (model.head.weight is model.hf.get_input_embeddings().weight) == tied
     assert wrapped(tmp_path, vocab_size=18).n_ids == 18
+
+
+def test_a_context_beyond_its_positions_is_refused(folder):
+    with pytest.raises(RequestError, match=r"Type model\.seq_len=8"):
+        wrapped(folder, seq_len=9)
 
 
 def test_what_cannot_be_loaded_is_said_in_plain_words(tmp_path):

@@ -77,6 +77,20 @@ def test_training_goes_on_from_a_hugging_face_folder_with_its_model_and_tokenize
     assert lab("task=generate", "init_from=more", "hardware=cpu", "max_new_tokens=3") == 0
 
 
+def test_N25_a_dense_run_goes_on_as_a_mixture_that_computes_the_same(capsys):
+    train("model=llama", *SIZES, "model.n_kv_head=1", "model.n_inner=24")
+    mixture = ["model=moe", *SIZES, "model.n_kv_head=1", "model.tied=false", "model.moe.n_experts=4", "model.moe.ff=24"]
+    data = ["data=text", "data.path=text.txt", *SHORT]
+    capsys.readouterr()
+    assert lab(*mixture, *data, "init_from=run", "run_dir=no") == 2
+    assert "init.upcycle=copy" in capsys.readouterr().err
+    words = [*mixture, *data, "init_from=run", "init.upcycle=copy", "optimizer.lr=0.0", "run_dir=more"]
+    assert lab(*words) == 0
+    dense, sparse = (json.loads(Path(f"{run}/summary.json").read_text())["metrics"] for run in ("run", "more"))
+    last = json.loads(Path("run/summary.json").read_text())["best"]["val/loss"]
+    assert sparse["val/loss"] == pytest.approx(last, abs=1e-5), dense
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
