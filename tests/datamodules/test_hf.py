@@ -96,6 +96,18 @@ def test_a_folder_as_a_stream(folder, build):
     assert list(stream.open(1, 3)) == TRAIN[23:]
 
 
+def test_N9_loader_workers_share_out_a_folder(folder, build):
+    """`datasets` divides files among a loader's workers by itself: not on top of our division."""
+    keys = {"val_split": "validation", "streaming": True, "sampling": "sequential", "workers": 2, "batch_size": 1}
+    module = build(folder, **keys, seq_len=8)
+    loader = iter(module.train_dataloader())
+    texts = ["", ""]
+    for step in range(2 * 40):
+        texts[step % 2] += module.tokenizer.decode(next(loader)[0]["ids"][0].tolist())
+    assert texts[0].startswith(joined(TRAIN[:10]))
+    assert texts[1].startswith(joined(TRAIN[20:]))
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.arrow", "a.parquet"])
 def test_plain_files(name, tmp_path, build):
     path, table = tmp_path / name, pa.table({"body": TRAIN})
