@@ -44,7 +44,7 @@ OWNERS: dict[str, set[str]] = {
     "transformers": {"models", "tokenization", "benchmarks"},
     "tokenizers": {"tokenization"},
     "sentencepiece": {"tokenization"},
-    "tiktoken": {"tokenization"},
+    "tiktoken": {"tokenization", "benchmarks"},
     "tensorboard": {"loggers", "tasks"},
     "wandb": {"loggers"},
 }
