@@ -203,7 +203,7 @@ def encode_parts(
     parts = cut_parts(split)
     options: dict[str, Any] = {"add_eot": split.ends_documents, "bits": sample_bits(split.source.n_bytes)}
     head = list(islice(parts, 2))
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    workers = cores() if workers is None else workers
     if len(head) < 2 or workers == 0:
         for i, part in enumerate(chain(head, parts)):
             yield encode_part(part, tokenizer, split.source.name, **options, skip_ids=i < done)
@@ -227,6 +227,11 @@ def encode_parts(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def cores() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

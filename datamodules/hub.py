@@ -19,6 +19,7 @@ from datamodules.retry import resuming, with_retries
 from errors import RequestError, RunError
 
 ON_DISK = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves
+AT_ONCE = 64  # rows
 FIRST_TRIES = 3  # at the start somebody may be waiting: do not let a machine without network try for minutes
 
 
@@ -149,10 +150,11 @@ class HubStream:
             yield from resuming(lambda at: self._texts(part.skip(at)), skip, f"reading {self.name}")
 
     def _texts(self, rows: Any) -> Iterator[str]:
-        for row in rows:
-            self.data.check_column(list(row))
-            text = row[self.data.text_column]
-            yield text if isinstance(text, str) else ""  # a null is an empty document: positions count rows
+        """By `iter`: in a loader's worker, plain iteration would give each worker but a share of this file."""
+        for batch in rows.iter(batch_size=AT_ONCE):
+            self.data.check_column(list(batch))
+            for text in batch[self.data.text_column]:
+                yield text if isinstance(text, str) else ""  # a null is an empty document: positions count rows
 
     def fingerprint(self) -> str:
         return hashlib.sha256(repr((self.data, self.data.is_pinned or self.n_shards)).encode()).hexdigest()

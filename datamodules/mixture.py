@@ -136,6 +136,10 @@ class MixtureDataModule(TokenDataModule):
         parts = [ORDERS[self.sampling](n, self.seq_len, self.stride, self.seed + i) for i, n in enumerate(sizes)]
         return MixtureOrder(sum(sizes), self.seq_len, self.stride, self.seed, tuple(parts), quotas(weights))
 
+    @property
+    def fingerprint(self) -> str:
+        return digest({"folder": self.folder.fingerprint, "quotas": self.order().quotas})
+
     def describe(self) -> dict[str, Any]:
         order = self.order()
         sources = {

@@ -195,7 +195,7 @@ def refuse_empty_side(split: Split, sides: dict[str, Any]) -> None:
 
 def write_sides(folder: Path, split: Split, tokenizer: Tokenizer, target: Target) -> dict[str, Any]:
     """Encode every document into its side's files, from where an earlier process was stopped; returns the counts."""
-    progress = Progress.load(folder)
+    progress = Progress.load(folder, f"{split.kind} {split.threshold}")
     overlap, bar = Overlap(bits=sample_bits(split.source.n_bytes)), progress_bar(split)
     dtype = DTYPES[dtype_for(tokenizer.vocab_size)]
     with ExitStack() as stack:

@@ -16,8 +16,9 @@ PROGRESS = "progress.json"
 
 @dataclass(frozen=True)
 class Progress:
-    """`parts` are written; `positions` of the two writers; `part_bytes`: the size of parts for which that is true."""
+    """`parts` are written; `positions` of the two writers. True for this `split` and parts of `part_bytes` only."""
 
+    split: str
     parts: int = 0
     positions: dict[str, dict[str, int]] = field(default_factory=dict)
     checked_bytes: int = 0
@@ -25,14 +26,14 @@ class Progress:
     part_bytes: int = field(default_factory=lambda: encoding.PART_BYTES)
 
     @classmethod
-    def load(cls, folder: Path) -> Progress:
+    def load(cls, folder: Path, split: str) -> Progress:
         """What `folder` tells, or the beginning."""
         try:
             found = cls(**json.loads((folder / PROGRESS).read_text()))
         except (OSError, ValueError, TypeError):
-            return cls()
-        if found.part_bytes != encoding.PART_BYTES:
-            return cls()
+            return cls(split)
+        if (found.split, found.part_bytes) != (split, encoding.PART_BYTES):
+            return cls(split)
         log.info("going on in %s after %d parts", folder, found.parts)
         return found
 

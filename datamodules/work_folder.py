@@ -26,7 +26,11 @@ STALE_S = 7 * 24 * 3600
 def locked(part: Path) -> Iterator[bool]:
     """`part`, made and locked; False if the process that had the lock has moved it to its place, or away."""
     part.mkdir(parents=True, exist_ok=True)
-    lock = os.open(part, os.O_RDONLY)
+    try:
+        lock = os.open(part, os.O_RDONLY)
+    except FileNotFoundError:  # moved in this very moment
+        yield False
+        return
     try:
         take(lock, part)
         with suppress(FileNotFoundError):
