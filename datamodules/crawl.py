@@ -62,12 +62,16 @@ class CrawlDataModule(TextDataModule):
         split: Literal["auto", "site", "document"] = "auto",
         val_fraction: float = 0.1,
         cache_dir: str = "outputs/cache",
+        out: str | None = None,
+        shard_tokens: int | None = None,
+        prepare_workers: int | None = None,
         seq_len: int,
         batch_size: int,
         val_batch_size: int | None = None,
         stride: int | None = None,
         sampling: Literal["random", "shuffle", "sequential"] = "random",
         doc_mask: bool = False,
+        packing: Literal["concat", "bestfit"] = "concat",
         workers: int = 0,
         seed: int = 0,
     ):
@@ -76,26 +80,30 @@ class CrawlDataModule(TextDataModule):
             path=path,
             val_fraction=val_fraction,
             cache_dir=cache_dir,
+            out=out,
+            shard_tokens=shard_tokens,
+            prepare_workers=prepare_workers,
             seq_len=seq_len,
             batch_size=batch_size,
             val_batch_size=val_batch_size,
             stride=stride,
             sampling=sampling,
             doc_mask=doc_mask,
+            packing=packing,
             workers=workers,
             seed=seed,
         )
-        self.split = split
+        self.split, self.folder_path = split, path
 
     def _token_folder(self) -> TokenFolder:
-        shards = FileSource(f"data.path={self.path}", find_shards(self.path), "text", None)
+        shards = FileSource(f"data.path={self.folder_path}", find_shards(self.folder_path), "text", None)
         train, val = self._sides(shards)
         folder, tokenizer = prepare_tokens(
             source=train,
             val_source=val,
             tokenizer=self.tokenizer,
             val_fraction=self.val_fraction,
-            cache_dir=self.cache_dir,
+            target=self.target,
         )
         return open_folder(folder, tokenizer, self.cache_dir)
 

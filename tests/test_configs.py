@@ -172,7 +172,6 @@ def test_N2_every_key_misspelled_in_its_file(group: str, option: str) -> None:
 def test_N2_every_key_one_level_off(group: str, option: str) -> None:
     plan = composed(group, option)
     schema = Schema(plan.cfg, plan.choices, LAB)
-    valid = set(schema.valid_keys())
     for key in own_keys(group, option):
         parent, _, leaf = key.rpartition(".")
         free = is_free_dict(schema.params(parent)[0][leaf].annotation, schema.aliases(parent))
