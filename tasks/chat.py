@@ -1,4 +1,4 @@
-"""task=chat: a conversation in the terminal with a model trained on conversations; answers appear as they are written."""
+"""task=chat: a conversation in the terminal; answers appear as they are written."""
 
 import json
 from typing import Any
