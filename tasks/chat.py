@@ -1,0 +1,88 @@
+"""task=chat: a conversation in the terminal; answers appear as they are written."""
+
+import json
+from typing import Any
+
+from omegaconf import DictConfig
+
+from errors import RequestError
+from models.generation import stream
+from models.sampling import Sampling
+from tasks import parts
+from tasks.evaluate import torch_device
+from tasks.text import StopStrings, stream_text
+from tasks.trainer import set_number_formats
+from tokenization.chat import CHAT_SPECIALS, chat_template
+
+
+def chat(
+    cfg: DictConfig,
+    run: Any,
+    *,
+    system: str,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    template: str,
+) -> None:
+    """Reads a line, answers, until an empty line or the end of the input. Writes chat.json."""
+    if not (cfg.init_from or "path" in cfg.model):
+        raise RequestError("task=chat needs a model trained on conversations: type init_from=RUN_FOLDER.")
+    if template not in ("chat", "alpaca", "plain"):
+        raise RequestError(f"template={template}: expected chat, alpaca or plain.")
+    sampling = Sampling(temperature, top_k, top_p)
+    set_number_formats()
+    tokenizer = parts.saved_tokenizer(cfg)
+    missing = [name for name in CHAT_SPECIALS if name not in tokenizer.specials]
+    if template == "chat" and missing:
+        raise RequestError(
+            f"this model's tokenizer has no {', '.join(missing)}: it was not trained on conversations.\n"
+            "Train one with objective=sft, or type template=plain."
+        )
+    turns, tokenizer = chat_template(tokenizer, template)  # type: ignore[arg-type]
+    model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
+    if cfg.init_from:
+        parts.load_start(model, cfg)
+    model.to(torch_device(cfg))
+    messages = [{"role": "system", "content": system}] if system else []
+    while question := _ask():
+        # plain templates know one question at a time
+        messages = [*(messages if template == "chat" else []), {"role": "user", "content": question}]
+        ids = fitting(turns, messages, model.seq_len)
+        tokens = stream(
+            model,
+            ids,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            seed=cfg.seed + len(messages),
+            stop_ids=[turns.end, tokenizer.eot],
+        )
+        answer = stream_text((token.id for token in tokens), tokenizer, StopStrings(tokenizer, []))
+        print()
+        messages.append({"role": "assistant", "content": answer})
+        (run.path / "chat.json").write_text(json.dumps(messages, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def fitting(turns: Any, messages: list[dict[str, str]], seq_len: int) -> list[int]:
+    """Ids of the conversation, its oldest turns left out as long as it does not fit.
+
+    Raises:
+        RequestError: the question alone is too long.
+    """
+    kept = list(messages)
+    while True:
+        ids = [int(i) for i in turns.render_for_completion(kept)]
+        if len(ids) < seq_len:
+            return ids
+        first = 1 if kept[0]["role"] == "system" else 0
+        if len(kept) - first < 3:
+            raise RequestError(f"a question of {len(ids)} tokens is longer than the model's context of {seq_len}.")
+        del kept[first : first + 2]
+
+
+def _ask() -> str:
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return ""

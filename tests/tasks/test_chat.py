@@ -1,0 +1,43 @@
+"""task=chat: turns in the terminal, a conversation that outgrows the context, a model that knows no turns."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from errors import RequestError
+from launcher.cli import main
+from models.gpt import GPT
+from tasks import chat as chatting
+from tasks import parts
+from tests.tasks.test_runs import ROOT
+from tokenization.byte import ByteTokenizer
+from tokenization.chat import chat_template
+
+
+def test_a_conversation_is_answered_and_kept(tmp_path, monkeypatch, capsys):
+    _, tokenizer = chat_template(ByteTokenizer())
+    model = GPT(vocab_size=tokenizer.vocab_size, seq_len=64, n_layer=1, n_head=2, n_embd=8)
+    monkeypatch.chdir(tmp_path)
+    Path("fake").mkdir()
+    (tmp_path / "fake" / "last.ckpt").write_bytes(b"")
+    monkeypatch.setattr(parts, "saved_tokenizer", lambda cfg: tokenizer)
+    monkeypatch.setattr(parts, "build_model", lambda cfg, **_: model)
+    monkeypatch.setattr(parts, "load_start", lambda model, cfg: None)
+    said = iter(["Hello", "And now?", ""])
+    monkeypatch.setattr("builtins.input", lambda _: next(said))
+    words = ["task=chat", "init_from=fake/last.ckpt", "max_new_tokens=5", "hardware=cpu", "run_dir=talk"]
+    assert main(words, root=ROOT) == 0
+    messages = json.loads(Path("talk/chat.json").read_text())
+    assert [m["role"] for m in messages] == ["user", "assistant", "user", "assistant"]
+    assert [m["content"] for m in messages[::2]] == ["Hello", "And now?"]
+
+
+def test_the_oldest_turns_go_first_and_the_system_message_stays():
+    template, _ = chat_template(ByteTokenizer())
+    turn = [{"role": "user", "content": "a" * 10}, {"role": "assistant", "content": "b" * 10}]
+    messages = [{"role": "system", "content": "S"}, *turn, *turn, {"role": "user", "content": "last"}]
+    ids = chatting.fitting(template, messages, 59)
+    assert ids == template.render_for_completion([messages[0], *messages[3:]]).tolist()
+    with pytest.raises(RequestError, match="longer than the model's context"):
+        chatting.fitting(template, messages, 8)
