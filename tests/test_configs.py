@@ -30,7 +30,6 @@ RECIPES = ("experiment", "debug", "sweeps")
 REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat")} | {
     ("model", "hf"): ["model.path=x"],
     ("tokenizer", "hf"): ["tokenizer.name=x"],
-    ("model", "hf"): ["model.path=x"],
 }
 # filled in by tasks, never by a config
 INJECTED = {
