@@ -30,7 +30,6 @@ OPTIONS = [(group, option) for group, options in LAB.groups.items() for option i
 RECIPES = ("experiment", "debug", "sweeps")
 REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf", "crawl", "preference")} | {
     ("tokenizer", "hf"): ["tokenizer.name=x"],
-    ("model", "hf"): ["model.path=x"],
 }
 # filled in by tasks, never by a config
 INJECTED = {
