@@ -130,7 +130,7 @@ def test_N18_micro_batches_do_not_change_the_update(tmp_path, loss_type):
         for name, value in found[0][0].items():
             torch.testing.assert_close(state[name], value, rtol=1e-5, atol=1e-6)
         for name, value in found[0][1].items():
-            assert logged[name] == pytest.approx(value, abs=1e-5), name
+            assert logged[name] == pytest.approx(value, rel=1e-6, abs=1e-5), name
 
 
 def test_N17_resume_is_exact_and_needs_no_start_model(tmp_path):
