@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from launcher.instantiate import build
-from tasks import parts
+from tasks import boosting, parts
 from tasks.trainer import (
     fit_and_validate,
     micro_batches_per_step,
@@ -31,9 +31,11 @@ def fit(cfg: DictConfig, run: Any) -> None:
     if cfg.init_from and checkpoint is None:
         parts.load_weights(model, cfg.init_from)
     describe(cfg, data, model, run)
+    boosting.begin(cfg, data, model, run, resumed=checkpoint is not None)
     module = build_module(cfg, data, model)
     trainer = build_trainer(cfg, data, run, start_step=step_of(checkpoint))
     connect(data, cfg, run)
+    boosting.give_rows(data, module, run)
     try:
         fit_and_validate(trainer, module, data, checkpoint)
     finally:
@@ -115,6 +117,7 @@ def record(run: Any, trainer: Any, module: Any) -> None:
         "metrics": metrics.latest,
         "best": checkpoints.best,
     }
+    boosting.record_stages(run, module)
 
 
 def log_hyperparameters(trainer: Any, cfg: DictConfig, results: dict[str, Any]) -> None:
@@ -144,12 +147,14 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 def farewell(run: Any) -> str:
     """Where the result lies and what to type next."""
     path, metrics = shlex.quote(str(run.path)), run.results["metrics"]
+    stages = run.results.get("stages")
+    further = f"gbft.stages={2 * len(stages) - 2}" if stages else f"trainer.max_steps={2 * run.results['step']}"
     shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in ("val/loss", "val/bpb") if name in metrics)
     return (
-        f"\nfinished at step {run.results['step']}: {shown}\n"
+        f"{boosting.table(stages) if stages else ''}\nfinished at step {run.results['step']}: {shown}\n"
         f"  result     {run.path}\n"
         f"  sample     python run.py task=generate init_from={path} prompt='The '\n"
         f"  evaluate   python run.py task=evaluate init_from={path}\n"
-        f"  go on      python run.py resume={path} trainer.max_steps={2 * run.results['step']}\n"
+        f"  go on      python run.py resume={path} {further}\n"
         f"  dashboard  tensorboard --logdir {path}\n"
     )

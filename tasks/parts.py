@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from errors import RequestError
 from launcher.instantiate import build, resolve_target
 from models.base import LanguageModel
+from models.boosting.ensemble import Boosted
 from tokenization.base import load_tokenizer
 
 
@@ -37,6 +38,8 @@ def build_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
             f"data.seq_len={cfg.data.seq_len} is longer than the model's context, model.seq_len={model.seq_len}.\n"
             f"Type model.seq_len={cfg.data.seq_len}, or a shorter data.seq_len."
         )
+    if cfg.get("gbft") is not None:
+        return Boosted(base=model, learner=build(cfg.learner), plan=build(cfg.gbft), seed=cfg.seed)
     return model
 
 
@@ -81,8 +84,12 @@ def load_weights(model: LanguageModel, source: str | Path) -> Path:
         RequestError: names or shapes differ: it was another model.
     """
     path = checkpoint_of(source)
-    state = {_plain(name): value for name, value in read_checkpoint(path)["state_dict"].items()}
-    state = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    state = model_state(path)
+    if isinstance(model, Boosted):
+        if "closed" in state and Path(source).is_dir():  # which stages stay was decided on the dev part already
+            path = Path(source) / "checkpoints" / "last.ckpt"
+            state = model_state(path)
+        state = model.accept(state)
     own = model.state_dict()
     problems = [f"  {name}: only in the checkpoint" for name in state if name not in own]
     problems += [f"  {name}: only in the model" for name in own if name not in state]
@@ -99,6 +106,12 @@ def load_weights(model: LanguageModel, source: str | Path) -> Path:
         )
     model.load_state_dict(state)
     return path
+
+
+def model_state(path: Path) -> dict[str, torch.Tensor]:
+    """The model's own weights in a checkpoint, by their names in the model."""
+    state = {_plain(name): value for name, value in read_checkpoint(path)["state_dict"].items()}
+    return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
 
 
 def data_facts(data: Any) -> dict[str, str]:

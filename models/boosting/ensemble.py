@@ -97,8 +97,10 @@ class Boosted(LanguageModel):
             return [self.bent_state(inputs._replace(cache=View(cache, 0, before)), self.weights(m)) for m in counts]
         found, hidden, done = [], inputs.hidden_BTC, 0
         for count in counts:
+            if self.plan.ensemble == "bagged":  # each learner's share depends on how many there are
+                hidden, done = inputs.hidden_BTC, 0
             for m in range(done, count):
-                if (eta := self.eta(m, of=counts[-1])) != 0:
+                if (eta := self.eta(m, of=count)) != 0:
                     view = View(cache, self.cache_layers * (m + 1), before)
                     hidden = hidden + eta * self.correction(m, inputs._replace(cache=view))
             done = max(done, count)
@@ -140,6 +142,20 @@ class Boosted(LanguageModel):
             return inputs.hidden_BTC
         assert self.start is not None
         return upper_pass(self.base, self.start, inputs, bends)
+
+    def accept(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Saved weights as this ensemble's own: those of a plain base, or of an ensemble of fewer stages."""
+        own = self.state_dict()
+        if not any(name.startswith("base.") for name in state):
+            return {f"base.{name}": value for name, value in state.items()} | {
+                name: value for name, value in own.items() if not name.startswith("base.")
+            }
+        known = len(state.get("etas", ()))
+        if known < self.plan.stages:
+            etas = torch.cat([state["etas"], own["etas"][known:].cpu()])
+            later = tuple(f"learners.{m}." for m in range(known, self.plan.stages))
+            return state | {"etas": etas} | {name: v for name, v in own.items() if name.startswith(later)}
+        return state
 
     # ---- as one plain model ------------------------------------------------------------------------------------------
 

@@ -168,7 +168,7 @@ def fisher_matrix(hidden_NC: Tensor, weight_VC: Tensor, targets_N: Tensor, *, da
     return (total / max(1, count) + damping * eye).to(weight_VC.dtype)
 
 
-def focus_weights(nll_N: Tensor, focus: float) -> Tensor:
-    """(1 - p_y)^focus, with mean 1: stages look harder at what the ensemble gets wrong (focal loss, 1708.02002)."""
-    weights = (1 - (-nll_N).exp()).clamp_min(0).pow(focus)
-    return weights / weights.mean().clamp_min(1e-12)
+def focus_weights(nll_N: Tensor, counted_N: Tensor, focus: float) -> Tensor:
+    """(1 - p_y)^focus, mean 1 over tokens that count: more where the ensemble is wrong (focal loss, 1708.02002)."""
+    weights = (1 - (-nll_N).exp()).clamp_min(0).pow(focus) * counted_N
+    return weights * (counted_N.sum() / weights.sum().clamp_min(1e-12))

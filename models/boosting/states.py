@@ -173,9 +173,10 @@ def row_key(ids_T: Tensor, documents_T: Tensor | None) -> bytes:
     return digest.digest()
 
 
-def share_of(key: bytes, salt: int) -> float:
-    """A number in [0, 1) that belongs to a row and a salt: subsampling of rows that needs no state."""
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8, salt=salt.to_bytes(8, "little")).digest(), "little") / 2**64
+def share_of(key: bytes, purpose: int, seed: int) -> float:
+    """A number in [0, 1) that belongs to a row, a purpose and a seed: draws of rows that need no state."""
+    salt = purpose.to_bytes(4, "little") + (seed % 2**64).to_bytes(8, "little")
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8, salt=salt).digest(), "little") / 2**64
 
 
 def row_bytes(model: Boosted, seq_len: int, dtype: torch.dtype) -> int:

@@ -199,6 +199,6 @@ def test_gbft14_contradicting_plans_are_refused():
 
 
 def test_rows_are_drawn_by_their_hash():
-    shares = [share_of(bytes([i]), 7) for i in range(200)]
+    shares = [share_of(bytes([i]), 7, 0) for i in range(200)]
     assert 0.4 < sum(s < 0.5 for s in shares) / 200 < 0.6
-    assert shares != [share_of(bytes([i]), 8) for i in range(200)]
+    assert shares != [share_of(bytes([i]), 7, 1) for i in range(200)]
