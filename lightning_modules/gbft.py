@@ -206,9 +206,8 @@ class GBFTModule(LanguageModule):
     def _rows_of(self, batch: list[Batch], stage: int, step: int) -> list[Batch]:
         """The batch without dev rows, and with the rows and tokens that this stage draws."""
         kept = [self._masked(micro, stage, step, i) for i, micro in enumerate(batch)]
-        if not any((micro["targets"] != IGNORE).any() for micro in kept) and self._spare is not None:
-            kept = [self._spare.batch(like=batch[0])]
-        return kept
+        kept = [micro for micro in kept if len(micro["targets"])]
+        return kept if kept or self._spare is None else [self._spare.batch(like=batch[0])]
 
     def _masked(self, micro: Batch, stage: int, step: int, index: int) -> Batch:
         documents, targets = micro.get("documents"), micro["targets"].clone()

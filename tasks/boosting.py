@@ -83,7 +83,7 @@ def learn_base(cfg: DictConfig, tokenizer: Any, model: Boosted, run: Any) -> Non
     )
     data.prepare()
     module = CausalLMModule(
-        model=base.requires_grad_(True),
+        model=base.requires_grad_(True).train(),
         optimizer=partial(adamw, lr=BASE_LR, betas=[0.9, 0.99], eps=1e-8, weight_decay=0.1),
         schedule=partial(cosine, total_steps=steps, warmup_steps=min(50, steps // 10), final_ratio=0.1),
         token_bytes=torch.from_numpy(tokenizer.token_bytes()),
@@ -97,7 +97,7 @@ def learn_base(cfg: DictConfig, tokenizer: Any, model: Boosted, run: Any) -> Non
     callbacks = [parts.build_offering(part) for part in shown]
     trainer = build(section, run_dir=run.path / "base", seq_len=cfg.data.seq_len, callbacks=callbacks, loggers=[])
     trainer.fit(module, data)
-    base.requires_grad_(False)
+    base.requires_grad_(False).eval()
 
 
 def give_rows(data: Any, module: Any, run: Any) -> None:

@@ -35,7 +35,7 @@ class Boosted(LanguageModel):
 
     def __init__(self, *, base: LanguageModel, learner: Callable[..., Learner], plan: Plan, seed: int):
         super().__init__()
-        self.base, self.plan = base.requires_grad_(False), plan
+        self.base, self.plan = base.requires_grad_(False).eval(), plan
         self.vocab_size, self.seq_len, self.softcap = base.vocab_size, base.seq_len, base.softcap
         self.n_sink = getattr(base, "n_sink", 0)
         with torch.random.fork_rng(devices=[]):

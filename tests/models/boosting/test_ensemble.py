@@ -170,6 +170,14 @@ def test_learner_m_is_the_same_however_many_there_are():
     assert not torch.equal(many.learners[0].down[0], many.learners[1].down[0])
 
 
+def test_the_base_has_no_dropout_from_the_first_moment_on():
+    model = boosted(base=gpt(dropout=0.5))
+    assert torch.equal(model.base(ids()).hidden_BTC, model.base(ids()).hidden_BTC)
+    model = Boosted(base=gpt(dropout=0.5), learner=Bias, plan=Plan(), seed=0)
+    for m in (model, model.train()):
+        assert torch.equal(m(ids()).hidden_BTC, m(ids()).hidden_BTC)
+
+
 def test_use_stages_beyond_what_was_trained():
     with pytest.raises(RequestError, match="was to train 3 stages"):
         Plan(stages=3, use_stages=4)
