@@ -39,6 +39,8 @@ def build_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
             f"Type model.seq_len={cfg.data.seq_len}, or a shorter data.seq_len."
         )
     if cfg.get("gbft") is not None:
+        if cfg.get("learner") is None:
+            raise RequestError("gbft=... needs something to train in each stage: type objective=gbft, or learner=lora_top.")
         return Boosted(base=model, learner=build(cfg.learner), plan=build(cfg.gbft), seed=cfg.seed)
     return model
 

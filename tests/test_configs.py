@@ -26,11 +26,12 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {("data", "text"): ["data.path=x"], ("data", "bin"): ["data.path=x"]}
+REQUIRED = {("data", "text"): ["data.path=x"], ("data", "bin"): ["data.path=x"], ("gbft", "single"): ["objective=gbft"]}
 # filled in by tasks, never by a config
 INJECTED = {
     *("vocab_size", "tokenizer", "model", "params", "optimizer", "schedule", "token_bytes", "seed", "grad_clip"),
     *("log_every", "compile_model", "run_dir", "seq_len", "callbacks", "loggers", "start_step", "step"),
+    "base",
 }
 
 
@@ -77,7 +78,7 @@ def is_a_part(cfg: DictConfig, key: str) -> bool:
 
 def test_all_files_are_found() -> None:
     assert len(FILES) == len(OPTIONS) + 1  # and config.yaml
-    assert len(OPTIONS) >= 40
+    assert len(OPTIONS) >= 55
     promised = {"gpt", "gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl"}
     assert promised <= LAB.groups["model"].keys()
     assert {"auto", "cpu", "gpu", "a100", "ddp", "fsdp", "ddp_cpu", "mps"} <= LAB.groups["hardware"].keys()
