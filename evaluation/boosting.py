@@ -10,6 +10,7 @@ import math
 import string
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def _one_batch(model: Boosted, batch: dict[str, Tensor], M: int) -> tuple[dict[s
     states = model.prefixes(ids, list(range(M + 1)), documents_BT=documents)
     counted = targets != IGNORE
     flat, y = [state[counted].float() for state in states], targets[counted]
-    deltas = [after - before for before, after in zip(flat, flat[1:], strict=False)]
+    deltas = [after - before for before, after in pairwise(flat)]
     scored = [_score(model, state, weight, y) for state in flat]
     rows, places = counted.nonzero(as_tuple=True)
     index = batch.get("document_index")
@@ -113,7 +114,7 @@ def _cosines(deltas: list[Tensor]) -> np.ndarray:
 
 def by_stage(found: Measured, token_bytes: np.ndarray, *, seed: int = 0) -> list[dict[str, Any]]:
     """Loss, bits per byte and accuracy of each prefix, each with its 95 % interval over windows; what is left to do."""
-    windows, at = np.unique(found.row_n, return_inverse=True)
+    _, at = np.unique(found.row_n, return_inverse=True)
     size = np.bincount(at).astype(float)
     text_bytes = token_bytes[found.target_n]
     bytes_per = np.bincount(at, text_bytes)

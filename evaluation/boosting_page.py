@@ -9,7 +9,8 @@ from evaluation.intervals import Estimate
 
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#222;background:#fff}
-table{border-collapse:collapse;margin:.5em 0 1.5em}td,th{padding:.15em .7em;text-align:right;border-bottom:1px solid #ddd}
+table{border-collapse:collapse;margin:.5em 0 1.5em}
+td,th{padding:.15em .7em;text-align:right;border-bottom:1px solid #ddd}
 td:first-child,th:first-child{text-align:left}code{white-space:pre-wrap;background:#f4f4f4;padding:0 .2em}
 mark{background:#ffe08a}.up{color:#a33}.down{color:#276}h2{margin-top:2em}svg{max-width:100%}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#161616}code{background:#2a2a2a}td,th{border-color:#444}mark{background:#745b00;color:#fff}}

@@ -3,9 +3,9 @@
     for m = 1..M:  fit h_m to the loss of F_{m-1} + h_m  ->  eta_m from the dev part  ->  F_m = F_{m-1} + eta_m h_m
 
 Update k belongs to stage k // steps_per_stage. Learners of other stages get no gradient, so that one optimizer over all
-of them is a fresh one for each. A stage is closed at the end of its last update: its step is chosen, and if the loss on
-the dev part (rows of the training data that are never trained on) does not fall, it is dropped and the run stops. Which
-rows are dev, and which a stage may see, are functions of the rows themselves: nothing has to be remembered for a resume.
+of them is a fresh one for each. A stage is closed at the end of its last update: its step is chosen, and if the loss
+on the dev part (rows of the training data that are never trained on) does not fall, it is dropped and the run stops.
+Which rows are dev, and which a stage may see, are functions of the rows: nothing has to be remembered for a resume.
 
 Friedman 2001 (gradient boosting), 2002 (row subsampling); GrowNet, 2002.07971; XGBLoRA, 2410.19694.
 """
@@ -328,7 +328,7 @@ class GBFTModule(LanguageModule):
         self._make_room(checkpoint)
 
     def _make_room(self, checkpoint: dict[str, Any]) -> None:
-        """A finished run may be given more stages: their learners are as new, and the optimizer has no state of them."""
+        """A finished run may be given more stages: their learners are new, the optimizer has no state of them."""
         prefix = "model."
         state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
         accepted = self.ensemble.accept(state)

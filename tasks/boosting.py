@@ -1,4 +1,4 @@
-"""What a run of objective=gbft needs beside any other: a base, rows that choose steps, its length, its table of stages."""
+"""What a run of objective=gbft needs: a base, rows that choose steps, its length, its table of stages."""
 
 import dataclasses
 from functools import partial

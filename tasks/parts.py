@@ -40,7 +40,9 @@ def build_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
         )
     if cfg.get("gbft") is not None:
         if cfg.get("learner") is None:
-            raise RequestError("gbft=... needs something to train in each stage: type objective=gbft, or learner=lora_top.")
+            raise RequestError(
+                "gbft=... needs something to train in each stage: type objective=gbft, or learner=lora_top."
+            )
         return Boosted(base=model, learner=build(cfg.learner), plan=build(cfg.gbft), seed=cfg.seed)
     return model
 

@@ -1,8 +1,8 @@
 """What a stage is fitted to: pure functions of what the ensemble says so far and what the learner adds.
 
 The ensemble lives in hidden space: F_m = G_m W^T with G_m = G_{m-1} + eta_m Delta_m, because the head W is linear and
-frozen. A learner's logits are h = Delta W^T. Residuals (tokens x vocabulary) are never held whole: everything walks over
-the tokens in chunks, and each objective gives its gradient with respect to h in closed form.
+frozen. A learner's logits are h = Delta W^T. Residuals (tokens x vocabulary) are never held whole: everything walks
+over the tokens in chunks, and each objective gives its gradient with respect to h in closed form.
 
     r = onehot(y) - softmax(F_{m-1}),  p = softmax(F_{m-1}),  both without gradient
 

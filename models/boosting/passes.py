@@ -102,4 +102,3 @@ def bent(bends: dict[nn.Module, Bend]) -> Iterator[None]:
             handle = layer.register_forward_hook(lambda _, inputs, output, bend=bend: bend(inputs[0], output))
             stack.callback(handle.remove)
         yield
-

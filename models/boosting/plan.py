@@ -1,4 +1,4 @@
-"""Every key of `gbft`: how an ensemble is boosted. Checked here, so that a contradiction stops before the first step."""
+"""Every key of `gbft`: how an ensemble is boosted. Checked here: a contradiction stops before the first step."""
 
 from dataclasses import dataclass
 from typing import Literal

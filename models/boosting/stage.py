@@ -88,9 +88,7 @@ def dev_loss(model: Boosted, states: RowStates, rows: list[DevRow], *, stage: in
     return total / max(1, count)
 
 
-def dev_rows_loss(
-    model: Boosted, states: RowStates, rows: list[DevRow], m: int, *, eta: float, seen: int
-) -> float:
+def dev_rows_loss(model: Boosted, states: RowStates, rows: list[DevRow], m: int, *, eta: float, seen: int) -> float:
     """Mean loss of the ensemble before stage m plus eta times its correction."""
     dev = gather(model, states, rows, m, seen=seen)
     return mean_loss(model, dev.ensemble_NC + eta * dev.delta_NC, dev.targets_N)
@@ -187,4 +185,3 @@ def describe(model: Boosted, dev: Dev, eta: float) -> dict[str, float]:
         **{"learner_norm": norm, "residual_norm": residual, "edge": edge, "kl": kl, "dev/accuracy": right},
         "r2": hr * hr / max(hh * rr, 1e-12),
     }
-

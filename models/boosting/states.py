@@ -114,7 +114,7 @@ class RowStates:
 
 
 class _File:
-    """Three memory-mapped arrays of as many rows as the budget allows; sparse, so that it is as large as what is used."""
+    """Three memory-mapped arrays of as many rows as the budget allows; sparse: as large as what is used."""
 
     def __init__(self, folder: Path, inputs: Inputs, budget: float, dtype: torch.dtype):
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.boosting import Measured, by_category, by_stage, examples, frequency_bands, in_context, kind_of, measure
-from evaluation.boosting import word_part
+from evaluation.boosting import (
+    Measured,
+    by_category,
+    by_stage,
+    examples,
+    frequency_bands,
+    in_context,
+    kind_of,
+    measure,
+    word_part,
+)
 from evaluation.boosting_page import page
 from models.boosting.ensemble import Boosted
 from models.boosting.learners.lora import LoRA
@@ -30,7 +39,7 @@ def found():
     first = base - 0.5 * np.isin(IDS, [ord("1"), ord("2")])
     return Measured(
         nll_Sn=np.stack([base, first, first + 0.25]),
-        right_Sn=np.stack([IDS == ord("a")] * 3),
+        right_Sn=np.stack([ord("a") == IDS] * 3),
         norm_Mn=np.stack([np.arange(10.0), np.ones(10)]),
         residual_Sn=np.ones((3, 10)),
         cosine_MM=np.eye(2),

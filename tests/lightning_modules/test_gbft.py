@@ -69,9 +69,7 @@ def train(folder: Path, *, module=None, resume=False, callbacks=(), steps=None, 
     if give:
         give_rows(module, folder)
     total, size = module.plan.total_steps, module.plan.steps_per_stage
-    trainer = make_trainer(
-        folder, max_steps=steps or total, val_every=size, checkpoint_every=size, callbacks=callbacks
-    )
+    trainer = make_trainer(folder, max_steps=steps or total, val_every=size, checkpoint_every=size, callbacks=callbacks)
     fit_and_validate(trainer, module, data, folder / "checkpoints/last.ckpt" if resume else None)
     return module
 
@@ -191,6 +189,7 @@ def test_cached_run_equals_the_run_on_the_fly(tmp_path):
 
 def test_gbft15_a_stage_that_harms_is_dropped_and_the_run_stops(tmp_path):
     """Tokens that follow from nothing: what is learned of them is noise."""
+
     class Scramble(Callback):
         def on_train_batch_start(self, trainer, module, parts, *_):
             generator = torch.Generator().manual_seed(trainer.global_step)

@@ -17,9 +17,7 @@ from models.boosting.passes import Bend
 class Adapter(UpperLearner):
     """Args: top_blocks: how many of the last blocks, or half, or all. bottleneck: channels inside."""
 
-    def __init__(
-        self, *, base: LanguageModel, top_blocks: int | Literal["half", "all"] = "half", bottleneck: int = 32
-    ):
+    def __init__(self, *, base: LanguageModel, top_blocks: int | Literal["half", "all"] = "half", bottleneck: int = 32):
         super().__init__(base=base, top_blocks=top_blocks)
         assert self.start is not None
         width = base.head.in_features

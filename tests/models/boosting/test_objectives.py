@@ -5,8 +5,14 @@ import torch
 import torch.nn.functional as F
 
 from models.boosting import objectives
-from models.boosting.objectives import IGNORE, fisher_matrix, hidden_residual, mse_by_products, quadratic_loss
-from models.boosting.objectives import residual_of
+from models.boosting.objectives import (
+    IGNORE,
+    fisher_matrix,
+    hidden_residual,
+    mse_by_products,
+    quadratic_loss,
+    residual_of,
+)
 
 N, C, V = 13, 4, 5
 
