@@ -35,6 +35,7 @@ class Validation(Callback):
         epoch_loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
         first = connector._first_loop_iter
         trainer.validating = True
+        epoch_loop.val_loop.restarting = False  # from the first batch, also where a resume begins with a validation
         epoch_loop.val_loop.run()
         trainer.training = True
         connector._first_loop_iter = first

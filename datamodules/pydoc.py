@@ -34,6 +34,7 @@ class PydocDataModule(TokenDataModule):
         self,
         *,
         tokenizer: Tokenizer,
+        part: Literal["all", "reference", "docstrings"] = "all",
         val_fraction: float = 0.05,
         cache_dir: str = "outputs/cache",
         out: str | None = None,
@@ -61,12 +62,12 @@ class PydocDataModule(TokenDataModule):
             workers=workers,
             seed=seed,
         )
-        self.val_fraction, self.cache_dir = val_fraction, Path(cache_dir)
+        self.part, self.val_fraction, self.cache_dir = part, val_fraction, Path(cache_dir)
         self.target = target_of(cache_dir, out, shard_tokens, prepare_workers)
 
     def _token_folder(self) -> TokenFolder:
         folder, tokenizer = prepare_tokens(
-            source=PydocSource(),
+            source=PydocSource(self.part),
             val_source=None,
             tokenizer=self.tokenizer,
             val_fraction=self.val_fraction,
@@ -80,11 +81,17 @@ class PydocSource:
 
     name = "pydoc"
 
+    def __init__(self, part: str = "all"):
+        self.part = part
+
     @cached_property
     def _texts(self) -> list[str]:
         modules = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
         docs = (docstrings(path.read_text(encoding="utf-8", errors="replace")) for path in modules)
-        return own_topics(topics) + [text for text in docs if len(text) >= MIN_DOCSTRINGS_CHARS]
+        reference = own_topics(topics) if self.part != "docstrings" else []
+        if self.part == "reference":
+            return reference
+        return reference + [text for text in docs if len(text) >= MIN_DOCSTRINGS_CHARS]
 
     @property
     def n_bytes(self) -> int:

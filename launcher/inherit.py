@@ -18,7 +18,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # what knows the models of others; imported only where `init_from` is given
 FOREIGN = "models.weights.foreign.sections"
 # where a run ends: what resume= may move
-HORIZON = ("trainer.max_steps", "trainer.max_time")
+HORIZON = ("trainer.max_steps", "trainer.max_time", "gbft.stages")
 CRAWL_HORIZON = ("crawl.max_pages", "crawl.max_bytes", "crawl.max_minutes")
 
 
@@ -51,6 +51,8 @@ def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, *, named: 
         return
     saved, saved_hydra = read_run(folder)
     sections = ["model", "tokenizer"]
+    if cfg.get("gbft") is None:  # an ensemble of stages is a model too
+        sections += ["gbft", "learner"]
     if hydra.runtime.choices.get("task") != "fit":
         sections += ["data", "objective"]
     with open_dict(cfg), read_write(hydra), open_dict(hydra):
@@ -131,10 +133,11 @@ def check_horizon_only(typed: Sequence[Override], cfg: DictConfig) -> None:
             f"Only its end can be moved: {' or '.join(f'{key}=...' for key in horizon)}.\n"
             "For a new run from these weights, type init_from=RUN_DIR instead of resume=RUN_DIR."
         )
-    before: Any = OmegaConf.select(cfg, "trainer.max_steps")
     for o in typed:
-        if o.key == "trainer.max_steps" and isinstance(before, int) and isinstance(o.value, int) and o.value < before:
-            raise RequestError(f"{o.typed}: that run was to take {before} steps; resume= can only go further.")
+        before: Any = OmegaConf.select(cfg, o.key)
+        if isinstance(before, int) and isinstance(o.value, int) and o.value < before:
+            what = o.key.rpartition(".")[2].removeprefix("max_")
+            raise RequestError(f"{o.typed}: that run was to take {before} {what}; resume= can only go further.")
 
 
 def check_no_choices(typed: Sequence[Override], lab: Lab) -> None:

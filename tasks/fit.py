@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from launcher.instantiate import build, resolve_target
 from models.adapters.lora import save_adapter
-from tasks import parts, start
+from tasks import boosting, parts, start
 from tasks.trainer import (
     fit_and_validate,
     micro_batches_per_step,
@@ -32,6 +32,7 @@ def fit(cfg: DictConfig, run: Any) -> None:
     if cfg.init_from and checkpoint is None:
         parts.load_start(model, cfg, quiet=run.rank != 0)
     connect(data, cfg, run)
+    boosting.begin(cfg, data, model, run, resumed=checkpoint is not None)
     module = build_module(cfg, data, model)  # checks its keys, before anything is trained
     if cfg.objective.get("sft_steps") and not cfg.init_from and checkpoint is None:
         start.learn_chosen(cfg, data, model, run)
@@ -40,6 +41,7 @@ def fit(cfg: DictConfig, run: Any) -> None:
         run.results["parameters"] = model.parameter_counts()
     describe(cfg, data, model, run)
     trainer = build_trainer(cfg, data, run, start_step=step_of(checkpoint))
+    boosting.give_rows(data, module, run)
     try:
         fit_and_validate(trainer, module, data, checkpoint)
     finally:
@@ -134,6 +136,7 @@ def record(run: Any, trainer: Any, module: Any) -> None:
     }
     if hasattr(trainer.datamodule, "counted"):
         run.results["sources"] = trainer.datamodule.counted(trainer.global_step)
+    boosting.record_stages(run, module)
 
 
 def log_hyperparameters(trainer: Any, cfg: DictConfig, results: dict[str, Any]) -> None:
@@ -163,12 +166,14 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 def farewell(run: Any) -> str:
     """Where the result lies and what to type next."""
     path, metrics = shlex.quote(str(run.path)), run.results["metrics"]
+    stages = run.results.get("stages")
+    further = f"gbft.stages={2 * len(stages) - 2}" if stages else f"trainer.max_steps={2 * run.results['step']}"
     shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in ("val/loss", "val/bpb") if name in metrics)
     return (
-        f"\nfinished at step {run.results['step']}: {shown}\n"
+        f"{boosting.table(stages) if stages else ''}\nfinished at step {run.results['step']}: {shown}\n"
         f"  result     {run.path}\n"
         f"  sample     python run.py task=generate init_from={path} prompt='The '\n"
         f"  evaluate   python run.py task=evaluate init_from={path}\n"
-        f"  go on      python run.py resume={path} trainer.max_steps={2 * run.results['step']}\n"
+        f"  go on      python run.py resume={path} {further}\n"
         f"  dashboard  tensorboard --logdir {path}\n"
     )

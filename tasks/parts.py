@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from errors import RequestError
 from launcher.instantiate import build, resolve_target
 from models.base import LanguageModel
+from models.boosting.ensemble import Boosted
 from tasks.weights import checkpoint_of, embedding_rows, load_weights, read_checkpoint
 from tokenization.base import load_tokenizer
 
@@ -43,6 +44,12 @@ def build_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
             f"data.seq_len={cfg.data.seq_len} is longer than the model's context, model.seq_len={model.seq_len}.\n"
             f"Type model.seq_len={cfg.data.seq_len}, or a shorter data.seq_len."
         )
+    if cfg.get("gbft") is not None:
+        if cfg.get("learner") is None:
+            raise RequestError(
+                "gbft=... needs something to train in each stage: type objective=gbft, or learner=lora_top."
+            )
+        return Boosted(base=model, learner=build(cfg.learner), plan=build(cfg.gbft), seed=cfg.seed)
     return model
 
 

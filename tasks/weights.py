@@ -9,6 +9,7 @@ from torch import Tensor
 from errors import RequestError
 from models.adapters.lora import lora, merge
 from models.base import LanguageModel
+from models.boosting.ensemble import Boosted
 from models.transformer import Transformer
 from models.upcycle import upcycled
 from models.weights import families, foreign, nanochat
@@ -73,6 +74,10 @@ def load_weights(
         RequestError: it is another model, or files are missing or damaged.
     """
     path, state, left, reshaped, adapter = read_source(source)
+    if isinstance(model, Boosted):
+        if "closed" in state and Path(source).is_dir():  # which stages stay was decided on the dev part already
+            path, state, left, reshaped, adapter = read_source(Path(source) / "checkpoints" / "last.ckpt")
+        state = model.accept(state)
     part = text_part(model, state, path)
     if upcycle is not None:
         state = upcycled_state(state, part, experts=upcycle, noise=noise, seed=seed)

@@ -29,12 +29,14 @@ OPTIONS = [(group, option) for group, options in LAB.groups.items() for option i
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
 REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf", "crawl", "preference")} | {
+    ("gbft", name): ["objective=gbft"] for name in ("single",)
+} | {
     ("tokenizer", "hf"): ["tokenizer.name=x"],
 }
 # filled in by tasks, never by a config
 INJECTED = {
     *("vocab_size", "tokenizer", "model", "params", "optimizer", "schedule", "token_bytes", "seed", "grad_clip"),
-    *("data", "log_every", "compile_model", "run_dir", "seq_len", "callbacks", "loggers", "start_step", "step"),
+    *("base", "data", "log_every", "compile_model", "run_dir", "seq_len", "callbacks", "loggers", "start_step", "step"),
 }
 
 

@@ -1,0 +1,208 @@
+"""A frozen base and the learners that correct it: a language model like any other.
+
+    G_0 = hidden states of the base          F_M = G_M W^T
+    G_m = G_{m-1} + eta_m Delta_m            one product with the head, however many stages
+
+In logit space every learner runs its own pass from block `start` on; the blocks below run once. In weight space the
+stages' low-rank updates are added to one another, and there is one pass; that one can be merged into the base.
+
+Shapes: B batch, T tokens, C channels, M stages.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from errors import RequestError
+from models.base import LanguageModel
+from models.boosting.learners.base import Learner, UpperLearner
+from models.boosting.learners.bias import Bias
+from models.boosting.learners.lora import LoRA
+from models.boosting.passes import Bend, Inputs, base_pass, upper_pass
+from models.boosting.plan import Plan
+
+
+class Boosted(LanguageModel):
+    """Args:
+    base: the model to correct; frozen here. learner: called with `base=`, once a stage. plan: settings.
+    seed: learner m is drawn from (seed, m) alone, however many there will be.
+
+    Buffers: `etas` (M,) steps, 0 where a stage was dropped; `closed`, stages whose step is decided.
+    """
+
+    def __init__(self, *, base: LanguageModel, learner: Callable[..., Learner], plan: Plan, seed: int):
+        super().__init__()
+        self.base, self.plan = base.requires_grad_(False).eval(), plan
+        self.vocab_size, self.seq_len, self.softcap = base.vocab_size, base.seq_len, base.softcap
+        self.n_sink = getattr(base, "n_sink", 0)
+        with torch.random.fork_rng(devices=[]):
+            self.learners = nn.ModuleList(self._draw(learner, m, seed) for m in range(plan.stages))
+        self.register_buffer("etas", torch.zeros(plan.stages, dtype=torch.float64))
+        self.register_buffer("closed", torch.zeros((), dtype=torch.int64))
+        starts = [m.start for m in self.learners if m.start is not None]
+        self.start: int | None = min(starts) if starts else None  # type: ignore[type-var,assignment]
+        # caches of keys and values: those of the base, then as many for each learner, and one for its own attention
+        self.cache_layers = base.n_layer + 1
+        self.n_layer = self.cache_layers * (plan.stages + 1)
+        if plan.space == "weight" and not all(isinstance(m, LoRA) for m in self.learners):
+            raise RequestError("gbft.space=weight adds low-rank updates: type learner=lora_top or learner=lora_full.")
+
+    def _draw(self, learner: Callable[..., Learner], m: int, seed: int) -> Learner:
+        torch.manual_seed(1_000_003 * seed + m)
+        return Bias(base=self.base) if self.plan.bias_first and m == 0 else learner(base=self.base)
+
+    def train(self, mode: bool = True) -> "Boosted":
+        super().train(mode)
+        self.base.eval()  # no dropout: what is cached of it must stay true
+        return self
+
+    # ---- the model's face --------------------------------------------------------------------------------------------
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.base.head
+
+    def attention_flops_per_token(self, seq_len: int) -> int:
+        return self.base.attention_flops_per_token(seq_len)
+
+    @property
+    def stages_in_use(self) -> int:
+        """Raises RequestError if more are asked for than were trained."""
+        closed, wanted = int(self.closed), self.plan.use_stages
+        if wanted is not None and wanted > closed:
+            raise RequestError(f"gbft.use_stages={wanted}: {closed} stages have been trained. Type {closed} or less.")
+        return closed if wanted is None else wanted
+
+    def trunk(
+        self,
+        ids_BT: Tensor,
+        *,
+        documents_BT: Tensor | None = None,
+        padding_BT: Tensor | None = None,
+        cache: Any = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.prefixes(
+            ids_BT, [self.stages_in_use], documents_BT=documents_BT, padding_BT=padding_BT, cache=cache
+        )[0], {}
+
+    def prefixes(self, ids_BT: Tensor, counts: list[int], *, cache: Any = None, **context: Any) -> list[Tensor]:
+        """G_m, (B, T, C), for each m of the ascending `counts`, out of one walk through the stages."""
+        before = None if cache is None else (cache.length, cache.last_ids_BN)
+        inputs = base_pass(self.base, self.start, ids_BT, cache=cache, **context)
+        after = None if cache is None else (cache.length, cache.last_ids_BN)
+        if self.plan.space == "weight":
+            return [self.bent_state(inputs._replace(cache=View(cache, 0, before)), self.weights(m)) for m in counts]
+        found, hidden, done = [], inputs.hidden_BTC, 0
+        for count in counts:
+            if self.plan.ensemble == "bagged":  # each learner's share depends on how many there are
+                hidden, done = inputs.hidden_BTC, 0
+            for m in range(done, count):
+                if (eta := self.eta(m, of=count)) != 0:
+                    view = View(cache, self.cache_layers * (m + 1), before)
+                    hidden = hidden + eta * self.correction(m, inputs._replace(cache=view))
+            done = max(done, count)
+            found.append(hidden)
+        if cache is not None and after is not None:
+            cache.length, cache.last_ids_BN = after
+        return found
+
+    # ---- stages ------------------------------------------------------------------------------------------------------
+
+    def eta(self, m: int, *, of: int) -> float:
+        """Step of stage m (from 0) in an ensemble of `of`: bagged learners share the whole between them."""
+        if self.plan.ensemble == "bagged":
+            return 1.0 / of
+        return float(self.etas[m])
+
+    def correction(self, m: int, inputs: Inputs) -> Tensor:
+        learner: Any = self.learners[m]
+        return learner.correction(self.base, inputs)
+
+    def inputs(self, ids_BT: Tensor, documents_BT: Tensor | None = None) -> Inputs:
+        """What the base says, without gradient."""
+        with torch.no_grad():
+            return base_pass(self.base, self.start, ids_BT, documents_BT=documents_BT)
+
+    def weights(self, count: int, *, current: float | None = None) -> list[float]:
+        """Scale of each low-rank update in weight space: the steps of `count` stages, and of the one in training."""
+        return [float(self.etas[m]) for m in range(count)] + ([] if current is None else [current])
+
+    def bent_state(self, inputs: Inputs, scales: list[float]) -> Tensor:
+        """Weight space: final hidden states with the first updates added, each times its scale."""
+        bends: dict[nn.Module, Bend] = {}
+        for learner, scale in zip(self.learners, scales, strict=False):
+            if scale != 0:
+                assert isinstance(learner, UpperLearner)
+                for layer, bend in learner.bends(self.base, scale).items():
+                    bends[layer] = _both(bends[layer], bend) if layer in bends else bend
+        if not bends:
+            return inputs.hidden_BTC
+        assert self.start is not None
+        return upper_pass(self.base, self.start, inputs, bends)
+
+    def accept(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Saved weights as this ensemble's own: those of a plain base, or of an ensemble of fewer stages."""
+        own = self.state_dict()
+        if not any(name.startswith("base.") for name in state):
+            return {f"base.{name}": value for name, value in state.items()} | {
+                name: value for name, value in own.items() if not name.startswith("base.")
+            }
+        known = len(state.get("etas", ()))
+        if known < self.plan.stages:
+            etas = torch.cat([state["etas"], own["etas"][known:].cpu()])
+            later = tuple(f"learners.{m}." for m in range(known, self.plan.stages))
+            return state | {"etas": etas} | {name: v for name, v in own.items() if name.startswith(later)}
+        return state
+
+    # ---- as one plain model ------------------------------------------------------------------------------------------
+
+    def merged(self) -> LanguageModel:
+        """The base with everything learned in its own weights.
+
+        Raises:
+            RequestError: stages in logit space add up passes, which no single set of weights can do.
+        """
+        count = self.stages_in_use
+        active = [(m, self.eta(m, of=count)) for m in range(count) if self.eta(m, of=count) != 0]
+        learners = [(self.learners[m], eta) for m, eta in active]
+        alone = len(active) <= 1 and all(eta == 1.0 for _, eta in active)
+        if not all(isinstance(m, LoRA) for m, _ in learners) or not (self.plan.space == "weight" or alone):
+            raise RequestError(
+                f"this ensemble of {len(active)} stages in {self.plan.space} space cannot be merged into one model: "
+                "its stages are passes that are added up.\n"
+                "Train with gbft.space=weight learner=lora_top for one that can, or keep it as a run folder: "
+                "init_from=RUN evaluates and generates with it."
+            )
+        model = copy.deepcopy(self.base)
+        for learner, eta in learners:
+            assert isinstance(learner, LoRA)
+            learner.merge_into(model, eta)
+        return model
+
+
+class View:
+    """A part of a cache of keys and values: learner's layers lie behind those of the base; all share its length."""
+
+    def __new__(cls, cache: Any, shift: int, state: Any):
+        return None if cache is None else super().__new__(cls)
+
+    def __init__(self, cache: Any, shift: int, state: tuple[int, Tensor | None]):
+        self._cache, self._shift = cache, shift
+        self.length, self.last_ids_BN = state
+
+    def append(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
+        now, self._cache.length = self._cache.length, self.length  # the base has moved on already
+        try:
+            return self._cache.append(layer + self._shift, k_BHTD, v_BHTD, capacity)
+        finally:
+            self._cache.length = now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+
+def _both(first: Bend, second: Bend) -> Bend:
+    return lambda x, output: second(x, first(x, output))

@@ -1,0 +1,82 @@
+"""Every key of `gbft`: how an ensemble is boosted. Checked here: a contradiction stops before the first step."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from errors import RequestError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """See conf/gbft/default.yaml for what each key means."""
+
+    stages: int = 5
+    use_stages: int | None = None
+    steps_per_stage: int = 100
+    ensemble: Literal["boosted", "bagged"] = "boosted"
+    loss: Literal["causal_lm", "sft"] = "causal_lm"
+    objective: Literal["ce", "newton", "newton_diag", "fisher", "mse"] = "ce"
+    newton_lambda: float = 0.1
+    focus: float = 0.0
+    space: Literal["logit", "weight"] = "logit"
+    eta: float = 0.5
+    eta_rule: Literal["fixed", "line_search"] = "fixed"
+    shrinkage: float = 1.0
+    eta_max: float = 50.0
+    literal_recipe: bool = False
+    refit_etas: bool = False
+    dev_fraction: float = 0.1
+    tol: float = 1e-4
+    patience: int = 1
+    best_every: int = 0
+    row_fraction: float = 1.0
+    token_fraction: float = 1.0
+    train_fraction: float = 1.0
+    bias_first: bool = False
+    corrective_steps: int = 0
+    corrective_lr_scale: float = 0.33
+    cache: Literal["auto", "hidden", "none"] = "auto"
+    cache_dtype: Literal["float32", "bfloat16"] = "float32"
+    cache_gb: float = 4.0
+    base_steps: int = 800
+
+    def __post_init__(self) -> None:
+        """Raises RequestError for numbers out of range and settings that contradict each other."""
+        for name in ("stages", "steps_per_stage", "patience"):
+            self._expect(name, getattr(self, name) >= 1, "1 or more")
+        for name in ("row_fraction", "token_fraction", "train_fraction"):
+            self._expect(name, 0 < getattr(self, name) <= 1, "a share above 0 and at most 1")
+        for name in ("corrective_steps", "best_every", "base_steps", "newton_lambda", "focus"):
+            self._expect(name, getattr(self, name) >= 0, "0 or more")
+        self._expect("dev_fraction", 0 <= self.dev_fraction < 1, "a share of the training rows below 1; 0 for none")
+        self._expect("eta", self.eta > 0, "a step above 0")
+        searched = self.eta_rule == "line_search"
+        if self.objective != "ce" and not searched and not self.literal_recipe:
+            raise RequestError(
+                f"gbft.objective={self.objective} with gbft.eta_rule=fixed: a stage fitted to residuals is in no units "
+                f"of logits, and a fixed step of {self.eta:g} does next to nothing.\n"
+                "Type gbft.eta_rule=line_search; or, to see the literal recipe fail: gbft=literal."
+            )
+        if self.dev_fraction == 0 and (searched or self.refit_etas or self.best_every):
+            raise RequestError(
+                "gbft.dev_fraction=0 leaves no dev part, and line search, refit_etas and best_every need one.\n"
+                "Type gbft.dev_fraction=0.1, or gbft.eta_rule=fixed."
+            )
+        if self.space == "weight" and (self.objective != "ce" or self.refit_etas or self.ensemble == "bagged"):
+            raise RequestError("gbft.space=weight goes with gbft.objective=ce, without refit_etas and bagging.")
+        if self.ensemble == "bagged" and (self.objective != "ce" or self.corrective_steps or self.refit_etas):
+            raise RequestError("gbft.ensemble=bagged averages learners fitted alone: gbft.objective=ce, nothing else.")
+        if self.use_stages is not None and not 0 <= self.use_stages <= self.stages:
+            raise RequestError(
+                f"gbft.use_stages={self.use_stages}: this run was to train {self.stages} stages; 0 is the base alone.\n"
+                f"Type gbft.use_stages={self.stages} or less."
+            )
+
+    def _expect(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise RequestError(f"gbft.{name}={getattr(self, name)}: expected {expected}.")
+
+    @property
+    def total_steps(self) -> int:
+        """Updates of the whole run."""
+        return self.stages * self.steps_per_stage + self.corrective_steps

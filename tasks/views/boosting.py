@@ -1,0 +1,52 @@
+"""inspect.view=boosting: what each stage of an ensemble does, on one page in the run folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from errors import RequestError
+from evaluation.boosting import by_category, by_stage, measure
+from evaluation.boosting_page import page
+from models.boosting.ensemble import Boosted
+from tasks import parts
+from tasks.evaluate import torch_device
+
+MAX_TOKENS = 100_000  # of the validation side; more tell little more and weigh on the page
+
+
+def show(cfg: DictConfig, run: Any) -> None:
+    """Prints the stages and writes boosting.html and boosting.json.
+
+    Raises:
+        RequestError: `init_from` names no run of objective=gbft.
+    """
+    if not cfg.init_from or cfg.get("gbft") is None:
+        raise RequestError("inspect.view=boosting looks at stages: type init_from=<a run folder of objective=gbft>.")
+    data = parts.build_data(cfg)
+    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    parts.load_weights(model, cfg.init_from)
+    assert isinstance(model, Boosted)
+    windows = data.val_dataset()
+    batches = (windows[i] for i in range(len(windows)))
+    found = measure(model.to(torch_device(cfg)), batches, max_tokens=MAX_TOKENS)
+    token_bytes = data.tokenizer.token_bytes()
+    stages = by_stage(found, token_bytes, seed=cfg.seed)
+    html = page(
+        found, token_bytes, data.tokenizer.decode, title=f"Stages of {cfg.init_from}", records=records_of(cfg.init_from)
+    )
+    (run.path / "boosting.html").write_text(html, encoding="utf-8")
+    kinds = by_category(found, lambda i: data.tokenizer.decode([i]))
+    report = {"stages": stages, "categories": kinds, "cosines": found.cosine_MM.tolist()}
+    (run.path / "boosting.json").write_text(json.dumps(report, indent=1, default=float) + "\n", encoding="utf-8")
+    for row in stages:
+        gain = f"   gain {row['gain'].value:+.4f}" if "gain" in row else ""
+        print(f"  stage {row['stage']}   loss {row['loss'].value:.4f}{gain}")
+    print(f"page: {run.path / 'boosting.html'}")
+
+
+def records_of(source: str) -> list[dict[str, Any]] | None:
+    """The table of stages of a run's summary.json, if it is there."""
+    file = Path(source) / "summary.json"
+    return json.loads(file.read_text(encoding="utf-8")).get("stages") if file.is_file() else None

@@ -1,0 +1,239 @@
+"""Boosting as a run: frozen base, stages closed on the dev part, exact resume, prefixes, dropped stages."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from errors import Interrupted
+from lightning_modules.gbft import GBFTModule
+from models.boosting.ensemble import Boosted
+from models.boosting.learners.bias import Bias
+from models.boosting.learners.block import SmallBlock
+from models.boosting.learners.lora import LoRA
+from models.boosting.plan import Plan
+from models.boosting.stage import DevRow
+from models.gpt import GPT
+from models.layers.loss import IGNORE
+from optimization.adamw import adamw
+from optimization.schedules import cosine
+from tasks.trainer import fit_and_validate
+from tests.small import SEQ_LEN, VOCAB, RandomTokens, make_trainer
+
+ROWS = 48  # in the training data
+
+
+def corpus() -> torch.Tensor:
+    """(ROWS, T + 1): each token follows from the one before, but for some noise: there is something to learn."""
+    generator = torch.Generator().manual_seed(7)
+    ids = torch.zeros(ROWS, SEQ_LEN + 1, dtype=torch.int64)
+    ids[:, 0] = torch.randint(0, VOCAB, (ROWS,), generator=generator)
+    for t in range(SEQ_LEN):
+        noise = torch.randint(0, VOCAB, (ROWS,), generator=generator)
+        follows = (3 * ids[:, t] + 1) % VOCAB
+        ids[:, t + 1] = torch.where(torch.rand(ROWS, generator=generator) < 0.05, noise, follows)
+    return ids
+
+
+CORPUS = corpus()
+
+
+def batch(step: int) -> list[dict[str, torch.Tensor]]:
+    rows = CORPUS[torch.arange(8 * step, 8 * step + 8) % ROWS]
+    return [{"ids": part[:, :-1], "targets": part[:, 1:]} for part in rows.split(4)]
+
+
+def make_module(*, learner=None, **plan) -> GBFTModule:
+    torch.manual_seed(0)
+    base = GPT(vocab_size=VOCAB, seq_len=SEQ_LEN, n_layer=2, n_head=2, n_embd=16, dropout=0.1)
+    for p in base.parameters():  # untrained, but with states that differ
+        torch.nn.init.normal_(p, std=0.3 if p.dim() > 1 else 1.0)
+    settings = {"stages": 3, "steps_per_stage": 6, "eta": 1.0, "dev_fraction": 0.2} | plan
+    model = Boosted(base=base, learner=learner or partial(LoRA, rank=4), plan=Plan(**settings), seed=1)
+    return GBFTModule(
+        model=model,
+        optimizer=partial(adamw, lr=3e-2, betas=[0.9, 0.98], eps=1e-8, weight_decay=0.0),
+        schedule=partial(cosine, total_steps=10**9, warmup_steps=1, final_ratio=0.1),
+        seed=1,
+        grad_clip=1.0,
+        log_every=1,
+    )
+
+
+def train(folder: Path, *, module=None, resume=False, callbacks=(), steps=None, give=True, **plan):
+    folder.mkdir(exist_ok=True)
+    module = module or make_module(**plan)
+    data = RandomTokens(batch)
+    if give:
+        give_rows(module, folder)
+    total, size = module.plan.total_steps, module.plan.steps_per_stage
+    trainer = make_trainer(folder, max_steps=steps or total, val_every=size, checkpoint_every=size, callbacks=callbacks)
+    fit_and_validate(trainer, module, data, folder / "checkpoints/last.ckpt" if resume else None)
+    return module
+
+
+def give_rows(module, folder):
+    from models.boosting.stage import is_dev
+    from models.boosting.states import row_key
+
+    rows = [DevRow(row[None, :-1], row[None, 1:]) for row in CORPUS]
+    dev = [row for row in rows if is_dev(row_key(row.ids_1T[0], None), 1, module.plan)]
+    spare = next(row for row in rows if not is_dev(row_key(row.ids_1T[0], None), 1, module.plan))
+    module.use_rows(dev, spare, folder / "cache")
+    assert bool(dev) == (module.plan.dev_fraction > 0)
+
+
+def weights(module):
+    return {name: value.clone() for name, value in module.model.state_dict().items()}
+
+
+def same(a, b, names=None):
+    return all(torch.equal(value, b[name]) for name, value in a.items() if names is None or name.startswith(names))
+
+
+def facts(module):
+    """Records without what the clock says."""
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in module.records]
+
+
+def test_gbft9_the_base_stays_as_it_was_and_every_learner_moves(tmp_path):
+    module = make_module()
+    before = weights(module)
+    per_learner = sum(p.numel() for p in module.model.learners[0].parameters())
+    assert module.model.parameter_counts()["trainable"] == 3 * per_learner
+    train(tmp_path, module=module)
+    after = weights(module)
+    assert same(before, after, "base.")
+    moved = [name for name in after if name.startswith("learners.") and not torch.equal(before[name], after[name])]
+    assert len(moved) == len(list(module.model.learners.parameters()))
+    assert [r["parameters"] for r in module.records] == [0, *[per_learner] * 3]
+    assert list((tmp_path / "cache").iterdir()) == []  # given back
+
+
+def test_gbft12_every_stage_lowers_the_loss_on_a_toy(tmp_path):
+    module = train(tmp_path, eta_rule="line_search", stages=3, steps_per_stage=20)
+    losses = [r["dev/loss"] for r in module.records]
+    assert all(r["kept"] for r in module.records)
+    assert losses == sorted(losses, reverse=True)
+    assert losses[0] - losses[-1] > 0.5
+    assert all("val/loss" in r for r in module.records)
+    literal = train(tmp_path / "literal", objective="mse", literal_recipe=True, eta=0.1, tol=-1.0, stages=3,
+                    steps_per_stage=20)  # fmt: skip
+    gain = literal.records[0]["dev/loss"] - literal.records[-1]["dev/loss"]
+    assert gain < 0.1 * (losses[0] - losses[-1])  # the naive failure, guarded against
+
+
+@pytest.mark.parametrize("objective", ["newton", "newton_diag", "fisher", "mse"])
+def test_every_objective_helps_with_a_line_search(tmp_path, objective):
+    module = train(tmp_path, objective=objective, eta_rule="line_search", stages=2, steps_per_stage=20)
+    assert module.records[-1]["dev/loss"] < module.records[0]["dev/loss"] - 0.05
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [{}, {"cache": "none"}, {"space": "weight"}, {"objective": "newton", "eta_rule": "line_search"},
+     {"corrective_steps": 5}, {"best_every": 2}, {"ensemble": "bagged"}, {"row_fraction": 0.7, "token_fraction": 0.5},
+     {"focus": 1.0}, {"refit_etas": True}, {"learner": partial(SmallBlock, width=8, n_head=2)}],
+    ids=lambda plan: "-".join(plan) or "default",
+)  # fmt: skip
+def test_N17_gbft10_stop_in_and_between_stages_and_resume_is_the_same_run(tmp_path, plan):
+    class Stop(Callback):
+        def __init__(self, at):
+            self.at = at
+
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == self.at:
+                trainer.callbacks[-2].save_last(trainer)
+                raise Interrupted(15)
+
+    straight = train(tmp_path / "straight", **plan)
+    stopped = tmp_path / "stopped"
+    for at, resume in ((4, False), (6, True), (15, True)):
+        with pytest.raises(Interrupted):
+            train(stopped, resume=resume, callbacks=[Stop(at)], **plan)
+    resumed = train(stopped, resume=True, **plan)
+    assert same(weights(straight), weights(resumed))
+    assert facts(resumed) == facts(straight)
+    assert resumed.tokens_seen == straight.tokens_seen
+    assert resumed.corrective == straight.corrective
+
+
+def test_use_stages_is_the_run_stopped_there_bit_for_bit(tmp_path):
+    whole, part = train(tmp_path / "whole"), train(tmp_path / "part", stages=2)
+    assert facts(part) == facts(whole)[:3]
+    ids = CORPUS[:2, :-1]
+    first_two = Boosted(base=whole.model.base, learner=partial(LoRA, rank=4), plan=Plan(stages=3, use_stages=2), seed=1)
+    first_two.load_state_dict(whole.model.state_dict())
+    for model in (whole.model, part.model, first_two):
+        model.eval()
+    assert torch.equal(first_two(ids, logits="all").logits, part.model(ids, logits="all").logits)
+    assert not torch.equal(whole.model(ids, logits="all").logits, part.model(ids, logits="all").logits)
+
+
+def test_stages_can_be_added_to_a_finished_run(tmp_path):
+    straight = train(tmp_path / "straight")
+    train(tmp_path / "added", stages=2)
+    added = train(tmp_path / "added", resume=True, stages=3)
+    assert same(weights(straight), weights(added))
+    assert facts(added) == facts(straight)
+
+
+def test_cached_run_equals_the_run_on_the_fly(tmp_path):
+    cached, fresh = train(tmp_path / "a"), train(tmp_path / "b", cache="none")
+    assert same(weights(cached), weights(fresh))
+    assert cached.states.base_rows == ROWS
+    assert fresh.states.base_rows > 2 * ROWS
+
+
+def test_gbft15_a_stage_that_harms_is_dropped_and_the_run_stops(tmp_path):
+    """Tokens that follow from nothing: what is learned of them is noise."""
+
+    class Scramble(Callback):
+        def on_train_batch_start(self, trainer, module, parts, *_):
+            generator = torch.Generator().manual_seed(trainer.global_step)
+            for micro in parts if trainer.global_step >= 6 else ():
+                micro["targets"] = torch.randint(0, VOCAB, micro["targets"].shape, generator=generator)
+
+    module = train(tmp_path, stages=4, steps_per_stage=6, callbacks=[Scramble()], learner=Bias)
+    dropped = next(r for r in module.records if not r["kept"])
+    assert dropped is module.records[-1]
+    assert dropped["eta"] == 0.0
+    assert dropped["dev/loss"] == module.records[-2]["dev/loss"]
+    assert int(module.model.closed) == len(module.records) - 1 < 4
+    again = train(tmp_path, resume=True, stages=4, learner=Bias)  # nothing is left to do
+    assert facts(again) == facts(module)
+
+
+def test_dev_rows_are_never_trained_on_and_subsampling_draws_rows(tmp_path):
+    seen: list[set[bytes]] = [set() for _ in range(3)]
+    from models.boosting.states import row_key
+
+    module = make_module(row_fraction=0.5)
+    give_rows(module, tmp_path)
+    for step in range(18):
+        for micro in module._rows_of(batch(step), step // 6, step):
+            counted = (micro["targets"] != IGNORE).any(1)
+            seen[step // 6] |= {row_key(ids, None) for ids in micro["ids"][counted]}
+    dev = {row_key(row.ids_1T[0], None) for row in module.dev}
+    assert dev
+    assert not dev & (seen[0] | seen[1] | seen[2])
+    assert 10 < len(seen[0]) < ROWS - len(dev) - 3
+    assert seen[0] != seen[1]
+
+
+def test_token_masks_of_fine_tuning_count_as_ignored(tmp_path):
+    def masked(step):
+        parts = batch(step)
+        for micro in parts:
+            micro["targets"] = micro["targets"].clone()
+            micro["targets"][:, : SEQ_LEN // 2] = IGNORE
+        return parts
+
+    module = make_module()
+    give_rows(module, tmp_path)
+    trainer = make_trainer(tmp_path, max_steps=6, val_every=6, checkpoint_every=6)
+    fit_and_validate(trainer, module, RandomTokens(masked), None)
+    rows = sum(len(m["ids"]) for s in range(6) for m in module._rows_of(masked(s), 0, s))
+    assert module.tokens_seen == rows * SEQ_LEN // 2
