@@ -50,12 +50,17 @@ class GBFTModule(LanguageModule):
         compile_model: bool = False,
     ):
         super().__init__(
-            **{"model": model, "optimizer": optimizer, "schedule": schedule, "token_bytes": token_bytes},
-            **{"seed": seed, "grad_clip": grad_clip, "log_every": log_every, "compile_model": compile_model},
+            model=model,
+            optimizer=optimizer,
+            schedule=schedule,
+            token_bytes=token_bytes,
+            seed=seed,
+            grad_clip=grad_clip,
+            log_every=log_every,
+            compile_model=compile_model,
         )
         if not isinstance(self.model, Boosted):
             raise RequestError("objective=gbft needs the section gbft: leave gbft=none out.")
-        self.ensemble: Boosted = self.model
         self.plan = self.model.plan
         self.records: list[dict[str, Any]] = []
         self.dev: list[DevRow] = []
@@ -85,6 +90,11 @@ class GBFTModule(LanguageModule):
             for group in other.param_groups:
                 first.add_param_group({k: v for k, v in group.items() if k not in ("lr",)} | {"lr": group["lr"]})
         return first
+
+    @property
+    def ensemble(self) -> Boosted:
+        assert isinstance(self.model, Boosted)
+        return self.model
 
     @property
     def stage(self) -> int:
@@ -232,8 +242,8 @@ class GBFTModule(LanguageModule):
                 targets[i] = IGNORE
         if self.plan.token_fraction < 1:
             generator = torch.Generator().manual_seed(step_seed(self.seed + 1 + index, step, self.global_rank))
-            drawn = torch.rand(targets.shape, generator=generator) < self.plan.token_fraction
-            targets[~drawn.to(targets.device)] = IGNORE
+            tokens = torch.rand(targets.shape, generator=generator) < self.plan.token_fraction
+            targets[~tokens.to(targets.device)] = IGNORE
         rows = (targets != IGNORE).any(1)
         return {name: value[rows] for name, value in (micro | {"targets": targets}).items()}
 

@@ -33,6 +33,9 @@ class Boosted(LanguageModel):
     Buffers: `etas` (M,) steps, 0 where a stage was dropped; `closed`, stages whose step is decided.
     """
 
+    etas: Tensor
+    closed: Tensor
+
     def __init__(self, *, base: LanguageModel, learner: Callable[..., Learner], plan: Plan, seed: int):
         super().__init__()
         self.base, self.plan = base.requires_grad_(False).eval(), plan
@@ -94,14 +97,14 @@ class Boosted(LanguageModel):
         inputs = base_pass(self.base, self.start, ids_BT, cache=cache, **context)
         after = None if cache is None else (cache.length, cache.last_ids_BN)
         if self.plan.space == "weight":
-            return [self.bent_state(inputs._replace(cache=View(cache, 0, before)), self.weights(m)) for m in counts]
+            return [self.bent_state(inputs._replace(cache=View.of(cache, 0, before)), self.weights(m)) for m in counts]
         found, hidden, done = [], inputs.hidden_BTC, 0
         for count in counts:
             if self.plan.ensemble == "bagged":  # each learner's share depends on how many there are
                 hidden, done = inputs.hidden_BTC, 0
             for m in range(done, count):
                 if (eta := self.eta(m, of=count)) != 0:
-                    view = View(cache, self.cache_layers * (m + 1), before)
+                    view = View.of(cache, self.cache_layers * (m + 1), before)
                     hidden = hidden + eta * self.correction(m, inputs._replace(cache=view))
             done = max(done, count)
             found.append(hidden)
@@ -186,8 +189,9 @@ class Boosted(LanguageModel):
 class View:
     """A part of a cache of keys and values: learner's layers lie behind those of the base; all share its length."""
 
-    def __new__(cls, cache: Any, shift: int, state: Any):
-        return None if cache is None else super().__new__(cls)
+    @classmethod
+    def of(cls, cache: Any, shift: int, state: tuple[int, Tensor | None] | None) -> "View | None":
+        return None if cache is None or state is None else cls(cache, shift, state)
 
     def __init__(self, cache: Any, shift: int, state: tuple[int, Tensor | None]):
         self._cache, self._shift = cache, shift

@@ -85,7 +85,7 @@ def test_names_of_tokens():
 def test_examples_and_a_page_that_shows_text_as_text(found):
     assert examples(found, 0, n=2) == [9, 8]
     assert set(examples(found, 0, n=2, by="helped")) == {3, 4}
-    assert in_context(found, 9, decode) == (". <b", ">")
+    assert in_context(found, 9, decode) == ("2. <b", ">")
     html = page(found, np.ones(256, dtype=np.int64), decode, title="x", records=[{"stage": 0, "eta": None}])
     assert "&lt;b<mark>&gt;</mark>" in html
     assert "<b<mark>" not in html
