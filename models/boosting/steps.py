@@ -38,7 +38,7 @@ def along(hidden_NC: Tensor, delta_NC: Tensor, weight_VC: Tensor, targets_N: Ten
             parts = (-logp.gather(1, y).squeeze(1), mean - h.gather(1, y).squeeze(1), variance)
             sums += torch.stack([part.double().sum() for part in parts]).cpu()
             count += len(rows)
-        return tuple((sums / max(1, count)).tolist())  # type: ignore[return-value]
+        return tuple((sums / max(1, count)).tolist())
 
     return at
 
