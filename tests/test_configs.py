@@ -28,11 +28,13 @@ FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml"
 OPTIONS = [(group, option) for group, options in LAB.groups.items() for option in options]
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
-REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf", "crawl", "preference")} | {
-    ("gbft", name): ["objective=gbft"] for name in ("single",)
-} | {
-    ("tokenizer", "hf"): ["tokenizer.name=x"],
-}
+REQUIRED = (
+    {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf", "crawl", "preference")}
+    | {("gbft", name): ["objective=gbft"] for name in ("single",)}
+    | {
+        ("tokenizer", "hf"): ["tokenizer.name=x"],
+    }
+)
 # filled in by tasks, never by a config
 INJECTED = {
     *("vocab_size", "tokenizer", "model", "params", "optimizer", "schedule", "token_bytes", "seed", "grad_clip"),

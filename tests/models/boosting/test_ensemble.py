@@ -16,6 +16,7 @@ from models.boosting.states import RowStates, check_budget, share_of
 from models.generation import generate
 from models.gpt import GPT
 from models.ngram_gpt import NGramGPT
+from models.sampling import Sampling
 
 VOCAB, T = 11, 10
 LEARNERS = {
@@ -100,7 +101,8 @@ def test_gbft13_generation_with_a_cache_is_the_full_forward_pass(learner, base, 
         return
     model = boosted(learner, base=base(), space=space)
     prompt = ids(2, 4)
-    tokens = torch.stack(list(generate(model, prompt, max_new_tokens=T - 3, temperature=0)), dim=1)
+    made = generate(model, prompt.tolist(), max_new_tokens=T - 3, sampling=Sampling(temperature=0.0))
+    tokens = torch.tensor([completion.ids for (completion,) in made])
     seen = prompt
     for t in range(T - 3):
         expected = model(seen, logits="last").logits[:, -1].argmax(-1)
