@@ -33,6 +33,7 @@ REQUIRED = (
     | {("gbft", name): ["objective=gbft"] for name in ("single",)}
     | {
         ("tokenizer", "hf"): ["tokenizer.name=x"],
+        ("model", "hf"): ["model.path=x"],
     }
 )
 # filled in by tasks, never by a config

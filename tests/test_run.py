@@ -42,7 +42,7 @@ def test_help(tmp_path: Path) -> None:
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "Five commands to start with" in done.stdout
-    assert "Options: byte" in run("tokenizer=bite", cwd=tmp_path).stderr
+    assert "Options: bpe, bpe_small, byte" in run("tokenizer=bite", cwd=tmp_path).stderr
 
 
 def test_a_wrong_request(tmp_path: Path) -> None:

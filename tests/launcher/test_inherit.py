@@ -60,8 +60,11 @@ def test_init_from_nothing_says_what_there_is(earlier: Path, toy: Lab) -> None:
     assert str(earlier) in str(caught.value)
 
 
-def test_init_from_a_hub_id_is_left_to_the_task(toy: Lab) -> None:
+def test_init_from_a_hub_id_asks_what_knows_the_models_of_others(toy: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("launcher.inherit.resolve_target", lambda target: asked.append)
     assert compose(["init_from=openai-community/gpt2"], toy).cfg.init_from == "openai-community/gpt2"
+    assert asked == ["openai-community/gpt2"]
 
 
 def test_resume_takes_everything_from_the_saved_run(earlier: Path, toy: Lab) -> None:

@@ -8,6 +8,7 @@ from models.generation import generate
 from models.layers.cache import KVCache
 from models.layers.ngrams import HashedNGrams
 from models.ngram_gpt import NGramGPT
+from models.sampling import Sampling
 
 VOCAB, SEQ_LEN = 23, 16
 
@@ -52,11 +53,14 @@ def test_cached_equals_uncached(pieces: list[int]):
 
 def test_generates_the_same_as_by_hand_also_past_the_context():
     model, prompt = make_model(), draw(1, 6)
+    greedy = Sampling(temperature=0.0)
+    ((made,),) = generate(model, prompt.tolist(), max_new_tokens=8, sampling=greedy)
     ids = prompt
-    for token in generate(model, prompt, max_new_tokens=8, temperature=0):
-        assert token == all_logits(model, ids)[:, -1].argmax(-1)
-        ids = torch.cat([ids, token.unsqueeze(1)], dim=1)
-    assert len(list(generate(model, prompt, max_new_tokens=40, temperature=0))) == 40
+    for token in made.ids:
+        assert token == all_logits(model, ids)[:, -1].argmax(-1).item()
+        ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
+    ((long,),) = generate(model, prompt.tolist(), max_new_tokens=40, sampling=greedy)
+    assert len(long.ids) == 40
 
 
 def test_documents_packed_in_one_row_are_as_if_alone():

@@ -65,7 +65,7 @@ def test_inspect_shows_what_the_model_sees(words, capsys):
 
 def test_a_view_that_is_not_there(capsys):
     assert lab("task=inspect", "inspect.view=nothing", "data.path=text.jsonl", *SMALL) == 2
-    assert "there is no such view. There are: data" in capsys.readouterr().err
+    assert "there is no such view. There are: " in capsys.readouterr().err
 
 
 def spoiled(name: str) -> str:

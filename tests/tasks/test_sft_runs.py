@@ -164,7 +164,7 @@ def test_a_hugging_face_model_is_tuned_with_its_own_template(how, capsys):
     folder = hugging_face_folder(Path("llama"))
     start = [f"init_from={folder}"]
     if how == "model=hf":
-        start = ["model=hf", f"model.path={folder}", "tokenizer=hf", f"tokenizer.name={folder}"]
+        start = ["model=hf", f"model.path={folder}", "model.seq_len=64", "tokenizer=hf", f"tokenizer.name={folder}"]
     data = ["data=chat", "data.path=chat.jsonl", "data.preview=1", "data.batch_size=2", "data.seq_len=64"]
     assert lab("objective=sft", *start, *data, "hardware=cpu", *SHORT, *FEW, "run_dir=run") == 0
     screen = capsys.readouterr().out
