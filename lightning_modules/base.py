@@ -79,7 +79,8 @@ class LanguageModule(pl.LightningModule):
         self.stop_signal = 0  # set by this rank's signal handler
         self.stop_agreed = 0  # what the ranks agreed on, once per update
         self.last_step: dict[str, float] = {}  # what the progress bar shows
-        self.step_stats: dict[str, Tensor] = {}  # what the model counted in this update
+        self.step_stats: dict[str, Tensor] = {}  # what the model counted in this update so far
+        self.last_stats: dict[str, Tensor] = {}  # in the last one, over all ranks
         self.recent_stats: dict[str, Tensor] = {}  # the same of all updates since the last log
         self._totals = Totals()
         self.extra_metrics: dict[str, float] = {}  # what callbacks measured in this validation; equal on all ranks
@@ -176,7 +177,8 @@ class LanguageModule(pl.LightningModule):
             for value in self.step_stats.values():
                 dist.all_reduce(value)
         self.model.after_update(self.step_stats, step=step)
-        self.recent_stats, self.step_stats = _added(self.recent_stats, self.step_stats), {}
+        self.recent_stats = _added(self.recent_stats, self.step_stats)
+        self.last_stats, self.step_stats = self.step_stats, {}
 
     def _sync_gradients(self, *, last: bool) -> None:
         """Ranks exchange gradients once per update, with the last micro-batch."""
