@@ -43,7 +43,7 @@ class ExactMatch(Callback):
         self.after: Measured | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self.questions = self.data.questions(self.n_questions)
+        self.questions = self.mine = self.data.questions(self.n_questions)  # `mine`: those of this rank
         if self.max_new_tokens is None:
             longest = max(len(self.tokenizer.encode(question.expected)) for question in self.questions)
             self.max_new_tokens = longest + longest // 4 + 1
@@ -72,7 +72,7 @@ class ExactMatch(Callback):
         """Ranks share the questions, but where the weights are sharded all answer all of them together."""
         sharded = isinstance(module.model, torch.distributed.fsdp.FSDPModule)
         world, rank = (1, 0) if sharded else (trainer.world_size, trainer.global_rank)
-        mine = self.questions[rank::world]
+        mine = self.mine = self.questions[rank::world]
         found_ids = generate(
             module.model,
             [question.prompt.tolist() for question in mine],
@@ -96,7 +96,7 @@ class ExactMatch(Callback):
 
     def example(self, i: int) -> str:
         """Question, expected answer, answers before and after training."""
-        question = self.questions[i]
+        question = self.mine[i]
         parts = {"question": question.asked, "expected": question.expected}
         for name, measured in (("before", self.before), ("now", self.after)):
             if measured is not None and i < len(measured.answers):
@@ -138,7 +138,7 @@ class ExactMatch(Callback):
                     if measured is not None and i < len(measured.answers)
                 },
             }
-            for i, question in enumerate(self.questions[: self.shown])
+            for i, question in enumerate(self.mine[: self.shown])
         ]
         (folder / "answers.json").write_text(json.dumps(tree | {"examples": examples}, indent=1) + "\n")
 

@@ -65,7 +65,7 @@ class ConversationDataModule(LightningDataModule):
         if workers < 0 or preview < 0:
             raise RequestError(f"data.workers={workers}, data.preview={preview}: expected 0 or more.")
         self.template, self.tokenizer = chat_template(tokenizer, template)
-        self.end, self.learn, self.batching, self.truncate = self.template.end, learn, batching, truncate
+        self.learn, self.batching, self.truncate = learn, batching, truncate
         self.answers, self.seq_len, self.preview = answers, seq_len, preview
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.workers, self.seed = workers, seed
@@ -98,6 +98,10 @@ class ConversationDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         self.prepare()
+
+    @property
+    def end(self) -> int:
+        return self.template.end
 
     @property
     def train(self) -> Examples:

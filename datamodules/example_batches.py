@@ -105,7 +105,8 @@ class PackedSteps(torch.utils.data.Dataset[list[Batch]]):
             epoch, index = divmod(row, self.plan.n_rows)
             return self.plan.row(int(permute(np.array([index]), self.plan.n_rows, self.seed, epoch)[0])).tolist()
         # no end of examples: each row has a stretch of its own, and takes what fits
-        first, taken, room = row * self.seq_len, [], self.seq_len
+        first, room = row * self.seq_len, self.seq_len
+        taken: list[int] = []
         while (size := len(self.examples[first + len(taken)].ids) - 1) <= room:
             taken.append(first + len(taken))
             room -= size

@@ -78,7 +78,7 @@ class Rooms:
         self.rows: dict[int, list[np.ndarray]] = {}
 
     def take(self, length: int, n: int) -> tuple[np.ndarray, int]:
-        """Rows with the least room that is at least `length`, as many as `n` pieces need, and that room; new if none."""
+        """Rows with the least room that takes `length`, as many as `n` pieces need, and that room; new ones if none."""
         fitting = self.sizes >> length
         if not fitting:
             count = -(-n // (self.capacity // length))

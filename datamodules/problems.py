@@ -19,6 +19,7 @@ from typing import Literal
 
 Side = Literal["train", "val"]
 Op = Literal["+", "-", "*", "/"]
+FIRST_OPS: tuple[Op, ...] = ("+", "+", "-", "-", "*", "/")
 VAL_SHARE = 16  # one in so many chains of sums is for validation
 
 NAMES = (("Tom", "He"), ("Ann", "She"), ("Ben", "He"), ("Eva", "She"), ("Max", "He"), ("Mia", "She"), ("Sam", "He"))
@@ -91,13 +92,15 @@ def draw_sums(rng: random.Random, n_steps: int, max_number: int) -> tuple[Sum, .
     sums = [draw_first(rng, max_number)]
     while len(sums) < n_steps:
         here = sums[-1].result
-        op = rng.choice([op for op, possible in (("+", here < max_number), ("-", here > 1)) if possible])
+        either: tuple[tuple[Op, bool], ...] = (("+", here < max_number), ("-", here > 1))
+        possible = [op for op, fits in either if fits]
+        op = rng.choice(possible)
         sums.append(Sum(here, op, rng.randint(1, max_number - here if op == "+" else here - 1)))
     return tuple(sums)
 
 
 def draw_first(rng: random.Random, max_number: int) -> Sum:
-    op: Op = rng.choice("++--*/")
+    op = rng.choice(FIRST_OPS)
     if op in "+-":
         low, high = sorted(rng.sample(range(1, max_number + 1), 2))
         return Sum(low, "+", high - low) if op == "+" else Sum(high, "-", low)

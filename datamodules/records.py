@@ -116,7 +116,7 @@ def parquet_rows(file: Path) -> Iterator[tuple[Row, str]]:
 
 def table_rows(file: Path, separator: str, columns: list[str] | None) -> Iterator[tuple[Row, str]]:
     """Without a header the columns must be named. Quotes mean nothing in a .tsv, where no field holds a tab."""
-    quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
+    quoting: Any = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
     with file.open(encoding="utf-8", newline="") as lines:
         try:
             for number, row in enumerate(csv.DictReader(lines, columns, delimiter=separator, quoting=quoting), start=1):

@@ -28,8 +28,8 @@ OPTIONS = [(group, option) for group, options in LAB.groups.items() for option i
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
 REQUIRED = {("data", name): ["data.path=x"] for name in ("text", "bin", "chat")} | {
-    ("tokenizer", "hf"): ["tokenizer.name=x"],
     ("model", "hf"): ["model.path=x"],
+    ("tokenizer", "hf"): ["tokenizer.name=x"],
 }
 # filled in by tasks, never by a config
 INJECTED = {

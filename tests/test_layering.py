@@ -41,7 +41,7 @@ OWNERS: dict[str, set[str]] = {
         *("optimization", "tasks"),
     },
     "transformers": {"models", "tokenization", "benchmarks"},
-    "tokenizers": {"tokenization"},
+    "tokenizers": {"tokenization", "benchmarks"},
     "sentencepiece": {"tokenization"},
     "tiktoken": {"tokenization"},
     "tensorboard": {"loggers", "tasks"},

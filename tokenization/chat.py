@@ -46,12 +46,15 @@ class Segment(NamedTuple):
 
 
 class ChatTemplate(ABC):
-    """How conversations look as tokens. `end`: the id with which the assistant ends a turn; generation stops there."""
-
-    end: int
+    """How conversations look as tokens. The tokenizer may be untrained until the first conversation is rendered."""
 
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
+
+    @property
+    @abstractmethod
+    def end(self) -> int:
+        """The id with which the assistant ends a turn; generation stops there."""
 
     @abstractmethod
     def segments(self, messages: Sequence[Message]) -> list[Segment]:
@@ -89,13 +92,16 @@ class SpecialsTemplate(ChatTemplate):
 
     def __init__(self, tokenizer: Tokenizer):
         super().__init__(tokenizer)
-        missing = [name for name in CHAT_SPECIALS if name not in tokenizer.specials]
+        missing = [name for name in CHAT_SPECIALS if name not in names_of_specials(tokenizer)]
         if missing:
             raise RequestError(
                 f"tokenizer={tokenizer.kind} has no {', '.join(missing)}: it cannot mark whose turn it is.\n"
                 "Train with objective=sft, which adds them, or type data.template=alpaca."
             )
-        self.end = tokenizer.specials[ASSISTANT_END]
+
+    @property
+    def end(self) -> int:
+        return self.tokenizer.specials[ASSISTANT_END]
 
     def segments(self, messages: Sequence[Message]) -> list[Segment]:
         specials, encode = self.tokenizer.specials, self.tokenizer.encode
@@ -126,7 +132,10 @@ class TextTemplate(ChatTemplate):
     def __init__(self, tokenizer: Tokenizer, style: Literal["plain", "alpaca"]):
         super().__init__(tokenizer)
         self.style, (self.before, self.between) = style, STYLES[style]
-        self.end = tokenizer.eot
+
+    @property
+    def end(self) -> int:
+        return self.tokenizer.eot
 
     def segments(self, messages: Sequence[Message]) -> list[Segment]:
         answer = self.tokenizer.encode(messages[-1]["content"])
@@ -145,25 +154,35 @@ class TextTemplate(ChatTemplate):
 def chat_template(
     tokenizer: Tokenizer, style: Literal["chat", "alpaca", "plain"] = "chat"
 ) -> tuple[ChatTemplate, Tokenizer]:
-    """The template for a tokenizer, and the tokenizer to use with it: our chat specials are added where they lack.
+    """The template for a tokenizer, and the tokenizer to use with it.
 
     Args:
-        style: "chat": turns between specials; "alpaca": its headings in text; "plain": prompt, completion, end.
+        style: "chat": the tokenizer's own Jinja template if it brings one, else turns between our specials, which are
+            added where they lack; "alpaca": its headings in text; "plain": prompt, completion, end.
     """
     if style != "chat":
         return TextTemplate(tokenizer, style), tokenizer
+    if getattr(tokenizer, "chat_template", None):
+        from tokenization.jinja_template import JinjaTemplate  # only here is Jinja needed
+
+        return JinjaTemplate(tokenizer), tokenizer
     tokenizer = with_specials(tokenizer, CHAT_SPECIALS)
     return SpecialsTemplate(tokenizer), tokenizer
 
 
 def with_specials(tokenizer: Tokenizer, names: Sequence[str]) -> Tokenizer:
     """The tokenizer with specials of these names; new ones get the ids after all others, so that no id changes."""
-    new = [name for name in names if name not in tokenizer.special_names]
+    new = [name for name in names if name not in names_of_specials(tokenizer)]
     if not new:
         return tokenizer
     larger = copy.copy(tokenizer)
     larger.special_names = [*tokenizer.special_names, *new]
     return larger
+
+
+def names_of_specials(tokenizer: Tokenizer) -> set[str]:
+    """All of them, also of a tokenizer that is not trained yet and so knows no ids."""
+    return {*tokenizer.special_names, *tokenizer.own_specials}
 
 
 def masked(segments: Sequence[Segment], learn: Learn) -> Rendered:

@@ -97,8 +97,8 @@ def test_N13_no_content_makes_a_special(parts):
 
 
 def trained_bpe() -> Tokenizer:
-    tokenizer = BPETokenizer(vocab_size=300)
-    tokenizer.train(["abc abc " * 20])
+    tokenizer = BPETokenizer(vocab_size=262, train_bytes=1000)
+    tokenizer.train(["the theme of the thesis " * 20])
     return tokenizer
 
 

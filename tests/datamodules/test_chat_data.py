@@ -1,0 +1,216 @@
+"""Conversations out of files: formats by their real columns, splits without leaks, errors with file and line."""
+
+import csv
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from datamodules.arithmetic import ArithmeticDataModule
+from datamodules.chat import ChatDataModule
+from datamodules.formats import FORMATS, to_messages
+from errors import RequestError
+from tokenization.byte import ByteTokenizer
+from tokenization.char import CharTokenizer
+
+# rows as those data sets have them, columns that we do not read included
+ROWS = {
+    "messages": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "source": "x"},
+    "prompt_completion": {"prompt": "q", "completion": "a"},
+    "alpaca": {"instruction": "Add.", "input": "1, 2", "output": "3", "text": "..."},
+    "gsm8k": {"question": "1+1?", "answer": "1+1 = <<1+1=2>>2\n#### 2"},
+    "scienceqa": {
+        "question": "What is a whale?", "choices": ["a fish", "a mammal"], "answer": 1, "hint": "", "image": None,
+        "solution": "It breathes air.", "lecture": "Mammals do.", "subject": "natural science", "grade": "grade3",
+    },
+    "sst2": {"idx": 0, "sentence": "a fine film ", "label": 1},
+    "samsum": {"id": "13818513", "dialogue": "A: hi\nB: hi", "summary": "A and B greet."},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("auto", [True, False])
+def test_each_format_by_its_real_columns(form, auto):
+    messages = to_messages(ROWS[form], "auto" if auto else form, "row 1")
+    assert [m["role"] for m in messages][-2:] == ["user", "assistant"]
+    assert all(m["content"] for m in messages)
+
+
+def test_scienceqa_as_the_report_renders_it():
+    system, user, assistant = to_messages(ROWS["scienceqa"], "scienceqa", "row 1")
+    assert system["role"] == "system"
+    assert user["content"] == "What is a whale?\n\nA. a fish\nB. a mammal"
+    assert assistant["content"] == (
+        "The correct answer is B. a mammal\n\nExplanation: It breathes air.\n\nBackground: Mammals do."
+    )
+
+
+def test_alpaca_without_input_and_conversational_prompts():
+    assert to_messages({"instruction": "Add.", "input": "", "output": "3"}, "auto", "")[0]["content"] == "Add."
+    row = {"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "a"}]}
+    assert [m["content"] for m in to_messages(row, "auto", "")] == ["q", "a"]
+
+
+@pytest.mark.parametrize(
+    ("row", "form", "says"),
+    [
+        ({"a": 1}, "auto", "of no format that is known"),
+        ({"question": "q"}, "gsm8k", "needs 'answer'"),
+        ({"question": "q", "answer": None}, "gsm8k", "needs 'answer'"),
+        (ROWS["scienceqa"] | {"answer": 5}, "scienceqa", "choice 5, but there are 2"),
+        (ROWS["sst2"] | {"label": -1}, "sst2", "expected 0 or 1"),
+        ({"messages": 5}, "messages", "not in data.format=messages"),
+    ],
+)
+def test_a_wrong_row_is_named(row, form, says):
+    with pytest.raises(RequestError) as caught:
+        to_messages(row, form, "file.jsonl, line 7")
+    assert says in str(caught.value)
+    assert "file.jsonl, line 7" in str(caught.value)
+
+
+def write(folder: Path, kind: str, n: int = 40) -> Path:
+    rows = [{"question": f"{i}+1?", "answer": f"#### {i + 1}"} for i in range(n)]
+    path = folder / f"train.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif kind == "json":
+        path.write_text(json.dumps(rows))
+    elif kind in ("csv", "tsv"):
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["question", "answer"], delimiter="\t" if kind == "tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        data = "\n".join(map(json.dumps, rows)).encode()
+        path.write_bytes(gzip.compress(data) if kind == "jsonl.gz" else data)
+    return path
+
+
+def module(path: Path | str, **settings) -> ChatDataModule:
+    keys = {"tokenizer": ByteTokenizer(), "path": str(path), "seq_len": 64, "batch_size": 4}
+    return ChatDataModule(**(keys | settings))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "json", "parquet", "csv", "tsv"])
+def test_every_kind_of_file_gives_the_same(kind, tmp_path):
+    data = module(write(tmp_path, kind))
+    data.prepare()
+    assert data.train.size + data.val.size == 40
+    assert 1 <= data.val.size <= 12
+    other = module(write(tmp_path, "jsonl"))
+    other.prepare()
+    assert data.fingerprint == other.fingerprint
+
+
+def test_a_folder_and_a_split_by_name(tmp_path):
+    write(tmp_path, "jsonl").rename(tmp_path / "train-00000.jsonl")
+    write(tmp_path, "jsonl", n=7).rename(tmp_path / "test.jsonl")
+    data = module(tmp_path, val_split="test")
+    data.prepare()
+    assert (data.train.size, data.val.size) == (40, 7)
+
+
+def test_saved_by_datasets(tmp_path):
+    from datasets import Dataset
+
+    Dataset.from_list([ROWS["alpaca"] | {"input": str(i)} for i in range(30)]).save_to_disk(tmp_path / "saved")
+    data = module(tmp_path / "saved", seq_len=128)
+    data.prepare()
+    assert data.train.size + data.val.size == 30
+
+
+def test_N12_the_same_question_is_on_one_side_only(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"question": f"{i % 30}?", "answer": str(i)} for i in range(90)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    data = module(path)
+    train, val = data._split()
+    asked = [{c.messages[0]["content"] for c in side} for side in (train, val)]
+    assert not asked[0] & asked[1]
+    assert len(train) + len(val) == 90
+
+
+def test_scienceqa_with_pid_splits(tmp_path):
+    (tmp_path / "problems.json").write_text(json.dumps({str(i): ROWS["scienceqa"] for i in range(5)}))
+    (tmp_path / "pid_splits.json").write_text(json.dumps({"train": ["0", "1", "2"], "val": ["4"], "test": ["3"]}))
+    data = module(tmp_path, format="scienceqa", val_split="validation", seq_len=512, answers="letter")
+    data.prepare()
+    assert (data.train.size, data.val.size) == (3, 1)
+    (tmp_path / "pid_splits.json").write_text(json.dumps({"train": ["0", "9"], "val": ["4"]}))
+    with pytest.raises(RequestError, match="1 pids of 'train' are not in problems"):
+        module(tmp_path, format="scienceqa", val_split="validation").prepare()
+
+
+def test_questions_ask_what_was_held_out(tmp_path):
+    data = module(write(tmp_path, "jsonl"))
+    data.prepare()
+    (question, *_) = data.questions(3)
+    assert question.expected.startswith("#### ")
+    whole = data.val[0]
+    assert whole.ids[: len(question.prompt)].tolist() == question.prompt.tolist()
+
+
+def test_char_learns_its_vocabulary_from_conversations(tmp_path):
+    data = module(write(tmp_path, "jsonl"), tokenizer=CharTokenizer())
+    data.prepare()
+    assert set("0123456789#? +") - {" "} <= set(data.tokenizer.chars) | {" "}
+    arithmetic = ArithmeticDataModule(tokenizer=CharTokenizer(), seq_len=128, batch_size=4, val_examples=8)
+    arithmetic.prepare()
+    assert set("<=>#0123456789") <= set(arithmetic.tokenizer.chars)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"question": "q", "answer": "a"}\n{"question"', "line 2: not JSON"),
+        ('{"question": "q", "answer": "a"}\n[1]', "line 2: expected a JSON object"),
+        ('{"messages": []}', "line 1: a conversation without messages"),
+        ('{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}', "in turn"),
+        ('{"prompt": "q", "completion": ""}', "line 1: message 2 (assistant) is empty"),
+        ('{"prompt": "q", "completion": "a"}', "at least 2 are needed"),
+    ],
+)
+def test_damaged_files_are_named_with_their_line(content, says, tmp_path):
+    (tmp_path / "rows.jsonl").write_text(content)
+    with pytest.raises(RequestError) as caught:
+        module(tmp_path / "rows.jsonl").prepare()
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("rows.parquet", b"PAR1 no"), ("rows.jsonl.gz", b"\x1f\x8b no"), ("rows.xyz", b"")]
+)
+def test_what_is_no_file_of_ours_is_refused(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RequestError):
+        module(tmp_path / name).prepare()
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(RequestError, match="no such file or folder"):
+        module(tmp_path / "nothing.jsonl").prepare()
+
+
+def test_N26_nothing_to_learn_is_an_error_before_training(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps({"prompt": "q" * 90 + str(i), "completion": "a"}) for i in range(9)))
+    with pytest.raises(RequestError, match=r"has nothing to learn: of \d conversations none is left"):
+        module(path).prepare()
+
+
+def test_N26_the_shares_are_said(tmp_path):
+    data = module(write(tmp_path, "jsonl"), preview=1, batching="packed")
+    data.prepare()
+    words = data.facts()
+    assert "supervised" in words["train"]
+    assert "[[#### " in words["row 0"]
+    assert "is filled" in words["packed"]
+
+
+def test_arithmetic_too_long_for_the_context_says_what_to_type():
+    with pytest.raises(RequestError, match=r"model\.seq_len=64"):
+        ArithmeticDataModule(tokenizer=ByteTokenizer(), seq_len=32, batch_size=4).prepare()
