@@ -142,7 +142,8 @@ class HFTokenizer(Tokenizer):
         return self._backend.decode(ids.tolist(), skip_special_tokens=False)
 
     def token_bytes(self) -> np.ndarray:
-        sizes = np.array([len(piece) for piece in self._pieces], dtype=np.int64)  # (vocab_size,)
+        sizes = np.zeros(self.vocab_size, dtype=np.int64)  # (vocab_size,), specials that were added included
+        sizes[: len(self._pieces)] = [len(piece) for piece in self._pieces]
         sizes[list(self._own.values())] = 0
         return sizes
 
