@@ -31,10 +31,10 @@ demo: $(VENV)/run.stamp ## train the default model on the embedded corpus and re
 	@$(PY) run.py experiment=demo
 
 test: $(VENV)/dev.stamp ## run the tests (no network, no GPU)
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n auto
 
 test-all: $(VENV)/dev.stamp ## run the slow tests too
-	@$(PY) -m pytest -m ''
+	@$(PY) -m pytest -n auto -m ''
 
 checks: $(VENV)/dev.stamp ## format, lint, types
 	@$(PY) -m ruff format --check .
