@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
+from models.boosting.ensemble import Boosted
 from models.hf import HFModel
 from models.weights.saving import save_hf, settings_of
 from tasks import parts
@@ -25,6 +26,8 @@ def export(cfg: DictConfig, run: Any) -> None:
     model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
     if cfg.init_from:
         parts.load_start(model, cfg)
+    if isinstance(model, Boosted):
+        model = model.merged()
     if isinstance(model, HFModel):
         model.hf.save_pretrained(folder)
         kind = model.hf.config.model_type
