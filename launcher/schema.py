@@ -7,7 +7,7 @@ keys at the top level are those of conf/config.yaml, one section per group, and 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -155,5 +155,10 @@ def _is_global(file: Path) -> bool:
 
 
 def _load(file: Path) -> dict[str, Any]:
+    return dict(_read(file, file.stat().st_mtime_ns))
+
+
+@cache
+def _read(file: Path, changed: int) -> dict[str, Any]:
     tree = OmegaConf.to_container(OmegaConf.load(file))
     return tree if isinstance(tree, dict) else {}  # type: ignore[return-value]

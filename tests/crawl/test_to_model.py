@@ -53,7 +53,9 @@ def crawled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+@pytest.mark.parametrize(
+    "tokenizer", [t if t == "byte" else pytest.param(t, marks=pytest.mark.slow) for t in TOKENIZERS]
+)
 def test_from_a_site_to_generated_text(crawled: Path, tokenizer: str) -> None:
     found = manifest(crawled / "outputs/crawl/docs")
     assert found["kept"] == len(documents(crawled / "outputs/crawl/docs")) == 30
