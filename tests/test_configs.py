@@ -171,9 +171,8 @@ def test_N2_every_key_misspelled_in_its_file(group: str, option: str) -> None:
     for key in own_keys(group, option):
         if is_a_part(plan.cfg, key):
             continue
-        with pytest.raises(RequestError) as caught:
-            with renamed(plan.cfg, key, misspelled(key)):
-                check(Schema(plan.cfg, plan.choices, LAB))
+        with pytest.raises(RequestError) as caught, renamed(plan.cfg, key, misspelled(key)):
+            check(Schema(plan.cfg, plan.choices, LAB))
         assert f"Did you mean {key}?" in str(caught.value) or "_target_" in key or "_partial_" in key
 
 
