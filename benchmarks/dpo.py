@@ -142,11 +142,12 @@ def ours(folder: Path) -> list[float]:
     from lightning_modules.dpo import DPOModule
     from loggers.metrics_csv import MetricsCSV
     from optimization.adamw import adamw
-    from tasks.trainer import build_trainer, quiet_lightning, set_number_formats
+    from tasks.trainer import build_trainer, keep_freed_memory, quiet_lightning, set_number_formats
     from tests.pairs import PairData
 
     quiet_lightning()
     set_number_formats()
+    keep_freed_memory()
     clock: list[float] = []
 
     class Clock(pl.Callback):

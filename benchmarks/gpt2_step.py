@@ -9,7 +9,7 @@ import torch
 from callbacks.metrics import measured_matmul_flops
 from models.gpt import GPT
 from optimization.adamw import adamw
-from tasks.trainer import set_number_formats
+from tasks.trainer import keep_freed_memory, set_number_formats
 
 BATCH, SEQ_LEN, VOCAB, STEPS = 2, 512, 50_257, 5
 
@@ -28,6 +28,7 @@ def update(model: GPT, optimizer: torch.optim.Optimizer, ids_BT: torch.Tensor) -
 
 def main() -> None:
     set_number_formats()
+    keep_freed_memory()
     device = torch.device("cpu")
     peak = max(measured_matmul_flops(device, n=2048, repeats=4) for _ in range(2))
     torch.manual_seed(0)

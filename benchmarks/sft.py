@@ -38,8 +38,10 @@ def ours() -> list[float]:
     from lightning_modules.sft import SFTModule
     from models.transformer import Transformer
     from optimization.adamw import adamw
+    from tasks.trainer import keep_freed_memory
     from tokenization.chat import Rendered
 
+    keep_freed_memory()
     torch.manual_seed(0)
     model = Transformer(
         vocab_size=VOCAB,

@@ -25,7 +25,7 @@ from loggers.tensorboard import TensorBoard
 from models.gpt import GPT
 from optimization.adamw import adamw
 from optimization.schedules import cosine
-from tasks.trainer import build_trainer, quiet_lightning, set_number_formats
+from tasks.trainer import build_trainer, keep_freed_memory, quiet_lightning, set_number_formats
 from tokenization.char import CharTokenizer
 
 BATCH, SEQ_LEN, STEPS, PIECES = 12, 64, 150, 5
@@ -103,6 +103,7 @@ def ours(data: TokenDataModule) -> float:
 def main() -> None:
     quiet_lightning()
     set_number_formats()
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as cache:
         data = corpus(cache)
         pairs = [(bare(data), ours(data)) for _ in range(PIECES)]

@@ -12,6 +12,7 @@ from models.adapters.lora import save_adapter
 from tasks import boosting, parts, start
 from tasks.trainer import (
     fit_and_validate,
+    keep_freed_memory,
     micro_batches_per_step,
     quiet_lightning,
     resolve_accelerator,
@@ -23,6 +24,7 @@ def fit(cfg: DictConfig, run: Any) -> None:
     """Trains, validates, saves; fills `run.results` as it goes, so that summary.json is true also after a failure."""
     quiet_lightning()
     set_number_formats()
+    keep_freed_memory()
     data = parts.build_data(cfg)
     data.tokenizer.save(run.path / "tokenizer")
     run.results |= {"data_fingerprint": data.fingerprint, "tokenizer_fingerprint": data.tokenizer.fingerprint}

@@ -9,12 +9,16 @@
 Shapes: N tokens, C channels, M assignments, E experts, I inner channels of one expert.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException
+
+# Inner values (rows times width) that are computed on together: 2 MiB in fp32. 2**16 to 2**20 tried, benchmarks/moe.py.
+BLOCK = 2**19
 
 
 class Plan(NamedTuple):
@@ -146,19 +150,27 @@ def _fused(x_NC: Tensor, weights_M: Tensor, w13: Tensor, w2: Tensor, tokens_M: T
 
 
 class _FusedExperts(torch.autograd.Function):
-    """Saves the inner products (M, 2 I) and nothing of size (M, C): tokens are gathered again in the backward pass."""
+    """Saves the inner products (M, 2 I) and nothing of size (M, C): tokens are gathered again in the backward pass.
+
+    Products are per expert; whatever else there is to do runs over blocks of experts, since many short calls are slow.
+    """
 
     @staticmethod
     def forward(ctx, x_NC, weights_M, w13, w2, tokens_M, sizes):
         inner = x_NC.new_empty(len(tokens_M), w13.shape[1])
         out_NC = torch.zeros_like(x_NC)
-        for e, rows in _groups(sizes):
-            tokens = tokens_M[rows]
-            torch.mm(x_NC.index_select(0, tokens), w13[e].T, out=inner[rows])
-            gate, up = inner[rows].chunk(2, dim=1)
+        into, out_of = w13.mT.unbind(0), w2.mT.unbind(0)
+        for rows, experts in _blocks(sizes, w2.shape[2]):
+            tokens, inner_block = tokens_M[rows], inner[rows]
+            x = x_NC.index_select(0, tokens)
+            for e, part in experts:
+                torch.mm(x[part], into[e], out=inner_block[part])
+            gate, up = inner_block.chunk(2, dim=1)
             # the weight goes in before the second product: I < C channels to multiply
             hidden = F.silu(gate).mul_(up).mul_(weights_M[rows].unsqueeze(1))
-            out_NC.index_add_(0, tokens, hidden @ w2[e].T)
+            for e, part in experts:
+                torch.mm(hidden[part], out_of[e], out=x[part])
+            out_NC.index_add_(0, tokens, x)
         ctx.save_for_backward(x_NC, weights_M, w13, w2, tokens_M, inner)
         ctx.sizes = sizes
         return out_NC
@@ -168,26 +180,42 @@ class _FusedExperts(torch.autograd.Function):
     def backward(ctx, grad_NC):
         x_NC, weights_M, w13, w2, tokens_M, inner = ctx.saved_tensors
         grad_x, grad_weights = torch.zeros_like(x_NC), torch.empty_like(weights_M)
-        grad_w13, grad_w2 = torch.zeros_like(w13), torch.zeros_like(w2)
+        grad_w13, grad_w2 = torch.empty_like(w13), torch.empty_like(w2)
+        for e in (e for e, size in enumerate(ctx.sizes) if not size):
+            grad_w13[e], grad_w2[e] = 0, 0
+        into, out_of, grad_into, grad_out_of = (t.unbind(0) for t in (w13, w2, grad_w13, grad_w2))
         width = w2.shape[2]
-        for e, rows in _groups(ctx.sizes):
-            tokens, weight = tokens_M[rows], weights_M[rows].unsqueeze(1)
-            grad, (gate, up) = grad_NC.index_select(0, tokens), inner[rows].chunk(2, dim=1)
+        for rows, experts in _blocks(ctx.sizes, width):
+            tokens, weight, (gate, up) = tokens_M[rows], weights_M[rows].unsqueeze(1), inner[rows].chunk(2, dim=1)
+            x, grad = x_NC.index_select(0, tokens), grad_NC.index_select(0, tokens)
             swish = F.silu(gate)
-            hidden = swish * up
-            grad_hidden = grad @ w2[e]
+            hidden, grad_hidden = swish * up, torch.empty_like(swish)
+            for e, part in experts:
+                torch.mm(grad[part], out_of[e], out=grad_hidden[part])
             torch.sum(grad_hidden * hidden, dim=1, out=grad_weights[rows])
-            torch.mm(grad.T, hidden.mul_(weight), out=grad_w2[e])
+            hidden.mul_(weight)
             grad_hidden.mul_(weight)
             grad_inner = torch.empty_like(inner[rows])
             torch.mul(grad_hidden, swish, out=grad_inner[:, width:])
             torch.ops.aten.silu_backward.grad_input(grad_hidden.mul_(up), gate, grad_input=grad_inner[:, :width])
-            torch.mm(grad_inner.T, x_NC.index_select(0, tokens), out=grad_w13[e])
-            grad_x.index_add_(0, tokens, grad_inner @ w13[e])
+            for e, part in experts:
+                torch.mm(grad[part].T, hidden[part], out=grad_out_of[e])
+                torch.mm(grad_inner[part].T, x[part], out=grad_into[e])
+                torch.mm(grad_inner[part], into[e], out=grad[part])
+            grad_x.index_add_(0, tokens, grad)
         return grad_x, grad_weights, grad_w13, grad_w2, None, None
 
 
-def _groups(sizes: list[int]) -> list[tuple[int, slice]]:
-    """(expert, its rows) for those that have any."""
-    ends = [sum(sizes[: e + 1]) for e in range(len(sizes))]
-    return [(e, slice(end - size, end)) for e, (size, end) in enumerate(zip(sizes, ends, strict=True)) if size]
+def _blocks(sizes: list[int], width: int) -> Iterator[tuple[slice, list[tuple[int, slice]]]]:
+    """Neighbouring experts that have rows, while their inner values fit into a cache: (rows, [(expert, its part)])."""
+    start, end = 0, 0
+    experts: list[tuple[int, slice]] = []
+    for e, size in enumerate(sizes):
+        if experts and (end + size - start) * width > BLOCK:
+            yield slice(start, end), experts
+            start, experts = end, []
+        if size:
+            experts.append((e, slice(end - start, end - start + size)))
+        end += size
+    if experts:
+        yield slice(start, end), experts
