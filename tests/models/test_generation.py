@@ -141,10 +141,12 @@ def test_wrong_prompts_are_refused():
         generate(tiny(), [[1]], max_new_tokens=0)
 
 
-def test_packed_layers_give_the_same_and_leave_no_trace():
-    model, x = tiny(bias=True).eval(), torch.tensor([[1, 2, 3]])
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("vocab_size", [8, 11])  # 11 does not divide into slices
+def test_packed_layers_give_the_same_and_leave_no_trace(rows, vocab_size):
+    model, x = tiny(bias=True, vocab_size=vocab_size).eval(), torch.tensor([[1], [2], [3]])[:rows]
     before, names = model(x, logits="all").logits, list(model.state_dict())
-    packed = PackedLinears(model, rows=1)
+    packed = PackedLinears(model, rows=rows)
     with torch.no_grad(), packed.active():
         assert "forward" in model.lm_head.__dict__
         assert torch.allclose(model(x, logits="all").logits, before, atol=1e-5)
