@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 BLANK = "\u2581"
+NEVER = -1e6  # score of the names of bytes: "<0x41>" written in a text is six characters
 
 
 def as_json(tokenizer: Any) -> dict[str, Any] | None:
@@ -19,19 +20,20 @@ def as_json(tokenizer: Any) -> dict[str, Any] | None:
     processor = tokenizer._known()
     pieces = [processor.id_to_piece(i) for i in range(processor.vocab_size())]
     scores = [processor.get_score(i) for i in range(len(pieces))]
-    byte_like = {i for i in range(len(pieces)) if processor.is_byte(i) or processor.is_control(i)}
     unknown = processor.unk_id()
+    pieces[unknown] += "\0"  # "<unk>" written in a text is none
+    not_text = {i for i in range(len(pieces)) if processor.is_byte(i) or processor.is_control(i)} | {unknown}
     if tokenizer.algorithm == "unigram":
         model: dict[str, Any] = {
             "type": "Unigram", "unk_id": unknown, "byte_fallback": True,
-            "vocab": [[piece, score] for piece, score in zip(pieces, scores, strict=True)],
+            "vocab": [[piece, NEVER if i in not_text else scores[i]] for i, piece in enumerate(pieces)],
         }  # fmt: skip
     else:
         model = {
             "type": "BPE", "dropout": None, "unk_token": pieces[unknown], "continuing_subword_prefix": None,
             "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True, "ignore_merges": False,
             "vocab": {piece: i for i, piece in enumerate(pieces)},
-            "merges": merges(pieces, scores, byte_like | {unknown}),
+            "merges": merges(pieces, scores, not_text),
         }  # fmt: skip
     lines = {"type": "Split", "pattern": {"String": "\n"}, "behavior": "Isolated", "invert": False}
     return {

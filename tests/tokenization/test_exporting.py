@@ -12,7 +12,7 @@ from tokenization.exporting import hf_files
 from tokenization.sentencepiece import SentencePieceTokenizer
 from tokenization.tiktoken import TiktokenTokenizer, write_ranks
 
-TEXT = "Naïve café: 3.14159, 漢字!\n\n  def f(x):\n\treturn x # it's 2026 <|endoftext|> "
+TEXT = "Naïve café: 3.14159, 漢字!\n\n  def f(x):\n\treturn x # it's 2026 <unk> <0x41><|endoftext|> "
 KINDS = ["byte", "char", "bpe", "tiktoken", "unigram", "sentencepiece bpe"]
 CHAT = [
     {"role": "system", "content": "Be brief."},
