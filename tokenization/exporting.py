@@ -40,11 +40,11 @@ def hf_files(tokenizer: Tokenizer, *, seq_len: int) -> dict[str, bytes] | None:
     added = [
         {"id": i, "content": name, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
          "normalized": False}
-        for name, i in sorted(tokenizer.specials.items(), key=lambda item: item[1])
+        for i, name in sorted({i: name for name, i in tokenizer.specials.items()}.items())  # once, by its true name
     ]  # fmt: skip
     main = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None}
     main |= {"post_processor": None} | parts
-    eot = next(name for name, i in tokenizer.specials.items() if i == tokenizer.eot)
+    eot = next(a["content"] for a in added if a["id"] == tokenizer.eot)
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": eot, "pad_token": eot, "model_max_length": seq_len,
         "clean_up_tokenization_spaces": False, "model_input_names": ["input_ids", "attention_mask"],
