@@ -76,6 +76,7 @@ class PackedSteps(torch.utils.data.Dataset[list[Batch]]):
         ids_BT = np.full((len(rows_B), T), self.pad, dtype=np.int64)
         targets_BT = np.full((len(rows_B), T), IGNORE, dtype=np.int64)
         documents_BT = np.zeros((len(rows_B), T), dtype=np.int32)
+        real_BT = np.zeros((len(rows_B), T), dtype=bool)
         for b, r in enumerate(rows_B):
             end = 0
             for number, piece in enumerate(packing.row(int(r))):
@@ -83,10 +84,11 @@ class PackedSteps(torch.utils.data.Dataset[list[Batch]]):
                 tokens = self.tokens.read(np.array([start]), n + 1)[0]  # (n + 1,)
                 begin, end = end, end + n
                 ids_BT[b, begin:end], targets_BT[b, begin:end] = tokens[:-1], tokens[1:]
-                documents_BT[b, begin:end] = number
+                documents_BT[b, begin:end], real_BT[b, begin:end] = number, True
                 documents_BT[b, end:] = number + 1  # padding is a document of its own: nobody sees it
         return {
             "ids": torch.from_numpy(ids_BT),
             "targets": torch.from_numpy(targets_BT),
             "documents": torch.from_numpy(documents_BT),
+            "padding": torch.from_numpy(real_BT),  # True at real tokens, as everywhere
         }

@@ -96,6 +96,10 @@ class LanguageModule(pl.LightningModule):
         """The model that this objective trains, made from a language model; before any weights are loaded."""
         return model
 
+    def routed_padding(self, micro: Batch) -> Tensor | None:
+        """For experts, which count their tokens (S15). Attention does not look at padding: it comes last."""
+        return micro.get("padding") if self.model.inactive_parameters() else None
+
     def units(self, micro: Batch) -> int:
         """What `loss` sums over, hence what it is divided by: supervised tokens, unless an objective says otherwise."""
         return supervised_tokens(micro)

@@ -10,4 +10,9 @@ class CausalLMModule(LanguageModule):
     needs = ("tokens",)
 
     def loss(self, micro: Batch) -> Output:
-        return self.model(micro["ids"], targets_BT=micro["targets"], documents_BT=micro.get("documents"))
+        return self.model(
+            micro["ids"],
+            targets_BT=micro["targets"],
+            documents_BT=micro.get("documents"),
+            padding_BT=self.routed_padding(micro),
+        )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lightning_modules.base import Batch, LanguageModule
 from models.base import Output
+from models.layers.moe.layer import MoE
 
 
 class PairModule(LanguageModule):
@@ -82,11 +83,14 @@ def sum_over(real_P: Tensor, values: dict[str, Tensor]) -> dict[str, Tensor]:
 def switch_dropout_off(model: Any) -> None:
     """Sets every dropout rate to 0: a policy that is noisier than its reference starts with a margin (S17).
 
+    Experts stop exploring: noise, jitter and dropped tokens are chance as well.
     Adapters keep theirs: they are off in the reference, and add nothing at the start.
     """
     for name, module in model.named_modules():
         if "lora_dropout" in name:
             continue
+        if isinstance(module, MoE):
+            module.keep_still()
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
         for rate in ("dropout", "attention_dropout"):

@@ -14,13 +14,11 @@ class SFTModule(LanguageModule):
     needs = ("conversations",)
 
     def loss(self, micro: Batch) -> Output:
-        # Padding comes last, where causal attention does not look; only experts, which count their tokens, must know.
-        routed = self.model.inactive_parameters() > 0
         return self.model(
             micro["ids"],
             targets_BT=micro["targets"],
             weights_BT=micro.get("weights"),
             documents_BT=micro.get("documents"),
-            padding_BT=micro.get("padding") if routed else None,
+            padding_BT=self.routed_padding(micro),
             sparse_targets=True,
         )

@@ -18,6 +18,7 @@ from models.layers.loss import IGNORE
 from tasks import parts
 from tasks.benchmark import run_benchmark
 from tasks.lm_eval import run_lm_eval
+from tasks.past_context import evaluate_past_context
 from tasks.trainer import resolve_accelerator, set_number_formats
 
 
@@ -28,6 +29,9 @@ def evaluate(cfg: DictConfig, run: Any) -> None:
     set_number_formats()
     if cfg.get("benchmark") or cfg.evaluate.harness:
         evaluate_questions(cfg, run)
+        return
+    if cfg.evaluate.past_context is not None:
+        evaluate_past_context(cfg, run, torch_device(cfg))
         return
     data = parts.build_data(cfg)
     if not hasattr(data, "val_dataset"):

@@ -40,7 +40,10 @@ def export(cfg: DictConfig, run: Any) -> None:
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
     print(f"{model.parameter_counts()['total']:,} parameters as {kind} -> {folder}")
     if files is None:
-        print(f"without a tokenizer: tokenizer={tokenizer.kind} cannot be written as tokenizer.json")
+        print(
+            f"without a tokenizer: tokenizer={tokenizer.kind} with normalisation, merged blanks or without byte "
+            "fallback cannot be written as tokenizer.json; its own files are in the run folder's tokenizer/"
+        )
     print(f"  load it    AutoModelForCausalLM.from_pretrained({str(folder)!r})")
     print(f"  go on      python run.py init_from={folder}")
 

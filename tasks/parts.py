@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
+from launcher.inherit import read_run
 from launcher.instantiate import build, resolve_target
 from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
@@ -100,13 +101,23 @@ def data_facts(data: Any) -> dict[str, str]:
 
 
 def _tokenizer_folder(cfg: DictConfig) -> Path | None:
-    """`tokenizer/` of the run that `init_from` or `resume` names."""
+    """`tokenizer/` of the run that `init_from` or `resume` names, unless another tokenizer was chosen."""
     source = cfg.get("resume") or cfg.get("init_from")
     if source is None:
         return None
     source = Path(source)
     run = source.parent.parent if source.is_file() else source
-    return run / "tokenizer" if (run / "tokenizer").is_dir() else None
+    if not (run / "tokenizer").is_dir() or (not cfg.get("resume") and _chosen_anew(cfg, run)):
+        return None
+    return run / "tokenizer"
+
+
+def _chosen_anew(cfg: DictConfig, run: Path) -> bool:
+    """A tokenizer was typed that is not the one of `run`, whose section would otherwise stand in the config."""
+    if not (run / ".hydra" / "config.yaml").is_file():
+        return False
+    saved = read_run(run)[0].get("tokenizer")
+    return saved is not None and OmegaConf.to_container(cfg.tokenizer) != OmegaConf.to_container(saved)
 
 
 def _comes_along(cfg: DictConfig) -> bool:
@@ -123,8 +134,10 @@ def _rows_of_source(cfg: DictConfig) -> int:
 
 
 def saved_tokenizer(cfg: DictConfig) -> Any:
-    """The tokenizer of what `init_from` names. Raises RequestError if it has none."""
+    """The tokenizer of what `init_from` names. Raises RequestError if it has none, or another one was typed."""
     folder = _tokenizer_folder(cfg)
+    if folder is None and (Path(cfg.init_from) / "tokenizer").is_dir():
+        raise RequestError(f"init_from={cfg.init_from} brings its own tokenizer: leave tokenizer... out.")
     if folder is not None:
         return load_tokenizer(folder)
     if "name" in cfg.tokenizer:  # somebody else's, which lies with somebody else's weights

@@ -13,7 +13,7 @@ from models.boosting.ensemble import Boosted
 from models.transformer import Transformer
 from models.upcycle import upcycled
 from models.weights import families, foreign, nanochat
-from models.weights.files import read_tensors
+from models.weights.files import read_tensors, why
 from models.weights.filling import EMBEDDING, fill
 from models.weights.renaming import to_ours
 
@@ -43,10 +43,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RequestError(f"no such checkpoint: {path}") from error
     except Exception as error:  # torch raises half a dozen kinds for a damaged or a foreign file
-        raise RequestError(
-            f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}\n"
-            "It is damaged, or holds code that is refused (weights_only=True)."
-        ) from error
+        raise RequestError(f"{path} cannot be read as a checkpoint: {why(error)}") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise RequestError(f"{path} is no checkpoint of this program: it has no state_dict.")
     return checkpoint

@@ -24,11 +24,15 @@ def recipes(folder: str) -> list[str]:
     return [option for option in LAB.groups["experiment"] if option.startswith(f"{folder}/")]
 
 
-@pytest.mark.parametrize("sweep", ["architecture", "moe_vs_dense"])
-def test_a_sweep_names_all_recipes_of_its_folder_with_three_seeds(sweep):
+@pytest.mark.parametrize(
+    ("sweep", "folder"),
+    [("architecture", "architecture"), ("moe_choices", "moe_vs_dense"), ("moe_vs_dense", None)],
+)
+def test_a_sweep_names_all_recipes_of_its_folder_with_three_seeds(sweep, folder):
     plan = compose([f"sweeps={sweep}"], LAB, multirun=True)
     params = plan.hydra.sweeper.params
-    assert sorted(params["experiment"].split(",")) == sorted(recipes(sweep))
+    wanted = recipes(folder) if folder else ["moe_vs_dense/dense", "moe_vs_dense/experts8"]
+    assert sorted(params["experiment"].split(",")) == sorted(wanted)
     assert params["seed"] == "1,2,3"
 
 

@@ -6,10 +6,13 @@ Written by hand as JSON, so that no package has to be there; tests load them wit
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 from tokenization.base import Tokenizer
 from tokenization.chat import ASSISTANT_END, ASSISTANT_START, BOS, CHAT_SPECIALS, USER_END, USER_START
+from tokenization.export_sentencepiece import as_json
 from tokenization.hf_files import MAIN
 
 # What tokenization.chat renders, in Jinja; {% generation %} marks what is learned, for training elsewhere.
@@ -25,20 +28,23 @@ CHAT_TEMPLATE = (
 
 
 def hf_files(tokenizer: Tokenizer, *, seq_len: int) -> dict[str, bytes] | None:
-    """{file name: contents}, or None for a kind that tokenizer.json cannot express (sentencepiece)."""
+    """{file name: contents}, or None for settings that tokenizer.json cannot express (some of sentencepiece)."""
     if tokenizer.kind == "hf":
         return {name.rpartition("/")[2]: data for name, data in tokenizer.files().items()}
-    parts = {"byte": _byte, "char": _char, "bpe": _bpe}.get(tokenizer.kind)
+    kinds: dict[str, Callable[[Any], dict[str, Any] | None]] = {
+        "byte": _byte, "char": _char, "bpe": _bpe, "tiktoken": _bpe, "sentencepiece": as_json
+    }  # fmt: skip
+    parts = kinds[tokenizer.kind](tokenizer) if tokenizer.kind in kinds else None
     if parts is None:
         return None
     added = [
         {"id": i, "content": name, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
          "normalized": False}
-        for name, i in sorted(tokenizer.specials.items(), key=lambda item: item[1])
+        for i, name in sorted({i: name for name, i in tokenizer.specials.items()}.items())  # once, by its true name
     ]  # fmt: skip
     main = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None}
-    main |= {"post_processor": None} | parts(tokenizer)
-    eot = next(name for name, i in tokenizer.specials.items() if i == tokenizer.eot)
+    main |= {"post_processor": None} | parts
+    eot = next(a["content"] for a in added if a["id"] == tokenizer.eot)
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": eot, "pad_token": eot, "model_max_length": seq_len,
         "clean_up_tokenization_spaces": False, "model_input_names": ["input_ids", "attention_mask"],
@@ -57,13 +63,16 @@ def _byte(tokenizer: Tokenizer) -> dict[str, Any]:
 def _bpe(tokenizer: Any) -> dict[str, Any]:
     """tiktoken merges whatever two tokens make a third, so every way to cut a token is a merge, at the token's rank."""
     tokens = list(tokenizer.tokens())
-    ids = {token: i for i, token in enumerate(tokens)}
+    ids = {token: i for i, token in enumerate(tokens) if token}
     merges: list[tuple[bytes, bytes]] = []
-    for i, token in enumerate(tokens):
+    for token, i in ids.items():
         cuts = [(token[:n], token[n:]) for n in range(1, len(token))]
         known = [cut for cut in cuts if max(ids.get(cut[0], i), ids.get(cut[1], i)) < i]
         merges += sorted(known, key=lambda cut: (ids[cut[0]], ids[cut[1]]))
-    return _byte_level(tokens, merges=merges, regex=tokenizer.regex)
+    found = _byte_level(tokens, merges=merges, regex=tokenizer.regex)
+    found["model"]["ignore_merges"] = True  # a word that is a token needs no merges, as in tiktoken
+    found["model"]["vocab"] |= tokenizer.specials  # ids may have gaps, and specials stand in them
+    return found
 
 
 def _char(tokenizer: Any) -> dict[str, Any]:
@@ -80,14 +89,16 @@ def _byte_level(tokens: list[bytes], *, merges: list[tuple[bytes, bytes]], regex
     letters = byte_letters()
     spell = lambda token: "".join(letters[b] for b in token)  # noqa: E731
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-    split = {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
+    # Oniguruma, which reads it there, takes {1,3}+ for a repetition of it; it is possessive, which changes nothing here
+    plain = None if regex is None else re.sub(r"(\{\d+(,\d*)?\})\+", r"\1", regex)
+    split = {"type": "Split", "pattern": {"Regex": plain}, "behavior": "Isolated", "invert": False}
     return {
         "pre_tokenizer": level if regex is None else {"type": "Sequence", "pretokenizers": [split, level]},
         "decoder": level,
         "model": {
             "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
             "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
-            "vocab": {spell(token): i for i, token in enumerate(tokens)},
+            "vocab": {spell(token): i for i, token in enumerate(tokens) if token},
             "merges": [[spell(a), spell(b)] for a, b in merges],
         },
     }  # fmt: skip

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from errors import RequestError
+from tokenization.base import EOT
 from tokenization.byte_bpe import ByteBPE
+from tokenization.chat import BOS
 from tokenization.patterns import split_pattern
+from tokenization.pickled_encoding import read_encoding
 
 RANKS = "ranks.tiktoken"
 HOST = "https://openaipublic.blob.core.windows.net/"
@@ -33,6 +36,7 @@ TIMEOUT_S = 30.0  # tiktoken itself waits for ever
 class TiktokenTokenizer(ByteBPE):
     """`name`: gpt2, r50k, p50k, cl100k, o200k, or a file. `pattern`, `special_ids`: for a file, which has neither.
 
+    A file may also be nanochat's tokenizer.pkl, which brings pattern and specials along.
     Specials that the vocabulary has keep their ids (GPT-2's end of text is 50256), others follow after all ids.
     """
 
@@ -54,6 +58,10 @@ class TiktokenTokenizer(ByteBPE):
                 if given is not None:
                     raise RequestError(f"tokenizer.{key} is for a file of your own; tokenizer.name={name} has its own.")
             ranks, self.regex, self._own = published(full)
+        elif name.endswith(".pkl"):
+            ranks, self.regex, self._own = read_encoding(Path(name).expanduser())
+            if EOT not in self._own and BOS in self._own:  # nanochat's texts begin with it, and so end the one before
+                self._own = {EOT: self._own[BOS]} | self._own
         else:
             ranks, self._own = read_ranks(name), dict(special_ids or {})
             self.regex = split_pattern(pattern or "gpt4", 3)
@@ -148,6 +156,8 @@ def write_ranks(ranks: dict[bytes, int]) -> bytes:
 
 def check_special_ids(own: dict[str, int], ranks: dict[bytes, int]) -> None:
     taken = set(ranks.values())
+    if list(own.values()).count(own.get(EOT)) > 1:  # another name of the same
+        own = {name: i for name, i in own.items() if name != EOT}
     for name, i in own.items():
         if i in taken or i < 0 or list(own.values()).count(i) > 1:
             raise RequestError(f"tokenizer.special_ids: {name!r} cannot have id {i}; it is taken, or negative.")

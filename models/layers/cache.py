@@ -9,6 +9,8 @@ Shapes: B batch, H heads of keys and values (fewer than query heads with GQA), T
 import torch
 from torch import Tensor
 
+from models.layers.rope import Rope
+
 
 class KVCache:
     """(B, H, capacity, D) keys and values per layer. All layers share `length`, which the model's trunk advances.
@@ -52,6 +54,13 @@ class KVCache:
             if stored is not None:
                 stored[:, :, keep : self.length - n] = stored[:, :, keep + n : self.length].clone()
         self.length -= n
+
+    def turn_back(self, layer: int, n: int, rope: Rope, *, keep: int = 0) -> None:
+        """Keys behind the first `keep` as if they stood n positions earlier, which is where `forget` has moved them."""
+        keys = self._keys[layer]
+        if keys is not None:
+            recent = keys[:, :, keep : self.length]
+            recent.copy_(rope.turned_back(recent, n))
 
     def put_row(self, row: int, other: "KVCache", *, keep: int = 0) -> None:
         """Row `row` becomes the only row of `other`: `keep` slots in front, the newest token in the newest slot."""

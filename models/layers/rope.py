@@ -97,6 +97,12 @@ class Rope(nn.Module):
         swapped = x_BHTD.roll(x_BHTD.shape[-1] // 2, dims=-1)  # (x2, x1)
         return x_BHTD * cos.to(x_BHTD.dtype) + swapped * sin.to(x_BHTD.dtype)
 
+    def turned_back(self, x_BHTD: Tensor, by: int) -> Tensor:
+        """Rotated queries or keys as if each stood `by` positions earlier: angles add up."""
+        cos, sin = self.cos_TD[by] / self.cos_TD[0], self.sin_TD[by] / self.cos_TD[0]  # without the scale of YaRN
+        swapped = x_BHTD.roll(x_BHTD.shape[-1] // 2, dims=-1)
+        return x_BHTD * cos.to(x_BHTD.dtype) - swapped * sin.to(x_BHTD.dtype)
+
     def _at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         cos, sin = self.cos_TD[positions], self.sin_TD[positions]
         return (cos.unsqueeze(1), sin.unsqueeze(1)) if positions.dim() == 2 else (cos, sin)

@@ -4,6 +4,7 @@ Safetensors are mapped, not read: a tensor costs memory when it is copied into a
 """
 
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -55,13 +56,21 @@ def read_pickle(file: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises half a dozen kinds for a damaged or a foreign file
-        raise RequestError(
-            f"{file} cannot be read: {str(error).splitlines()[0]}\n"
-            "It is damaged, or holds code, which is refused (weights_only=True). Use safetensors files."
-        ) from error
+        raise RequestError(f"{file} cannot be read: {why(error)}\nUse safetensors files.") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise RequestError(f"{file} does not hold a plain state_dict: names and tensors.")
     return state
+
+
+def why(error: Exception) -> str:
+    """Why torch refuses a pickle, without its advice to run it nevertheless."""
+    asked = re.search(r"GLOBAL (\S+)", str(error))
+    if asked:
+        return f"it holds code, which is refused; reading it would call {asked[1]}."
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return (
+        "it is damaged, or holds code, which is refused." if "eights only load" in first else f"{first} It is damaged."
+    )
 
 
 def _shards(index: Path) -> list[Path]:

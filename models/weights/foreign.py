@@ -20,11 +20,14 @@ def sections(source: str) -> dict[str, Any]:
         RequestError: a family that we do not know, or a damaged config.
     """
     if nanochat.is_checkpoint(source):
-        return {"name": "nanochat", "model": nanochat.model_section(source)}
+        found: dict[str, Any] = {"name": "nanochat", "model": nanochat.model_section(source)}
+        if pickled := nanochat.tokenizer_file(source):
+            found["tokenizer"] = {"_target_": "tokenization.tiktoken.TiktokenTokenizer", "name": str(pickled)}
+        return found
     folder = local_folder(source, CONFIGS)
     if folder is None:
         return {}
-    found: dict[str, Any] = {
+    found = {
         "name": families.read_config(folder)["model_type"],
         "model": families.model_section(folder),
     }

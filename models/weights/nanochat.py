@@ -53,6 +53,13 @@ def model_section(source: str | Path) -> dict[str, Any]:
     return {"_target_": "models.transformer.Transformer"} | sizes | FIXED
 
 
+def tokenizer_file(source: str | Path) -> Path | None:
+    """tokenizer.pkl beside the weights, or in a folder tokenizer/ beside them, where it has been copied along."""
+    file = _weights_file(source)
+    places = [] if file is None else [file.parent, file.parent / "tokenizer"]
+    return next((place / "tokenizer.pkl" for place in places if (place / "tokenizer.pkl").is_file()), None)
+
+
 def vocab_size(source: str | Path) -> int:
     return int(_model_config(source)["vocab_size"])
 

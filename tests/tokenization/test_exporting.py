@@ -1,5 +1,7 @@
 """Our tokenizers through tokenizer.json: transformers gets the same ids, the same text and the same conversations."""
 
+from pathlib import Path
+
 import pytest
 
 from tokenization.bpe import BPETokenizer
@@ -7,8 +9,11 @@ from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
 from tokenization.chat import chat_template
 from tokenization.exporting import hf_files
+from tokenization.sentencepiece import SentencePieceTokenizer
+from tokenization.tiktoken import TiktokenTokenizer, write_ranks
 
-TEXT = "Naïve café: 3.14159, 漢字!\n\n  def f(x):\n\treturn x # it's 2026 <|endoftext|> "
+TEXT = "Naïve café: 3.14159, 漢字!\n\n  def f(x):\n\treturn x # it's 2026 <unk> <0x41><|endoftext|> "
+KINDS = ["byte", "char", "bpe", "tiktoken", "unigram", "sentencepiece bpe"]
 CHAT = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Hello  there"},
@@ -17,9 +22,26 @@ CHAT = [
 ]
 
 
-def trained(kind):
+def tiktoken_file(folder):
+    """Ranks with a gap, and specials in it and behind it."""
+    ranks = {bytes([i]): i for i in range(256)} | {b"th": 256, b" x": 258, b"xy": 259, b"xyz": 300, b" the": 301}
+    ranks |= {b"2026": 302}  # no two tokens make it: found only as a whole word
+    (folder / "own.tiktoken").write_bytes(write_ranks(ranks))
+    return TiktokenTokenizer(name=str(folder / "own.tiktoken"), special_ids={"<|endoftext|>": 257, "<|x|>": 400})
+
+
+def trained(kind, folder=None):
     if kind == "byte":
         return ByteTokenizer()
+    if kind == "tiktoken":
+        return tiktoken_file(folder)
+    if kind in ("unigram", "sentencepiece bpe"):
+        tokenizer = SentencePieceTokenizer(
+            vocab_size=400, algorithm=kind.split()[-1], byte_fallback=True, normalization="identity",
+            dummy_prefix=False, merge_blanks=False, train_bytes=10_000,
+        )  # fmt: skip
+        tokenizer.train([TEXT * 3, Path(__file__).read_text()])
+        return tokenizer
     tokenizer = CharTokenizer() if kind == "char" else BPETokenizer(vocab_size=300, train_bytes=10_000)
     tokenizer.train([TEXT * 3])
     return tokenizer
@@ -33,20 +55,22 @@ def loaded(tokenizer, folder):
     return AutoTokenizer.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("kind", ["byte", "char", "bpe"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_N34_transformers_gets_the_same_ids(kind, tmp_path):
-    ours = trained(kind)
+    ours = trained(kind, tmp_path)
     theirs = loaded(ours, tmp_path)
     plain = TEXT.replace("<|endoftext|>", "")  # they make a control token out of it, we never do
     ids = ours.encode(plain).tolist()
     assert theirs(plain)["input_ids"] == ids
     assert theirs.decode(ids) == plain
-    assert (theirs.eos_token_id, len(theirs)) == (ours.eot, ours.vocab_size)
+    assert theirs.eos_token_id == ours.eot
+    assert max(theirs.get_vocab().values()) == ours.vocab_size - 1
+    assert theirs.convert_tokens_to_ids(list(ours.specials)) == list(ours.specials.values())
 
 
-@pytest.mark.parametrize("kind", ["byte", "bpe"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "char"])
 def test_N15_conversations_are_written_the_same(kind, tmp_path):
-    template, ours = chat_template(trained(kind))
+    template, ours = chat_template(trained(kind, tmp_path))
     theirs = loaded(ours, tmp_path)
     asked = theirs.apply_chat_template(CHAT, add_generation_prompt=True, return_dict=False)
     assert asked == template.render_for_completion(CHAT).tolist()
@@ -55,3 +79,12 @@ def test_N15_conversations_are_written_the_same(kind, tmp_path):
     expected = template.render(whole)
     assert found["input_ids"] == expected.ids.tolist()
     assert [bool(m) for m in found["assistant_masks"]] == expected.mask.tolist()
+
+
+def test_settings_that_lose_something_have_no_tokenizer_json():
+    lossy = SentencePieceTokenizer(
+        vocab_size=100, algorithm="unigram", byte_fallback=False, normalization="nmt_nfkc", dummy_prefix=True,
+        merge_blanks=True, train_bytes=10_000,
+    )  # fmt: skip
+    lossy.train([TEXT * 3, Path(__file__).read_text()])
+    assert hf_files(lossy, seq_len=64) is None

@@ -45,6 +45,7 @@ class MoE(nn.Module):
         super().__init__()
         E, ff = settings.n_experts, settings.ff
         self.settings, self.dropout = settings, dropout
+        self.exploring = True  # while training: noise, jitter and dropping
         self.router = nn.Linear(n_embd, E, bias=False)
         self.noise = nn.Parameter(torch.zeros(E, n_embd)) if settings.noisy else None
         self.w13 = nn.Parameter(torch.empty(E, 2 * ff, n_embd))
@@ -64,7 +65,7 @@ class MoE(nn.Module):
         with torch.autocast(x_NC.device.type, enabled=False):
             logits_NE, choice = self._route(x_NC, mask_N)
             routing = self._account(logits_NE, choice, mask_N, sequences=len(x_BTC))
-        drops = s.capacity_factor is not None and (self.training or not s.eval_dropless)
+        drops = s.capacity_factor is not None and (self._explores or not s.eval_dropless)
         plan = make_plan(
             choice.tokens_M,
             choice.experts_M,
@@ -82,14 +83,24 @@ class MoE(nn.Module):
             y_NC = y_NC + self.shared(x_NC)
         return F.dropout(y_NC, self.dropout, self.training).view_as(x_BTC), routing
 
+    @property
+    def _explores(self) -> bool:
+        return self.training and self.exploring
+
+    def keep_still(self) -> None:
+        """From now on a token goes where it would go in evaluation: for a policy that is compared with its start."""
+        self.exploring = False
+        if self.noise is not None:
+            self.noise.requires_grad_(False)
+
     def _route(self, x_NC: Tensor, mask_N: Tensor | None) -> tuple[Tensor, Choice]:
         """Clean logits (N, E), and the choice, which noise may have changed."""
         s = self.settings
         x_NC = x_NC if x_NC.dtype == torch.float64 else x_NC.float()
-        seen_NC = jittered(x_NC, s.jitter) if s.jitter and self.training else x_NC
+        seen_NC = jittered(x_NC, s.jitter) if s.jitter and self._explores else x_NC
         logits_NE = F.linear(seen_NC, self.router.weight.to(x_NC.dtype))
         chosen_by = logits_NE
-        if self.noise is not None and self.training:
+        if self.noise is not None and self._explores:
             chosen_by = noisy_logits(logits_NE, seen_NC, self.noise.to(x_NC.dtype))
         if s.router == "expert_choice":
             return logits_NE, expert_choice(chosen_by, mask_N, top_k=s.top_k, scale=s.routed_scale)
