@@ -73,12 +73,14 @@ class EncodedPart:
     lost_bytes: int  # ... and what did not come back
 
 
-def cut_parts(split: Split) -> Iterator[Part]:
-    """The documents of both sides as parts; what has no character is no document."""
+def cut_parts(split: Split, *, whole_documents: bool) -> Iterator[Part]:
+    """The documents of both sides as parts, each as it comes or in one piece; what has no character is no document."""
     part: Part = []
     size = 0
     for number, (side, document) in enumerate(split.walk(), start=1):
         at, last = 0, ""
+        if whole_documents:
+            document = ("".join(document),)
         for text in chain(filter(None, document), [None]):
             if last:
                 part.append(Piece(side, last, number, at, text is None))
@@ -200,7 +202,7 @@ def encode_parts(
 
     `workers`: processes; None: one per core; 0: this process.
     """
-    parts = cut_parts(split)
+    parts = cut_parts(split, whole_documents=tokenizer.whole_documents)
     options: dict[str, Any] = {"add_eot": split.ends_documents, "bits": sample_bits(split.source.n_bytes)}
     head = list(islice(parts, 2))
     workers = cores() if workers is None else workers

@@ -112,6 +112,11 @@ class Tokenizer(ABC):
         """False as long as `train` must be called before `encode`."""
         return True
 
+    @property
+    def whole_documents(self) -> bool:
+        """True where a document must be encoded in one go: cut at the end of a word it would get other ids."""
+        return False
+
     # What every tokenizer has -------------------------------------------------------------------------------------
 
     @property

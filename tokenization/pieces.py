@@ -13,17 +13,29 @@ from tokenization.base import utf8
 # A regex engine that looks ahead fails on runs of several 100,000 blanks, and with it the process: no longer pieces.
 PIECE_CHARS = 1 << 17
 SEARCH_CHARS = 1 << 13  # how far back a good place to cut is looked for
-WORD_END = re.compile(r"\w(?=\s)")  # every split pattern in use ends a token here
+# Where the split patterns of GPT-2, GPT-4 and o200k begin a new match whatever stands around, so that the ids of both
+# sides together are those of the whole. The end of a line (SentencePiece's too), of a word, a mark behind a word.
+LINE_END = re.compile(r"[^\W_](?=\r?\n)|(?<=\S)\n(?=[^\W_])")
+WORD_END = re.compile(r"[^\W_](?=\s)")
+BEFORE_MARK = re.compile(r"[^\W_](?=[.,;:!?()\"\u3001\u3002\uff0c\uff1a\uff1b\uff01\uff1f])")
 # rustbpe counts pairs in 32 bits; no pair occurs more often than there are bytes (S40)
 MOST_BYTES = (1 << 31) - 1
+
+
+def last_cut(text: str, start: int, stop: int) -> int:
+    """The last place in text[start:stop] to cut at, preferably the end of a line; 0: there is none."""
+    for pattern in (LINE_END, WORD_END, BEFORE_MARK):
+        ends = [match.end() for match in pattern.finditer(text, start, stop)]
+        if ends:
+            return ends[-1]
+    return 0
 
 
 def pieces(text: str, size: int = PIECE_CHARS) -> Iterator[str]:
     """`text` in pieces of at most `size` characters that end with a word, or anywhere if there is no word's end."""
     start = 0
     while len(text) - start > size:
-        ends = [m.end() for m in WORD_END.finditer(text, max(start, start + size - SEARCH_CHARS), start + size)]
-        stop = ends[-1] if ends else start + size
+        stop = last_cut(text, max(start, start + size - SEARCH_CHARS), start + size) or start + size
         yield text[start:stop]
         start = stop
     yield text[start:]

@@ -13,13 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.tokenization.hub_like import gpt2_like, llama_like
 
-from datamodules import encoding, prepare, work_folder
+from datamodules import encoding, prepare, readers, work_folder
 from datamodules.prepare import Target, prepare_tokens
+from datamodules.readers import text_pieces
 from datamodules.sources import FileSource
 from errors import Interrupted, RequestError, RunError
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
+from tokenization.hf import HFTokenizer
 
 TEXT = "".join(f"{i} green bottles hanging on the wall\n" for i in range(300))
 
@@ -335,3 +338,14 @@ def test_N14_what_the_tokenizer_loses_is_measured(build, monkeypatch):
 def test_a_document_without_text_is_none(build):
     folder, _ = build(["", "text of a document"], val_text="validation")
     assert meta(folder)["train"]["documents"] == 1
+
+
+@pytest.mark.parametrize("like", [gpt2_like, llama_like])
+def test_ids_on_disk_are_those_of_whole_documents_though_files_come_in_pieces(like, build, tmp_path, monkeypatch):
+    tokenizer = HFTokenizer(name=str(like(tmp_path / "hub")))
+    texts = ["".join(f"Line {i}.\n\n\n  and_\nmore {i}\r\n" for i in range(n)) for n in (30, 40, 50)]
+    monkeypatch.setattr(readers, "text_pieces", lambda path: text_pieces(path, 64))
+    monkeypatch.setattr(encoding, "PART_BYTES", 300)
+    folder, _ = build(texts, tokenizer, texts[0], workers=0)
+    whole = [i for text in texts for i in [*tokenizer.encode(text).tolist(), tokenizer.eot]]
+    assert ids(folder, "train").tolist() == whole
