@@ -140,7 +140,7 @@ class HFTokenizer(Tokenizer):
         return [np.array(encoding.ids, dtype=np.int64) for encoding in found]
 
     @cached_property
-    def whole_documents(self) -> bool:  # type: ignore[override]
+    def whole_documents(self) -> bool:
         """Found by trying: some put a blank in front of whatever they get, or join what lies around a line's end."""
         return any(
             self.encode(left + right).tolist() != [*self.encode(left), *self.encode(right)] for left, right in CUTS

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.tokenization.hub_like import gpt2_like, llama_like
 
 from datamodules import encoding, prepare, readers, work_folder
 from datamodules.prepare import Target, prepare_tokens
 from datamodules.readers import text_pieces
 from datamodules.sources import FileSource
 from errors import Interrupted, RequestError, RunError
+from tests.tokenization.hub_like import gpt2_like, llama_like
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
 from tokenization.hf import HFTokenizer
