@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from datamodules.encoding import EncodedPart, encode_parts
+from datamodules.encoding import EncodedPart
 from datamodules.overlap import Overlap, sample_bits
 from datamodules.progress import PROGRESS, Progress
 from datamodules.side_writer import SideWriter
@@ -27,6 +27,7 @@ from datamodules.sources import Source
 from datamodules.split import Side, Split, plan_split
 from datamodules.token_files import DTYPES, FORMAT, META, dtype_for, open_side, read_meta
 from datamodules.work_folder import disk_error, locked, move_into_place, part_of, remove_stale
+from datamodules.workers import encode_parts
 from errors import Interrupted, RequestError
 from tokenization.base import FILE_NAME, Tokenizer, digest, load_tokenizer
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from errors import RequestError
 from tokenization.base import utf8
@@ -13,21 +12,36 @@ from tokenization.base import utf8
 # A regex engine that looks ahead fails on runs of several 100,000 blanks, and with it the process: no longer pieces.
 PIECE_CHARS = 1 << 17
 SEARCH_CHARS = 1 << 13  # how far back a good place to cut is looked for
-# Where the split patterns of GPT-2, GPT-4 and o200k begin a new match whatever stands around, so that the ids of both
-# sides together are those of the whole. The end of a line (SentencePiece's too), of a word, a mark behind a word.
-LINE_END = re.compile(r"[^\W_](?=\r?\n)|(?<=\S)\n(?=[^\W_])")
-WORD_END = re.compile(r"[^\W_](?=\s)")
-BEFORE_MARK = re.compile(r"[^\W_](?=[.,;:!?()\"\u3001\u3002\uff0c\uff1a\uff1b\uff01\uff1f])")
+MARKS = frozenset('.,;:!?()"\u3001\u3002\uff0c\uff1a\uff1b\uff01\uff1f')
 # rustbpe counts pairs in 32 bits; no pair occurs more often than there are bytes (S40)
 MOST_BYTES = (1 << 31) - 1
 
 
-def last_cut(text: str, start: int, stop: int) -> int:
-    """The last place in text[start:stop] to cut at, preferably the end of a line; 0: there is none."""
-    for pattern in (LINE_END, WORD_END, BEFORE_MARK):
-        ends = [match.end() for match in pattern.finditer(text, start, stop)]
-        if ends:
-            return ends[-1]
+def ends_line(text: str, at: int) -> bool:
+    """Whether text[:at] and text[at:] have together the ids of the whole, for every tokenizer that can be cut: at the
+    end of a line. There the split patterns of GPT-2, GPT-4 and o200k begin a new match whatever stands around, and
+    SentencePiece a new line."""
+    if text[at] == "\n" or text.startswith("\r\n", at):
+        return text[at - 1].isalnum()
+    return text[at - 1] == "\n" and text[at].isalnum() and at > 1 and not text[at - 2].isspace()
+
+
+def ends_word(text: str, at: int) -> bool:
+    """The same for a blank behind a word; others than these are letters to SentencePiece."""
+    return text[at] in " \t\r\n" and text[at - 1].isalnum()
+
+
+def before_mark(text: str, at: int) -> bool:
+    """The same for a mark behind a word, for the split patterns only."""
+    return text[at] in MARKS and text[at - 1].isalnum()
+
+
+def last_cut(text: str, start: int, stop: int, places: Sequence[Callable[[str, int], bool]]) -> int:
+    """The last of the first kind of `places` in text[start:stop] that there is; 0: there is none."""
+    for is_place in places:
+        for at in range(stop - 1, start, -1):
+            if is_place(text, at):
+                return at
     return 0
 
 
@@ -35,7 +49,8 @@ def pieces(text: str, size: int = PIECE_CHARS) -> Iterator[str]:
     """`text` in pieces of at most `size` characters that end with a word, or anywhere if there is no word's end."""
     start = 0
     while len(text) - start > size:
-        stop = last_cut(text, max(start, start + size - SEARCH_CHARS), start + size) or start + size
+        stop = last_cut(text, max(start, start + size - SEARCH_CHARS), start + size, (ends_word, before_mark))
+        stop = stop or start + size
         yield text[start:stop]
         start = stop
     yield text[start:]
