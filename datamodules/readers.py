@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import RequestError
-from tokenization.pieces import before_mark, ends_line, ends_word, last_cut
+from tokenization.pieces import last_cut
 
 Document = Iterable[str]
 PIECE_BYTES = 1 << 20  # large enough for numpy's speed, small enough for the processor's cache and a flat memory
@@ -77,7 +77,7 @@ def decoded(path: Path, size: int) -> Iterator[str]:
 
 def safe_cut(text: str) -> int:
     """Length of the longest prefix that ends where a word does; 0: none yet, read on."""
-    found = last_cut(text, max(0, len(text) - SEARCH_CHARS), len(text), (ends_line, ends_word, before_mark))
+    found = last_cut(text, max(0, len(text) - SEARCH_CHARS), len(text), at_lines=True)
     return found or (len(text) if len(text) > 2 * PIECE_BYTES else 0)
 
 

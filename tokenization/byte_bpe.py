@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tokenization.base import Tokenizer, utf8
+from tokenization.base import Tokenizer
 from tokenization.pieces import PIECE_CHARS, pieces
 
 
@@ -36,10 +36,10 @@ class ByteBPE(Tokenizer):
         return self._encoding
 
     def encode(self, text: str) -> np.ndarray:
-        return encode_with(self._ready(), text).astype(np.int64)
+        return encode_with(self._ready(), text)
 
     def encode_as(self, text: str, dtype: np.dtype[Any]) -> np.ndarray:
-        return encode_with(self._ready(), text).astype(dtype, copy=False)
+        return encode_with(self._ready(), text, dtype)
 
     def encode_batch(self, texts: Sequence[str], *, threads: int = 1) -> list[np.ndarray]:
         if threads == 1 or len(texts) < 2:
@@ -64,11 +64,11 @@ class ByteBPE(Tokenizer):
         return self._bytes
 
 
-def encode_with(encoding: Any, text: str) -> np.ndarray:
-    """(n,) uint32. Long texts go in pieces that end with a word: the ids are the same."""
-    try:
-        if len(text) <= PIECE_CHARS:
-            return encoding.encode_to_numpy(text, disallowed_special=())
-        return np.concatenate([encoding.encode_to_numpy(piece, disallowed_special=()) for piece in pieces(text)])
-    except UnicodeEncodeError:  # lone surrogates, which become U+FFFD
-        return encode_with(encoding, utf8(text).decode("utf-8"))
+def encode_with(encoding: Any, text: str, dtype: Any = np.int64) -> np.ndarray:
+    """(n,) ids. Long texts go in pieces that end with a word: the ids are the same. Lone surrogates become U+FFFD.
+
+    By way of a list: tiktoken's `encode_to_numpy` looks for specials on the way, which takes longer than copying.
+    """
+    if len(text) <= PIECE_CHARS:
+        return np.array(encoding.encode_ordinary(text), dtype=dtype)
+    return np.concatenate([np.array(encoding.encode_ordinary(piece), dtype=dtype) for piece in pieces(text)])

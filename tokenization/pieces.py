@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from errors import RequestError
 from tokenization.base import utf8
@@ -36,9 +36,14 @@ def before_mark(text: str, at: int) -> bool:
     return text[at] in MARKS and text[at - 1].isalnum()
 
 
-def last_cut(text: str, start: int, stop: int, places: Sequence[Callable[[str, int], bool]]) -> int:
-    """The last of the first kind of `places` in text[start:stop] that there is; 0: there is none."""
-    for is_place in places:
+def last_cut(text: str, start: int, stop: int, *, at_lines: bool) -> int:
+    """The last place in text[start:stop] to cut at, a line's end where there is one and `at_lines`; 0: none."""
+    newline = stop if at_lines else 0
+    while (newline := text.rfind("\n", start + 1, newline)) > 0:
+        for at in (newline + 1, newline, newline - 1):
+            if start < at < stop and ends_line(text, at):
+                return at
+    for is_place in (ends_word, before_mark):
         for at in range(stop - 1, start, -1):
             if is_place(text, at):
                 return at
@@ -49,7 +54,7 @@ def pieces(text: str, size: int = PIECE_CHARS) -> Iterator[str]:
     """`text` in pieces of at most `size` characters that end with a word, or anywhere if there is no word's end."""
     start = 0
     while len(text) - start > size:
-        stop = last_cut(text, max(start, start + size - SEARCH_CHARS), start + size, (ends_word, before_mark))
+        stop = last_cut(text, max(start, start + size - SEARCH_CHARS), start + size, at_lines=False)
         stop = stop or start + size
         yield text[start:stop]
         start = stop
