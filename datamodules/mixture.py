@@ -128,6 +128,14 @@ class MixtureDataModule(TokenDataModule):
             at += len(tokens)
         return np.concatenate(ends)
 
+    @property
+    def source_names(self) -> list[str]:
+        """What "source" in a validation batch counts."""
+        return list(self.folders)
+
+    def _source_ends(self) -> np.ndarray:
+        return np.cumsum([len(folder.val) for folder in self.folders.values()])
+
     # Mixing -------------------------------------------------------------------------------------------------------
 
     def order(self) -> MixtureOrder:

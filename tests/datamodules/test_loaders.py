@@ -12,6 +12,7 @@ from datamodules.windows import ShuffleOrder, StepSampler, TrainSteps, Validatio
 from tests.datamodules.test_stream import Texts
 from tokenization.byte import ByteTokenizer
 
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 N = 50  # documents, or windows: no multiple of what they are divided by
 TOKENS = 9  # of a document with its end, and of a window: so each window is one document
 DOCUMENTS = [f"text {i:03}" for i in range(N)]
