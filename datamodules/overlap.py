@@ -55,7 +55,7 @@ def shingles(letters: bytes, bits: int = SAMPLE_BITS) -> tuple[np.ndarray, np.nd
 
 
 def stirred(numbers: np.ndarray) -> np.ndarray:
-    """Each bit of (k,) uint64 spread over all 64 (Steele et al. 2014, with other shifts)."""
+    """Each bit of (k,) uint64 spread over the others."""
     numbers = (numbers ^ (numbers >> np.uint64(32))) * STIR
     return numbers ^ (numbers >> np.uint64(29))
 

@@ -84,8 +84,8 @@ def add_facts(page: Page, data: Any, rows: list[Tokens]) -> None:
     pairs = {
         **parts.data_facts(data),
         "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} ids",
-        "rows": f"{len(rows):,} of {len(rows[0].ids):,} tokens" if rows else "none",
-        "with a target": f"{supervised_share(rows):.2%} of the places in these rows",
+        "rows": f"{len(rows):,} of at most {max(len(row.ids) for row in rows):,} tokens" if rows else "none",
+        "with a target": f"{supervised_share(rows):.2%} of the places in these rows, padding left out",
     }
     page.add("At a glance", facts(dict(pairs)))
 
