@@ -156,6 +156,10 @@ class TokenDataModule(LightningDataModule):
         """(documents,) int64: where the documents of a side end, in tokens."""
         return document_ends(self.folder.path, side, getattr(self.folder, side), self.tokenizer.eot)
 
+    def _source_ends(self) -> Any:
+        """(sources,) int64: where sources end on the validation side of a mixture, in tokens; None: there is one."""
+        return None
+
     def order(self) -> Order:
         """Where training windows start, step by step; with packed rows, which rows."""
         if self._rows is not None:
@@ -171,6 +175,7 @@ class TokenDataModule(LightningDataModule):
             world_size=world_size,
             eot=self._mask_eot(),
             document_ends=ends,
+            source_ends=self._source_ends(),
         )
 
     def _mask_eot(self) -> int | None:

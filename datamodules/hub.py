@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datamodules.readers import Document, no_column
+from datamodules.readers import Document, cut_at_words, no_column
 from datamodules.retry import resuming, with_retries
 from errors import RequestError, RunError
 
@@ -115,7 +115,7 @@ class HubSource:
 
     def documents(self) -> Iterator[Document]:
         if self.data.join:
-            yield self.texts()
+            yield cut_at_words(self.texts())
         else:
             yield from ((text,) for text in self.texts())
 

@@ -128,6 +128,19 @@ class MixtureDataModule(TokenDataModule):
             at += len(tokens)
         return np.concatenate(ends)
 
+    @property
+    def source_names(self) -> list[str]:
+        """What "source" in a validation batch counts."""
+        return list(self.folders)
+
+    def source_at(self, start: int) -> str:
+        """The source in which token `start` of the training side lies."""
+        ends = np.cumsum([len(folder.train) for folder in self.folders.values()])
+        return self.source_names[int(np.searchsorted(ends, start, side="right"))]
+
+    def _source_ends(self) -> np.ndarray:
+        return np.cumsum([len(folder.val) for folder in self.folders.values()])
+
     # Mixing -------------------------------------------------------------------------------------------------------
 
     def order(self) -> MixtureOrder:

@@ -1,12 +1,12 @@
 """How much of validation was seen in training (N12): whole documents, nearly whole ones, and stretches of text.
 
 Text is compared by shingles: `SHINGLE` letters and digits in a row, whatever case, spaces and punctuation lie between.
-Only those whose hash is below a bound are kept, on both sides alike (FracMinHash, Irber et al. 2022): the share of a
-document's kept shingles that also occur in training estimates the share of all of them, in bounded memory. A document
-is called a near duplicate where half of it occurs in training.
+Only a sample of them is kept, the same on both sides because the text itself decides (as FracMinHash, Irber et al.
+2022): those whose first eight letters hash below a bound, and of these, when they become too many, those whose own hash
+is below another. The share of a document's kept shingles that also occur in training estimates the share of all of
+them, in bounded memory. A document is called a near duplicate where half of it occurs in training.
 
-The hash of a shingle comes out of prefix sums, H[i] = sum of x[j] p**j modulo 2**64, as (H[i+n] - H[i]) p**-i: a few
-passes of numpy, about 10 ns a byte.
+Looking at eight letters first leaves few shingles to hash: about 5 ns a byte in all.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ MAX_HASHES = 1 << 22  # 32 MiB a side; beyond, fewer shingles are kept
 MIN_SHINGLES = 4  # a document with fewer kept shingles is not judged
 NEAR = 0.5  # share of a document's shingles from which it counts as nearly the same
 
-BLOCK = 1 << 15  # positions at once: the tables stay in the processor's cache
-BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse
+BLOCK = 1 << 15  # positions at once: they stay in the processor's cache
+WORD = 8  # letters in 64 bits
+SPREAD, STIR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)  # odd, with many bits set
+LETTERS = bytes(c + 32 * (65 <= c <= 90) if c > 127 or chr(c).isalnum() else 0 for c in range(256))
+NO_LETTERS = bytes(c for c in range(256) if not LETTERS[c])
 
 
 def sample_bits(n_bytes: int | None) -> int:
@@ -30,31 +33,31 @@ def sample_bits(n_bytes: int | None) -> int:
     return SAMPLE_BITS if n_bytes is not None and n_bytes < LARGE_BYTES else LARGE_BITS
 
 
-def powers(base: int, n: int) -> np.ndarray:
-    """(n,) uint64: base**0, base**1, ... modulo 2**64."""
-    return np.cumprod(np.concatenate([[np.uint64(1)], np.full(n - 1, base, dtype=np.uint64)]), dtype=np.uint64)
+def letters_of(text: bytes) -> bytes:
+    """What is compared of a UTF-8 text."""
+    return text.translate(LETTERS, NO_LETTERS)
 
 
-POWERS = powers(BASE, BLOCK + SHINGLE)
-INVERSES = powers(pow(BASE, -1, 2**64), BLOCK + SHINGLE)
-LETTERS = np.array([c + 32 * (65 <= c <= 90) if c > 127 or chr(c).isalnum() else 0 for c in range(256)], dtype=np.uint8)
+def shingles(letters: bytes, bits: int = SAMPLE_BITS) -> tuple[np.ndarray, np.ndarray]:
+    """The kept shingles' hashes, (k,) uint64, and where in `letters` each begins, (k,) int64."""
+    n = len(letters) - SHINGLE + 1
+    if n < 1:
+        return np.empty(0, np.uint64), np.empty(0, np.int64)
+    words = np.ndarray(len(letters) - WORD + 1, dtype="<u8", buffer=letters, strides=(1,))  # eight letters from each on
+    starts = [
+        at + np.flatnonzero(words[at : min(n, at + BLOCK)] * SPREAD <= largest(bits)) for at in range(0, n, BLOCK)
+    ]
+    places = np.concatenate(starts)  # (k,)
+    hashes = np.zeros(len(places), dtype=np.uint64)
+    for i in range(0, SHINGLE, WORD):
+        hashes = stirred(hashes * SPREAD + words[places + i])
+    return hashes, places
 
 
-def shingles(text: np.ndarray, bits: int = SAMPLE_BITS) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) uint8 of UTF-8 -> the kept shingles' hashes, (k,) uint64, and where in `text` each begins, (k,) int64."""
-    letters = LETTERS[text]  # (n,), 0 where there is nothing to compare
-    places = np.flatnonzero(letters)  # (m,)
-    letters = letters[places].astype(np.uint64)  # (m,)
-    hashes, starts = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-    for at in range(0, len(letters) - SHINGLE + 1, BLOCK):
-        block = letters[at : at + BLOCK + SHINGLE - 1]
-        sums = np.zeros(len(block) + 1, dtype=np.uint64)
-        np.cumsum(block * POWERS[: len(block)], out=sums[1:])
-        found = (sums[SHINGLE:] - sums[:-SHINGLE]) * INVERSES[: len(sums) - SHINGLE]
-        kept = np.flatnonzero(found <= largest(bits))
-        hashes.append(found[kept])
-        starts.append(places[at + kept])
-    return np.concatenate(hashes), np.concatenate(starts)
+def stirred(numbers: np.ndarray) -> np.ndarray:
+    """Each bit of (k,) uint64 spread over the others."""
+    numbers = (numbers ^ (numbers >> np.uint64(32))) * STIR
+    return numbers ^ (numbers >> np.uint64(29))
 
 
 def largest(bits: int) -> np.uint64:
@@ -70,7 +73,8 @@ def nothing(dtype: type) -> np.ndarray:
 class Overlap:
     """Feed it both sides in any order, documents in theirs; whole-document hashes of validation first."""
 
-    bits: int = SAMPLE_BITS
+    bits: int = SAMPLE_BITS  # that chose the shingles which come in
+    more_bits: int = 0  # by which they are thinned out here
     train: np.ndarray = field(default_factory=lambda: nothing(np.uint64))  # hashes, each once
     val: np.ndarray = field(default_factory=lambda: nothing(np.uint64))  # hashes ...
     owners: np.ndarray = field(default_factory=lambda: nothing(np.int64))  # ... and the document of each
@@ -92,23 +96,24 @@ class Overlap:
             if sum(map(len, self.fresh)) > MAX_HASHES:
                 self._settle()
             return
-        kept = hashes <= largest(self.bits)
+        kept = hashes <= largest(self.more_bits)
         self.val, self.owners = np.append(self.val, hashes[kept]), np.append(self.owners, owners[kept])
         self._bound()
 
     def _settle(self) -> None:
-        self.train = np.unique(np.concatenate([self.train, *self.fresh]))
-        self.train = self.train[self.train <= largest(self.bits)]
+        found = np.sort(np.concatenate([self.train, *self.fresh]))  # four times as fast as numpy's unique
+        self.train = found[np.diff(found, prepend=~found[:1]) != 0]
+        self.train = self.train[self.train <= largest(self.more_bits)]
         self.fresh = []
         self._bound()
 
     def _bound(self) -> None:
         """Keep fewer shingles when they are too many."""
         while max(len(self.train), len(self.val)) > MAX_HASHES:
-            self.bits += 1
-            kept = self.val <= largest(self.bits)
+            self.more_bits += 1
+            kept = self.val <= largest(self.more_bits)
             self.val, self.owners = self.val[kept], self.owners[kept]
-            self.train = self.train[self.train <= largest(self.bits)]
+            self.train = self.train[self.train <= largest(self.more_bits)]
 
     def report(self) -> dict[str, float | int]:
         """Counts of documents, and the share of validation's text that occurs in training."""
@@ -123,5 +128,5 @@ class Overlap:
             "near_duplicate_documents": int((shares[judged] >= NEAR).sum()),
             "judged_documents": int(judged.sum()),
             "val_share": round(float(seen.mean()), 4) if len(seen) else 0.0,
-            "shingles_sampled": 0.5**self.bits,
+            "shingles_sampled": 0.5 ** (self.bits + self.more_bits),
         }

@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from datamodules.encoding import EncodedPart, encode_parts
+from datamodules.encoding import EncodedPart
 from datamodules.overlap import Overlap, sample_bits
 from datamodules.progress import PROGRESS, Progress
 from datamodules.side_writer import SideWriter
@@ -27,6 +27,7 @@ from datamodules.sources import Source
 from datamodules.split import Side, Split, plan_split
 from datamodules.token_files import DTYPES, FORMAT, META, dtype_for, open_side, read_meta
 from datamodules.work_folder import disk_error, locked, move_into_place, part_of, remove_stale
+from datamodules.workers import encode_parts
 from errors import Interrupted, RequestError
 from tokenization.base import FILE_NAME, Tokenizer, digest, load_tokenizer
 
@@ -79,9 +80,10 @@ def prepare_tokens(
         raise RequestError(f"data.val_fraction={val_fraction}: expected a share between 0 and 1, for example 0.1.")
     key = cache_key(source, val_source, tokenizer, val_fraction, target)
     folder = target.folder(key)
-    while not reusable(folder, key):
+    written = False
+    while not written and not reusable(folder, key):
         try:
-            write_folder(folder, key, plan_split(source, val_source, val_fraction), tokenizer, target)
+            written = write_folder(folder, key, plan_split(source, val_source, val_fraction), tokenizer, target)
         except OSError as error:
             name = "data.cache_dir" if target.out is None else "data.out"
             raise disk_error(error, folder.parent, name) from error
@@ -121,22 +123,23 @@ def reusable(folder: Path, key: str) -> bool:
         return False
 
 
-def write_folder(folder: Path, key: str, split: Split, tokenizer: Tokenizer, target: Target) -> None:
-    """Write the token files of `split`, or wait until the process that is at it has done so."""
+def write_folder(folder: Path, key: str, split: Split, tokenizer: Tokenizer, target: Target) -> bool:
+    """Write the token files of `split`; or wait until the process that is at it has done so, and return False."""
     part = part_of(folder)
     remove_stale(folder.parent)
     with locked(part) as ours:
         if not ours:
-            return
+            return False
         if reusable(folder, key):  # another process finished it a moment ago
             shutil.rmtree(part, ignore_errors=True)
-            return
+            return False
         try:
             tokenizer = trained_tokenizer(part, split, tokenizer)
             meta = {"key": key, **write_both(part, split, tokenizer, target)}
             (part / PROGRESS).unlink()
             (part / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
             move_into_place(part, folder)
+            return True
         except BaseException as error:
             if not isinstance(error, Interrupted | KeyboardInterrupt):  # those will want to go on
                 shutil.rmtree(part, ignore_errors=True)

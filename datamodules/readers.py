@@ -9,14 +9,15 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from errors import RequestError
+from tokenization.pieces import last_cut
 
 Document = Iterable[str]
 PIECE_BYTES = 1 << 20  # large enough for numpy's speed, small enough for the processor's cache and a flat memory
@@ -34,10 +35,32 @@ def read_txt(path: Path, *, separator: str | None, **_: object) -> Iterator[Docu
 def text_pieces(path: Path, size: int = PIECE_BYTES) -> Iterator[str]:
     """A UTF-8 file in pieces of about `size` bytes. Raises RequestError with the byte offset where it is not UTF-8.
 
-    Pieces end after a newline that a visible character follows, where there is one: tokenizers that look at words
-    (BPE) then give the same ids as for the whole.
+    Pieces end where words do: most tokenizers give the same ids as for the whole (`Tokenizer.whole_documents`).
     """
-    decoder, text, offset = codecs.getincrementaldecoder("utf-8")(), "", 0
+    return cut_at_words(decoded(path, size), size)
+
+
+def cut_at_words(texts: Iterable[str], size: int = PIECE_BYTES) -> Iterator[str]:
+    """The same text in pieces of `size` characters or more that end where words do, whichever way it came."""
+    text: list[str] = []
+    n, enough = 0, size
+    for fresh in texts:
+        text.append(fresh)
+        n += len(fresh)
+        if n >= enough:
+            whole = "".join(text)
+            cut = safe_cut(whole)
+            if cut:
+                yield whole[:cut]
+            text, n = [whole[cut:]], len(whole) - cut
+            enough = size if cut else n + min(size, SEARCH_CHARS)
+    if n:
+        yield "".join(text)
+
+
+def decoded(path: Path, size: int) -> Iterator[str]:
+    """A UTF-8 file in blocks of `size` bytes. Raises RequestError with the byte offset where it is not UTF-8."""
+    decoder, offset = codecs.getincrementaldecoder("utf-8")(), 0
     with path.open("rb") as file:
         while True:
             block = file.read(size)
@@ -46,23 +69,16 @@ def text_pieces(path: Path, size: int = PIECE_BYTES) -> Iterator[str]:
                 fresh = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 raise not_utf8(path, start + error.start, error.object[error.start]) from None
-            text += fresh.removeprefix("\ufeff") if offset == 0 else fresh  # a byte order mark is no text
+            yield fresh.removeprefix("\ufeff") if offset == 0 else fresh  # a byte order mark is no text
             offset += len(block)
-            cut = len(text) if not block else safe_cut(text)
-            if cut:
-                yield text[:cut]
-            text = text[cut:]
             if not block:
                 return
 
 
 def safe_cut(text: str) -> int:
-    """Length of the longest prefix that ends after a newline with a visible character next; 0: none yet, read on."""
-    newline, stop = len(text), max(0, len(text) - SEARCH_CHARS)
-    while (newline := text.rfind("\n", stop, newline)) >= 0:
-        if newline + 1 < len(text) and not text[newline + 1].isspace():
-            return newline + 1
-    return len(text) if len(text) > 2 * PIECE_BYTES else 0
+    """Length of the longest prefix that ends where a word does; 0: none yet, read on."""
+    found = last_cut(text, max(0, len(text) - SEARCH_CHARS), len(text), at_lines=True)
+    return found or (len(text) if len(text) > 2 * PIECE_BYTES else 0)
 
 
 def split_pieces(pieces: Iterable[str], separator: str) -> Iterator[str]:
@@ -172,8 +188,7 @@ def read_arrow(path: Path, *, text_column: str, **_: object) -> Iterator[Documen
 def read_csv(path: Path, *, text_column: str, **_: object) -> Iterator[Document]:
     """One document a row, in `text_column`; the first line names the columns. Empty cells are passed over."""
     csv.field_size_limit(1 << 30)  # 128 KiB by default: less than a long document
-    lines = chain.from_iterable(piece.splitlines(keepends=True) for piece in text_pieces(path))
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines_of(text_pieces(path)), strict=True)
     try:
         header = next(reader, [])
         if text_column not in header:
@@ -188,6 +203,16 @@ def read_csv(path: Path, *, text_column: str, **_: object) -> Iterator[Document]
                 yield (row[column],)
     except csv.Error as error:
         raise RequestError(f"{path}, line {reader.line_num:,}: not CSV ({error}).") from None
+
+
+def lines_of(pieces: Iterable[str]) -> Iterator[str]:
+    """Lines with their ends, as csv wants them, out of pieces that may end anywhere."""
+    carry = ""
+    for piece in pieces:
+        *whole, carry = io.StringIO(carry + piece, newline="")
+        yield from whole
+    if carry:
+        yield carry
 
 
 def no_column(where: str, column: str, there: list[str]) -> RequestError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import Literal
 
@@ -43,15 +44,16 @@ class Split:
             yield from (("val", document) for document in self.val_source.documents())
             yield from (("train", document) for document in self.source.documents())
         elif self.kind == "position":
-            cut = self._cut()
-            yield "train", characters(next(self.source.documents()), 0, cut)
-            yield "val", characters(next(self.source.documents()), cut, None)
+            train, val = divided(next(self.source.documents()), self._cut)
+            yield "train", train
+            yield "val", val
         else:
             for document in self.source.documents():
                 text = "".join(document)
                 if text.strip():  # two separators with nothing between are no document
                     yield ("val" if text_hash([text]) <= self.threshold else "train"), (text,)
 
+    @cached_property
     def _cut(self) -> int:
         n = sum(map(len, next(self.source.documents())))
         return int(n * (1 - self.val_fraction))  # nanoGPT's int(n*0.9)
@@ -78,13 +80,26 @@ def text_hash(document: Iterable[str]) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def characters(document: Document, start: int, stop: int | None) -> Iterator[str]:
-    """Characters [start, stop) of a document that comes in pieces."""
-    at = 0
-    for piece in document:
-        part = piece[max(0, start - at) : None if stop is None else max(0, stop - at)]
-        at += len(piece)
-        if part:
-            yield part
-        if stop is not None and at >= stop:
-            return
+def divided(document: Document, cut: int) -> tuple[Iterator[str], Iterator[str]]:
+    """The first `cut` characters of a document in pieces, and the others: one pass for both, in that order."""
+    pieces, rest = iter(document), list[str]()
+
+    def first() -> Iterator[str]:
+        at = 0
+        for piece in pieces:
+            if piece[: cut - at]:
+                yield piece[: cut - at]
+            rest.append(piece[cut - at :])
+            at += len(piece)
+            if at >= cut:
+                return
+
+    head = first()
+
+    def others() -> Iterator[str]:
+        for _ in head:  # whatever was not asked for
+            pass
+        yield from filter(None, rest)
+        yield from pieces
+
+    return head, others()

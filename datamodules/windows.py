@@ -127,7 +127,7 @@ class ValidationBatches(torch.utils.data.Dataset[Batch]):
 
     Rank r takes windows r, r + W, ...; every rank has as many batches, the last ones perhaps without any target (N41).
     With `document_ends`, (documents,) int64, each batch also names the document of each target: "document_index",
-    (B, T) int64, -1 where there is no target.
+    (B, T) int64, -1 where there is no target; with `source_ends` the source of each in a mixture, "source".
     """
 
     def __init__(
@@ -140,8 +140,10 @@ class ValidationBatches(torch.utils.data.Dataset[Batch]):
         world_size: int = 1,
         eot: int | None = None,
         document_ends: np.ndarray | None = None,
+        source_ends: np.ndarray | None = None,
     ):
-        self.tokens, self.seq_len, self.eot, self.document_ends = tokens, seq_len, eot, document_ends
+        self.tokens, self.seq_len, self.eot = tokens, seq_len, eot
+        self.ends = {"document_index": document_ends, "source": source_ends}
         self.rank, self.world_size = rank, world_size
         self.n_windows = -(-(len(tokens) - 1) // seq_len)  # ceil: every token but the first is a target once
         per_rank = -(-self.n_windows // world_size)
@@ -159,9 +161,10 @@ class ValidationBatches(torch.utils.data.Dataset[Batch]):
         batch = to_batch(self.tokens.read(starts, self.seq_len + 1), eot=self.eot)
         places = starts[:, None] + np.arange(1, self.seq_len + 1)  # (B, T): where each target lies in the split
         batch["targets"][torch.from_numpy(places >= len(self.tokens))] = IGNORE
-        if self.document_ends is not None:
-            index = np.searchsorted(self.document_ends, places, side="right")  # (B, T)
-            batch["document_index"] = torch.from_numpy(index).masked_fill_(batch["targets"] == IGNORE, -1)
+        for name, ends in self.ends.items():
+            if ends is not None:
+                index = np.searchsorted(ends, places, side="right")  # (B, T)
+                batch[name] = torch.from_numpy(index).masked_fill_(batch["targets"] == IGNORE, -1)
         return batch
 
 

@@ -4,7 +4,8 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const specials = new Set(data.specials), AT_ONCE = 100;
 const tip = document.body.appendChild(Object.assign(document.createElement("div"), { id: "tip" }));
 const text = id => data.texts[id] ?? "?";
-const visible = s => s.replace(/\n/g, "\u23ce\n").replace(/\t/g, "\u21e5").replace(/\r/g, "\u240d");
+const visible = s => s.replace(/\n/g, "\u23ce\n").replace(/\t/g, "\u21e5").replace(/\r/g, "\u240d")
+  .replace(/[\0-\x08\x0b\x0c\x0e-\x1f]/g, c => String.fromCharCode(0x2400 + c.charCodeAt(0)));
 const quoted = s => JSON.stringify(s);
 
 function token(run, k) {

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from errors import RunError
+from lightning_modules.by_source import BySource
 from models.base import LanguageModel, Output
 from models.layers.loss import IGNORE
 
@@ -238,26 +239,32 @@ class LanguageModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self._totals, self.extra_metrics = Totals(), {}
+        trainer: Any = self.trainer
+        self._by_source = BySource(getattr(trainer.datamodule, "source_names", ()))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         out = self.loss(batch)
         assert out.nll_BT is not None
         added = token_totals(out.nll_BT, batch["targets"], self.token_bytes)
+        if "source" in batch:
+            self._by_source.add(out.nll_BT, batch["targets"], batch["source"], self.token_bytes)
         self._totals = Totals(*(a + b for a, b in zip(self._totals, added, strict=True)))
 
     def on_validation_epoch_end(self) -> None:
-        self.val_metrics = metrics_of(self._totals_over_ranks()) | self.extra_metrics
+        self.val_metrics = metrics_of(Totals(*self._over_ranks(self._totals).tolist())) | self.extra_metrics
+        self.val_metrics |= self._by_source.metrics(self._over_ranks)
         for name, value in self.val_metrics.items():
             # for callbacks such as EarlyStopping; loggers get it from Metrics. Equal on all ranks already.
             self.log(name, value, logger=False, sync_dist=self.trainer.world_size > 1)
 
-    def _totals_over_ranks(self) -> Totals:
+    def _over_ranks(self, sums: Any) -> Tensor:
+        values = torch.as_tensor(sums, dtype=torch.float64)
         if self.trainer.world_size == 1:
-            return self._totals
+            return values
         # gloo and nccl know float64, mps does not, and never has more than one rank
-        values = torch.tensor(self._totals, dtype=torch.float64, device=self.device)
+        values = values.to(self.device)
         dist.all_reduce(values)
-        return Totals(*values.tolist())
+        return values.cpu()
 
     # ---- state -------------------------------------------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ class Tokenizer(ABC):
     needs_whole_corpus: ClassVar[bool] = (
         False  # True where text unseen in training cannot be encoded: validation must be seen
     )
+    encodes_in_threads: ClassVar[bool] = False  # True where `encode` lets go of Python's lock
 
     def __init__(self, *, specials: list[str] | None = None, brings_eot: bool = False):
         """`brings_eot`: the vocabulary has an end of text of its own, so `specials` need not name one.
@@ -95,6 +96,10 @@ class Tokenizer(ABC):
         """Specials among the vocabulary's own ids."""
         return {}
 
+    def encode_as(self, text: str, dtype: np.dtype[Any]) -> np.ndarray:
+        """`encode` in another integer type, without a detour where that saves something."""
+        return self.encode(text).astype(dtype)
+
     def encode_batch(self, texts: Sequence[str], *, threads: int = 1) -> list[np.ndarray]:
         """`encode` of each, with as many threads where that helps."""
         return [self.encode(text) for text in texts]
@@ -111,6 +116,11 @@ class Tokenizer(ABC):
     def trained(self) -> bool:
         """False as long as `train` must be called before `encode`."""
         return True
+
+    @property
+    def whole_documents(self) -> bool:
+        """True where a document must be encoded in one go: cut at the end of a word it would get other ids."""
+        return False
 
     # What every tokenizer has -------------------------------------------------------------------------------------
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tokenization.base import Tokenizer, utf8
+from tokenization.base import Tokenizer
 from tokenization.pieces import PIECE_CHARS, pieces
 
 
@@ -19,6 +18,7 @@ class ByteBPE(Tokenizer):
     Two tokens are merged where their bytes together are a token; the lowest id first. Encoding runs in Rust.
     """
 
+    encodes_in_threads: ClassVar[bool] = True
     _encoding: Any = None  # tiktoken.Encoding
 
     def _set(self, ranks: dict[bytes, int], pattern: str) -> None:
@@ -38,12 +38,14 @@ class ByteBPE(Tokenizer):
     def encode(self, text: str) -> np.ndarray:
         return encode_with(self._ready(), text)
 
+    def encode_as(self, text: str, dtype: np.dtype[Any]) -> np.ndarray:
+        return encode_with(self._ready(), text, dtype)
+
     def encode_batch(self, texts: Sequence[str], *, threads: int = 1) -> list[np.ndarray]:
-        encode = partial(encode_with, self._ready())
         if threads == 1 or len(texts) < 2:
-            return [encode(text) for text in texts]
+            return [self.encode(text) for text in texts]
         with ThreadPoolExecutor(threads) as pool:  # Rust encodes without Python's lock
-            return list(pool.map(encode, texts))
+            return list(pool.map(self.encode, texts))
 
     def _decode_text(self, ids: np.ndarray) -> str:
         """Bytes that are no UTF-8 (a model may write any) become U+FFFD."""
@@ -62,10 +64,11 @@ class ByteBPE(Tokenizer):
         return self._bytes
 
 
-def encode_with(encoding: Any, text: str) -> np.ndarray:
-    """(n,) int64. Long texts go in pieces that end with a word: the ids are the same."""
-    text = utf8(text).decode("utf-8") if not text.isascii() else text  # lone surrogates become U+FFFD
+def encode_with(encoding: Any, text: str, dtype: Any = np.int64) -> np.ndarray:
+    """(n,) ids. Long texts go in pieces that end with a word: the ids are the same. Lone surrogates become U+FFFD.
+
+    By way of a list: tiktoken's `encode_to_numpy` looks for specials on the way, which takes longer than copying.
+    """
     if len(text) <= PIECE_CHARS:
-        return encoding.encode_to_numpy(text, disallowed_special=()).astype(np.int64)
-    parts = [encoding.encode_to_numpy(piece, disallowed_special=()) for piece in pieces(text)]
-    return np.concatenate(parts).astype(np.int64)
+        return np.array(encoding.encode_ordinary(text), dtype=dtype)
+    return np.concatenate([np.array(encoding.encode_ordinary(piece), dtype=dtype) for piece in pieces(text)])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +25,8 @@ from tokenization.hf_vocabulary import bytes_of_pieces, control_tokens, is_byte_
 
 FOLDER = "hf"  # beside our own tokenizer.json, which would otherwise carry the same name
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+
+CUTS = [("One two", " three"), ("one", "\n\nTwo"), ("one.\n", "Two three"), ("a1", "\r\n b"), ("(one)\n", "2")]
 
 DECISIVE = ("added_tokens", "normalizer", "pre_tokenizer", "model")  # the parts of tokenizer.json that decide ids
 
@@ -135,6 +138,13 @@ class HFTokenizer(Tokenizer):
         clean = [utf8(text).decode("utf-8") for text in texts]
         found = self._backend.encode_batch_fast(clean, add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int64) for encoding in found]
+
+    @cached_property
+    def whole_documents(self) -> bool:
+        """Found by trying: some put a blank in front of whatever they get, or join what lies around a line's end."""
+        return any(
+            self.encode(left + right).tolist() != [*self.encode(left), *self.encode(right)] for left, right in CUTS
+        )
 
     def _decode_text(self, ids: np.ndarray) -> str:
         if is_byte_level(self._json):

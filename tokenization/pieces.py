@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import random
-import re
 from collections.abc import Iterable, Iterator
 
 from errors import RequestError
@@ -13,17 +12,50 @@ from tokenization.base import utf8
 # A regex engine that looks ahead fails on runs of several 100,000 blanks, and with it the process: no longer pieces.
 PIECE_CHARS = 1 << 17
 SEARCH_CHARS = 1 << 13  # how far back a good place to cut is looked for
-WORD_END = re.compile(r"\w(?=\s)")  # every split pattern in use ends a token here
+MARKS = frozenset('.,;:!?()"\u3001\u3002\uff0c\uff1a\uff1b\uff01\uff1f')
 # rustbpe counts pairs in 32 bits; no pair occurs more often than there are bytes (S40)
 MOST_BYTES = (1 << 31) - 1
+
+
+def ends_line(text: str, at: int) -> bool:
+    """Whether text[:at] and text[at:] have together the ids of the whole, for every tokenizer that can be cut: at the
+    end of a line. There the split patterns of GPT-2, GPT-4 and o200k begin a new match whatever stands around, and
+    SentencePiece a new line."""
+    if text[at] == "\n" or text.startswith("\r\n", at):
+        return text[at - 1].isalnum()
+    return text[at - 1] == "\n" and text[at].isalnum() and at > 1 and not text[at - 2].isspace()
+
+
+def ends_word(text: str, at: int) -> bool:
+    """The same for a blank behind a word; others than these are letters to SentencePiece."""
+    return text[at] in " \t\r\n" and text[at - 1].isalnum()
+
+
+def before_mark(text: str, at: int) -> bool:
+    """The same for a mark behind a word, for the split patterns only."""
+    return text[at] in MARKS and text[at - 1].isalnum()
+
+
+def last_cut(text: str, start: int, stop: int, *, at_lines: bool) -> int:
+    """The last place in text[start:stop] to cut at, a line's end where there is one and `at_lines`; 0: none."""
+    newline = stop if at_lines else 0
+    while (newline := text.rfind("\n", start + 1, newline)) > 0:
+        for at in (newline + 1, newline, newline - 1):
+            if start < at < stop and ends_line(text, at):
+                return at
+    for is_place in (ends_word, before_mark):
+        for at in range(stop - 1, start, -1):
+            if is_place(text, at):
+                return at
+    return 0
 
 
 def pieces(text: str, size: int = PIECE_CHARS) -> Iterator[str]:
     """`text` in pieces of at most `size` characters that end with a word, or anywhere if there is no word's end."""
     start = 0
     while len(text) - start > size:
-        ends = [m.end() for m in WORD_END.finditer(text, max(start, start + size - SEARCH_CHARS), start + size)]
-        stop = ends[-1] if ends else start + size
+        stop = last_cut(text, max(start, start + size - SEARCH_CHARS), start + size, at_lines=False)
+        stop = stop or start + size
         yield text[start:stop]
         start = stop
     yield text[start:]

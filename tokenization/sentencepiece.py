@@ -170,6 +170,11 @@ class SentencePieceTokenizer(Tokenizer):
         self._known()
         return np.concatenate([self._sizes, np.zeros(self.vocab_size - len(self._sizes), dtype=np.int64)])
 
+    @property
+    def whole_documents(self) -> bool:
+        """A piece that crosses lines, or what the settings put in front of a text: see `separators`."""
+        return self.trained and "\n" not in self._separators
+
     def report_loss(self, texts: list[str]) -> None:
         """Say how much of the text does not come back (N14)."""
         lost, total = lost_bytes(self, sample(texts, max_bytes=PROBE_BYTES, seed=self.seed))
@@ -225,11 +230,13 @@ def separators(processor: Any) -> dict[str, list[int]]:
 
     U+2581, so that it comes back; and the end of a line where no piece crosses it: on long texts SentencePiece's BPE
     is slow, and unigram's scores are summed in 32 bits, in which small differences get lost. Both only where the
-    settings lose nothing; otherwise a text goes to SentencePiece as it is.
+    settings lose nothing and put nothing in front of a text; otherwise it goes to SentencePiece as it is.
     """
     spelled = [processor.piece_to_id(f"<0x{byte:02X}>") for byte in BLANK.encode("utf-8")]
     probe = "  a  b \n "
-    if not all(map(processor.is_byte, spelled)) or processor.decode(processor.encode(probe)) != probe:
+    puts_blank = processor.id_to_piece(processor.encode("b")[0]).startswith(BLANK)
+    loses = not all(map(processor.is_byte, spelled)) or processor.decode(processor.encode(probe)) != probe
+    if puts_blank or loses:
         return {}
     crossing = any("\n" in processor.id_to_piece(i) for i in range(processor.vocab_size()))
     return {BLANK: spelled} | ({} if crossing else {"\n": processor.encode("\n")})

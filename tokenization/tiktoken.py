@@ -5,7 +5,6 @@ Offline it works from tiktoken's cache: a folder named by TIKTOKEN_CACHE_DIR, ea
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import os
@@ -68,7 +67,8 @@ class TiktokenTokenizer(ByteBPE):
         check_special_ids(self._own, ranks)
         self._n_own = max(*ranks.values(), *self._own.values()) + 1
         self._set(ranks, self.regex)
-        self._sha256 = hashlib.sha256(write_ranks(ranks)).hexdigest()
+        self._file = write_ranks(ranks)
+        self._sha256 = hashlib.sha256(self._file).hexdigest()
 
     @property
     def n_text_ids(self) -> int:
@@ -83,7 +83,7 @@ class TiktokenTokenizer(ByteBPE):
         return {**own, "sha256": self._sha256}
 
     def files(self) -> dict[str, bytes]:
-        return {RANKS: write_ranks({token: i for i, token in enumerate(self._bytes) if token})}
+        return {RANKS: self._file}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], folder: Path) -> TiktokenTokenizer:
@@ -136,7 +136,7 @@ def read_ranks(name: str) -> dict[bytes, int]:
     for number, line in enumerate(lines, start=1):
         try:
             token, rank = line.split()
-            ranks[base64.b64decode(token, validate=True)] = int(rank)
+            ranks[binascii.a2b_base64(token, strict_mode=True)] = int(rank)
         except (ValueError, binascii.Error):
             raise RequestError(
                 f"{path}, line {number}: expected a token in base64 and its rank, found {line[:40]!r}."
@@ -151,7 +151,7 @@ def read_ranks(name: str) -> dict[bytes, int]:
 
 def write_ranks(ranks: dict[bytes, int]) -> bytes:
     order = sorted(ranks.items(), key=lambda item: item[1])
-    return b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for token, rank in order)
+    return b"".join([b"%s %d\n" % (binascii.b2a_base64(token, newline=False), rank) for token, rank in order])
 
 
 def check_special_ids(own: dict[str, int], ranks: dict[bytes, int]) -> None:

@@ -18,6 +18,7 @@ from inspection.page import Page, Tokens, facts, table
 from inspection.terminal import coloured, plain
 from models.layers.loss import IGNORE
 from tasks import parts
+from tasks.views._rows import batch_rows, has_windows, supervised_share
 
 MAX_WINDOWS = 64  # in the chart of where they lie
 TERMINAL_LINES = 10  # of one row, about
@@ -47,42 +48,6 @@ def check_numbers(cfg: DictConfig) -> None:
             raise RequestError(f"inspect.{name}={cfg.inspect[name]}: expected at least 1.")
 
 
-def batch_rows(data: Any, steps: list[list[dict[str, Any]]]) -> Iterator[Tokens]:
-    """Every row of every micro-batch."""
-    for step, micros in enumerate(steps):
-        starts = iter(window_starts(data, step))
-        for number, micro in enumerate(micros):
-            for b in range(len(micro["ids"])):
-                start = next(starts, None)
-                where = "" if start is None else f", tokens {start:,} to {start + micro['ids'].shape[1]:,}"
-                yield Tokens(
-                    title=f"step {step + 1}, micro-batch {number + 1}, row {b + 1}{where}",
-                    ids=micro["ids"][b].tolist(),
-                    targets=micro["targets"][b].tolist() if "targets" in micro else None,
-                    weights=micro["weights"][b].tolist() if "weights" in micro else None,
-                    documents=micro["documents"][b].tolist() if "documents" in micro else None,
-                    again=overlap(data, start),
-                )
-
-
-def has_windows(data: Any) -> bool:
-    """Whether rows are windows of one long sequence."""
-    return hasattr(data, "order") and not getattr(data, "streaming", False) and getattr(data, "_rows", None) is None
-
-
-def window_starts(data: Any, step: int) -> list[int]:
-    if not has_windows(data):
-        return []
-    return data.order().starts(step, data.accumulate * data.world_size * data.batch_size).tolist()
-
-
-def overlap(data: Any, start: int | None) -> int:
-    """Tokens at the start of a window that the window before it has, too."""
-    if start in (None, 0) or getattr(data, "sampling", "random") == "random":
-        return 0
-    return max(0, data.seq_len - data.stride)
-
-
 def terminal(data: Any, rows: list[Tokens]) -> None:
     width = shutil.get_terminal_size().columns
     for row in rows:
@@ -93,11 +58,6 @@ def terminal(data: Any, rows: list[Tokens]) -> None:
         print(draw(texts[:n], row.targets and row.targets[:n], row.documents and row.documents[:n]))
         if n < len(texts):
             print(f"... and {len(texts) - n:,} more")
-
-
-def supervised_share(rows: list[Tokens]) -> float:
-    targets = [target for row in rows for target in row.targets or []]
-    return sum(target != IGNORE for target in targets) / max(1, len(targets))
 
 
 def make_page(cfg: DictConfig, data: Any, rows: list[Tokens]) -> Page:
@@ -124,8 +84,8 @@ def add_facts(page: Page, data: Any, rows: list[Tokens]) -> None:
     pairs = {
         **parts.data_facts(data),
         "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} ids",
-        "rows": f"{len(rows):,} of {len(rows[0].ids):,} tokens" if rows else "none",
-        "with a target": f"{supervised_share(rows):.2%} of the places in these rows",
+        "rows": f"{len(rows):,} of at most {max(len(row.ids) for row in rows):,} tokens" if rows else "none",
+        "with a target": f"{supervised_share(rows):.2%} of the places in these rows, padding left out",
     }
     page.add("At a glance", facts(dict(pairs)))
 
@@ -141,8 +101,8 @@ def add_windows(page: Page, data: Any) -> None:
     page.add(
         f"The first {len(rows)} windows",
         spans(rows, len(data.folder.train), unit="tokens"),
-        f"From top to bottom in the order of training, each of {data.seq_len:,} tokens; sampling={data.sampling},"
-        f" {data.stride:,} tokens from one start to the next.",
+        f"From top to bottom in the order of training, each of {data.seq_len:,} tokens; sampling={data.sampling}"
+        + ("." if data.sampling == "random" else f", starts at multiples of {data.stride:,} tokens."),
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from datamodules import overlap as overlap_module
-from datamodules.overlap import SHINGLE, Overlap, shingles
+from datamodules.overlap import SHINGLE, Overlap, letters_of, shingles
 
 WORDS = ["river", "stone", "seven", "under", "cloud", "paper", "green", "along", "winter", "north", "bridge", "morning"]
 
@@ -14,7 +14,7 @@ def prose(seed: int, n: int = 200) -> str:
 
 
 def found(text: str, bits: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    return shingles(np.frombuffer(text.encode(), dtype=np.uint8), bits)
+    return shingles(letters_of(text.encode()), bits)
 
 
 def filled(train: list[str], val: list[str], bits: int = 0) -> Overlap:
@@ -30,15 +30,26 @@ def test_a_shingle_is_its_letters_whatever_lies_between(monkeypatch):
     plain, _ = found("a" * 10 + "bcdefgh" * 8)
     spaced, starts = found("A" * 10 + " -- " + "bc, defGH\n" * 8)
     assert plain.tolist() == spaced.tolist()
-    assert starts[:11].tolist() == [*range(10), 14]
-    assert len(plain) == 66 - SHINGLE + 1
+    assert starts.tolist() == list(range(66 - SHINGLE + 1))
     monkeypatch.setattr(overlap_module, "BLOCK", 7)  # the same in blocks of any size
     assert found("a" * 10 + "bcdefgh" * 8)[0].tolist() == plain.tolist()
 
 
-def test_the_hash_is_the_polynomial():
-    (h,) = found("abc" * 16)[0].tolist()
-    assert h == sum(ord(c) * pow(overlap_module.BASE, i, 2**64) for i, c in enumerate("abc" * 16)) % 2**64
+def test_another_letter_is_another_shingle():
+    """Each of the 48 decides, and no other."""
+    text = "abcdefgh" * 6
+    hashes = {int(found(text[:i] + "z" + text[i + 1 :])[0][0]) for i in range(SHINGLE)}
+    assert len(hashes | {int(found(text)[0][0])}) == SHINGLE + 1
+    assert found(text + "z")[0][0] == found(text)[0][0]
+
+
+@pytest.mark.parametrize("bits", [1, 3, 6])
+def test_about_one_in_two_to_the_bits_is_kept_and_they_are_among_those_of_fewer_bits(bits):
+    text = "".join(np.random.default_rng(0).choice(list("abcdefghijklmnop"), 40_000))
+    every, kept = found(text), found(text, bits)
+    assert len(kept[0]) == pytest.approx(len(every[0]) / 2**bits, rel=0.15)
+    assert np.array_equal(kept[0], every[0][kept[1]])
+    assert set(found(text, bits + 1)[1]) < set(kept[1])
 
 
 def test_N12_a_near_duplicate_is_found():

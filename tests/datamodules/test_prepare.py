@@ -14,12 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules import encoding, prepare, work_folder
+from datamodules import encoding, prepare, readers, work_folder
+from datamodules import workers as workers_module
 from datamodules.prepare import Target, prepare_tokens
+from datamodules.readers import text_pieces
 from datamodules.sources import FileSource
 from errors import Interrupted, RequestError, RunError
+from tests.tokenization.hub_like import gpt2_like, llama_like
+from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
+from tokenization.hf import HFTokenizer
 
 TEXT = "".join(f"{i} green bottles hanging on the wall\n" for i in range(300))
 
@@ -184,6 +189,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from datamodules import encoding, prepare, sources
+from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
 encoding.PART_BYTES = 1000
 write, n = prepare.SideWriter.write, 0
@@ -335,3 +341,28 @@ def test_N14_what_the_tokenizer_loses_is_measured(build, monkeypatch):
 def test_a_document_without_text_is_none(build):
     folder, _ = build(["", "text of a document"], val_text="validation")
     assert meta(folder)["train"]["documents"] == 1
+
+
+@pytest.mark.parametrize("like", [gpt2_like, llama_like])
+def test_ids_on_disk_are_those_of_whole_documents_though_files_come_in_pieces(like, build, tmp_path, monkeypatch):
+    tokenizer = HFTokenizer(name=str(like(tmp_path / "hub")))
+    texts = ["".join(f"Line {i}.\n\n\n  and_\nmore {i}\r\n" for i in range(n)) for n in (30, 40, 50)]
+    monkeypatch.setattr(readers, "text_pieces", lambda path: text_pieces(path, 64))
+    monkeypatch.setattr(encoding, "PART_BYTES", 300)
+    folder, _ = build(texts, tokenizer, texts[0], workers=0)
+    whole = [i for text in texts for i in [*tokenizer.encode(text).tolist(), tokenizer.eot]]
+    assert ids(folder, "train").tolist() == whole
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_threads_write_the_same_files_as_none(workers, build, tmp_path, monkeypatch):
+    """Where the tokenizer encodes without Python's lock, there are threads instead of processes."""
+    tokenizer = BPETokenizer(vocab_size=300, train_bytes=10**6)
+    tokenizer.train([TEXT])
+    one, _ = build(MANY, tokenizer, workers=0, cache_dir=tmp_path / "one")
+    monkeypatch.setattr(encoding, "PART_BYTES", 1500)
+    monkeypatch.setattr(workers_module, "ProcessPoolExecutor", None)
+    many, _ = build(MANY, tokenizer, workers=workers)
+    assert folder_bytes(many).keys() == folder_bytes(one).keys()
+    for name in ("train.bin", "val.bin", "train.docs", "val.docs"):
+        assert (many / name).read_bytes() == (one / name).read_bytes()

@@ -139,3 +139,9 @@ def test_training_is_deterministic_and_threads_change_no_id() -> None:
     texts = CORPUS.split("\n\n")[:50]
     for one, two in zip(first.encode_batch(texts), first.encode_batch(texts, threads=2), strict=True):
         assert one.tolist() == two.tolist()
+
+
+def test_a_blank_put_in_front_stands_before_the_text_not_before_each_line():
+    tokenizer = spm(dummy_prefix=True)
+    text = "one\ntwo\n\nthree"
+    assert tokenizer.decode(tokenizer.encode(text)) == text

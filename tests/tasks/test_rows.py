@@ -1,0 +1,37 @@
+"""Rows as inspect shows them: pairs side by side, without padding, windows of a mixture with their source."""
+
+from types import SimpleNamespace
+
+import torch
+
+from tasks.views._rows import batch_rows
+
+
+def test_pairs_stand_together_and_padding_is_left_out():
+    ids = torch.tensor([[1, 2, 0, 0], [1, 3, 4, 0], [1, 5, 6, 7], [1, 8, 0, 0]])  # two chosen, two rejected
+    micro = {"ids": ids, "targets": ids, "lengths": torch.tensor([2, 3, 4, 2])}
+    rows = list(batch_rows(SimpleNamespace(provides=("pairs",)), [[micro]]))
+    assert [row.ids for row in rows] == [[1, 2], [1, 5, 6, 7], [1, 3, 4], [1, 8]]
+    assert [row.title.split(", ", 2)[2] for row in rows] == [
+        "pair 1, chosen, 2 of padding left out", "pair 1, rejected", "pair 2, chosen, 1 of padding left out",
+        "pair 2, rejected, 2 of padding left out",
+    ]  # fmt: skip
+
+
+def test_padding_of_examples_is_left_out():
+    micro = {"ids": torch.tensor([[5, 6, 9]]), "padding": torch.tensor([[True, True, False]])}
+    (row,) = batch_rows(SimpleNamespace(provides=("chat",)), [[micro]])
+    assert row.ids == [5, 6]
+
+
+def test_a_window_of_a_mixture_names_its_source():
+    order = SimpleNamespace(starts=lambda step, n: torch.tensor([7, 90]))
+    data = SimpleNamespace(
+        provides=("tokens",), order=lambda: order, accumulate=1, world_size=1, batch_size=2, seq_len=4, stride=4,
+        sampling="random", source_at=lambda start: "web" if start < 50 else "books",
+    )  # fmt: skip
+    rows = list(batch_rows(data, [[{"ids": torch.zeros(2, 4, dtype=torch.long)}]]))
+    assert [row.title.split(", ", 2)[2] for row in rows] == [
+        "row 1, web, tokens 7 to 11",
+        "row 2, books, tokens 90 to 94",
+    ]
