@@ -7,8 +7,9 @@ when the model is built, and refuses where they differ. The same probe finds out
 Shapes: B batch, T tokens, S tokens seen, C channels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -148,6 +149,44 @@ def attentions(out: Any) -> list[Tensor]:
             "this model of transformers shows no attention weights: it has no attention, or keeps it to itself."
         )
     return found
+
+
+def save_wrapped(model: Any, folder: Path, *, special_ids: Mapping[str, Any]) -> str:
+    """Writes the model that is wrapped as transformers does; returns its type.
+
+    Args:
+        model: an HFModel, or a reward model on one, which is written as a sequence classifier with one output.
+
+    Raises:
+        RequestError: transformers has no such classifier of this family.
+    """
+    if isinstance(model, HFModel):
+        model.hf.save_pretrained(folder)
+        return model.hf.config.model_type
+    hf = model.backbone.hf
+    classifier = as_classifier(hf, special_ids)
+    getattr(classifier, classifier.base_model_prefix).load_state_dict(hf.base_model.state_dict())
+    classifier.score.weight.data.copy_(model.score_head.weight)
+    classifier.save_pretrained(folder)
+    return hf.config.model_type
+
+
+def as_classifier(hf: Any, special_ids: Mapping[str, Any]) -> Any:
+    """A sequence classifier with one output over a trunk like that of `hf`, with random weights."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    settings = hf.config.to_dict() | {"id2label": {0: "reward"}, "label2id": {"reward": 0}} | dict(special_ids)
+    try:
+        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        classifier = AutoModelForSequenceClassification.from_config(config)
+    except ValueError as error:
+        raise RequestError(
+            f"transformers has no sequence classifier of the family {hf.config.model_type}: this reward model cannot "
+            "be exported."
+        ) from error
+    if not isinstance(getattr(classifier, "score", None), nn.Linear):
+        raise RequestError(f"{type(classifier).__name__} has a head of another kind than ours: it cannot be exported.")
+    return classifier
 
 
 @torch.no_grad()

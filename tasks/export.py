@@ -1,4 +1,7 @@
-"""task=export: a model as a folder that transformers' AutoModelForCausalLM and AutoTokenizer load."""
+"""task=export: a model as a folder that transformers loads: AutoModelForCausalLM and AutoTokenizer.
+
+A reward model is loaded as AutoModelForSequenceClassification; its one logit is the score.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
 from models.boosting.ensemble import Boosted
-from models.hf import HFModel
+from models.heads import RewardModel
+from models.hf import HFModel, save_wrapped
 from models.weights.saving import save_hf, settings_of
 from tasks import parts
 from tokenization.base import Tokenizer
@@ -23,17 +27,20 @@ def export(cfg: DictConfig, run: Any) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"export.path={folder} is not empty. Give a new folder.")
     tokenizer = parts.saved_tokenizer(cfg)
-    model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
+    model = parts.prepared_model(cfg, vocab_size=tokenizer.vocab_size)
     if cfg.init_from:
         parts.load_start(model, cfg)
     if isinstance(model, Boosted):
         model = model.merged()
-    if isinstance(model, HFModel):
-        model.hf.save_pretrained(folder)
-        kind = model.hf.config.model_type
+    ids = special_ids(tokenizer)
+    if isinstance(model, RewardModel) and ASSISTANT_END not in tokenizer.specials:
+        ids["pad_token_id"] = None  # the end of an answer is what pads: only a text alone is scored at its end (S19)
+    network = model.backbone if isinstance(model, RewardModel) else model
+    if isinstance(network, HFModel):
+        kind = save_wrapped(model, folder, special_ids=ids)
     else:
         section: Any = OmegaConf.to_container(cfg.model, resolve=True)
-        kind = save_hf(model, settings_of(model, section), folder, special_ids=special_ids(tokenizer))
+        kind = save_hf(model, settings_of(network, section), folder, special_ids=ids)
     files = hf_files(tokenizer, seq_len=model.seq_len)
     for name, content in (files or {}).items():
         (folder / name).write_bytes(content)
@@ -44,6 +51,11 @@ def export(cfg: DictConfig, run: Any) -> None:
             f"without a tokenizer: tokenizer={tokenizer.kind} with normalisation, merged blanks or without byte "
             "fallback cannot be written as tokenizer.json; its own files are in the run folder's tokenizer/"
         )
+    if isinstance(model, RewardModel):
+        print(
+            f"  load it    AutoModelForSequenceClassification.from_pretrained({str(folder)!r}): the logit is the score"
+        )
+        return
     print(f"  load it    AutoModelForCausalLM.from_pretrained({str(folder)!r})")
     print(f"  go on      python run.py init_from={folder}")
 

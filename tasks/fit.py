@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from launcher.instantiate import build, resolve_target
+from launcher.instantiate import build
 from models.adapters.lora import save_adapter
 from tasks import boosting, parts, start
 from tasks.trainer import (
@@ -28,7 +28,7 @@ def fit(cfg: DictConfig, run: Any) -> None:
     data = parts.build_data(cfg)
     data.tokenizer.save(run.path / "tokenizer")
     run.results |= {"data_fingerprint": data.fingerprint, "tokenizer_fingerprint": data.tokenizer.fingerprint}
-    model = prepared_model(cfg, data)
+    model = parts.prepared_model(cfg, vocab_size=data.tokenizer.vocab_size)
     run.results["parameters"] = model.parameter_counts()
     checkpoint = last_checkpoint(cfg, run)
     if cfg.init_from and checkpoint is None:
@@ -53,12 +53,6 @@ def fit(cfg: DictConfig, run: Any) -> None:
             save_adapter(module.model, run.path / "adapter")
         log_hyperparameters(trainer, cfg, run.results)
         print(farewell(run))
-
-
-def prepared_model(cfg: DictConfig, data: Any) -> Any:
-    """The model as its objective needs it: a reward model has a head of its own."""
-    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
-    return resolve_target(cfg.objective._target_).prepare_model(model)
 
 
 def build_module(cfg: DictConfig, data: Any, model: Any) -> Any:

@@ -54,6 +54,11 @@ def build_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
     return model
 
 
+def prepared_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
+    """The model as its objective needs it: a reward model has a head of its own."""
+    return resolve_target(cfg.objective._target_).prepare_model(build_model(cfg, vocab_size=vocab_size))
+
+
 def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> Path:
     """The weights that `init_from` names, as `init` says; tells what went where, and returns where they lie."""
     if "path" in cfg.model and (Path(cfg.init_from) / "config.json").is_file():

@@ -62,6 +62,7 @@ class Family:
         keys: ours -> theirs. fixed: ours that are always so. demanded: theirs that must be so, where they are given.
         defaults: theirs, where config.json leaves them out.
         windows: which layers may have a sliding window. moe_keys, moe_fixed: the same for the experts, if it has any.
+        prefix: of its parameters, but the head. classifier: transformers has a sequence classifier of it.
     """
 
     model_type: str
@@ -76,6 +77,7 @@ class Family:
     moe_keys: dict[str, str] | None = None
     moe_fixed: dict[str, Any] = field(default_factory=lambda: MOE_FIXED)
     prefix: str = "model."
+    classifier: bool = True
 
 
 GELU = {"gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu": "none"}
@@ -107,7 +109,8 @@ FAMILIES = {
         Family("olmoe", "OlmoeForCausalLM", names.OLMOE, fixed=LLAMA_FIXED | {"qk_norm": "full"},
                demanded=SILU | NO_BIAS | {"clip_qkv": None}, defaults={"norm_topk_prob": False},
                moe_keys={"n_experts": "num_experts", "top_k": "num_experts_per_tok", "ff": "intermediate_size",
-                         "norm_topk": "norm_topk_prob"}),
+                         "norm_topk": "norm_topk_prob"},
+               classifier=False),
     )
 }  # fmt: skip
 

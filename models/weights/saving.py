@@ -1,4 +1,7 @@
-"""A model of ours as a Hugging Face folder: config.json, generation_config.json, model.safetensors."""
+"""A model of ours as a Hugging Face folder: config.json, generation_config.json, model.safetensors.
+
+A language model loads there as AutoModelForCausalLM, a reward model as AutoModelForSequenceClassification.
+"""
 
 import inspect
 import json
@@ -7,10 +10,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from errors import RequestError
 from models.base import LanguageModel
-from models.weights.families import TRANSFORMER, config_of
+from models.heads import RewardModel
+from models.weights.families import TRANSFORMER, Family, config_of
 from models.weights.filling import HEAD, is_tied
 from models.weights.renaming import to_theirs
+
+SCORE = "score.weight"  # transformers' name of a sequence classifier's head
 
 
 def settings_of(model: LanguageModel, section: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,9 +39,10 @@ def settings_of(model: LanguageModel, section: Mapping[str, Any]) -> dict[str, A
 def save_hf(
     model: LanguageModel, settings: dict[str, Any], folder: Path, *, special_ids: Mapping[str, int] | None = None
 ) -> str:
-    """Writes the folder; returns the family's name.
+    """Writes the folder; returns the family's name. A reward model becomes a sequence classifier with one output.
 
     Args:
+        settings: those of the language model, also of the one below a reward model's head.
         special_ids: eos_token_id and the like, for both config files.
 
     Raises:
@@ -43,10 +51,15 @@ def save_hf(
     from safetensors.torch import save_file
 
     family, config = config_of(settings)
-    state = model.state_dict()
-    if is_tied(model):
-        state.pop(HEAD)  # kept once: transformers ties it again
-    tensors = {name: tensor.detach().cpu() for name, tensor in to_theirs(state, family).items()}
+    if isinstance(model, RewardModel):
+        tensors = to_theirs(trunk_state(model.backbone), family) | {SCORE: model.score_head.weight}
+        config |= classifier_config(family)
+    else:
+        state = model.state_dict()
+        if is_tied(model):
+            state.pop(HEAD)  # kept once: transformers ties it again
+        tensors = to_theirs(state, family)
+    tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
     dtype = next(iter(tensors.values())).dtype
     config |= {"dtype": str(dtype).removeprefix("torch."), "torch_dtype": str(dtype).removeprefix("torch.")}
     config |= {"bos_token_id": None, "eos_token_id": None} | dict(special_ids or {})
@@ -55,6 +68,23 @@ def save_hf(
     write_json(folder / "config.json", config)
     write_json(folder / "generation_config.json", {"do_sample": True, **(special_ids or {})})
     return family.model_type
+
+
+def trunk_state(model: LanguageModel) -> dict[str, Any]:
+    """Without the vocabulary's head, which a classifier has no use for."""
+    return {name: tensor for name, tensor in model.state_dict().items() if name != HEAD}
+
+
+def classifier_config(family: Family) -> dict[str, Any]:
+    """Raises RequestError where transformers has no sequence classifier of the family."""
+    if not family.classifier:
+        raise RequestError(
+            f"transformers has no sequence classifier of the family {family.model_type}: this reward model cannot be "
+            "exported.\nA model without model.qk_norm=full, e.g. model=llama or model=moe, can."
+        )
+    name = family.architecture.replace("LMHeadModel", "ForCausalLM").replace("ForCausalLM", "ForSequenceClassification")
+    # transformers counts the outputs of the head by their names
+    return {"architectures": [name], "id2label": {"0": "reward"}, "label2id": {"reward": 0}}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

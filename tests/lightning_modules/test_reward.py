@@ -6,7 +6,14 @@ from functools import partial
 import pytest
 import torch
 
-from lightning_modules.reward import BINS, RewardModule, bradley_terry, calibration_counts, calibration_error
+from lightning_modules.reward import (
+    BINS,
+    RewardModule,
+    bradley_terry,
+    calibration_counts,
+    calibration_error,
+    loss_at_tokens,
+)
 from models.gpt import GPT
 from models.heads import RewardModel, last_real, score
 from tests.pairs import VOCAB, PairData, adam, as_pairs, make_pairs, sgd, train
@@ -33,6 +40,17 @@ def test_loss_worked_by_hand():
     assert margin.tolist() == pytest.approx([math.log1p(math.exp(-1.5)), plain[1].item()])
     centred = bradley_terry(chosen, rejected, centering=0.1)
     assert (centred - plain).tolist() == pytest.approx([0.0, 0.1 * 0.25])
+
+
+def test_loss_at_tokens_worked_by_hand():
+    """Both texts share two tokens; from the third on scores are compared, as far as both go."""
+    ids = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 1, 8, 0]])
+    real = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]).bool()
+    scores = torch.tensor([[9.0, -9.0, 1.0, 0.0, 50.0], [0.0, 0.0, -1.0, 0.5, 0.0]])
+    expected = (math.log1p(math.exp(-2)) + math.log1p(math.exp(0.5))) / 2
+    assert loss_at_tokens(scores, ids, real).tolist() == pytest.approx([expected])
+    nothing = loss_at_tokens(scores, ids, torch.zeros_like(real))  # a pair that fills up a batch
+    assert nothing.tolist() == [0.0]
 
 
 def test_calibration_worked_by_hand():
@@ -74,11 +92,11 @@ def test_S20_training_scores_with_the_token_that_ends_the_answer():
     torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("nll_weight", [0.0, 0.5])
-def test_N18_micro_batches_do_not_change_the_update(tmp_path, nll_weight):
+@pytest.mark.parametrize(("nll_weight", "token_weight"), [(0.0, 0.0), (0.5, 0.0), (0.0, 2.0)])
+def test_N18_micro_batches_do_not_change_the_update(tmp_path, nll_weight, token_weight):
     pairs, found = make_pairs(8), []
     for batch_size in (8, 2, 1):
-        rewards = module(center_rewards=0.01, nll_weight=nll_weight)
+        rewards = module(center_rewards=0.01, nll_weight=nll_weight, token_weight=token_weight)
         rewards._make_optimizer = sgd
         data = PairData(pairs, batch_size=batch_size, accumulate=8 // batch_size, margins=[0.1 * i for i in range(8)])
         train(tmp_path / str(batch_size), rewards, data, steps=2)
