@@ -10,7 +10,8 @@ Shapes: B batch, T tokens, C channels, M stages.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ class Boosted(LanguageModel):
         self.vocab_size, self.seq_len, self.softcap = base.vocab_size, base.seq_len, base.softcap
         self.n_sink = getattr(base, "n_sink", 0)
         with torch.random.fork_rng(devices=[]):
-            self.learners = nn.ModuleList(self._draw(learner, m, seed) for m in range(plan.stages))
+            self.learners = nn.ModuleList(self._draw(learner, m, seed) for m in range(plan.stages)).eval()
         self.register_buffer("etas", torch.zeros(plan.stages, dtype=torch.float64))
         self.register_buffer("closed", torch.zeros((), dtype=torch.int64))
         starts = [m.start for m in self.learners if m.start is not None]
@@ -60,7 +61,18 @@ class Boosted(LanguageModel):
     def train(self, mode: bool = True) -> "Boosted":
         super().train(mode)
         self.base.eval()  # no dropout: what is cached of it must stay true
+        self.learners.eval()  # nor in stages that are done; see `in_training` for those that are not
         return self
+
+    @contextmanager
+    def in_training(self, learners: Sequence[nn.Module]) -> Iterator[None]:
+        """These learners drop out what they are told to."""
+        for learner in learners:
+            learner.train()
+        try:
+            yield
+        finally:
+            self.learners.eval()
 
     # ---- the model's face --------------------------------------------------------------------------------------------
 
