@@ -60,4 +60,8 @@ class LoRA(UpperLearner):
 
 
 def _bend(down_RI: Tensor, up_OR: Tensor, scale: float, dropout: float) -> Bend:
-    return lambda x, output: output + scale * F.linear(F.linear(F.dropout(x, dropout) if dropout else x, down_RI), up_OR)
+    def bend(x: Tensor, output: Tensor) -> Tensor:
+        seen = F.dropout(x, dropout) if dropout else x
+        return output + scale * F.linear(F.linear(seen, down_RI), up_OR)
+
+    return bend
