@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 from evaluation.boosting import Measured, by_category, by_stage, examples, in_context
 from evaluation.intervals import Estimate
@@ -35,10 +35,14 @@ def page(
         "Intervals are 95 %, over windows; gains are paired.</p>",
         "<h2>Loss by stage</h2>",
         curve([row["loss"] for row in stages]),
+        "<p>What each stage takes off it, before and after compared window by window:</p>",
+        *gain_curve(stages),
         stage_table(stages),
         *(["<h2>How each stage was chosen</h2>", record_table(records)] if records else []),
         "<h2>What each stage corrects</h2><p>Nats per target that a stage takes off the loss (negative: it adds).</p>",
         category_table(kinds, found.stages),
+        "<p>How far each stage moves the state of a target: norm of the correction, times its step.</p>",
+        category_table(kinds, found.stages, show="norms"),
         "<h2>Do stages repeat each other?</h2><p>Mean cosine between the corrections of two stages, per token.</p>",
         cosine_table(found),
         *(example_section(found, m, decode) for m in range(found.stages)),
@@ -85,24 +89,28 @@ def _number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def category_table(kinds: list[dict[str, Any]], stages: int) -> str:
-    largest = max((abs(g) for row in kinds for g in row["gains"]), default=1.0) or 1.0
+def category_table(kinds: list[dict[str, Any]], stages: int, *, show: Literal["gains", "norms"] = "gains") -> str:
+    """A line for each category. Colours are scaled by categories with at least a hundredth of the targets."""
+    total = sum(row["targets"] for row in kinds if row["family"] == kinds[0]["family"])  # the same in each family
+    weighty = [row for row in kinds if 100 * row["targets"] >= total]
+    largest = max((abs(g) for row in weighty for g in row[show]), default=1.0) or 1.0
     rows, family = [], None
     for row in sorted(kinds, key=lambda r: (r["family"], r["name"])):
         if row["family"] != family:
             family = row["family"]
             rows.append([f"<b>{escape(family)}</b>", *[""] * (3 + stages)])
-        gains = [_shade(gain, largest) for gain in row["gains"]]
+        cells = [_shade(value, largest, signed=show == "gains") for value in row[show]]
         facts = [f"{row['targets']:,}", f"{row['before']:.3f}", f"{row['after']:.3f}"]
-        rows.append([escape(row["name"]), *facts, *gains])
+        rows.append([escape(row["name"]), *facts, *cells])
     return table(["targets", "count", "before", "after", *(f"stage {m + 1}" for m in range(stages))], rows)
 
 
-def _shade(gain: float, largest: float) -> str:
-    """A number on a colour: green takes loss off, red adds it."""
-    strength = min(1.0, abs(gain) / largest)
-    colour = f"rgba({'30,140,90' if gain >= 0 else '190,60,50'},{0.55 * strength:.2f})"
-    return f"<span style='background:{colour};padding:0 .3em'>{gain:+.4f}</span>"
+def _shade(value: float, largest: float, *, signed: bool) -> str:
+    """A number on a colour. Gains: green takes loss off, red adds it. Norms: the stronger the larger."""
+    strength = min(1.0, abs(value) / largest)
+    hue = "40,90,190" if not signed else "30,140,90" if value >= 0 else "190,60,50"
+    shown = f"{value:+.4f}" if signed else f"{value:.3f}"
+    return f"<span style='background:rgba({hue},{0.55 * strength:.2f});padding:0 .3em'>{shown}</span>"
 
 
 def cosine_table(found: Measured) -> str:
@@ -124,8 +132,15 @@ def example_section(found: Measured, m: int, decode: Callable[[list[int]], str])
     return "".join(parts)
 
 
-def curve(losses: list[Estimate], *, width: int = 640, height: int = 240) -> str:
-    """Loss against stage with its interval, as SVG."""
+def gain_curve(stages: list[dict[str, Any]]) -> list[str]:
+    gains = [row["gain"] for row in stages if "gain" in row]
+    return [curve(gains, first=1, what="gain by stage", height=180)] if gains else []
+
+
+def curve(
+    losses: list[Estimate], *, first: int = 0, what: str = "loss by stage", width: int = 640, height: int = 240
+) -> str:
+    """An estimate for each stage from `first` on, with its interval, as SVG; a line at 0 where 0 is among them."""
     values = [v for e in losses for v in e if v == v]
     low, high = min(values), max(values)
     pad = (high - low) * 0.08 or 0.01
@@ -142,10 +157,16 @@ def curve(losses: list[Estimate], *, width: int = 640, height: int = 240) -> str
         if e.low == e.low:
             marks.append(f"<line x1={x(k):.1f} x2={x(k):.1f} y1={y(e.low):.1f} y2={y(e.high):.1f} stroke=#8ab />")
         marks.append(f"<circle cx={x(k):.1f} cy={y(e.value):.1f} r=4 fill=#258 />")
-        marks.append(f"<text x={x(k):.1f} y={height - 12} text-anchor=middle>{'base' if k == 0 else k}</text>")
+        name = "base" if k + first == 0 else k + first
+        marks.append(f"<text x={x(k):.1f} y={height - 12} text-anchor=middle>{name}</text>")
+    if low < 0 < high:
+        marks.append(f"<line x1=60 x2={width - 20} y1={y(0):.1f} y2={y(0):.1f} stroke=#999 stroke-dasharray=4 />")
     line = " ".join(f"{x(k):.1f},{y(e.value):.1f}" for k, e in enumerate(losses))
-    ticks = "".join(f"<text x=50 y={y(v) + 4:.1f} text-anchor=end>{v:.3f}</text>" for v in (low + pad, high - pad))
+    ticks = "".join(
+        f"<text x=50 y={y(v) + 4:.1f} text-anchor=end>{v:.{3 if first == 0 else 4}f}</text>"
+        for v in (low + pad, high - pad)
+    )
     return (
         f"<svg viewBox='0 0 {width} {height}' width={width} font-size=12 fill=currentColor role=img "
-        f"aria-label='loss by stage'>{ticks}<polyline points='{line}' fill=none stroke=#258 />{''.join(marks)}</svg>"
+        f"aria-label='{what}'>{ticks}<polyline points='{line}' fill=none stroke=#258 />{''.join(marks)}</svg>"
     )

@@ -165,12 +165,14 @@ class GBFTModule(LanguageModule):
         plan, head, targets = self.plan, self.ensemble.head.weight, micro["targets"].reshape(-1)
         width, weights = ensemble.shape[-1], self._weights(micro, ensemble, targets)
         if plan.objective == "ce":
-            state = self._with_current(m, inputs, ensemble)
+            with self.ensemble.in_training([self.ensemble.learners[m]]):
+                state = self._with_current(m, inputs, ensemble)
             loss, nll = linear_cross_entropy(
                 state.reshape(-1, width), head, targets, softcap=self.ensemble.softcap, weights_N=weights
             )
         else:
-            delta = self.ensemble.correction(m, inputs).reshape(-1, width)
+            with self.ensemble.in_training([self.ensemble.learners[m]]):
+                delta = self.ensemble.correction(m, inputs).reshape(-1, width)
             loss, nll = quadratic_loss(
                 plan.objective,
                 delta,
@@ -285,19 +287,22 @@ class GBFTModule(LanguageModule):
     def _corrective_loss(self, micro: Batch) -> Output:
         """All kept learners at once, on the loss of the whole ensemble (GrowNet's corrective step)."""
         inputs, _ = self.states.read(micro["ids"], micro.get("documents"), stage=0)
-        count = self.plan.stages
-        if self.plan.space == "weight":
-            state = self.ensemble.bent_state(inputs, self.ensemble.weights(count))
-        else:
-            state = inputs.hidden_BTC
-            for m in range(count):
-                if (eta := self.ensemble.eta(m, of=count)) != 0:
-                    state = state + eta * self.ensemble.correction(m, inputs)
+        with self.ensemble.in_training(list(self.ensemble.learners)):
+            state = self._state_of_all(inputs)
         targets = micro["targets"].reshape(-1)
         loss, nll = linear_cross_entropy(
             state.reshape(-1, state.shape[-1]), self.ensemble.head.weight, targets, softcap=self.ensemble.softcap
         )
         return Output(inputs.hidden_BTC, loss, nll.view_as(micro["targets"]))
+
+    def _state_of_all(self, inputs: Inputs) -> Tensor:
+        count, state = self.plan.stages, inputs.hidden_BTC
+        if self.plan.space == "weight":
+            return self.ensemble.bent_state(inputs, self.ensemble.weights(count))
+        for m in range(count):
+            if (eta := self.ensemble.eta(m, of=count)) != 0:
+                state = state + eta * self.ensemble.correction(m, inputs)
+        return state
 
     def _start_correcting(self) -> None:
         self._torch_optimizer.state.clear()

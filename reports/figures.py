@@ -44,7 +44,7 @@ def curves(comparison: Comparison, x: str) -> str | None:
 
     if all(arm_curve(arm, comparison.metric, x) is None for arm in comparison.arms):
         return None
-    return _svg(draw, height=3.6)
+    return svg(draw, height=3.6)
 
 
 def arm_curve(arm: Arm, metric: str, x: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
@@ -80,7 +80,7 @@ def bars(comparison: Comparison) -> str | None:
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlabel(f"{comparison.metric}: mean, 95 % interval, seeds")
 
-    return _svg(draw, height=0.9 + 0.32 * min(len(arms), MOST_ARMS))
+    return svg(draw, height=0.9 + 0.32 * min(len(arms), MOST_ARMS))
 
 
 def scaling(comparison: Comparison) -> tuple[str, PowerLaw] | None:
@@ -105,7 +105,7 @@ def scaling(comparison: Comparison) -> tuple[str, PowerLaw] | None:
         axes.set_ylabel(comparison.metric)
         axes.legend(fontsize=8)
 
-    return _svg(draw, height=3.2), law
+    return svg(draw, height=3.2), law
 
 
 def _coloured(arms: list[Arm]) -> list[tuple[Arm, str]]:
@@ -116,12 +116,15 @@ def _clip(text: str, most: int = 48) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _svg(draw: Callable[[Any], None], *, height: float) -> str:
-    """The drawing as an <svg> that grows with the page; nothing in it depends on the time of day."""
+def svg(draw: Callable[[Any], None], *, height: float, columns: int = 1) -> str:
+    """The drawing as an <svg> that grows with the page; nothing in it depends on the time of day.
+
+    Args: draw: gets the Axes, or an array of them where there are several `columns`.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, height), layout="constrained")
-        draw(figure.subplots())
+        draw(figure.subplots(1, columns))
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    svg = text.getvalue()[text.getvalue().index("<svg") :]
-    return re.sub(r'(<svg[^>]*?) height="[^"]*"( [^>]*?)? width="[^"]*"', r"\1\2", svg, count=1)
+    drawn = text.getvalue()[text.getvalue().index("<svg") :]
+    return re.sub(r'(<svg[^>]*?) height="[^"]*"( [^>]*?)? width="[^"]*"', r"\1\2", drawn, count=1)

@@ -3,10 +3,11 @@
 import html
 from collections.abc import Sequence
 
-from reports import figures
+from reports import figures, stages, within
 from reports.comparison import Comparison
-from reports.tables import Row, arm_rows, run_rows, shown_columns, verdict
+from reports.tables import Row, arm_rows, run_rows, shown_columns
 
+STAGES = "Gain: what a kept stage takes off the loss of the validation side, which it was not chosen on."
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -23,10 +24,14 @@ pre { overflow-x: auto; background: #8881; padding: .7rem; border-radius: 6px; f
 
 
 def page(comparison: Comparison, *, title: str, commands: Sequence[str], extra: str = "") -> str:
-    """`extra`: further sections as HTML, from those who know more about these runs (routing, boosting)."""
-    parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="answer">{html.escape(verdict(comparison))}</p>']
+    """`extra`: further sections as HTML, from those who know more about these runs."""
+    parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="answer">{html.escape(within.answer(comparison))}</p>']
     parts += [f'<p class="note">{html.escape(note)}</p>' for note in comparison.notes]
-    parts += ["<h2>Settings, best first</h2>", table(arm_rows(comparison)), *_figures(comparison), extra]
+    parts += _within(comparison)
+    parts += ["<h2>Settings, best first</h2>", table(arm_rows(comparison)), *_figures(comparison)]
+    if staged := stages.rows(comparison):
+        parts += ["<h2>Stages</h2>", f"<p>{STAGES}</p>", table(staged)]
+    parts += [extra]
     parts += ["<h2>Every run</h2>", table(run_rows(comparison))]
     parts += ["<h2>To repeat it</h2>", f"<pre>{html.escape(chr(10).join(commands))}</pre>", _small_print(comparison)]
     return (
@@ -36,6 +41,14 @@ def page(comparison: Comparison, *, title: str, commands: Sequence[str], extra: 
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
+
+
+def _within(comparison: Comparison) -> list[str]:
+    if (found := within.within(comparison)) is None:
+        return []
+    drawn = within.figure(comparison, found)
+    heading = f"<h2>At each {html.escape(found.factor)}</h2>"
+    return [heading, f"<figure>{drawn}</figure>" if drawn else "", table(within.rows(comparison, found))]
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -40,6 +40,16 @@ def check_request(cfg: DictConfig, data: Any, model: Any) -> None:
         kind = "conversations" if masked else "plain text"
         other = "sft" if masked else "causal_lm"
         raise RequestError(f"gbft.loss={model.plan.loss}: the data holds {kind}.\nType gbft.loss={other}.")
+    if cfg.get("adapter"):
+        raise RequestError(
+            "objective=gbft trains learners of its own beside a frozen base; adapter= would be a second kind of them.\n"
+            "Leave adapter=... out; learner=lora_top and learner=lora_full are LoRA."
+        )
+    if cfg.optimizer._target_ != "optimization.adamw.adamw":
+        raise RequestError(
+            "objective=gbft trains small learners, which have no embedding and no head for other optimizers to treat "
+            "apart.\nType optimizer=adamw_stage."
+        )
     if cfg.trainer.strategy != "single":
         raise RequestError("objective=gbft trains on one device: type hardware=auto, cpu or gpu.")
     check_budget(model, n_rows(data), cfg.data.seq_len)

@@ -52,7 +52,7 @@ def fit(cfg: DictConfig, run: Any) -> None:
         if getattr(module.model, "adapter", None) is not None:
             save_adapter(module.model, run.path / "adapter")
         log_hyperparameters(trainer, cfg, run.results)
-        print(farewell(run))
+        print(farewell(run, stages=cfg.gbft.stages if cfg.get("gbft") else None))
 
 
 def build_module(cfg: DictConfig, data: Any, model: Any) -> Any:
@@ -159,14 +159,14 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def farewell(run: Any) -> str:
-    """Where the result lies and what to type next."""
+def farewell(run: Any, *, stages: int | None = None) -> str:
+    """Where the result lies and what to type next. `stages`: how many there were to be, in gradient boosting."""
     path, metrics = shlex.quote(str(run.path)), run.results["metrics"]
-    stages = run.results.get("stages")
-    further = f"gbft.stages={2 * len(stages) - 2}" if stages else f"trainer.max_steps={2 * run.results['step']}"
+    records = run.results.get("stages")
+    further = f"gbft.stages={2 * stages}" if records and stages else f"trainer.max_steps={2 * run.results['step']}"
     shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in ("val/loss", "val/bpb") if name in metrics)
     return (
-        f"{boosting.table(stages) if stages else ''}\nfinished at step {run.results['step']}: {shown}\n"
+        f"{boosting.table(records) if records else ''}\nfinished at step {run.results['step']}: {shown}\n"
         f"  result     {run.path}\n"
         f"  sample     python run.py task=generate init_from={path} prompt='The '\n"
         f"  evaluate   python run.py task=evaluate init_from={path}\n"

@@ -27,6 +27,8 @@ def build_offering(section: DictConfig, **offered: Any) -> Any:
 def build_data(cfg: DictConfig) -> Any:
     """The data module with its tokenizer: the one of `init_from`'s run if there is one, else a new one. Prepared."""
     folder = _tokenizer_folder(cfg)
+    if folder is not None and _another_tokenizer(cfg, folder.parent):
+        folder = None
     tokenizer = load_tokenizer(folder) if folder is not None else build(cfg.tokenizer)
     data = build(cfg.data, tokenizer=tokenizer)
     data.prepare()
@@ -66,7 +68,7 @@ def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> 
             f"model=hf takes its weights from model.path: type model.path={cfg.init_from}, no init_from."
         )
     # a tokenizer that came along may have got further specials (chat): its ids are the same and the new ones follow
-    resize = cfg.init.resize_vocab or _comes_along(cfg)
+    resize = cfg.init.resize_vocab or (_comes_along(cfg) and not isinstance(model, Boosted))
     return load_weights(
         model,
         cfg.init_from,
@@ -123,6 +125,32 @@ def _chosen_anew(cfg: DictConfig, run: Path) -> bool:
         return False
     saved = read_run(run)[0].get("tokenizer")
     return saved is not None and OmegaConf.to_container(cfg.tokenizer) != OmegaConf.to_container(saved)
+
+
+def _another_tokenizer(cfg: DictConfig, run: Path) -> bool:
+    """Whether a tokenizer was asked for that is not the run's own.
+
+    Raises:
+        RequestError: it was, without leave to resize: its ids mean something else.
+    """
+    if not (run / ".hydra" / "config.yaml").is_file():
+        return False
+    own, asked = (OmegaConf.to_container(c.tokenizer, resolve=False) for c in (read_run(run)[0], cfg))
+    if own == asked:
+        return False
+    if not cfg.init.resize_vocab:
+        raise RequestError(
+            f"init_from={cfg.init_from} has a tokenizer of its own ({_kind(own)}), and another one was asked for "
+            f"({_kind(asked)}), whose ids mean something else.\n"
+            "Leave tokenizer=... out, or type init.resize_vocab=true: ids that both have keep their rows."
+        )
+    return True
+
+
+def _kind(section: Any) -> str:
+    """ "bpe, vocab_size 512": what a tokenizer's section says of it in short."""
+    words = [str(section["_target_"]).split(".")[-2]]
+    return ", ".join(words + [f"{key} {section[key]}" for key in ("vocab_size", "name") if section.get(key)])
 
 
 def _comes_along(cfg: DictConfig) -> bool:

@@ -7,11 +7,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
-from reports import figures, paper
+from reports import figures, paper, stages, within
 from reports.collect import Run, find_runs
 from reports.comparison import Comparison, compare
 from reports.page import page
-from reports.tables import arm_rows, run_rows, to_csv, to_markdown, verdict
+from reports.tables import arm_rows, run_rows, to_csv, to_markdown
 
 
 def report(cfg: DictConfig, run: Any) -> None:
@@ -24,7 +24,9 @@ def report(cfg: DictConfig, run: Any) -> None:
     title, commands = cfg.report.title or heading(runs), commands_of(runs, cfg)
     write(run.path, comparison, title=title, commands=commands, as_paper=cfg.report.style == "paper")
     run.results |= {"metrics": {f"{comparison.metric}/{arm.label}": arm.score.value for arm in comparison.arms}}
-    print(f"\n{to_markdown(short(comparison))}\n\n{verdict(comparison)}")
+    print(f"\n{to_markdown(short(comparison))}\n\n{within.answer(comparison)}")
+    if (found := within.within(comparison)) is not None:
+        print(f"\nat each {found.factor}:\n{to_markdown(within.rows(comparison, found))}\n")
     print(
         "\n".join([*comparison.notes, f"\n  page   {run.path / 'report.html'}", f"  text   {run.path / 'report.md'}"])
     )
@@ -34,8 +36,9 @@ def write(folder: Path, comparison: Comparison, *, title: str, commands: list[st
     arms, every = arm_rows(comparison), run_rows(comparison)
     lines = [
         f"# {title}",
-        verdict(comparison),
+        within.answer(comparison),
         *comparison.notes,
+        *in_detail(comparison),
         to_markdown(arms),
         "## Every run",
         to_markdown(every),
@@ -55,6 +58,16 @@ def write(folder: Path, comparison: Comparison, *, title: str, commands: list[st
         files["paper.tex"] = paper.latex(comparison, title=title, commands=commands)
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def in_detail(comparison: Comparison) -> list[str]:
+    """Where which setting wins, and what stages did, where these runs can say so; in Markdown."""
+    parts = []
+    if (found := within.within(comparison)) is not None:
+        parts += [f"## At each {found.factor}", to_markdown(within.rows(comparison, found))]
+    if staged := stages.rows(comparison):
+        parts += ["## Stages", to_markdown(staged)]
+    return [*parts, "## Settings, best first"] if parts else []
 
 
 def short(comparison: Comparison) -> list[dict[str, str]]:

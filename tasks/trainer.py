@@ -100,6 +100,7 @@ def quiet_lightning() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # between lightning 2.6 and torch 2.13
+    warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start")  # a frozen base is meant to be
 
 
 def set_number_formats() -> None:

@@ -71,11 +71,13 @@ def load_weights(
         RequestError: it is another model, or files are missing or damaged.
     """
     path, state, left, reshaped, adapter = read_source(source)
-    if isinstance(model, Boosted):
-        if "closed" in state and Path(source).is_dir():  # which stages stay was decided on the dev part already
+    if isinstance(model, Boosted) and "closed" in state:
+        if Path(source).is_dir():  # which stages stay was decided on the dev part already
             path, state, left, reshaped, adapter = read_source(Path(source) / "checkpoints" / "last.ckpt")
         state = model.accept(state)
-    part = text_part(model, state, path)
+    part = text_part(model.base if isinstance(model, Boosted) and "closed" not in state else model, state, path)
+    if isinstance(model, Boosted):
+        check_vocabulary(model, state, path, resize=resize_vocab)
     if upcycle is not None:
         state = upcycled_state(state, part, experts=upcycle, noise=noise, seed=seed)
     if adapter:
@@ -83,9 +85,22 @@ def load_weights(
     report = fill(part, state, source=str(path), unexpected=left, reshaped=reshaped, strict=strict, resize=resize_vocab)
     if adapter:  # from here on a plain model
         merge(part)
+    if isinstance(model, Boosted):
+        model.base.requires_grad_(False).eval()
     if not quiet:
         print("\n".join([f"weights from {path}", *report.lines()]))
     return path
+
+
+def check_vocabulary(model: Boosted, state: dict[str, Tensor], path: Path, *, resize: bool) -> None:
+    """Raises RequestError where the data has other ids than the base: it is frozen, and would never learn new ones."""
+    rows = next((len(state[name]) for name in (EMBEDDING, f"base.{EMBEDDING}") if name in state), model.vocab_size)
+    if rows != model.vocab_size and not resize:
+        raise RequestError(
+            f"{path} has a vocabulary of {rows}, this data one of {model.vocab_size}, and a frozen base learns no new "
+            "ids (conversations have some of their own).\nType init_from=<a run on data of this kind>, for "
+            "conversations one of objective=sft; or init.resize_vocab=true: new ids stay the mean of the old."
+        )
 
 
 def upcycled_state(

@@ -10,7 +10,8 @@ Shapes: B batch, T tokens, C channels, M stages.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,9 +41,9 @@ class Boosted(LanguageModel):
         super().__init__()
         self.base, self.plan = base.requires_grad_(False).eval(), plan
         self.vocab_size, self.seq_len, self.softcap = base.vocab_size, base.seq_len, base.softcap
-        self.n_sink = getattr(base, "n_sink", 0)
+        self.n_sink, self.n_ids, self.has_cache = base.n_sink, base.n_ids, base.has_cache
         with torch.random.fork_rng(devices=[]):
-            self.learners = nn.ModuleList(self._draw(learner, m, seed) for m in range(plan.stages))
+            self.learners = nn.ModuleList(self._draw(learner, m, seed) for m in range(plan.stages)).eval()
         self.register_buffer("etas", torch.zeros(plan.stages, dtype=torch.float64))
         self.register_buffer("closed", torch.zeros((), dtype=torch.int64))
         starts = [m.start for m in self.learners if m.start is not None]
@@ -60,7 +61,18 @@ class Boosted(LanguageModel):
     def train(self, mode: bool = True) -> "Boosted":
         super().train(mode)
         self.base.eval()  # no dropout: what is cached of it must stay true
+        self.learners.eval()  # nor in stages that are done; see `in_training` for those that are not
         return self
+
+    @contextmanager
+    def in_training(self, learners: Sequence[nn.Module]) -> Iterator[None]:
+        """These learners drop out what they are told to."""
+        for learner in learners:
+            learner.train()
+        try:
+            yield
+        finally:
+            self.learners.eval()
 
     # ---- the model's face --------------------------------------------------------------------------------------------
 
@@ -148,12 +160,8 @@ class Boosted(LanguageModel):
         return upper_pass(self.base, self.start, inputs, bends)
 
     def accept(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Saved weights as this ensemble's own: those of a plain base, or of an ensemble of fewer stages."""
+        """Saved weights of an ensemble, perhaps of fewer stages, as those of this one."""
         own = self.state_dict()
-        if not any(name.startswith("base.") for name in state):
-            return {f"base.{name}": value for name, value in state.items()} | {
-                name: value for name, value in own.items() if not name.startswith("base.")
-            }
         known = len(state.get("etas", ()))
         if known < self.plan.stages:
             etas = torch.cat([state["etas"], own["etas"][known:].cpu()])
@@ -175,8 +183,8 @@ class Boosted(LanguageModel):
         alone = len(active) <= 1 and all(eta == 1.0 for _, eta in active)
         if not all(isinstance(m, LoRA) for m, _ in learners) or not (self.plan.space == "weight" or alone):
             raise RequestError(
-                f"this ensemble of {len(active)} stages in {self.plan.space} space cannot be merged into one model: "
-                "its stages are passes that are added up.\n"
+                f"this ensemble cannot be merged into one model: its stages ({len(active)} in {self.plan.space} space) "
+                "are passes that are added up.\n"
                 "Train with gbft.space=weight learner=lora_top for one that can, or keep it as a run folder: "
                 "init_from=RUN evaluates and generates with it."
             )

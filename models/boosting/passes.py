@@ -37,7 +37,7 @@ class _Given(nn.Module):
         self.output, self.extras = output_BTC, extras
         self.__dict__["stands_for"] = block  # not as a submodule
 
-    def forward(self, *_: Any) -> Any:
+    def forward(self, *_: Any, **__: Any) -> Any:
         return (self.output, *[None] * self.extras) if self.extras else self.output
 
     def __getattr__(self, name: str) -> Any:
@@ -88,12 +88,14 @@ def _extras(output: Any) -> int:
 
 @contextmanager
 def replaced_blocks(base: LanguageModel, blocks: Sequence[nn.Module]) -> Iterator[None]:
-    before = base.blocks
-    base.blocks = nn.ModuleList(blocks)
+    """In the list itself: a wrapped model of others reads its own, whatever `base.blocks` is set to."""
+    places: dict[str, Any] = base.blocks._modules  # type: ignore[union-attr, assignment]
+    before = dict(places)
+    places.update(zip(before, blocks, strict=True))
     try:
         yield
     finally:
-        base.blocks = before
+        places.update(before)
 
 
 @contextmanager

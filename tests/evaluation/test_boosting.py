@@ -89,7 +89,7 @@ def test_examples_and_a_page_that_shows_text_as_text(found):
     html = page(found, np.ones(256, dtype=np.int64), decode, title="x", records=[{"stage": 0, "eta": None}])
     assert "&lt;b<mark>&gt;</mark>" in html
     assert "<b<mark>" not in html
-    assert html.count("<svg") == 1
+    assert html.count("<svg") == 2  # losses and gains
 
 
 def test_measuring_an_ensemble_agrees_with_its_loss():

@@ -136,7 +136,8 @@ def test_every_objective_helps_with_a_line_search(tmp_path, objective):
     "plan",
     [{}, {"cache": "none"}, {"space": "weight"}, {"objective": "newton", "eta_rule": "line_search"},
      {"corrective_steps": 5}, {"best_every": 2}, {"ensemble": "bagged"}, {"row_fraction": 0.7, "token_fraction": 0.5},
-     {"focus": 1.0}, {"refit_etas": True}, {"learner": partial(SmallBlock, width=8, n_head=2)}],
+     {"focus": 1.0}, {"refit_etas": True}, {"learner": partial(SmallBlock, width=8, n_head=2)},
+     {"learner": partial(LoRA, rank=4, dropout=0.3), "cache": "none"}],
     ids=lambda plan: "-".join(plan) or "default",
 )  # fmt: skip
 def test_N17_gbft10_stop_in_and_between_stages_and_resume_is_the_same_run(tmp_path, plan):
@@ -186,6 +187,20 @@ def test_cached_run_equals_the_run_on_the_fly(tmp_path):
     assert same(weights(cached), weights(fresh))
     assert cached.states.base_rows == len({tuple(row) for row in CORPUS[:, :-1].tolist()})  # once each
     assert fresh.states.base_rows > 2 * cached.states.base_rows
+
+
+def test_only_the_stage_in_training_drops_out(tmp_path):
+    """What is said of earlier stages, and on the dev part, is free of noise."""
+    drawn = train(tmp_path / "drawn", learner=partial(LoRA, rank=4, dropout=0.5))
+    plain = train(tmp_path / "plain")
+    assert not same(weights(drawn), weights(plain), "learners.0")
+    ensemble, ids = drawn.model.train(), CORPUS[:2, :-1]
+    inputs = ensemble.inputs(ids)
+    assert torch.equal(ensemble.correction(1, inputs), ensemble.correction(1, inputs))
+    with ensemble.in_training([ensemble.learners[1]]):
+        assert not torch.equal(ensemble.correction(1, inputs), ensemble.correction(1, inputs))
+        assert torch.equal(ensemble.correction(0, inputs), ensemble.correction(0, inputs))
+    assert torch.equal(ensemble.correction(1, inputs), ensemble.correction(1, inputs))
 
 
 def test_gbft15_a_stage_that_harms_is_dropped_and_the_run_stops(tmp_path):

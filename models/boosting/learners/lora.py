@@ -16,6 +16,7 @@ class LoRA(UpperLearner):
     """Args:
     base: the frozen model. top_blocks: how many of its last blocks, or half, or all. rank: of each update.
     alpha: updates are scaled by alpha / rank. targets: all_linear, or endings of layers' names.
+    dropout: share of each layer's inputs that the update does not see while it is trained.
     """
 
     def __init__(
@@ -26,16 +27,19 @@ class LoRA(UpperLearner):
         rank: int = 4,
         alpha: float = 8.0,
         targets: list[str] | Literal["all_linear"] = "all_linear",
+        dropout: float = 0.0,
     ):
         super().__init__(base=base, top_blocks=top_blocks)
         if rank < 1:
             raise RequestError(f"learner.rank={rank}: expected 1 or more.")
+        if not 0 <= dropout < 1:
+            raise RequestError(f"learner.dropout={dropout}: expected 0 or more, below 1.")
         assert self.start is not None
         layers = upper_linears(base, self.start)
         self.names = [n for n in layers if targets == "all_linear" or n.endswith(tuple(targets))]
         if not self.names:
             raise RequestError(f"learner.targets={targets} match no linear layer. There are: {', '.join(layers)}.")
-        self.scale = alpha / rank
+        self.scale, self.dropout = alpha / rank, dropout
         self.down = nn.ParameterList(uniform(rank, layers[n].in_features) for n in self.names)
         self.up = nn.ParameterList(nn.Parameter(torch.zeros(layers[n].out_features, rank)) for n in self.names)
 
@@ -43,7 +47,8 @@ class LoRA(UpperLearner):
         assert self.start is not None
         layers = upper_linears(base, self.start)
         triples = zip(self.names, self.down, self.up, strict=True)
-        return {layers[name]: _bend(down, up, self.scale * scale) for name, down, up in triples}
+        dropout = self.dropout if self.training else 0.0
+        return {layers[name]: _bend(down, up, self.scale * scale, dropout) for name, down, up in triples}
 
     @torch.no_grad()
     def merge_into(self, base: LanguageModel, scale: float) -> None:
@@ -54,5 +59,9 @@ class LoRA(UpperLearner):
             layers[name].weight += self.scale * scale * (up @ down)
 
 
-def _bend(down_RI: Tensor, up_OR: Tensor, scale: float) -> Bend:
-    return lambda x, output: output + scale * F.linear(F.linear(x, down_RI), up_OR)
+def _bend(down_RI: Tensor, up_OR: Tensor, scale: float, dropout: float) -> Bend:
+    def bend(x: Tensor, output: Tensor) -> Tensor:
+        seen = F.dropout(x, dropout) if dropout else x
+        return output + scale * F.linear(F.linear(seen, down_RI), up_OR)
+
+    return bend

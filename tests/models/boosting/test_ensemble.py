@@ -1,5 +1,6 @@
 """The ensemble as a model: zero at birth, stages that add up, caches, merging; each learner through one interface."""
 
+import tempfile
 from functools import partial
 
 import pytest
@@ -15,6 +16,7 @@ from models.boosting.plan import Plan
 from models.boosting.states import RowStates, check_budget, share_of
 from models.generation import generate
 from models.gpt import GPT
+from models.hf import HFModel
 from models.ngram_gpt import NGramGPT
 from models.sampling import Sampling
 
@@ -44,6 +46,22 @@ def ngram_gpt():
     return model
 
 
+def hf_llama():
+    """A model of transformers in our wrapper."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=VOCAB, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=12, max_position_embeddings=T, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    torch.manual_seed(5)
+    with tempfile.TemporaryDirectory() as folder:
+        config.save_pretrained(folder)
+        model = HFModel(vocab_size=VOCAB, path=folder, pretrained=False, seq_len=T)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    return model
+
+
 def boosted(learner="lora_top", *, stages=3, base=None, trained=True, etas=(0.5, 0.0, 1.5), **plan):
     model = Boosted(base=base or gpt(), learner=LEARNERS[learner], plan=Plan(stages=stages, **plan), seed=1)
     if trained:
@@ -59,7 +77,7 @@ def ids(rows=2, length=T):
     return torch.randint(0, VOCAB, (rows, length), generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("base", [gpt, ngram_gpt])
+@pytest.mark.parametrize("base", [gpt, ngram_gpt, hf_llama])
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_gbft1_a_learner_is_zero_at_birth_bit_for_bit(learner, base):
     base = base()
@@ -94,7 +112,7 @@ def test_prefixes_are_what_use_stages_gives(learner):
 
 
 @pytest.mark.parametrize("space", ["logit", "weight"])
-@pytest.mark.parametrize("base", [gpt, ngram_gpt])
+@pytest.mark.parametrize("base", [gpt, ngram_gpt, hf_llama])
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_gbft13_generation_with_a_cache_is_the_full_forward_pass(learner, base, space):
     if space == "weight" and not learner.startswith("lora"):
