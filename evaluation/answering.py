@@ -110,6 +110,7 @@ def by_generation(
     decode = prompter.tokenizer.decode
     return [
         _free(prompt, question, [cut(decode(c.ids, skip_specials=True), prompter.stop) for c in made], kind)
+        | {"stopped": [c.stopped for c in made]}
         for prompt, question, made in zip(prompts, questions, completions, strict=True)
     ]
 
