@@ -30,6 +30,7 @@ CLASSES = {
     "off by more steps": "right so far, but several steps too few or too many",
     "answer is not the working's": "every step is right, the last line says something else",
     "no working": "a wrong number without a step to look at",
+    "another text": "it is not the expected one, word for word",
     "wrong choice": "another choice was taken for the likeliest",
 }
 
@@ -121,6 +122,8 @@ def class_of(prediction: dict[str, Any]) -> str | None:
     read = prediction["read"][0]
     if read is None:
         return "format" if stopped else "truncated"
+    if not prediction["choices"]:
+        return "another text"
     return f"{expected} taken for {read}" if _short(prediction) else "wrong choice"
 
 
