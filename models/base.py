@@ -58,8 +58,12 @@ class LanguageModel(nn.Module):
         documents_BT: Tensor | None,
         padding_BT: Tensor | None,
         cache: KVCache | None,
+        weights: list[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]] | Trunk:
-        """Final hidden states (B, T, C), normalised, and auxiliary losses by name; a `Trunk` where there is more."""
+        """Final hidden states (B, T, C), normalised, and auxiliary losses by name; a `Trunk` where there is more.
+
+        `weights`: a list that takes each layer's attention weights, see `attention_weights`.
+        """
         raise NotImplementedError
 
     def attention_flops_per_token(self, seq_len: int) -> int:
@@ -124,6 +128,20 @@ class LanguageModel(nn.Module):
         """(..., C) final hidden states -> (..., V)."""
         logits = self.head(hidden)
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+    def attention_weights(self, ids_BT: Tensor, *, documents_BT: Tensor | None = None) -> list[Tensor]:
+        """What each token looks at in each layer: (B, H, T, T), rows are the tokens that look. Dropout left out.
+
+        They are computed beside the fused attention, which never holds them: only where they are asked for, each layer
+        B H T T numbers. Reserved sink tokens (`n_sink`) come first in both T; with learned sinks rows sum to less
+        than 1.
+
+        Raises:
+            RequestError: a model of transformers that does not show them.
+        """
+        weights: list[Tensor] = []
+        self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=None, cache=None, weights=weights)
+        return weights
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters: total, trainable, and active (those that one token uses)."""

@@ -62,8 +62,10 @@ class Block(nn.Module):
         self.norm2 = LayerNorm(n_embd, bias=bias)
         self.mlp = MLP(n_embd=n_embd, bias=bias, dropout=dropout, gelu=gelu)
 
-    def forward(self, x_BTC: Tensor, mask_BTS: Tensor | None, cache: KVCache | None) -> Tensor:
-        x_BTC = x_BTC + self.attention(self.norm1(x_BTC), mask_BTS=mask_BTS, cache=cache)
+    def forward(
+        self, x_BTC: Tensor, mask_BTS: Tensor | None, cache: KVCache | None, weights: list[Tensor] | None = None
+    ) -> Tensor:
+        x_BTC = x_BTC + self.attention(self.norm1(x_BTC), mask_BTS=mask_BTS, cache=cache, weights=weights)
         return x_BTC + self.mlp(self.norm2(x_BTC))
 
 
@@ -133,6 +135,7 @@ class GPT(LanguageModel):
         documents_BT: Tensor | None = None,
         padding_BT: Tensor | None = None,
         cache: KVCache | None = None,
+        weights: list[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         T = ids_BT.shape[1]
         start = cache.length if cache is not None else 0
@@ -144,10 +147,10 @@ class GPT(LanguageModel):
         mask_BTS = attention_mask(T, start + T, documents_BT=documents_BT, padding_BT=padding_BT, device=ids_BT.device)
         x = F.dropout(self.embed(ids_BT) + self.position(positions), self.dropout, self.training)
         for block in self.blocks:
-            if self.checkpoint_blocks and self.training:
+            if self.checkpoint_blocks and self.training and weights is None:
                 x = checkpoint(block, x, mask_BTS, cache, use_reentrant=False)
             else:
-                x = block(x, mask_BTS, cache)
+                x = block(x, mask_BTS, cache, weights)
         if cache is not None:
             cache.length += T
         return self.norm(x), {}

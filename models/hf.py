@@ -7,7 +7,8 @@ when the model is built, and refuses where they differ. The same probe finds out
 Shapes: B batch, T tokens, S tokens seen, C channels.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Literal
 
 import torch
@@ -85,6 +86,7 @@ class HFModel(LanguageModel):
         documents_BT: Tensor | None = None,
         padding_BT: Tensor | None = None,
         cache: KVCache | None = None,
+        weights: list[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Documents are told by positions that start again, from which transformers makes the mask of packed texts."""
         T, start = ids_BT.shape[1], cache.length if cache is not None else 0
@@ -95,13 +97,17 @@ class HFModel(LanguageModel):
             positions, padding_BT = restarting_positions(documents_BT), None
         else:
             positions = positions_of(T, start, padding_BT, ids_BT.device).expand(len(ids_BT), -1)
-        out = self.hf.base_model(
-            input_ids=ids_BT,
-            attention_mask=None if padding_BT is None else padding_BT.long(),
-            position_ids=positions,
-            past_key_values=None if cache is None else as_hf_cache(cache, self.n_layer, self.seq_len),
-            use_cache=cache is not None,
-        )
+        with nullcontext() if weights is None else showing_weights(self.hf):
+            out = self.hf.base_model(
+                input_ids=ids_BT,
+                attention_mask=None if padding_BT is None else padding_BT.long(),
+                position_ids=positions,
+                past_key_values=None if cache is None else as_hf_cache(cache, self.n_layer, self.seq_len),
+                use_cache=cache is not None,
+                **({} if weights is None else {"output_attentions": True}),
+            )
+        if weights is not None:
+            weights += attentions(out)
         if cache is not None:
             cache.length += T
         return out.last_hidden_state, {}
@@ -121,6 +127,27 @@ def load(path: str, *, pretrained: bool, attention: str | None) -> Any:
             f"model.path={path} cannot be loaded by transformers: {str(error).splitlines()[0]}\n"
             "Expected a folder or a Hub id of a causal language model that needs no code of its own."
         ) from error
+
+
+@contextmanager
+def showing_weights(hf: Any) -> Iterator[None]:
+    """Transformers shows attention weights only where it computes them eagerly."""
+    before = hf.config._attn_implementation
+    hf.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        hf.set_attn_implementation(before)
+
+
+def attentions(out: Any) -> list[Tensor]:
+    """Of the layers that have any. Raises RequestError where none is shown."""
+    found = [w for w in getattr(out, "attentions", None) or () if w is not None]
+    if not found:
+        raise RequestError(
+            "this model of transformers shows no attention weights: it has no attention, or keeps it to itself."
+        )
+    return found
 
 
 @torch.no_grad()

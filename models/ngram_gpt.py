@@ -37,9 +37,16 @@ class Block(nn.Module):
         self.down = nn.Linear(mlp_ratio * n_embd, n_embd, bias=False)
 
     def forward(
-        self, x_BTC: Tensor, positions_T: Tensor | None, mask_BTS: Tensor | None, cache: KVCache | None
+        self,
+        x_BTC: Tensor,
+        positions_T: Tensor | None,
+        mask_BTS: Tensor | None,
+        cache: KVCache | None,
+        weights: list[Tensor] | None = None,
     ) -> Tensor:
-        x_BTC = x_BTC + self.attention(rms_norm(x_BTC), positions_T=positions_T, mask_BTS=mask_BTS, cache=cache)
+        x_BTC = x_BTC + self.attention(
+            rms_norm(x_BTC), positions_T=positions_T, mask_BTS=mask_BTS, cache=cache, weights=weights
+        )
         return x_BTC + self.down(F.relu(self.up(rms_norm(x_BTC))).square())
 
 
@@ -114,6 +121,7 @@ class NGramGPT(LanguageModel):
         documents_BT: Tensor | None = None,
         padding_BT: Tensor | None = None,
         cache: KVCache | None = None,
+        weights: list[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         T = ids_BT.shape[1]
         start = cache.length if cache is not None else 0
@@ -125,7 +133,7 @@ class NGramGPT(LanguageModel):
         mask_BTS = attention_mask(T, start + T, documents_BT=documents_BT, padding_BT=padding_BT, device=ids_BT.device)
         x = rms_norm(self.embed(ids_BT) + self._ngrams(ids_BT, documents_BT, padding_BT, cache))
         for block in self.blocks:
-            x = block(x, positions, mask_BTS, cache)
+            x = block(x, positions, mask_BTS, cache, weights)
         if cache is not None:
             cache.length += T
         return rms_norm(x), {}

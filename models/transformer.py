@@ -194,12 +194,6 @@ class Transformer(LanguageModel):
         seen = sum(min(seq_len, self.window or seq_len) if b.windowed else seq_len for b in self.blocks)
         return 12 * self.n_head * self.head_dim * seen
 
-    def attention_weights(self, ids_BT: Tensor, *, documents_BT: Tensor | None = None) -> list[Tensor]:
-        """What each token looks at in each layer, (B, H, T, T); reserved sink tokens come first in both T."""
-        weights: list[Tensor] = []
-        self.trunk(ids_BT, documents_BT=documents_BT, weights=weights)
-        return weights
-
     def trunk(
         self,
         ids_BT: Tensor,
@@ -209,7 +203,6 @@ class Transformer(LanguageModel):
         cache: KVCache | None = None,
         weights: list[Tensor] | None = None,
     ) -> Trunk:
-        """`weights`: a list that takes each layer's attention weights."""
         x, documents_BT, padding_BT, positions = self._enter(ids_BT, documents_BT, padding_BT, cache)
         T, start = x.shape[1], cache.length if cache is not None else 0
         masks = self._masks(T, start + T, documents_BT, padding_BT, x.device)

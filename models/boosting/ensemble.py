@@ -86,10 +86,11 @@ class Boosted(LanguageModel):
         documents_BT: Tensor | None = None,
         padding_BT: Tensor | None = None,
         cache: Any = None,
+        weights: list[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.prefixes(
-            ids_BT, [self.stages_in_use], documents_BT=documents_BT, padding_BT=padding_BT, cache=cache
-        )[0], {}
+        """`weights`: takes the frozen base's attention weights."""
+        context = {"documents_BT": documents_BT, "padding_BT": padding_BT, "cache": cache, "weights": weights}
+        return self.prefixes(ids_BT, [self.stages_in_use], **context)[0], {}
 
     def prefixes(self, ids_BT: Tensor, counts: list[int], *, cache: Any = None, **context: Any) -> list[Tensor]:
         """G_m, (B, T, C), for each m of the ascending `counts`, out of one walk through the stages."""

@@ -55,8 +55,9 @@ def base_pass(
     documents_BT: Tensor | None = None,
     padding_BT: Tensor | None = None,
     cache: Any = None,
+    weights: list[Tensor] | None = None,
 ) -> Inputs:
-    """The whole base; keeps what enters block `start` (None: nothing)."""
+    """The whole base; keeps what enters block `start` (None: nothing). `weights` takes its attention weights."""
     kept: list[Tensor] = []
     extras: list[int] = [0]
     blocks: Any = base.blocks
@@ -66,7 +67,7 @@ def base_pass(
             stack.callback(handle.remove)
         count = blocks[0].register_forward_hook(lambda _, inputs, output: extras.append(_extras(output)))
         stack.callback(count.remove)
-        hidden = base.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache)[0]
+        hidden = base.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache, weights=weights)[0]
     return Inputs(ids_BT, hidden, kept[0] if kept else None, documents_BT, padding_BT, cache, extras[-1])
 
 

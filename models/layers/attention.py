@@ -39,8 +39,12 @@ class CausalSelfAttention(nn.Module):
         positions_T: Tensor | None = None,
         mask_BTS: Tensor | None = None,
         cache: KVCache | None = None,
+        weights: list[Tensor] | None = None,
     ) -> Tensor:
-        """`mask_BTS`: True where attention is allowed, None is plain causal. `positions_T`, or (B, T), feeds RoPE."""
+        """`mask_BTS`: True where attention is allowed, None is plain causal. `positions_T`, or (B, T), feeds RoPE.
+
+        `weights`: a list that takes the weights (B, H, T, S); only then are they ever held.
+        """
         B, T, C = x_BTC.shape
         qkv = self.qkv(x_BTC).view(B, T, 3, self.n_head, C // self.n_head)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
@@ -50,6 +54,8 @@ class CausalSelfAttention(nn.Module):
             q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
         if cache is not None:
             k, v = cache.append(self.layer, k, v, self.seq_len)
+        if weights is not None:
+            weights.append(attention_weights(q, k, mask_BTS))
         # With a cache, one new token sees everything: no mask is needed.
         plain = mask_BTS is None and k.shape[2] == T
         y = F.scaled_dot_product_attention(
@@ -101,3 +107,16 @@ def attention_mask(
         itself = torch.eye(T, S, dtype=torch.bool, device=device).roll(S - T, 1)
         allowed = (allowed & padding_BT.unsqueeze(1)) | itself
     return allowed
+
+
+def attention_weights(q: Tensor, k: Tensor, mask_BTS: Tensor | None, sinks_H: Tensor | None = None) -> Tensor:
+    """(B, H, T, S), what each token looks at; with learned sinks the rows sum to less than 1."""
+    T, S = q.shape[2], k.shape[2]
+    k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+    scores = (q.float() @ k.float().mT) * q.shape[-1] ** -0.5
+    allowed = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
+    scores = scores.masked_fill(~(allowed if mask_BTS is None else mask_BTS.unsqueeze(1)), -torch.inf)
+    if sinks_H is None:
+        return scores.softmax(-1)
+    sink = sinks_H.float().view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+    return torch.cat([sink, scores], dim=-1).softmax(-1)[..., 1:]

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.layers.attention import attention_weights
 from models.layers.cache import KVCache
 from models.layers.norm import RMSNorm
 from models.layers.rope import Rope
@@ -141,16 +142,3 @@ def with_sink(
     if causal:
         q = F.pad(q, (0, 0, 1, 0))
     return q, k, v, None if mask is None else F.pad(mask, (1, 0), value=True)
-
-
-def attention_weights(q: Tensor, k: Tensor, mask_BTS: Tensor | None, sinks_H: Tensor | None) -> Tensor:
-    """(B, H, T, S), what each token looks at; with learned sinks the rows sum to less than 1."""
-    T, S = q.shape[2], k.shape[2]
-    k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
-    scores = (q.float() @ k.float().mT) * q.shape[-1] ** -0.5
-    allowed = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
-    scores = scores.masked_fill(~(allowed if mask_BTS is None else mask_BTS.unsqueeze(1)), -torch.inf)
-    if sinks_H is None:
-        return scores.softmax(-1)
-    sink = sinks_H.float().view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
-    return torch.cat([sink, scores], dim=-1).softmax(-1)[..., 1:]
