@@ -70,7 +70,9 @@ for (const box of document.querySelectorAll(".maps")) {
   text.addEventListener("pointerover", e => e.target.dataset.place && row(current, Number(e.target.dataset.place)));
 
   let line = null, name = null, first = null;
-  for (const map of group.maps) {
+  const alone = group.maps.length === 1;
+  if (alone) { large.classList.add("alone"); choose(group.maps[0], large); }
+  for (const map of alone ? [] : group.maps) {
     if (map.g !== name) {
       name = map.g;
       element("h3", { textContent: name }, box);

@@ -90,7 +90,7 @@ def add_learned(page: Page, cfg: DictConfig, vectors_TC: Tensor) -> Tensor:
     step = -(-T // SIDE)
     at = range(0, T, step)
     thin_TT = similarity_TT[::step, ::step]
-    maps = Maps([str(i) for i in at], verb="and", signed=True)
+    maps = Maps([f"{i} " for i in at], verb="and", signed=True)
     data = ((thin_TT + 1) * 127.5).round().to(torch.uint8).numpy().tobytes()
     maps.add("cosine of every two positions", "cosine of every two positions", data)
     note = "Blue: alike, orange: opposite, blank: unrelated." + (f" Every {step}th position." if step > 1 else "")
