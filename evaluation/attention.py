@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Head(NamedTuple):
-    """Means over the tokens of a text from the second on (the first can only look at itself).
+    """Layers and heads count from 0, as in configs and metrics. Means over the tokens of a text from the second on (the first can only look at itself).
 
     first, itself, previous: share of attention that goes there. distance: tokens back, on average. spread: e to the
     entropy of a row: how many tokens an equally spread attention would take in.
@@ -36,8 +36,8 @@ class Head(NamedTuple):
 def heads_of(weights: list[Tensor], *, n_sink: int = 0) -> list[Head]:
     """Of every layer's (1, H, n_sink + T, n_sink + T) weights; the first token is that of the text or its first sink."""
     found = []
-    for layer, weights_BHTT in enumerate(weights, start=1):
-        for head, all_TT in enumerate(weights_BHTT[0].double(), start=1):
+    for layer, weights_BHTT in enumerate(weights):
+        for head, all_TT in enumerate(weights_BHTT[0].double()):
             found.append(_head(layer, head, all_TT, n_sink))
     return found
 

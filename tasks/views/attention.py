@@ -52,8 +52,8 @@ def make_page(cfg: DictConfig, subject: Subject, weights: list[Tensor], heads: l
     page.add("At a glance", facts(pairs))
     names = [f"<sink {i + 1}>" for i in range(subject.model.n_sink)] + labels(subject.tokenizer, subject.ids)
     maps = Maps(names, verb="looks at")
-    for layer, weights_BHTT in enumerate(weights, start=1):
-        for head, weights_TT in enumerate(weights_BHTT[0], start=1):
+    for layer, weights_BHTT in enumerate(weights):
+        for head, weights_TT in enumerate(weights_BHTT[0]):
             maps.add(f"layer {layer}", f"layer {layer}, head {head}", quantised(weights_TT))
     page.add_maps("Heads", maps, note="Shades go with the square root of the weight, so that small weights show.")
     columns = ["layer", "head", "first token", "itself", "token before", "tokens back", "spread over", "mostly"]

@@ -39,7 +39,7 @@ def test_the_weights_are_those_of_the_forward_pass() -> None:
     shown = expert_weights(model, ids)
     assert len(shown) == len(seen) == 2
     for (n, weights_NE), (moe, (x, y)) in zip(shown.items(), seen.items(), strict=True):
-        assert model.blocks[n - 1].mlp is moe
+        assert model.blocks[n].mlp is moe
         assert (weights_NE != 0).sum(-1).eq(2).all()
         x_NC = x.flatten(0, 1)
         gate, up = (x_NC @ moe.w13.mT).chunk(2, dim=-1)  # (E, N, I) each

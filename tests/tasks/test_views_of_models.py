@@ -65,7 +65,7 @@ def test_routing_counts_validation_or_the_text_that_was_typed(runs, tmp_path):
     words = ["inspect.view=routing", f"init_from={runs / 'moe'}"]
     assert lab(*words, f"run_dir={tmp_path / 'a'}") == 0
     (routes,) = parts_of(tmp_path / "a" / "routing.html")["routes"]
-    assert [layer["n"] for layer in routes["layers"]] == [1, 2]
+    assert [layer["n"] for layer in routes["layers"]] == [0, 1]
     assert all(len(to) == 2 for layer in routes["layers"] for to in layer["to"])
     assert sum(routes["layers"][0]["load"]) == pytest.approx(1, abs=1e-3)
     assert lab(*words, "inspect.text='12 words'", f"run_dir={tmp_path / 'b'}") == 0

@@ -16,7 +16,7 @@ from models.layers.moe.layer import MoE
 
 @torch.no_grad()
 def expert_weights(model: LanguageModel, ids_BT: Tensor, *, documents_BT: Tensor | None = None) -> dict[int, Tensor]:
-    """{layer, from 1: (N, E) weight of each expert in each token's output, 0 where it is not chosen}.
+    """{layer, from 0: (N, E) weight of each expert in each token's output, 0 where it is not chosen}.
 
     Empty for a model without experts. Tokens are in the order of the rows; reserved sink tokens are left out.
     """
@@ -33,12 +33,12 @@ def expert_weights(model: LanguageModel, ids_BT: Tensor, *, documents_BT: Tensor
 
 
 def block_numbers(model: nn.Module) -> dict[MoE, int]:
-    """Each layer of experts with the number of its block, from 1."""
+    """Each layer of experts with the number of its block, from 0."""
     blocks = next((m for m in model.modules() if isinstance(getattr(m, "blocks", None), nn.ModuleList)), None)
     if blocks is None:
-        return {moe: i for i, moe in enumerate((m for m in model.modules() if isinstance(m, MoE)), start=1)}
+        return {moe: i for i, moe in enumerate(m for m in model.modules() if isinstance(m, MoE))}
     return {
-        module: i for i, block in enumerate(blocks.blocks, start=1) for module in block.modules()  # type: ignore[arg-type]
+        module: i for i, block in enumerate(blocks.blocks) for module in block.modules()  # type: ignore[arg-type]
         if isinstance(module, MoE)
     }  # fmt: skip
 
