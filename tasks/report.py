@@ -12,6 +12,7 @@ from reports.collect import Run, find_runs
 from reports.comparison import Comparison, compare
 from reports.page import page
 from reports.tables import arm_rows, run_rows, to_csv, to_markdown, verdict
+from reports.views import sections
 
 
 def report(cfg: DictConfig, run: Any) -> None:
@@ -37,6 +38,7 @@ def write(folder: Path, comparison: Comparison, *, title: str, commands: list[st
         verdict(comparison),
         *comparison.notes,
         to_markdown(arms),
+        *(text for part in sections(comparison) for text in (f"## {part.title}", part.note, to_markdown(part.rows))),
         "## Every run",
         to_markdown(every),
     ]
