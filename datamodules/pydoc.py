@@ -12,7 +12,7 @@ import inspect
 import re
 import sysconfig
 from collections.abc import Iterator
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Literal
@@ -84,14 +84,9 @@ class PydocSource:
     def __init__(self, part: str = "all"):
         self.part = part
 
-    @cached_property
+    @property
     def _texts(self) -> list[str]:
-        modules = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
-        docs = (docstrings(path.read_text(encoding="utf-8", errors="replace")) for path in modules)
-        reference = own_topics(topics) if self.part != "docstrings" else []
-        if self.part == "reference":
-            return reference
-        return reference + [text for text in docs if len(text) >= MIN_DOCSTRINGS_CHARS]
+        return texts(self.part)
 
     @property
     def n_bytes(self) -> int:
@@ -102,6 +97,17 @@ class PydocSource:
 
     def fingerprint(self) -> str:
         return hashlib.sha256("\0".join(self._texts).encode("utf-8", "replace")).hexdigest()
+
+
+@lru_cache(maxsize=3)
+def texts(part: str) -> list[str]:
+    """The documents of a part, read once in a process: each job of a sweep asks for them."""
+    modules = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    docs = (docstrings(path.read_text(encoding="utf-8", errors="replace")) for path in modules)
+    reference = own_topics(topics) if part != "docstrings" else []
+    if part == "reference":
+        return reference
+    return reference + [text for text in docs if len(text) >= MIN_DOCSTRINGS_CHARS]
 
 
 def own_topics(topics: dict[str, str]) -> list[str]:

@@ -42,6 +42,7 @@ def _choice(prompt: Prompt, question: Question, logprobs: np.ndarray) -> Predict
     expected, picked, normed = question.choices.index(question.answer), int(logprobs.argmax()), int(per_byte.argmax())
     odds = np.exp(logprobs - logprobs.max())
     return {
+        "question": question.ask,
         "prompt": prompt.text,
         "choices": list(question.choices),
         "expected": question.answer,
@@ -110,6 +111,7 @@ def by_generation(
     decode = prompter.tokenizer.decode
     return [
         _free(prompt, question, [cut(decode(c.ids, skip_specials=True), prompter.stop) for c in made], kind)
+        | {"stopped": [c.stopped for c in made]}
         for prompt, question, made in zip(prompts, questions, completions, strict=True)
     ]
 
@@ -124,6 +126,7 @@ def _free(prompt: Prompt, question: Question, texts: list[str], kind: Kind) -> P
     wanted, read = read_answers(question, texts, kind)
     chosen = majority(read)
     return {
+        "question": question.ask,
         "prompt": prompt.text,
         "choices": list(question.choices),
         "expected": question.answer,

@@ -53,6 +53,38 @@ def log_log(series: dict[str, Sequence[tuple[float, float]]], *, x: str, y: str)
     return figure(body, label=f"{y} over {x}")
 
 
+def line(series: dict[str, Sequence[tuple[float, float]]], *, x: str, y: str) -> str:
+    """Lines of (x, y) on plain axes, with a rule at 0 where it is between the ends."""
+    points = [point for one in series.values() for point in one]
+    left, right = min(p[0] for p in points), max(p[0] for p in points)
+    low, high = min(p[1] for p in points), max(p[1] for p in points)
+    high = high if high > low else low + 1.0
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        across = LEFT + (WIDTH - LEFT - RIGHT) * (point[0] - left) / max(right - left, 1e-9)
+        return across, HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (point[1] - low) / (high - low)
+
+    body = ""
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        at, value = place((left + tick * (right - left), low))[0], left + tick * (right - left)
+        body += text(at, HEIGHT - BOTTOM + 15, f"{value:.4g}")
+        height, value = place((left, low + tick * (high - low)))[1], low + tick * (high - low)
+        body += f'<line x1="{LEFT}" y1="{height:.1f}" x2="{WIDTH - RIGHT}" y2="{height:.1f}" stroke="var(--line)"/>'
+        body += text(LEFT - 6, height + 4, f"{value:.2f}", "end")
+    if low < 0 < high:
+        zero = place((left, 0.0))[1]
+        body += f'<line x1="{LEFT}" y1="{zero:.1f}" x2="{WIDTH - RIGHT}" y2="{zero:.1f}" stroke="var(--soft)"/>'
+    for i, (name, one) in enumerate(series.items()):
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in map(place, one))
+        body += f'<polyline points="{path}" fill="none" stroke="{COLOURS[i % 2]}" stroke-width="1.8"/>'
+        if len(series) > 1:
+            body += text(WIDTH - RIGHT - 8, TOP + 16 + 16 * i, name, "end").replace(
+                "<text", f'<text style="fill:{COLOURS[i % 2]}"'
+            )
+    body += text((WIDTH + LEFT) / 2, HEIGHT - 3, x) + text(2, 11, y, "start")
+    return figure(body, label=f"{y} over {x}")
+
+
 def bars(names: Sequence[str], series: dict[str, Sequence[float]], *, unit: str) -> str:
     """Groups of horizontal bars, one group a name, one bar a series; series are scaled each to its own largest."""
     left, row = 150, 18

@@ -76,9 +76,9 @@ for (const box of document.querySelectorAll(".runs")) {
 }
 
 document.addEventListener("mousemove", e => {
-  const over = e.target.closest ? e.target.closest(".tokens i") : null;
-  tip.style.display = over ? "block" : "none";
-  if (!over) return;
+  const over = e.target.closest ? e.target.closest(".runs .tokens i, .tipped") : null;
+  tip.style.display = over?.tip ? "block" : "none";
+  if (!over?.tip) return;
   tip.textContent = over.tip;
   tip.style.left = Math.max(4, Math.min(e.clientX + 14, innerWidth - tip.offsetWidth - 8)) + "px";
   tip.style.top = (e.clientY + 20 + tip.offsetHeight > innerHeight ? e.clientY - tip.offsetHeight - 12 : e.clientY + 20) + "px";

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from inspection.maps import Maps
+
 ASSETS = Path(__file__).parent
 
 
@@ -48,6 +50,8 @@ class Page:
     texts: dict[int, str] = field(default_factory=dict)  # id -> text, for all tokens on the page
     specials: list[int] = field(default_factory=list)
     groups: list[list[dict[str, Any]]] = field(default_factory=list)
+    maps: list[dict[str, Any]] = field(default_factory=list)
+    routes: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, title: str, body: str, note: str = "") -> None:
         """A section; `body` is HTML, `title` and `note` are text."""
@@ -61,8 +65,24 @@ class Page:
         number = len(self.groups) - 1
         self.add(title, f'<div class="runs" data-group="{number}" data-folded="{int(folded)}"></div>', note)
 
+    def add_maps(self, title: str, maps: Maps, *, note: str = "") -> None:
+        """Square maps side by side, the one that is clicked also large."""
+        self.maps.append(maps.packed())
+        self.add(title, f'<div class="maps" data-maps="{len(self.maps) - 1}"></div>', note)
+
+    def add_routes(self, title: str, routes: dict[str, Any], *, note: str = "") -> None:
+        """A text once for each layer, coloured by where its tokens go, see routes.js."""
+        self.routes.append(routes)
+        self.add(title, f'<div class="routes" data-routes="{len(self.routes) - 1}"></div>', note)
+
     def write(self, path: Path) -> None:
-        data = {"texts": self.texts, "specials": self.specials, "groups": self.groups}
+        data: dict[str, Any] = {"texts": self.texts, "specials": self.specials, "groups": self.groups}
+        scripts = ["page.js"]
+        for name, drawn in (("maps", self.maps), ("routes", self.routes)):
+            if drawn:
+                data[name] = drawn
+                scripts.append(f"{name}.js")
+        script = "\n".join((ASSETS / name).read_text() for name in scripts)
         # "</script>" or "<!--" in a text would end the script
         packed = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
         headings = [section.split("<h2>")[1].split("</h2>")[0] for section in self.sections]
@@ -75,7 +95,7 @@ class Page:
             f"<header><h1>{html.escape(self.title)}</h1><p>{html.escape(self.about)}</p><nav>{links}</nav></header>\n"
             f"<main>\n{chr(10).join(self.sections)}\n</main>\n"
             f'<script id="data" type="application/json">{packed}</script>\n'
-            f"<script>\n{(ASSETS / 'page.js').read_text()}</script>\n</body></html>\n"
+            f"<script>\n{script}</script>\n</body></html>\n"
         )
         path.write_bytes(page.encode("utf-8", "replace"))  # a lone surrogate becomes "?"
 

@@ -29,6 +29,10 @@ from launcher.overrides import Override, is_group, parse
 from launcher.run_folder import USED_BY_A_RUN, cannot_write, job_name, slug, sweep_folder, write_atomically
 
 
+# files composed for jobs of this process: jobs that choose the same options read them once
+COMPOSED: Files = {}
+
+
 class FailedFast(BaseException):
     """A job failed and fail_fast=true was typed: no further job starts. Hydra lets a BaseException through."""
 
@@ -93,7 +97,7 @@ class SweepJob:
         """Runs the job; returns val/loss, for sweepers that search, and infinity where there is none."""
         hydra, launcher = HydraConfig.get(), HydraConfig.get().launcher._target_
         words = [word for word in hydra.overrides.task if not word.lstrip("+").startswith("run_dir=")]
-        plan = compose(words, self.lab)
+        plan = compose(words, self.lab, cache=COMPOSED)
         values = {word.lstrip("+").split("=", 1)[0]: word.lstrip("+") for word in words}
         shown = ",".join(values[key] for key in self.swept if key in values)
         number = int(hydra.job.num)
@@ -150,8 +154,8 @@ def check_jobs(overrides: Sequence[Override], params: dict[str, Any], frame: Pla
     everything = [o for o in [*grid, *overrides] if not o.is_hydra and o.key != "run_dir"]
     parser = OverridesParser.create()
     batches = BasicSweeper.split_arguments([parser.parse_override(o.text) for o in everything], None)
-    cache: Files = {}
-    return [_check_job(number, words, lab, cache) for number, words in enumerate(batches[0])]
+    COMPOSED.clear()  # an earlier sweep of this process may have had other files
+    return [_check_job(number, words, lab, COMPOSED) for number, words in enumerate(batches[0])]
 
 
 def report(folder: Path, total: int | None) -> int:

@@ -20,9 +20,10 @@ LAYOUT: dict[str, dict[str, list[Any]]] = {
         "share of the peak (MFU)": ["Multiline", ["train/mfu$"]],
     },
     "routing": {
-        "load entropy": ["Multiline", [r"routing/.*load_entropy$"]],
-        "fullest expert": ["Multiline", [r"routing/.*maxvio$"]],
-        "dead experts": ["Multiline", [r"routing/.*dead_experts$"]],
+        "load entropy": ["Multiline", [r"train/moe/load_entropy"]],
+        "fullest expert": ["Multiline", [r"train/moe/maxvio"]],
+        "dead experts": ["Multiline", [r"train/moe/dead_experts"]],
+        "dropped tokens": ["Multiline", [r"train/moe/dropped$"]],
     },
     "alignment": {
         "rewards": ["Multiline", [r"(train|val)/rewards/(chosen|rejected|margins)$"]],

@@ -30,21 +30,45 @@ GRID_POINTS = 200
 
 def curves(comparison: Comparison, x: str) -> str | None:
     """The metric against "tokens" or "seconds": each arm's mean, and a band from its lowest to its highest seed."""
+    return lines(comparison.arms, comparison.metric, x)
+
+
+def lines(arms: list[Arm], metric: str, x: str) -> str | None:
+    """The same of any metric that is logged; None where nothing is."""
 
     def draw(axes: Any) -> None:
-        for arm, colour in _coloured(comparison.arms):
-            band = arm_curve(arm, comparison.metric, x)
+        for arm, colour in _coloured(arms):
+            band = arm_curve(arm, metric, x)
             if band is not None:
                 grid, low, middle, high = band
                 axes.plot(grid, middle, color=colour, label=_clip(arm.label), linewidth=1.5)
                 axes.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set_xlabel({"tokens": "tokens seen", "seconds": "seconds of training"}[x])
-        axes.set_ylabel(comparison.metric)
+        axes.set_ylabel(metric)
         axes.legend(fontsize=8)
 
-    if all(arm_curve(arm, comparison.metric, x) is None for arm in comparison.arms):
+    if all(arm_curve(arm, metric, x) is None for arm in arms):
         return None
     return svg(draw, height=3.6)
+
+
+def stages(losses: dict[str, dict[int, list[float]]]) -> str | None:
+    """Loss after each boosted stage, {arm: {stage: values of its seeds}}: means, and a band over seeds."""
+    shown = {label: found for label, found in losses.items() if len(found) > 1}
+    if not shown:
+        return None
+
+    def draw(axes: Any) -> None:
+        for i, (label, found) in enumerate(list(shown.items())[:MOST_ARMS]):
+            colour, at = COLOURS[i % len(COLOURS)], list(found)
+            axes.plot(at, [np.mean(v) for v in found.values()], "o-", color=colour, label=_clip(label), linewidth=1.5)
+            low, high = [min(v) for v in found.values()], [max(v) for v in found.values()]
+            axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.set_xlabel("stages in use")
+        axes.set_ylabel("val/loss")
+        axes.legend(fontsize=8)
+
+    return svg(draw, height=3.2)
 
 
 def arm_curve(arm: Arm, metric: str, x: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:

@@ -3,11 +3,11 @@
 import html
 from collections.abc import Sequence
 
-from reports import figures, stages, within
+from reports import figures, within
 from reports.comparison import Comparison
 from reports.tables import Row, arm_rows, run_rows, shown_columns
+from reports.views import Section, sections
 
-STAGES = "Gain: what a kept stage takes off the loss of the validation side, which it was not chosen on."
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -23,15 +23,13 @@ pre { overflow-x: auto; background: #8881; padding: .7rem; border-radius: 6px; f
 """
 
 
-def page(comparison: Comparison, *, title: str, commands: Sequence[str], extra: str = "") -> str:
-    """`extra`: further sections as HTML, from those who know more about these runs."""
+def page(comparison: Comparison, *, title: str, commands: Sequence[str]) -> str:
+    """Routing and boosted stages have sections of their own, where the runs have them."""
     parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="answer">{html.escape(within.answer(comparison))}</p>']
     parts += [f'<p class="note">{html.escape(note)}</p>' for note in comparison.notes]
     parts += _within(comparison)
     parts += ["<h2>Settings, best first</h2>", table(arm_rows(comparison)), *_figures(comparison)]
-    if staged := stages.rows(comparison):
-        parts += ["<h2>Stages</h2>", f"<p>{STAGES}</p>", table(staged)]
-    parts += [extra]
+    parts += [part for section in sections(comparison) for part in _section(section)]
     parts += ["<h2>Every run</h2>", table(run_rows(comparison))]
     parts += ["<h2>To repeat it</h2>", f"<pre>{html.escape(chr(10).join(commands))}</pre>", _small_print(comparison)]
     return (
@@ -76,6 +74,11 @@ def _figures(comparison: Comparison) -> list[str]:
         text += f"{law.low:.4f} to {law.high:.4f}, {law.n} sizes."
         parts.append(f"<h2>Scaling</h2><figure>{svg}</figure><p>{text}</p>")
     return parts
+
+
+def _section(section: Section) -> list[str]:
+    parts = [f"<h2>{html.escape(section.title)}</h2>", f"<p>{html.escape(section.note)}</p>", table(section.rows)]
+    return parts + [f"<h3>{html.escape(name)}</h3><figure>{svg}</figure>" for name, svg in section.figures.items()]
 
 
 def _small_print(comparison: Comparison) -> str:

@@ -3,20 +3,24 @@
 import json
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from datamodules.problems import make_problem
 from datamodules.records import read_rows
 from errors import RequestError
 from evaluation import answering
+from evaluation.benchmarks.arithmetic import Arithmetic
 from evaluation.benchmarks.base import Benchmark, Question, draw_shots
 from evaluation.intervals import Estimate
 from evaluation.prompts import Prompt, Prompter
 from launcher.instantiate import build
 from models.sampling import Sampling
 from tasks.text import StopStrings
+
+LEAST_ROOM = 16  # tokens for an answer: "The answer is positive." is longer than "positive"
 
 
 def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None:
@@ -26,7 +30,7 @@ def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None
     mode = settings.mode or ("choices" if questions[0].choices else "generate")
     check(benchmark, questions, mode, settings)
     prompter = Prompter(tokenizer, style=settings.template, context=model.seq_len)
-    room = settings.max_new_tokens if mode == "generate" else 0
+    room = answer_room(prompter, questions, settings.max_new_tokens) if mode == "generate" else 0
     prompts = ask(prompter, benchmark, questions, settings, room=room, seed=cfg.seed)
     if mode == "choices":
         predictions = answering.by_choices(model, prompts, questions, batch_size=settings.batch_size)
@@ -38,7 +42,7 @@ def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None
             prompts,
             questions,
             kind=benchmark.kind,
-            max_new_tokens=settings.max_new_tokens,
+            max_new_tokens=room,
             sampling=Sampling(temperature=settings.temperature if settings.samples > 1 else 0.0),
             samples=settings.samples,
             seed=cfg.seed,
@@ -52,6 +56,8 @@ def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None
 
 def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
     """Questions of a split. Raises RequestError where the data is missing: what to fetch, where to put it."""
+    if isinstance(benchmark, Arithmetic):
+        return problems(benchmark, split, benchmark.n if limit is None else min(limit, benchmark.n))
     found = read_rows(
         benchmark.path, name=benchmark.name, split=split, revision=benchmark.revision, columns=benchmark.columns
     )
@@ -64,6 +70,15 @@ def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
     return benchmark.questions(rows)
 
 
+def problems(benchmark: Arithmetic, split: str, n: int) -> list[Question]:
+    """The first `n` problems of data=arithmetic; its validation side is asked, the other one gives the shots."""
+    side: Literal["train", "val"] = "train" if split == "train" else "val"
+    made = [
+        make_problem(i, side=side, max_steps=benchmark.max_steps, max_number=benchmark.max_number) for i in range(n)
+    ]
+    return benchmark.questions([({"question": p.question, "answer": p.solution}, "a problem") for p in made])
+
+
 def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: DictConfig) -> None:
     """Raises RequestError for settings that do not go together."""
     if mode == "choices" and not all(question.choices for question in questions):
@@ -74,11 +89,28 @@ def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: 
         )
     if settings.samples > 1 and benchmark.summary:
         raise RequestError("evaluate.samples: summaries are compared one by one. Type evaluate.samples=1.")
-    for key in ("samples", "max_new_tokens", "batch_size"):
-        if settings[key] < 1:
+    for key in ("samples", "max_new_tokens", "batch_size", "limit"):
+        if settings[key] is not None and settings[key] < 1:
             raise RequestError(f"evaluate.{key}={settings[key]}: expected 1 or more.")
     if settings.shots < 0:
         raise RequestError(f"evaluate.shots={settings.shots}: expected 0 or more.")
+
+
+def answer_room(prompter: Prompter, questions: list[Question], wanted: int | None) -> int:
+    """Tokens that are kept free for an answer: as `wanted`, or by the longest expected one.
+
+    Raises:
+        RequestError: none would be left for the question.
+    """
+    if wanted is None:
+        longest = max(len(prompter.tokenizer.encode(question.answer)) for question in questions)
+        return min(max(LEAST_ROOM, longest + longest // 4 + 1), prompter.context // 2)
+    if wanted >= prompter.context:
+        raise RequestError(
+            f"evaluate.max_new_tokens={wanted} leaves nothing of the model's context, {prompter.context} tokens, "
+            "for the question.\nType fewer, or leave it out: a quarter more than the longest expected answer is taken."
+        )
+    return wanted
 
 
 def ask(

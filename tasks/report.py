@@ -7,11 +7,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
-from reports import figures, paper, stages, within
+from reports import figures, paper, within
 from reports.collect import Run, find_runs
 from reports.comparison import Comparison, compare
 from reports.page import page
 from reports.tables import arm_rows, run_rows, to_csv, to_markdown
+from reports.views import sections
 
 
 def report(cfg: DictConfig, run: Any) -> None:
@@ -40,6 +41,7 @@ def write(folder: Path, comparison: Comparison, *, title: str, commands: list[st
         *comparison.notes,
         *in_detail(comparison),
         to_markdown(arms),
+        *(text for part in sections(comparison) for text in (f"## {part.title}", part.note, to_markdown(part.rows))),
         "## Every run",
         to_markdown(every),
     ]
@@ -61,12 +63,10 @@ def write(folder: Path, comparison: Comparison, *, title: str, commands: list[st
 
 
 def in_detail(comparison: Comparison) -> list[str]:
-    """Where which setting wins, and what stages did, where these runs can say so; in Markdown."""
+    """Where which setting wins, where these runs can say so; in Markdown."""
     parts = []
     if (found := within.within(comparison)) is not None:
         parts += [f"## At each {found.factor}", to_markdown(within.rows(comparison, found))]
-    if staged := stages.rows(comparison):
-        parts += ["## Stages", to_markdown(staged)]
     return [*parts, "## Settings, best first"] if parts else []
 
 

@@ -92,7 +92,7 @@ def is_a_part(cfg: DictConfig, key: str) -> bool:
 
 def test_all_files_are_found() -> None:
     assert len(FILES) == len(OPTIONS) + 1  # and config.yaml
-    assert len(OPTIONS) >= 74
+    assert len(OPTIONS) >= 75
     promised = {"gpt", "gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl", "modern", "llama", "nanochat", "moe", "hf"}
     assert promised <= LAB.groups["model"].keys()
     assert {"byte", "char", "bpe", "sentencepiece", "tiktoken", "hf"} <= LAB.groups["tokenizer"].keys()

@@ -20,5 +20,7 @@ def test_curves_that_belong_together_are_in_one_chart(tmp_path: Path) -> None:
     layout.ParseFromString(event.tensor_proto.string_val[0])
     assert [category.title for category in layout.category] == list(LAYOUT)
     charts = {chart.title: list(chart.multiline.tag) for chart in layout.category[0].chart}
+    routing = {chart.title: list(chart.multiline.tag) for chart in layout.category[2].chart}
+    assert any(re.search(pattern, "train/moe/load_entropy/layer_0") for pattern in routing["load entropy"])
     for tag in ("train/loss", "val/loss"):
         assert any(re.search(pattern, tag) for pattern in charts["loss"])

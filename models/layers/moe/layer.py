@@ -110,6 +110,14 @@ class MoE(nn.Module):
             )
         return logits_NE, softmax_choice(chosen_by, top_k=s.top_k, norm_topk=s.norm_topk, scale=s.routed_scale)
 
+    @torch.no_grad()
+    def weights_of(self, x_BTC: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """(N, E) weight of each expert in a token's output, 0 where it is not chosen; capacity is not looked at."""
+        with torch.autocast(x_BTC.device.type, enabled=False):
+            logits_NE, choice = self._route(x_BTC.flatten(0, 1), None if mask_BT is None else mask_BT.flatten())
+        weights_NE = torch.zeros_like(logits_NE)
+        return weights_NE.index_put((choice.tokens_M, choice.experts_M), choice.weights_M.to(logits_NE.dtype))
+
     def _account(self, logits_NE: Tensor, choice: Choice, mask_N: Tensor | None, *, sequences: int) -> Routing:
         s, probs_NE = self.settings, choice.probs_NE
         loads_E = losses.loads(choice.experts_M, choice.tokens_M, mask_N, s.n_experts)

@@ -1,0 +1,38 @@
+"""The held-out problems of data=arithmetic, generated: grade-school sums with worked steps, as GSM8K's."""
+
+from errors import RequestError
+from evaluation.benchmarks.base import Benchmark, Question, Row
+
+
+class Arithmetic(Benchmark):
+    """Args:
+    n: problems. max_steps, max_number: as of data=arithmetic; other values than in training ask other questions.
+    """
+
+    kind = "number"
+    needs = ("question", "answer")
+
+    def __init__(
+        self,
+        *,
+        n: int = 512,
+        max_steps: int = 2,
+        max_number: int = 20,
+        split: str = "val",
+        shots_split: str = "train",
+    ):
+        """Raises RequestError for a number out of its range, or a split that there is not."""
+        super().__init__(path="generated", split=split, shots_split=shots_split)
+        if n < 1 or not 1 <= max_steps <= 8 or max_number < 10:
+            raise RequestError(
+                f"benchmark.n={n} (1 or more), benchmark.max_steps={max_steps} (1 to 8) or "
+                f"benchmark.max_number={max_number} (10 or more) is out of its range."
+            )
+        if not {split, shots_split} <= {"train", "val"} or split == shots_split:
+            raise RequestError(
+                f"benchmark.split={split}, benchmark.shots_split={shots_split}: expected val and train, or the reverse."
+            )
+        self.n, self.max_steps, self.max_number = n, max_steps, max_number
+
+    def question(self, row: Row) -> Question:
+        return Question(row["question"], row["answer"])

@@ -1,0 +1,85 @@
+"""What some runs have besides a loss: how busy their experts are, what each boosted stage adds. One section each.
+
+Both are read from summary.json and metrics.csv alone; a sweep without experts or stages gets no section.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from reports import figures, stages
+from reports.collect import Run
+from reports.comparison import Arm, Comparison
+from reports.statistics import mean
+from reports.tables import Row, number
+
+# metric -> (name in the table, digits say more than words: what it means)
+ROUTING = {
+    "load_entropy": "evenness of loads (1: all alike)",
+    "maxvio": "busiest expert above its share",
+    "min_load": "least busy, in shares",
+    "dead_experts": "dead experts",
+    "dropped": "dropped",
+    "confidence": "router's confidence",
+}
+MOE = "train/moe/"
+
+
+class Section(NamedTuple):
+    """`note` says how to read it. `figures`: name -> SVG."""
+
+    title: str
+    note: str
+    rows: list[Row]
+    figures: dict[str, str]
+
+
+def sections(comparison: Comparison) -> list[Section]:
+    return [found for make in (routing, boosted) if (found := make(comparison)) is not None]
+
+
+def routing(comparison: Comparison) -> Section | None:
+    """Means over seeds of what the last row of training says about the router; None where no run has experts."""
+    arms = [arm for arm in comparison.arms if any(f"{MOE}load_entropy" in run.metrics for run in arm.finished)]
+    if not arms:
+        return None
+    rows: list[Row] = []
+    for arm in arms:
+        row = {"setting": arm.label}
+        for name, told in ROUTING.items():
+            row[told] = number(mean(_values(arm.finished, MOE + name)).value)
+        rows.append(row | {"n": str(len(arm.finished))})
+    drawn = {
+        told: figures.lines(arms, MOE + name, "tokens")
+        for name, told in ROUTING.items()
+        if name in ("load_entropy", "maxvio")
+    }
+    note = "At the last logged step of training, mean over layers and seeds. Bands run from the lowest to the highest seed."
+    return Section("Routing", note, rows, {name: svg for name, svg in drawn.items() if svg})
+
+
+def _values(runs: Sequence[Run], metric: str) -> list[float]:
+    return [run.metrics[metric] for run in runs if math.isfinite(run.metrics.get(metric, math.nan))]
+
+
+def boosted(comparison: Comparison) -> Section | None:
+    """Loss and gain of each stage, over seeds; None where no run was boosted."""
+    rows = stages.rows(comparison)
+    if not rows:
+        return None
+    drawn = figures.stages({arm.label: losses_by_stage(arm) for arm in comparison.arms})
+    note = "Gain: what a kept stage takes off the loss of the validation side, which it was not chosen on."
+    return Section("Boosted stages", note, rows, {"loss by stage": drawn} if drawn else {})
+
+
+def losses_by_stage(arm: Arm) -> dict[int, list[float]]:
+    """Stage -> validation losses of the runs that reached it."""
+    found: dict[int, list[float]] = {}
+    for stage in _stages(arm):
+        if isinstance(loss := stage.get("val/loss"), int | float) and math.isfinite(loss):
+            found.setdefault(int(stage["stage"]), []).append(float(loss))
+    return dict(sorted(found.items()))
+
+
+def _stages(arm: Arm) -> list[dict[str, Any]]:
+    return [stage for run in arm.finished for stage in run.summary.get("stages") or [] if "stage" in stage]

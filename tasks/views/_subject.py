@@ -1,0 +1,103 @@
+"""What several views look at: a model with its tokenizer, and a text for it to read."""
+
+from __future__ import annotations
+
+import html
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from errors import RequestError
+from models.base import LanguageModel
+from models.layers.loss import IGNORE
+from tasks import parts
+from tasks.evaluate import torch_device
+from tasks.trainer import set_number_formats
+
+MOST_TOKENS = 512  # of a map: T x T places for each head
+
+
+class Subject(NamedTuple):
+    """`ids`: at most inspect.tokens of the text. `where`: which text it is. `data`: None where the text was typed."""
+
+    model: LanguageModel
+    tokenizer: Any
+    ids: list[int]
+    where: str
+    data: Any = None
+
+    @property
+    def ids_1T(self) -> torch.Tensor:
+        return torch.tensor([self.ids], device=next(self.model.parameters()).device)
+
+
+def load_model(cfg: DictConfig, view: str, tokenizer: Any = None) -> tuple[LanguageModel, Any]:
+    """A trained model and its tokenizer. Raises RequestError where none is named."""
+    if not (cfg.init_from or "path" in cfg.model):
+        raise RequestError(
+            f"inspect.view={view} looks into a trained model: type init_from=RUN_FOLDER (see outputs/),\n"
+            "or model=hf model.path=<a folder or a Hub id>."
+        )
+    set_number_formats()
+    tokenizer = parts.saved_tokenizer(cfg) if tokenizer is None else tokenizer
+    model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
+    if cfg.init_from:
+        parts.load_start(model, cfg)
+    return model.to(torch_device(cfg)).eval(), tokenizer
+
+
+def load(cfg: DictConfig, view: str) -> Subject:
+    """Model and text: inspect.text as it was typed, else the beginning of the validation data.
+
+    Raises:
+        RequestError: no model, no text, or a number of tokens that makes no sense.
+    """
+    n = cfg.inspect.tokens
+    if not 2 <= n <= MOST_TOKENS:
+        raise RequestError(f"inspect.tokens={n}: expected 2 to {MOST_TOKENS}.")
+    if cfg.inspect.text is not None:
+        model, tokenizer = load_model(cfg, view)
+        ids, where, data = list(map(int, tokenizer.encode(str(cfg.inspect.text)))), "inspect.text", None
+    else:
+        if not (cfg.init_from or "path" in cfg.model):
+            load_model(cfg, view)  # says what is missing, before any data is prepared
+        data = parts.build_data(cfg)
+        model, tokenizer = load_model(cfg, view, data.tokenizer)
+        ids, where = first_tokens(data), "the beginning of the validation data"
+    ids = ids[: min(n, model.seq_len)]
+    if len(ids) < 2:
+        raise RequestError(f"inspect.text={cfg.inspect.text!r} is {len(ids)} token(s) long: expected at least 2.")
+    return Subject(model, tokenizer, ids, where, data)
+
+
+def first_tokens(data: Any) -> list[int]:
+    """Of the first row of validation, without padding behind it."""
+    if not hasattr(data, "val_dataset"):
+        raise RequestError(
+            f"data={type(data).__name__} holds pairs, no text to begin with: type inspect.text='some words'."
+        )
+    row = data.val_dataset()[0]
+    real = np.flatnonzero(row["targets"][0].numpy() != IGNORE)
+    return row["ids"][0].tolist()[: int(real[-1]) + 1 if len(real) else None]
+
+
+def labels(tokenizer: Any, ids: list[int]) -> list[str]:
+    """Text of each token; of parts of characters, their number."""
+    texts = [tokenizer.decode([i]) for i in ids]
+    return [f"\u2039{i}\u203a" if "\ufffd" in text else text for i, text in zip(ids, texts, strict=True)]
+
+
+def facts_of(subject: Subject) -> dict[str, object]:
+    model = subject.model
+    return {
+        "model": f"{type(model).__name__}, {model.parameter_counts()['total']:,} parameters",
+        "tokenizer": f"{subject.tokenizer.kind}, {subject.tokenizer.vocab_size:,} ids",
+        "text": f"{len(subject.ids):,} tokens of {subject.where}",
+    }
+
+
+def shaded(share: float, words: str) -> str:
+    """A cell of a table, the darker the larger its share of 1."""
+    return f'<td class="n shaded" style="--share:{min(max(share, 0.0), 1.0):.3f}">{html.escape(words)}</td>'

@@ -1,0 +1,45 @@
+"""Sections for runs with experts and with boosted stages; none for the others."""
+
+from pathlib import Path
+
+import pytest
+
+from reports.collect import find_runs
+from reports.comparison import compare
+from reports.page import page
+from reports.views import sections
+
+MOE = {"train/moe/load_entropy": 0.9, "train/moe/maxvio": 0.5, "train/moe/dead_experts": 0.0}
+
+
+def test_experts_and_stages_have_sections_where_runs_have_them(write_run, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_run(f"{seed}-gpt", {"model": "gpt", "seed": seed}, {"val/bpb": 2.0}, choices={"model": "gpt"})
+    assert sections(compare(find_runs(str(tmp_path / "sweep")))) == []
+    for seed in (1, 2):
+        metrics = {"val/bpb": 1.9} | MOE | {"train/moe/maxvio": 0.5 + seed}
+        write_run(f"{seed + 2}-moe", {"model": "moe", "seed": seed}, metrics, choices={"model": "moe"})
+        stages = [{"stage": 0, "val/loss": 2.0}, {"stage": 1, "val/loss": 1.9 + seed / 10, "eta": 0.5, "kept": seed == 1}]
+        write_run(f"{seed + 4}-boost", {"model": "x", "seed": seed}, {"val/bpb": 3}, choices={"model": "x"}, stages=stages)
+    comparison = compare(find_runs(str(tmp_path / "sweep")))
+    routing, boosted = sections(comparison)
+    (row,) = routing.rows
+    assert row["setting"] == "model=moe"
+    assert row["busiest expert above its share"] == "2.0000"
+    assert [r["stage"] for r in boosted.rows] == ["base", "1"]
+    assert boosted.rows[1]["val/loss"] == "2.0500"
+    assert boosted.rows[1]["kept"] == "1 of 2"
+    assert float(boosted.rows[1]["eta"]) == pytest.approx(0.5)
+    assert "<svg" in boosted.figures["loss by stage"]
+    made = page(comparison, title="t", commands=[])
+    assert "<h2>Routing</h2>" in made
+    assert "<h2>Boosted stages</h2>" in made
+
+
+def test_a_curve_of_the_router_over_tokens(write_run, tmp_path: Path) -> None:
+    folder = write_run("0-moe", {"model": "moe", "seed": 1}, {"val/bpb": 1.9} | MOE)
+    rows = [f"{step},{step * 10},500,{0.1 * step}" for step in (1, 2, 3)]
+    head = "step,tokens_seen,train/tokens_per_second,train/moe/load_entropy"
+    (folder / "metrics.csv").write_text("\n".join([head, *rows]) + "\n")
+    (routing,) = sections(compare(find_runs(str(tmp_path / "sweep"))))
+    assert list(routing.figures) == ["evenness of loads (1: all alike)"]
