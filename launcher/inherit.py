@@ -68,7 +68,7 @@ def _take(cfg: DictConfig, hydra: DictConfig, sections: dict[str, Any], *, name:
         for section, content in sections.items():
             if section not in named:
                 cfg[section] = content
-                hydra.runtime.choices[section] = name if section == "model" else "hf"
+                hydra.runtime.choices[section] = name if section == "model" else str(content["_target_"]).split(".")[1]
 
 
 def resumed_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:

@@ -156,7 +156,7 @@ def write_ranks(ranks: dict[bytes, int]) -> bytes:
 
 def check_special_ids(own: dict[str, int], ranks: dict[bytes, int]) -> None:
     taken = set(ranks.values())
-    if list(own.values()).count(own.get(EOT)) > 1:  # another name of the same
+    if EOT in own and list(own.values()).count(own[EOT]) > 1:  # another name of the same
         own = {name: i for name, i in own.items() if name != EOT}
     for name, i in own.items():
         if i in taken or i < 0 or list(own.values()).count(i) > 1:

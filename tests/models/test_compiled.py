@@ -44,11 +44,12 @@ def losses(model, *, steps=3):
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # the compiler's own time
 @pytest.mark.parametrize("name", VARIANTS)
-def test_compiled_training_is_the_same(name):
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_training_is_the_same(name, backend):
     torch._dynamo.reset()
     plain, compiled = make(name), make(name)
     compiled.load_state_dict(copy.deepcopy(plain.state_dict()))
-    compiled.compile()
+    compiled.compile(backend=backend)
     assert losses(compiled) == pytest.approx(losses(plain), rel=1e-4, abs=1e-4)
     with torch.no_grad():
         ids = torch.randint(0, 20, (2, 16))
