@@ -60,7 +60,13 @@ class BinDataModule(TokenDataModule):
         if self.tokenizer.trained:
             return self.tokenizer
         if (self.path / FILE_NAME).is_file():
-            return load_tokenizer(self.path)
+            found = load_tokenizer(self.path)
+            if found.kind != self.tokenizer.kind:
+                raise RequestError(
+                    f"{self.path} was made by a {found.kind} tokenizer, not by tokenizer={self.tokenizer.kind}.\n"
+                    f"Type tokenizer={found.kind}, or prepare the text again with this one: task=prepare."
+                )
+            return found
         chars = read_meta_pkl(self.path / "meta.pkl") if isinstance(self.tokenizer, CharTokenizer) else None
         if chars is None:
             raise RequestError(

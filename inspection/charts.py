@@ -104,8 +104,12 @@ def bars(names: Sequence[str], series: dict[str, Sequence[float]], *, unit: str)
             )
             y += row
         y += 6
-    legend = "   ".join(series) if len(series) > 1 else ""
-    body += text(left, height - 6, f"{unit}{': ' + legend if legend else ''}", "start")
+    body += text(left, height - 6, unit, "start")
+    x = left + 8.0 * len(unit)
+    for j, kind in enumerate(series if len(series) > 1 else ()):
+        body += f'<rect x="{x:.0f}" y="{height - 15:.0f}" width="10" height="10" fill="{COLOURS[j % 2]}"/>'
+        body += text(x + 14, height - 6, kind, "start")
+        x += 36 + 8.0 * len(kind)
     return figure(body, height=int(height), label=unit)
 
 

@@ -77,6 +77,11 @@ def test_N8_another_tokenizer_is_refused(ours, load):
         load(ours, ByteTokenizer(specials=["<|endoftext|>", "<|user|>"]))
 
 
+def test_N8_an_untrained_tokenizer_of_another_kind_is_refused_too(ours, load):
+    with pytest.raises(RequestError, match=r"made by a byte tokenizer, not by tokenizer=char\.\nType tokenizer=byte"):
+        load(ours, CharTokenizer())
+
+
 def test_an_untrained_tokenizer_is_found_in_the_folder(make, load):
     data = make(TEXT, tokenizer=CharTokenizer())
     data.prepare()
