@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from evaluation.intervals import Estimate, mean_interval, statistic_interval
-from evaluation.metrics import calibration_error
 from lightning_modules.dpo import sequence_log_probs
 from lightning_modules.pairs import real_tokens
+from lightning_modules.reward import calibration_counts, calibration_error
 from models.base import LanguageModel
 from models.generation import evaluating
 from models.heads import RewardModel, score
@@ -40,12 +40,16 @@ def _pairs(model: LanguageModel, micro: dict[str, Tensor]) -> list[np.ndarray]:
 def of_scores(values: np.ndarray, *, seed: int) -> dict[str, Estimate]:
     """Of a reward model. Args: values: (4, n) score of the chosen answer, of the rejected one, and ones."""
     gap = values[0] - values[1]
-    confidence, right = 1 / (1 + np.exp(-np.abs(gap))), gap > 0
+    chosen_P, rejected_P = torch.from_numpy(values[:2])
+
+    def ece(i: np.ndarray) -> float:
+        return calibration_error(calibration_counts(chosen_P[i], rejected_P[i], torch.ones(len(i))))
+
     return {
-        "accuracy": mean_interval(right.astype(float), seed=seed),
+        "accuracy": mean_interval((gap > 0).astype(float), seed=seed),
         "margin": mean_interval(gap, seed=seed),
         "mean_reward": mean_interval(values[:2].mean(0), seed=seed),
-        "ece": statistic_interval(lambda i: calibration_error(confidence[i], right[i]), len(gap), seed=seed),
+        "ece": statistic_interval(ece, len(gap), seed=seed),
     }
 
 
