@@ -139,6 +139,16 @@ class PairDataModule(LightningDataModule):
         batches = self._validation()
         return self._loader(batches, range(len(batches)))
 
+    def val_dataset(self) -> PairBatches:
+        """All pairs of the validation side, on one rank."""
+        return PairBatches(
+            self._tables["val"],
+            first=len(self._tables["train"]),
+            batch_size=self.val_batch_size,
+            rank=0,
+            world_size=1,
+        )
+
     def epoch_batches(self) -> Iterator[Batch]:
         """This rank's share of every pair once, in the batches of the first epoch; then of validation."""
         steps = self._steps()

@@ -1,4 +1,7 @@
-"""task=evaluate: loss, perplexity and bits per byte of a run on its validation split, or on other data."""
+"""task=evaluate: loss, perplexity and bits per byte of a run on its validation split, or on other data.
+
+On conversations also the exact match of answers, on pairs how often the chosen answer is preferred.
+"""
 
 import json
 import math
@@ -11,12 +14,16 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from errors import RequestError
-from evaluation.intervals import Estimate, text_metrics
+from evaluation.answers import is_right
+from evaluation.intervals import Estimate, mean_interval, text_metrics
 from lightning_modules.base import Totals, token_totals
-from models.generation import evaluating
+from models.generation import evaluating, generate
+from models.heads import RewardModel
 from models.layers.loss import IGNORE
+from models.sampling import Sampling
 from tasks import parts
 from tasks.benchmark import run_benchmark
+from tasks.evaluate_pairs import pair_metrics
 from tasks.lm_eval import run_lm_eval
 from tasks.past_context import evaluate_past_context
 from tasks.trainer import resolve_accelerator, set_number_formats
@@ -34,29 +41,60 @@ def evaluate(cfg: DictConfig, run: Any) -> None:
         evaluate_past_context(cfg, run, torch_device(cfg))
         return
     data = parts.build_data(cfg)
-    if not hasattr(data, "val_dataset"):
-        raise RequestError(
-            f"task=evaluate measures text; data={type(data).__name__} holds pairs.\n"
-            f"What that run measured is in {cfg.init_from}/summary.json. For its text, name data, e.g. data=arithmetic."
-        )
-    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    model = parts.prepared_model(cfg, vocab_size=data.tokenizer.vocab_size)
     source = parts.load_start(model, cfg) if cfg.init_from else cfg.model.path
     device = torch_device(cfg)
-    unit, totals = unit_totals(model.to(device), data, device)
-    metrics = text_metrics(*totals.T, seed=cfg.seed)
+    metrics, counted = measured(model.to(device), data, device, cfg)
     run.results |= {
         "parameters": model.parameter_counts(),
         "metrics": {f"val/{name}": estimate.value for name, estimate in metrics.items()},
         "data_fingerprint": data.fingerprint,
         "tokenizer_fingerprint": data.tokenizer.fingerprint,
     }
+    unit, n, words = counted
     report = {name: estimate._asdict() for name, estimate in metrics.items()}
     target = run.path / "evaluation.json"
-    target.write_text(json.dumps({"checkpoint": str(source), "unit": unit, "n": len(totals)} | report, indent=2) + "\n")
-    print(f"\n{source}: {int(totals[:, 1].sum()):,} tokens in {len(totals):,} {unit}s")
+    target.write_text(json.dumps({"checkpoint": str(source), "unit": unit, "n": n} | report, indent=2) + "\n")
+    print(f"\n{source}: {words}")
     for name, estimate in metrics.items():
-        print(f"  {name:<11}{_shown(estimate, unit)}")
+        print(f"  {name:<19}{_shown(estimate, unit)}")
     print(f"  written to {target}")
+
+
+def measured(
+    model: Any, data: Any, device: torch.device, cfg: DictConfig
+) -> tuple[dict[str, Estimate], tuple[str, int, str]]:
+    """Metrics; what their intervals are over, how many of these there are, and in words what was measured."""
+    metrics: dict[str, Estimate] = {}
+    if "pairs" in data.provides:
+        metrics, n = pair_metrics(model, data, device, seed=cfg.seed)
+        unit, words = "pair", f"{n:,} pairs"
+    else:
+        unit, totals = unit_totals(model, data, device)
+        metrics, n = text_metrics(*totals.T, seed=cfg.seed), len(totals)
+        words = f"{int(totals[:, 1].sum()):,} tokens in {n:,} {unit}s"
+    if hasattr(data, "questions") and not isinstance(model, RewardModel):
+        right = answers_right(model, data, limit=cfg.evaluate.limit or 256, batch_size=cfg.evaluate.batch_size)
+        metrics["exact_match"] = mean_interval(right, seed=cfg.seed)
+        words += f", {len(right):,} questions answered"
+    return metrics, (unit, n, words)
+
+
+def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> np.ndarray:
+    """(n,) 1.0 where the greedy answer to a held-out question is the expected one, by the rule of the data."""
+    questions = data.questions(limit)
+    longest = max(len(data.tokenizer.encode(question.expected)) for question in questions)
+    found = generate(
+        model,
+        [question.prompt.tolist() for question in questions],
+        max_new_tokens=longest + longest // 4 + 1,
+        sampling=Sampling(temperature=0),
+        stop_ids=[data.end],
+        batch_size=batch_size,
+    )
+    answers = [data.tokenizer.decode(c.ids[:-1] if c.stopped else c.ids) for (c, *_) in found]
+    pairs = zip(answers, questions, strict=True)
+    return np.array([is_right(answer, question.expected, data.answers) for answer, question in pairs], dtype=float)
 
 
 def evaluate_questions(cfg: DictConfig, run: Any) -> None:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from launcher.instantiate import build
 from models.adapters.lora import save_adapter
+from models.heads import RewardModel
 from tasks import boosting, parts, start
 from tasks.trainer import (
     fit_and_validate,
@@ -52,7 +53,8 @@ def fit(cfg: DictConfig, run: Any) -> None:
         if getattr(module.model, "adapter", None) is not None:
             save_adapter(module.model, run.path / "adapter")
         log_hyperparameters(trainer, cfg, run.results)
-        print(farewell(run, stages=cfg.gbft.stages if cfg.get("gbft") else None))
+        stages = cfg.gbft.stages if cfg.get("gbft") else None
+        print(farewell(run, stages=stages, writes=not isinstance(module.model, RewardModel)))
 
 
 def build_module(cfg: DictConfig, data: Any, model: Any) -> Any:
@@ -159,8 +161,13 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def farewell(run: Any, *, stages: int | None = None) -> str:
-    """Where the result lies and what to type next. `stages`: how many there were to be, in gradient boosting."""
+def farewell(run: Any, *, stages: int | None = None, writes: bool = True) -> str:
+    """Where the result lies and what to type next.
+
+    Args:
+        stages: how many there were to be, in gradient boosting.
+        writes: the model makes text, which a reward model does not.
+    """
     path, metrics = shlex.quote(str(run.path)), run.results["metrics"]
     records = run.results.get("stages")
     further = f"gbft.stages={2 * stages}" if records and stages else f"trainer.max_steps={2 * run.results['step']}"
@@ -168,8 +175,8 @@ def farewell(run: Any, *, stages: int | None = None) -> str:
     return (
         f"{boosting.table(records) if records else ''}\nfinished at step {run.results['step']}: {shown}\n"
         f"  result     {run.path}\n"
-        f"  sample     python run.py task=generate init_from={path} prompt='The '\n"
-        f"  evaluate   python run.py task=evaluate init_from={path}\n"
+        + (f"  sample     python run.py task=generate init_from={path} prompt='The '\n" if writes else "")
+        + f"  evaluate   python run.py task=evaluate init_from={path}\n"
         f"  go on      python run.py resume={path} {further}\n"
         f"  dashboard  tensorboard --logdir {path}\n"
     )

@@ -90,3 +90,22 @@ def test_wrong_requests_exit_2(capsys, words, expected):
     screen = capsys.readouterr()
     assert expected in screen.err
     assert "Traceback" not in screen.err + screen.out
+
+
+def test_evaluate_measures_pairs_and_answers(capsys):
+    assert fit("dpo", "objective=dpo", *PAIRS, START) == 0
+    assert lab("objective=reward", "init_from=dpo", *SHORT, *PAIRS, "run_dir=reward") == 0
+    assert "task=generate" not in capsys.readouterr().out.rpartition("finished at")[2]  # it writes no text
+    for run, names in (("dpo", {"accuracy", "accuracy_per_token", "margin", "exact_match"}), ("reward", {"accuracy"})):
+        assert lab("task=evaluate", f"init_from={run}", "hardware=cpu", f"run_dir=looked_at_{run}") == 0
+        facts = json.loads(Path(f"looked_at_{run}/evaluation.json").read_text(encoding="utf-8"))
+        assert names <= facts.keys()
+        assert (facts["unit"], facts["n"]) == ("pair", 4)
+        assert facts["accuracy"]["low"] <= facts["accuracy"]["value"] <= facts["accuracy"]["high"]
+    # the same numbers as the run's own last validation measured
+    last, looked = summary("reward")["metrics"], summary("looked_at_reward")["metrics"]
+    for name in ("val/accuracy", "val/margin", "val/mean_reward", "val/ece"):
+        assert looked[name] == pytest.approx(last[name], abs=1e-5), name
+    capsys.readouterr()
+    assert lab("task=evaluate", "init_from=reward", "data=arithmetic", "hardware=cpu", "run_dir=no") == 2
+    assert "objective=reward needs pairs" in capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""task=evaluate on pairs: how often a reward model, or a language model's likelihood, prefers the chosen answer."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluation.intervals import Estimate, mean_interval, statistic_interval
+from lightning_modules.dpo import sequence_log_probs
+from lightning_modules.pairs import real_tokens
+from lightning_modules.reward import calibration_counts, calibration_error
+from models.base import LanguageModel
+from models.generation import evaluating
+from models.heads import RewardModel, score
+
+
+def pair_metrics(
+    model: LanguageModel, data: Any, device: torch.device, *, seed: int
+) -> tuple[dict[str, Estimate], int]:
+    """Metrics of the validation side with 95 % intervals over pairs, and how many pairs there are."""
+    columns = [column for batch in data.val_dataset() for column in _pairs(model, on(batch, device))]
+    values_NP = np.concatenate(columns, axis=1)  # chosen, rejected, and their tokens
+    return (of_scores if isinstance(model, RewardModel) else of_log_probs)(values_NP, seed=seed), values_NP.shape[1]
+
+
+@torch.no_grad()
+def _pairs(model: LanguageModel, micro: dict[str, Tensor]) -> list[np.ndarray]:
+    with evaluating(model):
+        if isinstance(model, RewardModel):
+            values_2P = score(model, micro["ids"], real_tokens(micro))[0]
+            tokens_2P = torch.ones_like(values_2P)
+        else:
+            values_2P, tokens_2P, _ = sequence_log_probs(model, micro)
+    real_P = (micro["lengths"].view(2, -1)[0] > 0).cpu().numpy()
+    rows = [*values_2P.chunk(2), *tokens_2P.chunk(2)]
+    return [np.stack([row.double().cpu().numpy()[real_P] for row in rows])]
+
+
+def of_scores(values: np.ndarray, *, seed: int) -> dict[str, Estimate]:
+    """Of a reward model. Args: values: (4, n) score of the chosen answer, of the rejected one, and ones."""
+    gap = values[0] - values[1]
+    chosen_P, rejected_P = torch.from_numpy(values[:2])
+
+    def ece(i: np.ndarray) -> float:
+        return calibration_error(calibration_counts(chosen_P[i], rejected_P[i], torch.ones(len(i))))
+
+    return {
+        "accuracy": mean_interval((gap > 0).astype(float), seed=seed),
+        "margin": mean_interval(gap, seed=seed),
+        "mean_reward": mean_interval(values[:2].mean(0), seed=seed),
+        "ece": statistic_interval(ece, len(gap), seed=seed),
+    }
+
+
+def of_log_probs(values: np.ndarray, *, seed: int) -> dict[str, Estimate]:
+    """Of a language model. Args: values: (4, n) log-probability of chosen and rejected answer, tokens of both."""
+    chosen, rejected, chosen_tokens, rejected_tokens = values
+    per_token = chosen / chosen_tokens > rejected / rejected_tokens
+    return {
+        "accuracy": mean_interval((chosen > rejected).astype(float), seed=seed),
+        "accuracy_per_token": mean_interval(per_token.astype(float), seed=seed),
+        "margin": mean_interval(chosen - rejected, seed=seed),
+        "logps/chosen": mean_interval(chosen, seed=seed),
+        "logps/rejected": mean_interval(rejected, seed=seed),
+    }
+
+
+def on(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: value.to(device) for name, value in batch.items()}
