@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from errors import RequestError
 from models.boosting.ensemble import Boosted
@@ -77,3 +78,40 @@ def test_a_frozen_base_learns_no_new_ids(tmp_path):
     load_weights(same, tmp_path / "a.ckpt", quiet=True)
     ids = torch.randint(0, VOCAB - 2, (2, T))
     assert torch.equal(same.eval()(ids, logits="all").logits, source.eval()(ids, logits="all").logits)
+
+
+def request(**changes) -> tuple:
+    """(cfg, data): what check_request accepts, but for `changes`."""
+    cfg = {"adapter": None, "objective": "lightning_modules.gbft.GBFTModule", "strategy": "single", "seq_len": T}
+    cfg |= {"optimizer": "optimization.adamw.adamw", "sampling": "shuffle", "provides": ("tokens",)} | changes
+    data = SimpleNamespace(
+        sampling=cfg["sampling"], provides=cfg["provides"], order=lambda: SimpleNamespace(n_windows=9)
+    )
+    sections = {
+        "objective": {"_target_": cfg["objective"]}, "optimizer": {"_target_": cfg["optimizer"]},
+        "trainer": {"strategy": cfg["strategy"]}, "data": {"seq_len": T}, "adapter": cfg["adapter"],
+    }  # fmt: skip
+    return OmegaConf.create(sections), data
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sampling": "random"}, "data.sampling=shuffle"),
+        ({"adapter": {"rank": 4}}, "Leave adapter=... out"),
+        ({"optimizer": "optimization.muon.muon"}, "optimizer=adamw_stage"),
+        ({"strategy": "ddp"}, "one device"),
+        ({"provides": ("conversations",)}, "gbft.loss=sft"),
+    ],
+)
+def test_gbft14_what_cannot_be_boosted_is_refused_before_training(changes, words):
+    boosting.check_request(*request(), boosted())
+    with pytest.raises(RequestError, match=words):
+        boosting.check_request(*request(**changes), boosted())
+
+
+def test_gbft14_the_head_cannot_be_bent():
+    """A correction of final states times the frozen head is what makes logits add up."""
+    base = boosted().base
+    with pytest.raises(RequestError, match="match no linear layer"):
+        LoRA(base=base, targets=["lm_head"])
