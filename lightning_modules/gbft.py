@@ -24,8 +24,8 @@ from models.base import LanguageModel, Output
 from models.boosting.ensemble import Boosted
 from models.boosting.objectives import fisher_matrix, focus_weights, quadratic_loss
 from models.boosting.passes import Inputs
-from models.boosting.stage import DevRow, closing, dev_loss, dev_rows_loss, is_dev
-from models.boosting.states import RowStates, row_key, share_of
+from models.boosting.stage import DevRow, closing, dev_loss, dev_rows_loss, identity_of, is_dev
+from models.boosting.states import RowStates, share_of
 from models.layers.loss import IGNORE, linear_cross_entropy
 
 
@@ -238,7 +238,7 @@ class GBFTModule(LanguageModule):
     def _masked(self, micro: Batch, stage: int, step: int, index: int) -> Batch:
         documents, targets = micro.get("documents"), micro["targets"].clone()
         for i, ids in enumerate(micro["ids"]):
-            key = row_key(ids, None if documents is None else documents[i])
+            key = identity_of(ids, targets[i], None if documents is None else documents[i])
             drawn = share_of(key, stage + 1, self.seed) < self.plan.row_fraction
             if is_dev(key, self.seed, self.plan) or not drawn:
                 targets[i] = IGNORE

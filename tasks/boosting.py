@@ -14,8 +14,9 @@ from errors import RequestError
 from launcher.instantiate import build
 from lightning_modules.causal_lm import CausalLMModule
 from models.boosting.ensemble import Boosted
+from models.boosting.plan import Plan
 from models.boosting.stage import DevRow, is_dev
-from models.boosting.states import check_budget, row_key
+from models.boosting.states import check_budget
 from optimization.adamw import adamw
 from optimization.schedules import cosine
 from tasks import parts
@@ -52,7 +53,7 @@ def check_request(cfg: DictConfig, data: Any, model: Any) -> None:
         )
     if cfg.trainer.strategy != "single":
         raise RequestError("objective=gbft trains on one device: type hardware=auto, cpu or gpu.")
-    check_budget(model, n_rows(data), cfg.data.seq_len)
+    check_budget(model, n_rows(data, model.plan), cfg.data.seq_len)
 
 
 def begin(cfg: DictConfig, data: Any, model: Any, run: Any, *, resumed: bool) -> None:
@@ -70,7 +71,7 @@ def begin(cfg: DictConfig, data: Any, model: Any, run: Any, *, resumed: bool) ->
             f"init_from={cfg.init_from} is an ensemble of {int(model.closed)} stages already.\n"
             f"To add stages to it, type: resume={cfg.init_from} gbft.stages={int(model.closed) + 3}"
         )
-    if not cfg.init_from:
+    if not cfg.init_from and not cfg.model.get("pretrained"):  # model=hf comes with its weights
         learn_base(cfg, data.tokenizer, model, run)
 
 
@@ -115,7 +116,8 @@ def give_rows(data: Any, module: Any, run: Any) -> None:
     if not hasattr(module, "use_rows"):
         return
     dev, spare = draw_rows(data, module)
-    module.use_rows(dev, spare, run.path / "cache")
+    comes_back = hasattr(data, "order") or data.train.size is not None  # else a cache would be written, never read
+    module.use_rows(dev, spare, run.path / "cache" if comes_back else None)
     if run.rank == 0 and dev:
         tokens = sum(int((row.targets_1T >= 0).sum()) for row in dev)
         print(f"dev     {tokens:,} tokens in {len(dev)} training rows choose the steps", flush=True)
@@ -127,16 +129,15 @@ def draw_rows(data: Any, module: Any) -> tuple[list[DevRow], DevRow]:
     Raises:
         RequestError: there are too few rows for a dev part.
     """
-    steps, total, plan = data.train_dataloader().dataset, n_rows(data), module.plan
+    steps, total, plan = data.train_dataloader().dataset, n_rows(data, module.plan), module.plan
     found: dict[bytes, DevRow] = {}
     spare: DevRow | None = None
     seen = 0
     for step in count():
         for row in rows_of(steps[step]):
             seen += 1
-            key = row_key(row.ids_1T[0], row.documents)
-            if is_dev(key, module.seed, plan):
-                found.setdefault(key, row)
+            if is_dev(row.identity, module.seed, plan):
+                found.setdefault(row.identity, row)
             elif spare is None:
                 spare = row
         if spare is not None and (len(found) >= MAX_DEV_ROWS or seen >= total or plan.dev_fraction == 0):
@@ -161,9 +162,11 @@ def rows_of(batch: list[dict[str, torch.Tensor]]) -> list[DevRow]:
     ]
 
 
-def n_rows(data: Any) -> int:
-    """Different rows in the training data."""
-    return data.order().n_windows if hasattr(data, "order") else len(data.train)
+def n_rows(data: Any, plan: Plan) -> int:
+    """Different rows in the training data; where they are made without end, as many as this run will see."""
+    if hasattr(data, "order"):
+        return data.order().n_windows
+    return data.train.size or plan.total_steps * data.batch_size * data.accumulate
 
 
 class Beginning:

@@ -66,13 +66,16 @@ class Boosted(LanguageModel):
 
     @contextmanager
     def in_training(self, learners: Sequence[nn.Module]) -> Iterator[None]:
-        """These learners drop out what they are told to."""
+        """These learners learn, and drop out what they are told to; what is computed now gives others no gradient."""
+        others = [learner for learner in self.learners if all(learner is not chosen for chosen in learners)]
         for learner in learners:
             learner.train()
+        for learner in others:
+            learner.requires_grad_(False)
         try:
             yield
         finally:
-            self.learners.eval()
+            self.learners.eval().requires_grad_(True)
 
     # ---- the model's face --------------------------------------------------------------------------------------------
 

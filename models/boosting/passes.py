@@ -89,7 +89,7 @@ def _extras(output: Any) -> int:
 @contextmanager
 def replaced_blocks(base: LanguageModel, blocks: Sequence[nn.Module]) -> Iterator[None]:
     """In the list itself: a wrapped model of others reads its own, whatever `base.blocks` is set to."""
-    places: dict[str, Any] = base.blocks._modules  # type: ignore[union-attr, assignment]
+    places: dict[str, Any] = base.blocks._modules  # type: ignore[union-attr]
     before = dict(places)
     places.update(zip(before, blocks, strict=True))
     try:

@@ -11,7 +11,7 @@ from torch import Tensor
 from models.boosting.ensemble import Boosted
 from models.boosting.objectives import chunks, logits_of
 from models.boosting.plan import Plan
-from models.boosting.states import RowStates, share_of
+from models.boosting.states import RowStates, row_key, share_of
 from models.boosting.steps import along, golden_section, line_search, refit
 from models.layers.loss import IGNORE, linear_cross_entropy
 
@@ -29,9 +29,20 @@ class DevRow(NamedTuple):
     def documents(self) -> Tensor | None:
         return None if self.documents_1T is None else self.documents_1T[0]
 
+    @property
+    def identity(self) -> bytes:
+        return identity_of(self.ids_1T[0], self.targets_1T[0], self.documents)
+
     def batch(self, *, like: dict[str, Tensor]) -> dict[str, Tensor]:
         named = {"ids": self.ids_1T, "targets": self.targets_1T, "documents": self.documents_1T}
         return {k: v.to(like["ids"].device) for k, v in named.items() if v is not None and k in like}
+
+
+def identity_of(ids_T: Tensor, targets_T: Tensor, documents_T: Tensor | None) -> bytes:
+    """A hash of a row up to its last target: the same however far it is padded to lie beside longer ones."""
+    counted = (targets_T != IGNORE).nonzero()
+    end = int(counted[-1]) + 1 if len(counted) else 0
+    return row_key(ids_T[:end], None if documents_T is None else documents_T[:end])
 
 
 def is_dev(key: bytes, seed: int, plan: Plan) -> bool:

@@ -15,7 +15,7 @@ from models.boosting.learners.block import SmallBlock
 from models.boosting.learners.lora import LoRA
 from models.boosting.objectives import hidden_residual
 from models.boosting.plan import Plan
-from models.boosting.stage import DevRow
+from models.boosting.stage import DevRow, identity_of, is_dev
 from models.gpt import GPT
 from models.layers.loss import IGNORE
 from optimization.adamw import adamw
@@ -76,12 +76,9 @@ def train(folder: Path, *, module=None, resume=False, callbacks=(), steps=None, 
 
 
 def give_rows(module, folder):
-    from models.boosting.stage import is_dev
-    from models.boosting.states import row_key
-
     rows = [DevRow(row[None, :-1], row[None, 1:]) for row in CORPUS]
-    dev = [row for row in rows if is_dev(row_key(row.ids_1T[0], None), 1, module.plan)]
-    spare = next(row for row in rows if not is_dev(row_key(row.ids_1T[0], None), 1, module.plan))
+    dev = [row for row in rows if is_dev(row.identity, 1, module.plan)]
+    spare = next(row for row in rows if not is_dev(row.identity, 1, module.plan))
     module.use_rows(dev, spare, folder / "cache")
     assert bool(dev) == (module.plan.dev_fraction > 0)
 
@@ -162,16 +159,20 @@ def test_N17_gbft10_stop_in_and_between_stages_and_resume_is_the_same_run(tmp_pa
     assert resumed.corrective == straight.corrective
 
 
-def test_use_stages_is_the_run_stopped_there_bit_for_bit(tmp_path):
-    whole, part = train(tmp_path / "whole"), train(tmp_path / "part", stages=2)
+@pytest.mark.parametrize("space", ["logit", "weight"])
+def test_use_stages_is_the_run_stopped_there_bit_for_bit(tmp_path, space):
+    """So a stage leaves those before it as they were, in weight space too."""
+    keep = {"space": space, "tol": -10.0}  # every stage, whatever it does
+    whole, part = train(tmp_path / "whole", **keep), train(tmp_path / "part", stages=2, **keep)
     assert facts(part) == facts(whole)[:3]
-    ids = CORPUS[:2, :-1]
-    first_two = Boosted(base=whole.model.base, learner=partial(LoRA, rank=4), plan=Plan(stages=3, use_stages=2), seed=1)
+    ids, plan = CORPUS[:2, :-1], Plan(stages=3, use_stages=2, space=space)
+    first_two = Boosted(base=whole.model.base, learner=partial(LoRA, rank=4), plan=plan, seed=1)
     first_two.load_state_dict(whole.model.state_dict())
     for model in (whole.model, part.model, first_two):
         model.eval()
     assert torch.equal(first_two(ids, logits="all").logits, part.model(ids, logits="all").logits)
     assert not torch.equal(whole.model(ids, logits="all").logits, part.model(ids, logits="all").logits)
+    assert whole.model.parameter_counts()["trainable"] == sum(p.numel() for p in whole.model.learners.parameters())
 
 
 def test_stages_can_be_added_to_a_finished_run(tmp_path):
@@ -239,6 +240,14 @@ def test_dev_rows_are_never_trained_on_and_subsampling_draws_rows(tmp_path):
     assert not dev & (seen[0] | seen[1] | seen[2])
     assert 10 < len(seen[0]) < ROWS - len(dev) - 3
     assert seen[0] != seen[1]
+
+
+def test_a_dev_row_is_one_however_far_it_is_padded():
+    ids, targets = CORPUS[0, :-1].clone(), CORPUS[0, 1:].clone()
+    targets[5:] = IGNORE
+    longer = [torch.cat([x, torch.full((3,), fill)]) for x, fill in ((ids, 0), (targets, IGNORE))]
+    assert identity_of(ids, targets, None) == identity_of(*longer, None)
+    assert identity_of(ids, targets, None) != identity_of(ids.flip(0), targets, None)
 
 
 def test_token_masks_of_fine_tuning_count_as_ignored(tmp_path):

@@ -1,0 +1,117 @@
+"""What tasks give to boosting: rows that choose steps, also where rows never come back; a base where there is none."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from errors import RequestError
+from models.boosting.ensemble import Boosted
+from models.boosting.learners.lora import LoRA
+from models.boosting.plan import Plan
+from models.gpt import GPT
+from tasks import boosting
+from tasks.weights import load_weights
+
+VOCAB, T = 20, 6
+
+
+def boosted(vocab_size: int = VOCAB, **plan) -> Boosted:
+    base = GPT(vocab_size=vocab_size, seq_len=T, n_layer=2, n_head=2, n_embd=8)
+    return Boosted(base=base, learner=partial(LoRA, rank=2), plan=Plan(**{"steps_per_stage": 3} | plan), seed=0)
+
+
+class Endless:
+    """Generated conversations: two rows a step, none of which comes again; the first two tokens are given."""
+
+    def __init__(self):
+        self.train, self.batch_size, self.accumulate = SimpleNamespace(size=None), 2, 1
+
+    def train_dataloader(self):
+        return SimpleNamespace(dataset=self)
+
+    def __getitem__(self, step: int) -> list[dict[str, torch.Tensor]]:
+        ids = torch.randint(0, VOCAB, (2, T), generator=torch.Generator().manual_seed(step))
+        targets = ids.roll(-1, 1)
+        targets[:, :2] = -100
+        return [{"ids": ids, "targets": targets}]
+
+
+def test_rows_that_never_come_back_choose_steps_and_are_not_cached(tmp_path):
+    data, plan = Endless(), Plan(stages=4, steps_per_stage=25, dev_fraction=0.1)
+    assert boosting.n_rows(data, plan) == 200
+    given = {}
+    module = SimpleNamespace(plan=plan, seed=0, use_rows=lambda *rows: given.update(rows=rows))
+    boosting.give_rows(data, module, SimpleNamespace(path=tmp_path, rank=1))
+    dev, spare, folder = given["rows"]
+    assert 8 <= len(dev) <= 35
+    assert spare.identity not in {row.identity for row in dev}
+    assert folder is None
+
+
+def test_a_model_that_comes_with_its_weights_is_the_base(monkeypatch):
+    learned = []
+    monkeypatch.setattr(boosting, "learn_base", lambda *_: learned.append(1))
+    monkeypatch.setattr(boosting, "check_request", lambda *_: None)
+    for model in ({"path": "x", "pretrained": True}, {"path": "x", "pretrained": False}, {}):
+        cfg = SimpleNamespace(
+            objective=SimpleNamespace(_target_="lightning_modules.gbft.GBFTModule"),
+            trainer=SimpleNamespace(max_steps=10), init_from=None, model=model,
+        )  # fmt: skip
+        boosting.begin(cfg, SimpleNamespace(tokenizer=None), boosted(), None, resumed=False)
+    assert len(learned) == 2
+
+
+def test_a_frozen_base_learns_no_new_ids(tmp_path):
+    """A base of another vocabulary is refused, and taken as it is where that is asked for."""
+    source = GPT(vocab_size=VOCAB - 2, seq_len=T, n_layer=2, n_head=2, n_embd=8)
+    torch.save({"state_dict": {f"model.{k}": v for k, v in source.state_dict().items()}}, tmp_path / "a.ckpt")
+    model = boosted()
+    with pytest.raises(RequestError, match=r"vocabulary of 18, this data one of 20"):
+        load_weights(model, tmp_path / "a.ckpt", quiet=True)
+    load_weights(model, tmp_path / "a.ckpt", quiet=True, resize_vocab=True)
+    assert torch.equal(model.base.embed.weight[: VOCAB - 2], source.embed.weight)
+    assert not any(p.requires_grad for p in model.base.parameters())
+    same = boosted(VOCAB - 2)
+    load_weights(same, tmp_path / "a.ckpt", quiet=True)
+    ids = torch.randint(0, VOCAB - 2, (2, T))
+    assert torch.equal(same.eval()(ids, logits="all").logits, source.eval()(ids, logits="all").logits)
+
+
+def request(**changes) -> tuple:
+    """(cfg, data): what check_request accepts, but for `changes`."""
+    cfg = {"adapter": None, "objective": "lightning_modules.gbft.GBFTModule", "strategy": "single", "seq_len": T}
+    cfg |= {"optimizer": "optimization.adamw.adamw", "sampling": "shuffle", "provides": ("tokens",)} | changes
+    data = SimpleNamespace(
+        sampling=cfg["sampling"], provides=cfg["provides"], order=lambda: SimpleNamespace(n_windows=9)
+    )
+    sections = {
+        "objective": {"_target_": cfg["objective"]}, "optimizer": {"_target_": cfg["optimizer"]},
+        "trainer": {"strategy": cfg["strategy"]}, "data": {"seq_len": T}, "adapter": cfg["adapter"],
+    }  # fmt: skip
+    return OmegaConf.create(sections), data
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sampling": "random"}, "data.sampling=shuffle"),
+        ({"adapter": {"rank": 4}}, "Leave adapter=... out"),
+        ({"optimizer": "optimization.muon.muon"}, "optimizer=adamw_stage"),
+        ({"strategy": "ddp"}, "one device"),
+        ({"provides": ("conversations",)}, "gbft.loss=sft"),
+    ],
+)
+def test_gbft14_what_cannot_be_boosted_is_refused_before_training(changes, words):
+    boosting.check_request(*request(), boosted())
+    with pytest.raises(RequestError, match=words):
+        boosting.check_request(*request(**changes), boosted())
+
+
+def test_gbft14_the_head_cannot_be_bent():
+    """A correction of final states times the frozen head is what makes logits add up."""
+    base = boosted().base
+    with pytest.raises(RequestError, match="match no linear layer"):
+        LoRA(base=base, targets=["lm_head"])
