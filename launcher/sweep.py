@@ -170,6 +170,8 @@ def report(folder: Path, total: int | None) -> int:
     if any(s.get("status") != "finished" for s in summaries.values()) or len(summaries) < (total or 0):
         print(f"  go on      python run.py resume={place}")
     print(f"  compare    python run.py task=report runs={place}")
+    if any(folder.glob("*/tensorboard")):
+        print(f"  dashboard  tensorboard --logdir {place}   (the tab HPARAMS compares the jobs)")
     return max((int(s.get("exit_status", 1)) for s in summaries.values()), default=FINISHED)
 
 
