@@ -1,4 +1,4 @@
-"""rerun=RUN: what is not as it was then: code, versions, machine, data, tokenizer; and whether the result is the same (N5).
+"""rerun=RUN: what is not as it was then (code, versions, data, tokenizer), and whether the result is the same (N5).
 
 Code and versions are compared before the job starts; data and tokenizer are known when it is over.
 """

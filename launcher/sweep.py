@@ -28,7 +28,6 @@ from launcher.lab import SWEEP_RECORD, Lab
 from launcher.overrides import Override, is_group, parse
 from launcher.run_folder import USED_BY_A_RUN, cannot_write, job_name, slug, sweep_folder, write_atomically
 
-
 # files composed for jobs of this process: jobs that choose the same options read them once
 COMPOSED: Files = {}
 

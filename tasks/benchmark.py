@@ -65,7 +65,9 @@ def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
     try:
         rows = list(islice(found, limit))
     except RequestError as error:
-        raise RequestError(f"{str(error).replace('data.path', 'benchmark.path')}{where_from(benchmark, split)}") from None
+        raise RequestError(
+            f"{str(error).replace('data.path', 'benchmark.path')}{where_from(benchmark, split)}"
+        ) from None
     if not rows:
         raise RequestError(f"benchmark.path={benchmark.path}: no row in split {split}.")
     return benchmark.questions(rows)
@@ -77,8 +79,9 @@ def where_from(benchmark: Benchmark, split: str) -> str:
         return ""
     part = f"configuration {benchmark.name}, split {split}" if benchmark.name else f"split {split}"
     return (
-        f"\nIt is https://huggingface.co/datasets/{benchmark.path} ({part}), as .parquet, .jsonl or .csv with the columns "
-        f"{', '.join(benchmark.needs)};\na folder may hold several splits: {split}.parquet, {benchmark.shots_split}.parquet."
+        f"\nIt is https://huggingface.co/datasets/{benchmark.path} ({part}), as .parquet, .jsonl or .csv with the "
+        f"columns {', '.join(benchmark.needs)};\na folder may hold several splits: {split}.parquet, "
+        f"{benchmark.shots_split}.parquet."
     )
 
 

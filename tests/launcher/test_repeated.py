@@ -20,7 +20,10 @@ def test_N5_nothing_differs() -> None:
 
 def test_N5_code_versions_data_and_result_are_each_named() -> None:
     now = THEN | {"git_commit": "b" * 40, "code_fingerprint": "2", "versions": {"torch": "2.1", "numpy": "2"}}
-    assert surroundings(THEN, now) == ["code: git diff aaaaaaaaaa bbbbbbbbbb shows what changed", "torch: 2.0 then, 2.1 now"]
+    assert surroundings(THEN, now) == [
+        "code: git diff aaaaaaaaaa bbbbbbbbbb shows what changed",
+        "torch: 2.0 then, 2.1 now",
+    ]
     dirty = THEN | {"code_fingerprint": "2", "git_dirty": True}
     assert surroundings(THEN, dirty) == ["code: files differ from those of that run, at the same commit"]
     old = {key: value for key, value in THEN.items() if key != "code_fingerprint"}

@@ -94,5 +94,7 @@ def test_what_is_missing_offline_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("datasets.load_dataset", unreachable)
     benchmark = build(compose(["task=evaluate", "benchmark=svamp"], LAB).cfg.benchmark)
-    with pytest.raises(RequestError, match=r"(?s)benchmark.path=.*datasets/ChilleD/SVAMP \(split test\).*Body, Question"):
+    with pytest.raises(
+        RequestError, match=r"(?s)benchmark.path=.*datasets/ChilleD/SVAMP \(split test\).*Body, Question"
+    ):
         load(benchmark, benchmark.split, 3)
