@@ -1,4 +1,4 @@
-"""What the next job of a sweep costs beside its training: from the end of one job's training to the next one's first update.
+"""What the next job of a sweep costs beside training: from the end of one job's to the first update of the next.
 
 One process runs JOBS jobs of the default model. Aim: 0.5 s. The first job also pays for the imports. CPU seconds of the
 same stretch stand beside: on a busy machine they say more than the clock.

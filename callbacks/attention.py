@@ -57,7 +57,9 @@ def head_picture(weights: list[Tensor]) -> Tensor:
     """Each layer's (1, H, T, T) as squares in [0, 1], white where nothing is looked at; layers may differ in heads."""
     T = weights[0].shape[-1]
     edge = max(1, PIXELS // T)
-    rows = [torch.cat([framed(head_TT, edge) for head_TT in layer_HTT[0].float().cpu()], dim=1) for layer_HTT in weights]
+    rows = [
+        torch.cat([framed(head_TT, edge) for head_TT in layer_HTT[0].float().cpu()], dim=1) for layer_HTT in weights
+    ]
     width = max(row.shape[1] for row in rows)
     return torch.cat([torch.nn.functional.pad(row, (0, width - row.shape[1]), value=1.0) for row in rows])
 

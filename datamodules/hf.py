@@ -115,12 +115,13 @@ class HfDataModule(TokenDataModule):
 
     def _refuse_keys_for_files(self) -> None:
         given = {"name": self.config, "val_split": self.val_split, "revision": self.revision}
-        for key, value in given.items():
-            if value is not None:
-                raise RequestError(
-                    f"data.{key}={value} is for the Hub or a folder in its format; data.path={self.path} names files.\n"
-                    f"Leave it out (data.{key}=null)."
-                )
+        given = {key: value for key, value in given.items() if value is not None}
+        if given:
+            told = ", ".join(f"data.{key}={value}" for key, value in given.items())
+            raise RequestError(
+                f"{told} {'is' if len(given) == 1 else 'are'} for the Hub or a folder in its format; "
+                f"data.path={self.path} names files.\nType {' '.join(f'data.{key}=null' for key in given)}"
+            )
 
     def _source(self, split: str) -> Source:
         if not self._is_files():

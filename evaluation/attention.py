@@ -10,7 +10,9 @@ from torch import Tensor
 
 
 class Head(NamedTuple):
-    """Layers and heads count from 0, as in configs and metrics. Means over the tokens of a text from the second on (the first can only look at itself).
+    """Layers and heads count from 0, as in configs and metrics.
+
+    Means over the tokens of a text from the second on (the first can only look at itself).
 
     first, itself, previous: share of attention that goes there. distance: tokens back, on average. spread: e to the
     entropy of a row: how many tokens an equally spread attention would take in.
@@ -34,7 +36,7 @@ class Head(NamedTuple):
 
 
 def heads_of(weights: list[Tensor], *, n_sink: int = 0) -> list[Head]:
-    """Of every layer's (1, H, n_sink + T, n_sink + T) weights; the first token is that of the text or its first sink."""
+    """Of every layer's (1, H, n_sink + T, n_sink + T) weights; a sink counts as the first token."""
     found = []
     for layer, weights_BHTT in enumerate(weights):
         for head, all_TT in enumerate(weights_BHTT[0].double()):
@@ -60,7 +62,7 @@ def _head(layer: int, head: int, weights_SS: Tensor, n_sink: int) -> Head:
 
 
 def quantised(weights_TT: Tensor) -> bytes:
-    """(T, T) weights in [0, 1] as bytes, row by row: 255 times the square root, so that small ones keep their digits."""
+    """(T, T) weights in [0, 1] as bytes, row by row: 255 times the square root; small ones keep their digits."""
     return (weights_TT.clamp(0, 1).sqrt() * 255).round().to(torch.uint8).cpu().numpy().tobytes()
 
 

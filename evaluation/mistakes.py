@@ -28,7 +28,7 @@ CLASSES = {
     "other numbers": "a step takes numbers that the expected one does not",
     "off by one step": "right so far, but one step too few or too many",
     "off by more steps": "right so far, but several steps too few or too many",
-    "answer is not the working's": "every step is right, the last line says something else",
+    "wrong last line": "every step is right, the last line says something else",
     "no working": "a wrong number without a step to look at",
     "another text": "it is not the expected one, word for word",
     "wrong choice": "another choice was taken for the likeliest",
@@ -70,7 +70,7 @@ def worth(expression: str) -> float | None:
 
 
 def _value(node: Any) -> float:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         return float(node.value)
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
         return OPERATORS[type(node.op)](_value(node.left), _value(node.right))
@@ -103,7 +103,7 @@ def fault(expected: str, text: str, *, stopped: bool) -> str:
     if not made:
         return "no working"
     if made[-1].result is None or not near(float(given), made[-1].result):
-        return "answer is not the working's"
+        return "wrong last line"
     by = abs(len(made) - len(wanted_steps))
     # as many steps, all of them right: an operation in another order (3-8 for 8-3)
     return "wrong operation" if by == 0 else "off by one step" if by == 1 else "off by more steps"

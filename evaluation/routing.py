@@ -9,7 +9,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-CLASSES = ("word, its start", "word, going on", "number", "punctuation", "space", "line break", "control token", "other")
+CLASSES = (
+    "word, its start",
+    "word, going on",
+    "number",
+    "punctuation",
+    "space",
+    "line break",
+    "control token",
+    "other",
+)
 LEAST = 10  # times that a token must occur to be called typical of an expert
 
 

@@ -87,7 +87,7 @@ def line(series: dict[str, Sequence[tuple[float, float]]], *, x: str, y: str) ->
 
 def bars(names: Sequence[str], series: dict[str, Sequence[float]], *, unit: str) -> str:
     """Groups of horizontal bars, one group a name, one bar a series; series are scaled each to its own largest."""
-    left, row = 150, 18
+    left, row = max(150, min(280, 7 * max(map(len, names), default=0))), 18
     height = TOP + (row * len(series) + 6) * len(names) + 24
     body, y = "", float(TOP)
     tops = {name: max(max(values, default=0), 1e-9) for name, values in series.items()}

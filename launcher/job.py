@@ -13,9 +13,9 @@ from types import FrameType
 from typing import Any
 
 from errors import Interrupted, RequestError
-from launcher import joining, ranks, state, summary
+from launcher import joining, ranks, repeated, state, summary
 from launcher.compose import Plan, remember
-from launcher.endings import WRONG_REQUEST, Ending, explain, wants_traceback
+from launcher.endings import FINISHED, WRONG_REQUEST, Ending, explain, wants_traceback
 from launcher.instantiate import resolve_target
 from launcher.lab import Lab
 from launcher.run_folder import RunFolder, claim, default_name, save_config
@@ -76,11 +76,26 @@ def work(job: Job, run: RunFolder) -> Ending:
     clock = summary.Clock(job.lab.root)
     with state.isolated(), _logging_to(run), _signals_raise():
         log.info("started: %s", shlex.join(["python", "run.py", *job.command]))
+        then = repeated.summary_of(job.plan.cfg.rerun) if job.plan.cfg.get("rerun") else None
+        if then is not None and run.rank == 0:
+            now = {"versions": summary.versions()} | clock.code
+            _say_differences(job, run, repeated.surroundings(then, now), same="code and versions are those of then")
         ending = explain(_call_task(job, run))
         log.log(logging.INFO if ending.code == 0 else logging.DEBUG, "%s", ending.status)
         if run.rank == 0:
+            if then is not None and ending.code == FINISHED:
+                _say_differences(job, run, repeated.outcome(then, run.results), same="the same data, the same result")
             close(job, run, ending, clock)
     return ending
+
+
+def _say_differences(job: Job, run: RunFolder, lines: list[str], *, same: str) -> None:
+    """On the screen, in run.log and in summary.json."""
+    words = repeated.told(str(job.plan.cfg.rerun), lines, same=same)
+    print(words, flush=True)
+    log.info("%s", words)
+    known = run.results.setdefault("rerun", {"of": str(job.plan.cfg.rerun), "differences": []})
+    known["differences"] += lines
 
 
 def close(job: Job, run: RunFolder, ending: Ending, clock: summary.Clock, *, written_by_rank: bool = False) -> None:

@@ -1,5 +1,6 @@
 """summary.json: what was run, how it ended, and what came of it. Written at the end, whatever the end was."""
 
+import hashlib
 import json
 import math
 import platform
@@ -7,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -37,17 +39,20 @@ class Clock:
 
     def __init__(self, root: Path):
         self.start = time.perf_counter()
+        self.root = root
         self._git = [_git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain")]
 
     def seconds(self) -> float:
         return time.perf_counter() - self.start
 
-    def git(self) -> dict[str, Any]:
-        """Commit, and whether files differ from it or are new; null outside a repository."""
+    @cached_property
+    def code(self) -> dict[str, Any]:
+        """Commit, whether files differ from it or are new (null outside a repository), and what the files hold."""
         commit, changes = (_output(process) for process in self._git)
         return {
             "git_commit": commit and commit.strip(),
             "git_dirty": None if changes is None else bool(changes.strip()),
+            "code_fingerprint": code_fingerprint(self.root),
         }
 
 
@@ -65,7 +70,7 @@ def record(run: RunFolder, plan: Plan, ending: Ending, clock: Clock, command: li
             return
     else:
         measured = {"wall_seconds": round(clock.seconds(), 3), "peak_memory_bytes": peak_memory_bytes()}
-        known = facts(plan, command) | FILLED_BY_TASKS | measured | clock.git() | run.results
+        known = facts(plan, command) | FILLED_BY_TASKS | measured | clock.code | run.results
     write_atomically(file, json.dumps(plain(known | end), indent=2, ensure_ascii=False) + "\n")
 
 
@@ -99,6 +104,16 @@ def versions() -> dict[str, str]:
     if torch is not None and torch.cuda.is_available():
         found["device"] = torch.cuda.get_device_name()
     return found
+
+
+def code_fingerprint(root: Path) -> str:
+    """SHA-256 of the program's Python files, those of tests left out."""
+    packages = (file.parent for file in root.glob("*/__init__.py") if file.parent.name != "tests")
+    files = sorted([*root.glob("*.py"), *(file for package in packages for file in package.rglob("*.py"))])
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def plain(value: Any) -> Any:

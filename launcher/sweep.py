@@ -28,7 +28,6 @@ from launcher.lab import SWEEP_RECORD, Lab
 from launcher.overrides import Override, is_group, parse
 from launcher.run_folder import USED_BY_A_RUN, cannot_write, job_name, slug, sweep_folder, write_atomically
 
-
 # files composed for jobs of this process: jobs that choose the same options read them once
 COMPOSED: Files = {}
 
@@ -170,6 +169,8 @@ def report(folder: Path, total: int | None) -> int:
     if any(s.get("status") != "finished" for s in summaries.values()) or len(summaries) < (total or 0):
         print(f"  go on      python run.py resume={place}")
     print(f"  compare    python run.py task=report runs={place}")
+    if any(folder.glob("*/tensorboard")):
+        print(f"  dashboard  tensorboard --logdir {place}   (the tab HPARAMS compares the jobs)")
     return max((int(s.get("exit_status", 1)) for s in summaries.values()), default=FINISHED)
 
 

@@ -54,7 +54,7 @@ def routing(comparison: Comparison) -> Section | None:
         for name, told in ROUTING.items()
         if name in ("load_entropy", "maxvio")
     }
-    note = "At the last logged step of training, mean over layers and seeds. Bands run from the lowest to the highest seed."
+    note = "At the last logged step of training, mean over layers and seeds. Bands run from lowest to highest seed."
     return Section("Routing", note, rows, {name: svg for name, svg in drawn.items() if svg})
 
 

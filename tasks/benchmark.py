@@ -26,6 +26,7 @@ LEAST_ROOM = 16  # tokens for an answer: "The answer is positive." is longer tha
 def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None:
     """Asks, reads, counts; writes predictions.jsonl and evaluation.json, and prints each metric with its interval."""
     benchmark, settings = build(cfg.benchmark), cfg.evaluate
+    check_numbers(settings)
     questions = load(benchmark, benchmark.split, settings.limit)
     mode = settings.mode or ("choices" if questions[0].choices else "generate")
     check(benchmark, questions, mode, settings)
@@ -64,10 +65,24 @@ def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
     try:
         rows = list(islice(found, limit))
     except RequestError as error:
-        raise RequestError(str(error).replace("data.path", "benchmark.path")) from None
+        raise RequestError(
+            f"{str(error).replace('data.path', 'benchmark.path')}{where_from(benchmark, split)}"
+        ) from None
     if not rows:
         raise RequestError(f"benchmark.path={benchmark.path}: no row in split {split}.")
     return benchmark.questions(rows)
+
+
+def where_from(benchmark: Benchmark, split: str) -> str:
+    """What to download and where to put it, for a benchmark that is named as on the Hub."""
+    if benchmark.path.count("/") != 1 or benchmark.path.startswith((".", "/", "~")):
+        return ""
+    part = f"configuration {benchmark.name}, split {split}" if benchmark.name else f"split {split}"
+    return (
+        f"\nIt is https://huggingface.co/datasets/{benchmark.path} ({part}), as .parquet, .jsonl or .csv with the "
+        f"columns {', '.join(benchmark.needs)};\na folder may hold several splits: {split}.parquet, "
+        f"{benchmark.shots_split}.parquet."
+    )
 
 
 def problems(benchmark: Arithmetic, split: str, n: int) -> list[Question]:
@@ -77,6 +92,15 @@ def problems(benchmark: Arithmetic, split: str, n: int) -> list[Question]:
         make_problem(i, side=side, max_steps=benchmark.max_steps, max_number=benchmark.max_number) for i in range(n)
     ]
     return benchmark.questions([({"question": p.question, "answer": p.solution}, "a problem") for p in made])
+
+
+def check_numbers(settings: DictConfig) -> None:
+    """Raises RequestError for a number that makes no sense."""
+    for key in ("samples", "max_new_tokens", "batch_size", "limit"):
+        if settings[key] is not None and settings[key] < 1:
+            raise RequestError(f"evaluate.{key}={settings[key]}: expected 1 or more.")
+    if settings.shots < 0:
+        raise RequestError(f"evaluate.shots={settings.shots}: expected 0 or more.")
 
 
 def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: DictConfig) -> None:
@@ -89,11 +113,6 @@ def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: 
         )
     if settings.samples > 1 and benchmark.summary:
         raise RequestError("evaluate.samples: summaries are compared one by one. Type evaluate.samples=1.")
-    for key in ("samples", "max_new_tokens", "batch_size", "limit"):
-        if settings[key] is not None and settings[key] < 1:
-            raise RequestError(f"evaluate.{key}={settings[key]}: expected 1 or more.")
-    if settings.shots < 0:
-        raise RequestError(f"evaluate.shots={settings.shots}: expected 0 or more.")
 
 
 def answer_room(prompter: Prompter, questions: list[Question], wanted: int | None) -> int:

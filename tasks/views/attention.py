@@ -46,7 +46,7 @@ def show(cfg: DictConfig, run: Any) -> None:
 def make_page(cfg: DictConfig, subject: Subject, weights: list[Tensor], heads: list[Head]) -> Page:
     page = Page(
         title="Attention",
-        about="Rows look at columns: darker is more. Click a head to see it large; point at a token to see where it looks.",
+        about="Rows look at columns: darker is more. Click a head to see it large; point at a token to see where.",
     )
     pairs = {"run": cfg.init_from or cfg.model.path} | facts_of(subject)
     page.add("At a glance", facts(pairs))

@@ -1,4 +1,4 @@
-"""inspect.view=errors: the wrong answers of an evaluation, grouped by what is wrong with them, with examples to read."""
+"""inspect.view=errors: the wrong answers of an evaluation, grouped by what is wrong with them, with examples."""
 
 from __future__ import annotations
 
@@ -121,9 +121,9 @@ def kinds_of_errors(predictions: list[Prediction]) -> dict[str, object]:
 
 
 def case(p: Prediction) -> Case:
-    answer = p["texts"][0] if "texts" in p else str(p["answer"])
+    answer = str(p["texts"][0] if "texts" in p else p["answer"])
     sure = f"   {p['confidence']:.0%} sure" if "confidence" in p else ""
     prompt = p["prompt"] if len(p["prompt"]) <= PROMPT else "[...] " + p["prompt"][-PROMPT:]
-    head = " ".join(p.get("question", p["prompt"]).split())
+    head = " ".join(str(p.get("question") or p["prompt"]).split())
     head = head if len(head) <= HEAD else head[:HEAD] + " ..."
     return Case(head + sure, [("asked", prompt), ("expected", p["expected"]), ("answered", answer or "(nothing)")])

@@ -1,4 +1,4 @@
-"""inspect.view=positions: how alike a model's positions are: learned vectors, or what rotary ones make of a distance."""
+"""inspect.view=positions: how alike a model's positions are: learned vectors, or what rotating makes of a distance."""
 
 from __future__ import annotations
 
@@ -34,12 +34,13 @@ def show(cfg: DictConfig, run: Any) -> None:
         decay_T = add_learned(page, cfg, vectors_TC)
         kind = "learned vectors"
     else:
-        decay_T = rotary(model)
-        if decay_T is None:
+        turned_T = rotary(model)
+        if turned_T is None:
             raise RequestError(
                 f"{type(model).__name__} here has neither learned nor rotary positions: there is nothing to compare.\n"
                 "inspect.view=attention shows how far each head looks."
             )
+        decay_T = turned_T
         add_rotary(page, cfg, decay_T)
         kind = "rotary"
     page.write(run.path / "positions.html")

@@ -28,7 +28,7 @@ def show(cfg: DictConfig, run: Any) -> None:
     shown = expert_weights(subject.model, subject.ids_1T)
     if not shown:
         raise RequestError(
-            f"init_from={cfg.init_from}: {type(subject.model).__name__} here has no experts; no token is sent anywhere.\n"
+            f"init_from={cfg.init_from}: {type(subject.model).__name__} here has no experts to send tokens to.\n"
             "Type init_from=<a run of model=moe>."
         )
     ids_N, weights = counted(subject, shown)
@@ -127,10 +127,10 @@ def class_table(layer: Usage) -> str:
 
 
 def typical_table(layer: Usage, tokenizer: Any) -> str:
-    rows = "".join(
-        f"<tr>{cell(f'expert {e}')}{cell('   '.join(f'{tokenizer.decode([i])!r} x {lift:.1f}' for i, lift in ids))}</tr>"
-        for e, ids in enumerate(layer.typical)
-    )
+    rows = ""
+    for e, ids in enumerate(layer.typical):
+        words = "   ".join(f"{tokenizer.decode([i])!r} x {lift:.1f}" for i, lift in ids)
+        rows += f"<tr>{cell(f'expert {e}')}{cell(words)}</tr>"
     return f'<div class="wide"><table><tbody>{rows}</tbody></table></div>'
 
 

@@ -11,7 +11,7 @@ FAULTS = [
     ("12+8=<<12+8=20>>20\n20-5=<<20-5=15>>15\n#### 15", "other numbers"),
     ("12+7=<<12+7=19>>19\n#### 19", "off by one step"),
     (EXPECTED.replace("#### 14", "14-5=<<14-5=9>>9\n#### 9"), "off by one step"),
-    (EXPECTED.replace("#### 14", "#### 15"), "answer is not the working's"),
+    (EXPECTED.replace("#### 14", "#### 15"), "wrong last line"),
     ("#### 3", "no working"),
     ("12+7=<<12+7=19>>19\nso it is 14", "format"),
     ("7-12=<<7-12=-5>>-5\n#### 5", "wrong operation"),

@@ -19,8 +19,13 @@ def test_experts_and_stages_have_sections_where_runs_have_them(write_run, tmp_pa
     for seed in (1, 2):
         metrics = {"val/bpb": 1.9} | MOE | {"train/moe/maxvio": 0.5 + seed}
         write_run(f"{seed + 2}-moe", {"model": "moe", "seed": seed}, metrics, choices={"model": "moe"})
-        stages = [{"stage": 0, "val/loss": 2.0}, {"stage": 1, "val/loss": 1.9 + seed / 10, "eta": 0.5, "kept": seed == 1}]
-        write_run(f"{seed + 4}-boost", {"model": "x", "seed": seed}, {"val/bpb": 3}, choices={"model": "x"}, stages=stages)
+        stages = [
+            {"stage": 0, "val/loss": 2.0},
+            {"stage": 1, "val/loss": 1.9 + seed / 10, "eta": 0.5, "kept": seed == 1},
+        ]
+        write_run(
+            f"{seed + 4}-boost", {"model": "x", "seed": seed}, {"val/bpb": 3}, choices={"model": "x"}, stages=stages
+        )
     comparison = compare(find_runs(str(tmp_path / "sweep")))
     routing, boosted = sections(comparison)
     (row,) = routing.rows

@@ -1,4 +1,4 @@
-"""task=inspect's views of models, through the command line: pages that stand alone, and wrong requests in plain words."""
+"""task=inspect's views of models, typed: pages that stand alone, wrong requests in plain words."""
 
 import json
 import re

@@ -1,7 +1,13 @@
 """Each benchmark on a row with the columns that its data set has."""
 
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from errors import RequestError
 from evaluation.benchmarks.arc import ARC
 from evaluation.benchmarks.base import Benchmark
 from evaluation.benchmarks.gsm8k import GSM8K
@@ -12,6 +18,12 @@ from evaluation.benchmarks.samsum import SAMSum
 from evaluation.benchmarks.scienceqa import ScienceQA
 from evaluation.benchmarks.sst2 import SST2
 from evaluation.benchmarks.svamp import SVAMP
+from launcher.compose import compose
+from launcher.instantiate import build
+from launcher.lab import Lab
+from tasks.benchmark import load
+
+LAB = Lab(Path(__file__).parents[3])
 
 ROWS = [
     (SST2, {"sentence": "good ", "label": 1}, "positive", 2, "good\nIs this"),
@@ -42,3 +54,47 @@ def test_a_row_becomes_a_question(kind: type[Benchmark], row: dict, answer: str,
     assert (question.answer, len(question.choices)) == (answer, choices)
     assert question.ask.startswith(ask)
     assert not question.choices or answer in question.choices
+
+
+# whole rows as the data sets publish them, other columns included: what a downloaded file holds
+PUBLISHED = [
+    ("svamp", {"ID": "chal-1", "Body": "There are 87 oranges", "Question": "How many?", "Equation": "( 87.0 - 2.0 )",
+               "Answer": "85.0", "Type": "Subtraction", "question_concat": "x"}, "#### 85"),
+    ("mawps", {"id": "mawps__x", "question": "Joan found 70 seashells.", "chain": "<gadget/>", "result": "27",
+               "result_float": 27.0, "equation": "x=70-43", "expression": "70 - 43"}, "#### 27"),
+    ("arc", {"id": "Mercury_7175875", "question": "Which?", "answerKey": "C",
+             "choices": {"text": ["a", "b", "c", "d"], "label": ["A", "B", "C", "D"]}}, "c"),
+    ("hellaswag", {"ind": 24, "activity_label": "Roof", "ctx_a": "A man", "ctx_b": "he", "ctx": "A man he",
+                   "endings": ["w", "x", "y", "z"], "source_id": "v", "split": "val", "split_type": "i", "label": "3"},
+     "z"),
+    ("mmlu", {"question": "Find it.", "subject": "algebra", "choices": ["0", "4", "2", "6"], "answer": 1}, "B"),
+    ("samsum", {"id": "13818513", "dialogue": "Amanda: I baked cookies.\r\nJerry: Sure!", "summary": "Amanda baked."},
+     "Amanda baked."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "row", "answer"), PUBLISHED, ids=[row[0] for row in PUBLISHED])
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_downloaded_file_is_read(name: str, row: dict, answer: str, kind: str, tmp_path: Path) -> None:
+    plan = compose(["task=evaluate", f"benchmark={name}", f"benchmark.path={tmp_path}"], LAB)
+    benchmark = build(plan.cfg.benchmark)
+    for split, rows in ((benchmark.split, [row]), (benchmark.shots_split, [row, row])):
+        if kind == "jsonl":
+            lines = "".join(json.dumps(r) + "\n" for r in rows)
+            (tmp_path / f"{split}.jsonl").write_text(lines)
+        else:
+            pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{split}-00000-of-00001.parquet")
+    assert [question.answer for question in load(benchmark, benchmark.split, None)] == [answer]
+    assert len(load(benchmark, benchmark.shots_split, None)) == 2
+
+
+def test_what_is_missing_offline_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("datasets.load_dataset", unreachable)
+    benchmark = build(compose(["task=evaluate", "benchmark=svamp"], LAB).cfg.benchmark)
+    with pytest.raises(
+        RequestError, match=r"(?s)benchmark.path=.*datasets/ChilleD/SVAMP \(split test\).*Body, Question"
+    ):
+        load(benchmark, benchmark.split, 3)
