@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -20,9 +20,7 @@ from errors import RequestError, RunError
 class Checkpoints(Callback):
     """Writes `folder`/last.ckpt, and best.ckpt (weights only) where `monitor` was lowest, or with "max" highest."""
 
-    def __init__(
-        self, *, folder: str | Path, every: int, monitor: str = "val/loss", mode: Literal["min", "max"] = "min"
-    ):
+    def __init__(self, *, folder: str | Path, every: int, monitor: str = "val/loss", mode: str = "min"):
         self.folder, self.every, self.monitor, self.mode = Path(folder), every, monitor, mode
         self.saved_step = -1
         self._training = False

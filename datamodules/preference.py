@@ -120,9 +120,10 @@ class PairDataModule(LightningDataModule):
         }
 
     def questions(self, limit: int) -> list[Question]:
-        """The first prompts of validation, with the chosen answer as the expected one."""
+        """The first prompts of validation, cut as in training, with the chosen answer as the expected one."""
         pairs = islice(self._read("val", Counter()), limit)
-        return [Question(self.template.render_for_completion(p.prompt), asked_of(p), p.chosen) for p in pairs]
+        prompts = ((p, self.template.render_for_completion(p.prompt)[-self.max_prompt :]) for p in pairs)
+        return [Question(prompt, asked_of(p), p.chosen) for p, prompt in prompts]
 
     def facts(self) -> dict[str, str]:
         """What there is, for the lines at the start."""

@@ -8,6 +8,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Literal
 
 Kind = Literal["number", "letter", "text"]
@@ -17,13 +18,22 @@ LEADING_LETTER = re.compile(r"\s*\(?([A-Z])(?:[.):]|\s*$)", re.MULTILINE)
 
 
 def number(text: str) -> str | None:
-    """ "#### 1,200" -> "1200"; "#### 5.0" -> "5"."""
+    """ "#### 1,200" -> "1200"; "#### 5.0" -> "5"; "#### 7.50" -> "7.5"; None for what is no number."""
     found = NUMBER.search(text)
     if found is None:
         return None
-    digits = found[1].replace(",", "")
-    whole, _, rest = digits.partition(".")
-    return whole if not rest.strip("0") else digits
+    try:
+        value = Decimal(found[1].replace(",", ""))
+    except InvalidOperation:  # 1.2.3
+        return None
+    return written(value)
+
+
+def written(value: Decimal | float | str) -> str:
+    """A number in digits, without exponent and without zeros that say nothing: 1234567, 0.5, 7.5."""
+    digits = f"{Decimal(str(value)):f}"
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return "0" if digits in ("-0", "") else digits
 
 
 def letter(text: str) -> str | None:

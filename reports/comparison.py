@@ -5,20 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from errors import RequestError
+from evaluation.direction import known_direction
 from reports.collect import Run
 from reports.statistics import Difference, Mean, holm, mean, paired_difference
-
-HIGHER_IS_BETTER = (
-    "accuracy",
-    "accuracies",
-    "exact_match",
-    "f1",
-    "rouge",
-    "margin",
-    "pass@",
-    "mfu",
-    "tokens_per_second",
-)
 
 
 @dataclass(frozen=True)
@@ -146,7 +135,8 @@ def scores_by_seed(runs: Sequence[Run], metric: str) -> dict[int, float]:
 
 
 def lower_is_better(metric: str) -> bool:
-    return not any(word in metric for word in HIGHER_IS_BETTER)
+    """Losses where the name does not tell: a task's `report.metric` that is neither is ranked as one."""
+    return known_direction(metric) is not False
 
 
 def remarks(arms: Sequence[Arm]) -> list[str]:

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 
 from reports.comparison import Arm, Comparison
+from reports.statistics import Difference
 
 Row = dict[str, str]
+SIGNIFICANT = 0.05  # after Holm's correction
 
 
 def arm_rows(comparison: Comparison) -> list[Row]:
@@ -62,22 +64,41 @@ def verdict(comparison: Comparison) -> str:
     others = [arm for arm in comparison.arms if arm is not base and arm.score.n]
     if not others:
         return f"{metric} of {base.label}: {number(base.score.value)} ({base.score.n} seed(s))."
-    best = others[0]
-    delta = best.difference
-    assert delta is not None
-    if delta.n < 2:
+    compared = [arm for arm in others if arm.difference is not None and arm.difference.n >= 2]
+    if not compared:
+        best = others[0]
         return (
             f"{best.label} has {metric} {number(best.score.value)}, {base.label} {number(base.score.value)}; "
             "with fewer than two common seeds nothing can be said about chance."
         )
-    shown = (
-        f"{signed(delta.value)} against {base.label} (95 % interval {interval(delta.low, delta.high)}, n = {delta.n}"
+    better, worse = (
+        [arm for arm in compared if reading(comparison, arm.difference, arm.p_corrected) == word]
+        for word in ("better", "worse")
     )
-    shown += f", p = {p_value(best.p_corrected)})"
-    if delta.low <= 0 <= delta.high or best.p_corrected > 0.05:
-        return f"No setting is shown to differ from {base.label}: {best.label} has {metric} {shown}."
-    better = (delta.value < 0) == comparison.lower_is_better
-    return f"{best.label} is {'better' if better else 'worse'}: {metric} {shown}."
+    if better:  # the arms stand best first
+        return f"{better[0].label} is better: {_shown(comparison, better[0])}."
+    if worse:
+        rest = "" if len(worse) == len(compared) else f"; no other setting is shown to differ from {base.label}"
+        return f"{worse[-1].label} is worse: {_shown(comparison, worse[-1])}{rest}."
+    return (
+        f"No setting is shown to differ from {base.label}: {compared[0].label} has {_shown(comparison, compared[0])}."
+    )
+
+
+def reading(comparison: Comparison, d: Difference | None, p_corrected: float) -> str:
+    """better or worse where the interval leaves out zero and the corrected p-value is small; else not told apart."""
+    if d is None or d.n < 2 or d.low <= 0 <= d.high or not p_corrected <= SIGNIFICANT:
+        return "not told apart"
+    return "better" if (d.value < 0) == comparison.lower_is_better else "worse"
+
+
+def _shown(comparison: Comparison, arm: Arm) -> str:
+    d = arm.difference
+    assert d is not None
+    return (
+        f"{comparison.metric} {signed(d.value)} against {comparison.baseline.label} (95 % interval "
+        f"{interval(d.low, d.high)}, n = {d.n}, p = {p_value(arm.p_corrected)})"
+    )
 
 
 def to_csv(rows: Sequence[Row]) -> str:

@@ -12,11 +12,10 @@ from typing import Any
 from reports.comparison import Arm, Comparison, scores_by_seed
 from reports.figures import COLOURS, svg
 from reports.statistics import Difference, holm, paired_difference
-from reports.tables import Row, interval, number, p_value, signed
+from reports.tables import Row, interval, number, p_value, reading, signed
 from reports.tables import verdict as overall
 
 MOST_SETTINGS = 8  # lines that can be told apart
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,10 @@ def rows(comparison: Comparison, found: Within) -> list[Row]:
             row |= {"difference": "baseline" if cell.setting == found.baseline else ""}
         else:
             row |= {"difference": signed(d.value), "its 95 % interval": interval(d.low, d.high)}
-            row |= {"p (Holm)": p_value(cell.p_corrected), "reading": _reading(comparison, d)}
+            row |= {
+                "p (Holm)": p_value(cell.p_corrected),
+                "reading": reading(comparison, cell.difference, cell.p_corrected),
+            }
         table.append(row)
     return table
 
@@ -104,8 +106,8 @@ def verdict(comparison: Comparison, found: Within) -> str:
     clauses = []
     for x in dict.fromkeys(cell.x for cell in found.cells):
         known = [c for c in found.cells if c.x == x and c.difference is not None]
-        better = [c for c in known if _reading(comparison, c.difference) == "better" and c.p_corrected <= SIGNIFICANT]
-        worse = [c for c in known if _reading(comparison, c.difference) == "worse" and c.p_corrected <= SIGNIFICANT]
+        better = [c for c in known if reading(comparison, c.difference, c.p_corrected) == "better"]
+        worse = [c for c in known if reading(comparison, c.difference, c.p_corrected) == "worse"]
         if better:
             best = min(better, key=lambda c: -abs(c.difference.value))  # type: ignore[union-attr]
             clauses.append(f"at {x:g} {best.setting} is better ({_shown(best)})")
@@ -120,12 +122,6 @@ def _shown(cell: Cell) -> str:
     assert cell.difference is not None
     d = cell.difference
     return f"{cell.setting} {signed(d.value)}, 95 % interval {interval(d.low, d.high)}, n = {d.n}"
-
-
-def _reading(comparison: Comparison, d: Difference | None) -> str:
-    if d is None or d.n < 2 or d.low <= 0 <= d.high:
-        return "not told apart"
-    return "better" if (d.value < 0) == comparison.lower_is_better else "worse"
 
 
 def figure(comparison: Comparison, found: Within) -> str | None:

@@ -19,6 +19,7 @@ from callbacks.metrics import Metrics
 from callbacks.stop import StopOnSignal
 from callbacks.validation import Validation
 from errors import RequestError
+from evaluation.direction import best_mode
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt(3)
 
@@ -34,7 +35,7 @@ def build_trainer(
     val_every: int,
     checkpoint_every: int,
     monitor: str = "val/loss",
-    monitor_mode: Literal["min", "max"] = "min",
+    monitor_mode: Literal["min", "max"] | None = None,
     log_every: int,
     grad_clip: float | None,
     accumulate: int,
@@ -81,7 +82,12 @@ def build_trainer(
             Metrics(log_every=log_every, seq_len=seq_len),
             *callbacks,
             Validation(every=val_every),
-            Checkpoints(folder=run_dir / "checkpoints", every=checkpoint_every, monitor=monitor, mode=monitor_mode),
+            Checkpoints(
+                folder=run_dir / "checkpoints",
+                every=checkpoint_every,
+                monitor=monitor,
+                mode=best_mode(monitor, monitor_mode),
+            ),
             StopOnSignal(),
         ],
     )

@@ -1,5 +1,6 @@
 """MAWPS, a repository of math word problems (Koncel-Kedziorski et al. 2016); columns of MU-NLPC/Calc-mawps."""
 
+from evaluation.answers import written
 from evaluation.benchmarks.base import Benchmark, Question, Row
 
 
@@ -8,4 +9,4 @@ class MAWPS(Benchmark):
     needs = ("question", "result_float")
 
     def question(self, row: Row) -> Question:
-        return Question(str(row["question"]).strip(), f"#### {float(row['result_float']):g}")
+        return Question(str(row["question"]).strip(), f"#### {written(row['result_float'])}")

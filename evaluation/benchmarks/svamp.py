@@ -1,5 +1,6 @@
 """SVAMP, arithmetic word problems with misleading wording (Patel et al. 2021, 2103.07191); columns of ChilleD/SVAMP."""
 
+from evaluation.answers import written
 from evaluation.benchmarks.base import Benchmark, Question, Row
 
 
@@ -10,4 +11,4 @@ class SVAMP(Benchmark):
     def question(self, row: Row) -> Question:
         body = str(row["Body"]).strip()
         end = "" if body.endswith((".", "?", "!")) else "."
-        return Question(f"{body}{end} {str(row['Question']).strip()}", f"#### {float(row['Answer']):g}")
+        return Question(f"{body}{end} {str(row['Question']).strip()}", f"#### {written(row['Answer'])}")

@@ -59,7 +59,7 @@ def predictions_file(cfg: DictConfig) -> Path:
 def read_predictions(file: Path) -> list[Prediction]:
     """Raises RequestError for a file that holds something else, naming the line; summaries have no wrong answers."""
     found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(file.read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
         try:
             row = json.loads(line)
             class_of(row)
