@@ -113,9 +113,9 @@ def test_the_verdict_looks_past_a_noisy_best_and_names_what_is_worse(write_run, 
     for number, (lr, seed) in enumerate((lr, seed) for lr in arms for seed in range(4)):
         write_run(f"{number}-x", {"optimizer.lr": lr, "seed": seed}, {"val/bpb": arms[lr][seed] + 0.001 * (number % 3)})
     found = find_runs(str(tmp_path / "sweep"))
-    assert verdict(compare(found, baseline="optimizer.lr=1")).startswith("optimizer.lr=2 is better: val/bpb -1.0")
+    assert verdict(compare(found, baseline="optimizer.lr=1")).startswith("optimizer.lr=2 is better: val/bpb -0.99")
     said = verdict(compare(found, baseline="optimizer.lr=2"))
-    assert said.startswith("optimizer.lr=1 is worse: val/bpb +1.0")
+    assert said.startswith("optimizer.lr=1 is worse: val/bpb +0.99")
     assert said.endswith("; no other setting is shown to differ from optimizer.lr=2.")
 
 
