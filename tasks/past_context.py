@@ -68,7 +68,9 @@ def model_for(cfg: DictConfig, vocab_size: int, *, length: int) -> LanguageModel
     """The run's model; with room for `length` positions if it rotates them, which needs no new weights."""
     model = parts.build_model(cfg, vocab_size=vocab_size)
     if not model.has_cache:
-        raise RequestError(f"{cfg.init_from or cfg.model.path}: this model works without a cache; there is nothing to measure past it.")
+        raise RequestError(
+            f"{cfg.init_from or cfg.model.path}: this model works without a cache; there is nothing to measure past it."
+        )
     if ropes(model) is not None:
         cfg = OmegaConf.create(OmegaConf.to_container(cfg))  # type: ignore[assignment]
         if "rope_trained_len" in cfg.model and cfg.model.rope_trained_len is None:

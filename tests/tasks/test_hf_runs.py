@@ -1,6 +1,5 @@
 """model=hf through the command line: what needs no run of ours, only a folder as transformers writes it."""
 
-import json
 from pathlib import Path
 
 import pytest
