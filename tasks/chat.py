@@ -58,7 +58,7 @@ def chat(
             seed=cfg.seed + len(messages),
             stop_ids=[turns.end, tokenizer.eot],
         )
-        answer = stream_text((token.id for token in tokens), tokenizer, StopStrings(tokenizer, []))
+        answer = stream_text((token.id for token in tokens), StopStrings(tokenizer, []))
         print()
         messages.append({"role": "assistant", "content": answer})
         (run.path / "chat.json").write_text(json.dumps(messages, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
