@@ -93,6 +93,19 @@ def test_N25_a_dense_run_goes_on_as_a_mixture_that_computes_the_same(capsys):
     assert sparse["val/loss"] == pytest.approx(last, abs=1e-5), dense
 
 
+def test_the_readmes_line_for_upcycling_runs_and_narrower_experts_are_told_of_it(capsys):
+    data = ["data=text", "data.path=text.txt", *SHORT]
+    train("model=modern", *SIZES)
+    (line,) = [x for x in (ROOT / "README.md").read_text().splitlines() if "init.upcycle=copy" in x]
+    words = line.split("#")[0].replace("MODERN_RUN", "run").split()[2:]
+    assert lab(*words, *SIZES, *data, "run_dir=more") == 0
+    capsys.readouterr()
+    assert lab(*(w for w in words if "moe.ff" not in w), *SIZES, *data) == 2
+    told = capsys.readouterr().err
+    assert "Type model.moe.ff=384" in told
+    assert "model.moe.routed_scale=2.0" in told
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
