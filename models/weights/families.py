@@ -171,6 +171,12 @@ def model_section(folder: str | Path) -> dict[str, Any]:
     return section
 
 
+def ties(folder: str | Path) -> bool:
+    """Whether the head of a Hugging Face folder is its embedding, by its config.json."""
+    config = read_config(folder)
+    return bool(config.get("tie_word_embeddings", "tied" not in family_of(config).keys))
+
+
 def vocab_size_of(folder: str | Path) -> int:
     return int(read_config(folder)["vocab_size"])
 
