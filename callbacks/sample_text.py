@@ -57,7 +57,7 @@ class SampleText(Callback):
             new.append(token.id)
             if may_stop and module.stop_signal:
                 break
-        return self.prompt + self.tokenizer.decode(new, skip_specials=True)
+        return self.prompt + self.tokenizer.decode_after(ids, new, skip_specials=True)
 
 
 def _indent(text: str) -> str:

@@ -51,7 +51,12 @@ def check_moe(moe: MoESettings | None, n_layer: int) -> None:
         return
     if not isinstance(moe, MoESettings):
         raise RequestError(f"model.moe={moe}: expected a section of keys, or null.\nType model=moe to have experts.")
-    if not any(moe.has_experts(layer) for layer in range(n_layer)) or any(i >= n_layer for i in moe.layers or []):
+    if moe.layers is not None and any(not 0 <= i < n_layer for i in moe.layers):
+        raise RequestError(
+            f"model.moe.layers={moe.layers}: there are layers 0 to {n_layer - 1}.\n"
+            f"Type model.moe.layers=[{n_layer - 1}] for the last one, or model.moe.layers=null."
+        )
+    if not any(moe.has_experts(layer) for layer in range(n_layer)):
         raise RequestError(
             f"model.moe.every={moe.every}, first_dense={moe.first_dense}, layers={moe.layers} put experts where no "
             f"layer is: there are layers 0 to {n_layer - 1}.\nType model.moe.every=1 model.moe.first_dense=0."

@@ -88,9 +88,16 @@ def _shards(moe: MoESettings, *, width: int) -> int:
         raise RequestError(
             f"model.moe.norm_topk={str(moe.norm_topk).lower()} with model.moe.routed_scale={moe.routed_scale}: the "
             "output would not be the dense model's, because the weights of a token's experts do not sum to "
-            f"{shards}.\nType model.moe.norm_topk=true model.moe.routed_scale={float(shards)}."
+            f"{shards}.\nType {_remedy(shards, width)}."
         )
     return shards
+
+
+def _remedy(shards: int, width: int) -> str:
+    cut = f"model.moe.norm_topk=true model.moe.routed_scale={float(shards)}"
+    return (
+        cut if shards == 1 else f"model.moe.ff={width} for experts as wide as the MLP, or {cut} for its {shards} parts"
+    )
 
 
 def _replicas(gate: Tensor, up: Tensor, down: Tensor, *, n_experts: int, shards: int) -> tuple[Tensor, Tensor]:

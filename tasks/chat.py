@@ -35,7 +35,7 @@ def chat(
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
     missing = [name for name in CHAT_SPECIALS if name not in tokenizer.specials]
-    if template == "chat" and missing:
+    if template == "chat" and missing and not getattr(tokenizer, "chat_template", None):
         raise RequestError(
             f"this model's tokenizer has no {', '.join(missing)}: it was not trained on conversations.\n"
             "Train one with objective=sft, or type template=plain."
@@ -45,10 +45,11 @@ def chat(
     if cfg.init_from:
         parts.load_start(model, cfg)
     model.to(torch_device(cfg))
-    messages = [{"role": "system", "content": system}] if system else []
+    opening = [{"role": "system", "content": system}] if system else []
+    messages = opening
     while question := _ask():
         # plain templates know one question at a time
-        messages = [*(messages if template == "chat" else []), {"role": "user", "content": question}]
+        messages = [*(messages if template == "chat" else opening), {"role": "user", "content": question}]
         ids = fitting(turns, messages, model.seq_len)
         tokens = stream(
             model,
@@ -58,7 +59,7 @@ def chat(
             seed=cfg.seed + len(messages),
             stop_ids=[turns.end, tokenizer.eot],
         )
-        answer = stream_text((token.id for token in tokens), tokenizer, StopStrings(tokenizer, []))
+        answer = stream_text((token.id for token in tokens), StopStrings(tokenizer, []))
         print()
         messages.append({"role": "assistant", "content": answer})
         (run.path / "chat.json").write_text(json.dumps(messages, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

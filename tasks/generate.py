@@ -46,7 +46,7 @@ def generate(
         parts.load_start(model, cfg)
     model.to(torch_device(cfg))
     ids = list(map(int, tokenizer.encode(prompt))) or [tokenizer.eot]
-    ends = StopStrings(tokenizer, [stop] if isinstance(stop, str) else list(stop or []))
+    ends = StopStrings(tokenizer, [stop] if isinstance(stop, str) else list(stop or []), context=ids)
     settings = {
         "max_new_tokens": max_new_tokens,
         "sampling": sampling,
@@ -59,7 +59,7 @@ def generate(
         completions = [show(stream(model, ids, **settings), tokenizer, ends)]
     else:
         completions = generate_tokens(model, [ids], n=n, **settings)[0]
-    texts = [ends.cut(tokenizer.decode(c.ids, skip_specials=True)) for c in completions]
+    texts = [ends.cut(ends.text(c.ids)) for c in completions]
     if n > 1:
         print("\n\n".join(f"[{i}] {prompt}{text}" for i, text in enumerate(texts)))
     _write(run, prompt, texts, completions)
@@ -75,7 +75,7 @@ def show(tokens: Iterator[Token], tokenizer: Any, ends: StopStrings) -> Completi
             seen.append(token)
             yield token.id
 
-    stream_text(ids(), tokenizer, ends)
+    stream_text(ids(), ends)
     print()
     new = [token.id for token in seen]
     return Completion(new, [token.logprob for token in seen], new[-1] == tokenizer.eot or ends(new))

@@ -167,7 +167,11 @@ def _rows_of_source(cfg: DictConfig) -> int:
 
 
 def saved_tokenizer(cfg: DictConfig) -> Any:
-    """The tokenizer of what `init_from` names, or model.path. Raises RequestError if it has none, or another was typed."""
+    """The tokenizer of what `init_from` or model.path names.
+
+    Raises:
+        RequestError: it has none, or another one was typed.
+    """
     folder = _tokenizer_folder(cfg)
     if folder is None and cfg.init_from and (Path(cfg.init_from) / "tokenizer").is_dir():
         raise RequestError(f"init_from={cfg.init_from} brings its own tokenizer: leave tokenizer... out.")

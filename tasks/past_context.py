@@ -57,8 +57,8 @@ def runs_of(cfg: DictConfig, tokenizer: Any, context: int) -> dict[str, DictConf
         if theirs.fingerprint != tokenizer.fingerprint or other.model.seq_len != context:
             raise RequestError(
                 f"evaluate.beside: {folder} has a context of {other.model.seq_len} and tokenizer={theirs.kind}, "
-                f"{cfg.init_from or cfg.model.path} one of {context} and {tokenizer.kind}; perplexities compare only where both are "
-                "the same."
+                f"{cfg.init_from or cfg.model.path} one of {context} and {tokenizer.kind}; perplexities compare only "
+                "where both are the same."
             )
         found[Path(folder).name] = other
     return found

@@ -6,16 +6,27 @@ from typing import Any
 
 
 class StopStrings:
-    """Says of new ids whether their text contains one of `strings`; give it to models.generation as `stop`."""
+    """Says of new ids whether their text contains one of `strings`; give it to models.generation as `stop`.
 
-    def __init__(self, tokenizer: Any, strings: Sequence[str]):
-        self.tokenizer, self.strings = tokenizer, [s for s in strings if s]
+    `context`: ids that the new ones continue; without any they are a text of their own, such as an answer.
+    """
+
+    def __init__(self, tokenizer: Any, strings: Sequence[str], *, context: Sequence[int] = ()):
+        self.tokenizer, self.strings, self.context = tokenizer, [s for s in strings if s], list(context)
         # a string of L bytes lies in the last L tokens or fewer; the rest is for a character cut at the front
         self.window = max((len(s.encode()) for s in self.strings), default=0) + 4
 
     def __call__(self, ids: list[int]) -> bool:
-        text = self.tokenizer.decode(ids[-self.window :], skip_specials=True)
+        text = (
+            self.text(ids)
+            if len(ids) <= self.window
+            else self.tokenizer.decode(ids[-self.window :], skip_specials=True)
+        )
         return any(s in text for s in self.strings)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Text of all new ids."""
+        return self.tokenizer.decode_after(self.context, ids, skip_specials=True)
 
     def cut(self, text: str) -> str:
         """Text before the first stop string."""
@@ -28,14 +39,14 @@ class StopStrings:
         return len(text) - max(held, default=0)
 
 
-def stream_text(ids: Iterable[int], tokenizer: Any, stop: StopStrings, *, out: Any = None) -> str:
+def stream_text(ids: Iterable[int], stop: StopStrings, *, out: Any = None) -> str:
     """Prints the text of ids as they come, and returns it. Bytes of an unfinished character wait for the rest."""
     out = sys.stdout if out is None else out
     read: list[int] = []
     shown, text = 0, ""
     for token in ids:
         read.append(int(token))
-        text = stop.cut(tokenizer.decode(read, skip_specials=True))
+        text = stop.cut(stop.text(read))
         certain = stop.certain(text.rstrip("\ufffd"))
         if certain > shown:
             out.write(text[shown:certain])

@@ -70,10 +70,10 @@ def load_weights(
     Raises:
         RequestError: it is another model, or files are missing or damaged.
     """
-    path, state, left, reshaped, adapter = read_source(source)
+    path, state, left, reshaped, adapter, tied = read_source(source)
     if isinstance(model, Boosted) and "closed" in state:
         if Path(source).is_dir():  # which stages stay was decided on the dev part already
-            path, state, left, reshaped, adapter = read_source(Path(source) / "checkpoints" / "last.ckpt")
+            path, state, left, reshaped, adapter, tied = read_source(Path(source) / "checkpoints" / "last.ckpt")
         state = model.accept(state)
     part = text_part(model.base if isinstance(model, Boosted) and "closed" not in state else model, state, path)
     if isinstance(model, Boosted):
@@ -82,7 +82,8 @@ def load_weights(
         state = upcycled_state(state, part, experts=upcycle, noise=noise, seed=seed)
     if adapter:
         lora(model=part, **adapter)
-    report = fill(part, state, source=str(path), unexpected=left, reshaped=reshaped, strict=strict, resize=resize_vocab)
+    layout = {"unexpected": left, "reshaped": reshaped, "tied": tied}
+    report = fill(part, state, source=str(path), strict=strict, resize=resize_vocab, **layout)  # type: ignore[arg-type]
     if adapter:  # from here on a plain model
         merge(part)
     if isinstance(model, Boosted):
@@ -118,13 +119,17 @@ def upcycled_state(
 
 
 class Source(NamedTuple):
-    """Where weights lie, our state_dict, names that no rule knows or whose layout was changed, the LoRA beside them."""
+    """Where weights lie, our state_dict, names that no rule knows or whose layout was changed, the LoRA beside them.
+
+    `tied`: whether the head is said to be the embedding; None where nothing is said.
+    """
 
     path: Path
     state: dict[str, Tensor]
     unexpected: list[str]
     reshaped: list[str]
     adapter: dict[str, Any] | None = None
+    tied: bool | None = None
 
 
 def read_source(source: str | Path) -> Source:
@@ -133,7 +138,7 @@ def read_source(source: str | Path) -> Source:
     folder = foreign.local_folder(str(source), foreign.CONFIGS + foreign.WEIGHTS)
     if folder is not None:
         family = families.family_of(families.read_config(folder))
-        return Source(folder, *to_ours(read_tensors(folder), family))
+        return Source(folder, *to_ours(read_tensors(folder), family), tied=families.ties(folder))
     path = checkpoint_of(source)
     checkpoint = read_checkpoint(path)
     return Source(path, own_weights(checkpoint), [], [], checkpoint.get("adapter"))

@@ -29,6 +29,7 @@ from errors import RequestError, RunError
 
 EOT = "<|endoftext|>"
 FILE_NAME = "tokenizer.json"
+CONTEXT = 8  # ids, more than one character has
 KINDS = {
     "byte": "tokenization.byte:ByteTokenizer",
     "char": "tokenization.char:CharTokenizer",
@@ -158,6 +159,17 @@ class Tokenizer(ABC):
             parts += [self._decode_text(array[start:at]), names[int(array[at])]]
             start = at + 1
         return "".join([*parts, self._decode_text(array[start:])])
+
+    def decode_after(self, context: Ids, ids: Ids, *, skip_specials: bool = False) -> str:
+        """What `ids` add to the text of `context`. Alone they would lose a blank that is only dropped before a text."""
+        seen = [int(i) for i in context[-CONTEXT:]]
+        while seen and (before := self.decode(seen, skip_specials=skip_specials)).startswith("\ufffd"):
+            del seen[0]  # the rest of a character
+        if seen:
+            text = self.decode([*seen, *ids], skip_specials=skip_specials)
+            if text.startswith(before):
+                return text[len(before) :]
+        return self.decode(ids, skip_specials=skip_specials)
 
     def state(self) -> dict[str, Any]:
         """All that is needed to build this tokenizer again."""

@@ -8,6 +8,7 @@ our models and Hugging Face's are treated alike. QLoRA (2305.14314) holds W in 4
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -46,11 +47,13 @@ def lora(
 
     check_numbers(rank, alpha, dropout)
     model.requires_grad_(False)
+    chosen = chosen_layers(model, targets)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type] # a fraction is as good
         lora_dropout=dropout,
-        target_modules=chosen_layers(model, targets),
+        target_modules=chosen,
+        fan_in_fan_out=bool(transposed(model, chosen)),
         use_rslora=rslora,
         use_dora=dora,
     )
@@ -86,7 +89,13 @@ def qlora(
             f"adapter=qlora holds weights in 4 bits through bitsandbytes on a CUDA GPU; here {missing}.\n"
             "Type adapter=lora (weights as they are), or on a machine with a GPU: pip install bitsandbytes"
         )
-    quantize(model, chosen_layers(model, targets), double_quant=double_quant)
+    chosen = chosen_layers(model, targets)
+    if kept := transposed(model, chosen):
+        raise RequestError(
+            f"adapter=qlora: {kept[0]} keeps its weights transposed (transformers' Conv1D), which bitsandbytes cannot "
+            "hold in 4 bits.\nType adapter=lora, or give the folder as init_from, without model=hf."
+        )
+    quantize(model, chosen, double_quant=double_quant)
     return lora(model=model, rank=rank, alpha=alpha, dropout=dropout, targets=targets, rslora=rslora, dora=dora)
 
 
@@ -116,12 +125,26 @@ def quantize(model: nn.Module, names: list[str], *, double_quant: bool) -> None:
 def linear_layers(model: LanguageModel) -> list[str]:
     """Names of all linear layers but heads."""
     heads = {id(model.head), *(id(getattr(model, name, None)) for name in HEADS)}
-    return [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and id(m) not in heads]
+    kinds: tuple[type[nn.Module], ...] = (nn.Linear, *conv1d())
+    return [n for n, m in model.named_modules() if isinstance(m, kinds) and id(m) not in heads]
+
+
+def conv1d() -> tuple[type[nn.Module], ...]:
+    """Transformers' linear layer with weights (inputs, outputs), which its GPT-2 has; no model has it unimported."""
+    module = sys.modules.get("transformers.pytorch_utils")
+    return () if module is None else (module.Conv1D,)
+
+
+def transposed(model: LanguageModel, names: list[str]) -> list[str]:
+    """Those of the layers whose weights are (inputs, outputs)."""
+    return [name for name in names if isinstance(model.get_submodule(name), conv1d())]
 
 
 def chosen_layers(model: LanguageModel, targets: str | list[str]) -> list[str]:
     """Full names of the layers that `targets` names. Raises RequestError for one that names none."""
     layers = linear_layers(model)
+    if not layers:
+        raise RequestError("adapter=... stands beside linear layers, and this model has none that it knows.")
     if targets == "all-linear":
         return layers
     wanted = [targets] if isinstance(targets, str) else list(targets)

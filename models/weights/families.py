@@ -60,6 +60,7 @@ class Family:
     Args:
         model_type, architecture: as in config.json. target: our class. names: of the parameters.
         keys: ours -> theirs. fixed: ours that are always so. demanded: theirs that must be so, where they are given.
+        zeros: of `fixed`, biases that a model of ours may lack: it is exported with zeros for them.
         defaults: theirs, where config.json leaves them out.
         windows: which layers may have a sliding window. moe_keys, moe_fixed: the same for the experts, if it has any.
         prefix: of its parameters, but the head. classifier: transformers has a sequence classifier of it.
@@ -72,6 +73,7 @@ class Family:
     keys: dict[str, str] = field(default_factory=lambda: LLAMA_KEYS)
     fixed: dict[str, Any] = field(default_factory=lambda: LLAMA_FIXED)
     demanded: dict[str, Any] = field(default_factory=lambda: SILU)
+    zeros: tuple[str, ...] = ()
     defaults: dict[str, Any] = field(default_factory=dict)
     windows: Literal["none", "all", "chosen"] = "none"
     moe_keys: dict[str, str] | None = None
@@ -90,6 +92,7 @@ FAMILIES = {
             keys={"vocab_size": "vocab_size", "seq_len": "n_positions", "n_layer": "n_layer", "n_head": "n_head",
                   "n_embd": "n_embd"},
             fixed={"bias": True},
+            zeros=("bias",),
             demanded={"n_inner": None, "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False,
                       "layer_norm_epsilon": 1e-5, "add_cross_attention": False, "tie_word_embeddings": True},
             prefix="transformer.",
@@ -168,6 +171,12 @@ def model_section(folder: str | Path) -> dict[str, Any]:
     return section
 
 
+def ties(folder: str | Path) -> bool:
+    """Whether the head of a Hugging Face folder is its embedding, by its config.json."""
+    config = read_config(folder)
+    return bool(config.get("tie_word_embeddings", "tied" not in family_of(config).keys))
+
+
 def vocab_size_of(folder: str | Path) -> int:
     return int(read_config(folder)["vocab_size"])
 
@@ -209,7 +218,8 @@ def _obstacles(family: Family, settings: dict[str, Any]) -> list[str]:
     """Our keys that keep a model from being of this family."""
     if settings["_target_"] != family.target:
         return ["_target_"] * 99
-    found = [key for key, value in family.fixed.items() if settings.get(key, value) != value]
+    fixed = {key: value for key, value in family.fixed.items() if key not in family.zeros}
+    found = [key for key, value in fixed.items() if settings.get(key, value) != value]
     if family.target != TRANSFORMER:
         return found
     handled = {*family.keys, *family.fixed, *FREE, "_target_"}

@@ -48,6 +48,7 @@ def fill(
     reshaped: list[str] | None = None,
     strict: bool = True,
     resize: bool = False,
+    tied: bool | None = None,
 ) -> Report:
     """Copies `state` (our names) into `model`.
 
@@ -55,13 +56,16 @@ def fill(
         source: what to call it in messages. unexpected, reshaped: what a renaming has left over and changed.
         strict: refuse missing and unexpected parameters; otherwise they stay random and unused.
         resize: a larger or smaller vocabulary is taken over row by row; new rows start as the mean of the old ones.
+        tied: whether the source says that its head is its embedding. Where it says no and has no head, an untied
+            model's head is missing, not made from the embedding.
 
     Raises:
         RequestError: it is another model.
     """
     state, own = dict(state), model.state_dict()
     report = Report(reshaped=list(reshaped or []), unexpected=list(unexpected or []))
-    _tie(state, model, report)
+    if tied is not False or is_tied(model):
+        _tie(state, model, report)
     for name in (EMBEDDING, HEAD):
         _fit_vocabulary(state, own, name, report, source=source, resize=resize)
     _fit_positions(state, own, report)

@@ -42,15 +42,15 @@ def to_ours(theirs: Mapping[str, Tensor], family: Family) -> tuple[dict[str, Ten
 
 
 def to_theirs(ours: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
-    """The way back; tensors are contiguous copies of nothing but what is there.
+    """The way back; tensors are contiguous copies of nothing but what is there, and zeros for biases that ours lacks.
 
     Raises:
         RequestError: a parameter of ours has no name there.
     """
     theirs: dict[str, Tensor] = {}
-    for name, tensor in ours.items():
-        pattern, number = re.sub(r"(?<=\.)\d+(?=\.)", "{i}", name, count=1), re.search(r"\.(\d+)\.", name)
-        rule = family.names.get(pattern)
+    for name, tensor in (_missing_biases(ours, family) | dict(ours)).items():
+        number = re.search(r"\.(\d+)\.", name)
+        rule = family.names.get(_pattern(name))
         if rule is None:
             raise RequestError(
                 f"{name}: {family.model_type} has no parameter for it; this model cannot be exported so."
@@ -62,6 +62,17 @@ def to_theirs(ours: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
             else:
                 theirs[target] = part
     return {name: tensor.contiguous() for name, tensor in theirs.items()}
+
+
+def _missing_biases(ours: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
+    """Zeros, (outputs,), for each bias of the family's that stands beside a weight of ours: they change nothing."""
+    beside = {name.removesuffix("weight") + "bias": w for name, w in ours.items() if name.endswith(".weight")}
+    return {n: w.new_zeros(len(w)) for n, w in beside.items() if n not in ours and _pattern(n) in family.names}
+
+
+def _pattern(name: str) -> str:
+    """With {i} for the layer, as in the tables."""
+    return re.sub(r"(?<=\.)\d+(?=\.)", "{i}", name, count=1)
 
 
 def _split(tensor: Tensor, rule: From) -> tuple[Tensor, ...]:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from errors import RequestError
 from lightning_modules.dpo import DPOModule
@@ -21,7 +22,9 @@ from models.adapters.lora import (
     save_adapter,
     without_adapters,
 )
+from models.boosting.learners.lora import LoRA
 from models.gpt import GPT
+from models.hf import HFModel
 from tasks.parts import load_weights
 from tests.hf_tiny import Wrapped, llama
 from tests.pairs import VOCAB, PairData, adam, make_pairs, train
@@ -32,6 +35,16 @@ SETTINGS = {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": "all-linear", "rsl
 def gpt(seed=0, **settings) -> GPT:
     torch.manual_seed(seed)
     return GPT(vocab_size=VOCAB, seq_len=24, n_layer=2, n_head=2, n_embd=16, bias=False, **settings)
+
+
+def conv1d(tmp_path) -> HFModel:
+    """GPT-2 as transformers has it: linear layers with weights (inputs, outputs)."""
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=VOCAB, n_embd=16, n_layer=2, n_head=2, n_positions=24, bos_token_id=0, eos_token_id=0
+    )
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+    return HFModel(vocab_size=VOCAB, path=str(tmp_path / "gpt2"), seq_len=24).eval()
 
 
 def models():
@@ -52,11 +65,11 @@ def stirred(model):
     return model
 
 
-@pytest.mark.parametrize("kind", ["ours", "hf"])
+@pytest.mark.parametrize("kind", ["ours", "hf", "conv1d"])
 @pytest.mark.parametrize("variant", [{}, {"rslora": True}, {"dora": True}])
-def test_at_the_start_nothing_changes_and_merged_equals_unmerged(kind, variant):
+def test_at_the_start_nothing_changes_and_merged_equals_unmerged(kind, variant, tmp_path):
     ids = torch.randint(0, VOCAB, (2, 9), generator=torch.Generator().manual_seed(0))
-    model = models()[kind]
+    model = conv1d(tmp_path) if kind == "conv1d" else models()[kind]
     names = set(model.state_dict())
     plain = model(ids, logits="all").logits
     lora(model=model, **(SETTINGS | variant))
@@ -136,6 +149,29 @@ def test_targets_by_name():
     assert chosen_layers(gpt(), "mlp.up") == ["blocks.0.mlp.up", "blocks.1.mlp.up"]
     assert "lm_head" not in chosen_layers(gpt(), "all-linear")
     assert len(chosen_layers(gpt(), "all-linear")) == 8
+
+
+def test_layers_with_transposed_weights_are_named_and_refused_where_they_do_not_fit(tmp_path, monkeypatch):
+    model = conv1d(tmp_path)
+    assert chosen_layers(model, ["c_fc"]) == ["hf.transformer.h.0.mlp.c_fc", "hf.transformer.h.1.mlp.c_fc"]
+    assert len(chosen_layers(model, "all-linear")) == 8
+    with pytest.raises(RequestError, match="There are: c_attn, c_fc, c_proj"):
+        lora(model=model, **(SETTINGS | {"targets": ["qkv"]}))
+    with pytest.raises(RequestError, match=r"no nn\.Linear to correct"):
+        LoRA(base=model)
+    monkeypatch.setattr("models.adapters.lora.find_spec", lambda _: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(RequestError, match="hold in 4 bits"):
+        qlora(model=model, **SETTINGS, double_quant=True)
+    with pytest.raises(RequestError, match="this model has none"):
+        lora(model=bare(), **SETTINGS)
+
+
+def bare() -> GPT:
+    """A model without a linear layer but its head."""
+    model = gpt()
+    model.blocks = torch.nn.ModuleList()
+    return model
 
 
 @pytest.mark.parametrize(

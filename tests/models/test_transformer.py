@@ -368,6 +368,7 @@ def test_initial_weights_have_the_stated_spread():
         ({"n_sink": 2}, ["sinks=none", "sinks=tokens"]),
         ({"moe": 3}, ["model.moe=3", "model=moe"]),
         ({"moe": MoESettings(n_experts=4, top_k=2, ff=8, layers=[2])}, ["[2]", "0 to 1"]),
+        ({"moe": MoESettings(n_experts=4, top_k=2, ff=8, layers=[0, -1])}, ["[0, -1]", "0 to 1", "layers=[1]"]),
         ({"moe": MoESettings(n_experts=4, top_k=2, ff=8, every=3)}, ["every=3", "every=1"]),
     ],
 )

@@ -10,7 +10,9 @@ from launcher.cli import main
 from models.gpt import GPT
 from tasks import chat as chatting
 from tasks import parts
+from tests.hf_tiny import llama
 from tests.tasks.test_runs import ROOT
+from tests.tokenization.hub_like import gpt2_like
 from tokenization.byte import ByteTokenizer
 from tokenization.chat import chat_template
 
@@ -41,3 +43,23 @@ def test_the_oldest_turns_go_first_and_the_system_message_stays():
     assert ids == template.render_for_completion([messages[0], *messages[3:]]).tolist()
     with pytest.raises(RequestError, match="longer than the model's context"):
         chatting.fitting(template, messages, 8)
+
+
+def test_a_template_of_its_own_needs_no_specials_and_a_system_message_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    llama(vocab_size=500).save_pretrained("hf")
+    gpt2_like(Path("hf"))
+    asked = []
+    fitting = chatting.fitting
+    monkeypatch.setattr(
+        chatting, "fitting", lambda turns, messages, n: asked.append(list(messages)) or fitting(turns, messages, n)
+    )
+    words = ["task=chat", "model=hf", "model.path=hf", "model.seq_len=64", "max_new_tokens=2", "hardware=cpu"]
+    for template in ("chat", "plain", "alpaca"):
+        said = iter(["Hello", "And now?", ""])
+        monkeypatch.setattr("builtins.input", lambda _, said=said: next(said))
+        assert main([*words, f"template={template}", "system=Be kind.", f"run_dir={template}"], root=ROOT) == 0
+        roles = [[m["role"] for m in messages] for messages in asked[-2:]]
+        later = ["user", "assistant", "user"] if template == "chat" else ["user"]
+        assert roles == [["system", "user"], ["system", *later]]
+        assert [m["content"] for m in asked[-1]][0 :: len(later)] == ["Be kind.", "And now?"]

@@ -13,6 +13,7 @@ from tests.tasks.test_runs import ROOT, SHORT, corpus  # noqa: F401
 SIZES = ["model.n_layer=2", "model.n_embd=16", "model.n_head=2", "model.seq_len=16", "data.batch_size=2"]
 GPT2 = ["model=gpt2", *SIZES]
 MODELS = {
+    "gpt": ["model=gpt", *SIZES],
     "gpt2": GPT2,
     "llama": ["model=llama", *SIZES, "model.n_kv_head=1"],
     "qwen3_moe": ["model=moe", *SIZES, "model.n_kv_head=1", "model.qk_norm=head", "model.moe.n_experts=4",
@@ -34,9 +35,10 @@ def test_N34_export_loads_in_transformers_and_here(kind, capsys):
 
     train(*MODELS[kind])
     assert lab("task=export", "init_from=run", "export.path=out", "hardware=cpu", "run_dir=exported") == 0
-    assert f"parameters as {kind} -> out" in capsys.readouterr().out
+    family = "gpt2" if kind == "gpt" else kind  # without biases: zeros there
+    assert f"parameters as {family} -> out" in capsys.readouterr().out
     tokenizer, model = AutoTokenizer.from_pretrained("out"), AutoModelForCausalLM.from_pretrained("out").eval()
-    assert model.config.model_type == kind
+    assert model.config.model_type == family
     words = ["task=generate", "prompt=The quick", "max_new_tokens=5", "temperature=0", "hardware=cpu"]
     for source in ("run", "out"):
         assert lab(*words, f"init_from={source}", f"run_dir=from_{source}") == 0
@@ -89,6 +91,19 @@ def test_N25_a_dense_run_goes_on_as_a_mixture_that_computes_the_same(capsys):
     dense, sparse = (json.loads(Path(f"{run}/summary.json").read_text())["metrics"] for run in ("run", "more"))
     last = json.loads(Path("run/summary.json").read_text())["best"]["val/loss"]
     assert sparse["val/loss"] == pytest.approx(last, abs=1e-5), dense
+
+
+def test_the_readmes_line_for_upcycling_runs_and_narrower_experts_are_told_of_it(capsys):
+    data = ["data=text", "data.path=text.txt", *SHORT]
+    train("model=modern", *SIZES)
+    (line,) = [x for x in (ROOT / "README.md").read_text().splitlines() if "init.upcycle=copy" in x]
+    words = line.split("#")[0].replace("MODERN_RUN", "run").split()[2:]
+    assert lab(*words, *SIZES, *data, "run_dir=more") == 0
+    capsys.readouterr()
+    assert lab(*(w for w in words if "moe.ff" not in w), *SIZES, *data) == 2
+    told = capsys.readouterr().err
+    assert "Type model.moe.ff=384" in told
+    assert "model.moe.routed_scale=2.0" in told
 
 
 @pytest.mark.parametrize(

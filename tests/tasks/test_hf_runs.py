@@ -1,8 +1,10 @@
 """model=hf through the command line: what needs no run of ours, only a folder as transformers writes it."""
 
+import json
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from tests.hf_tiny import llama
 from tests.tasks.test_runs import corpus, lab  # noqa: F401
@@ -45,3 +47,17 @@ def test_a_foreign_model_needs_no_run_of_ours(words, written, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda _: next(said))
     assert lab(*HF, *words, "run_dir=run") == 0
     assert Path("run", written).stat().st_size > 0
+
+
+@pytest.mark.parametrize(("n", "seed"), [(1, 222), (8, 2)])
+def test_generated_text_begins_with_its_blank(n, seed, capsys):
+    """Tokenizers of this kind drop the blank in front of a text, and a continuation is none."""
+    words = ["task=generate", "prompt=of the", "max_new_tokens=6", f"n={n}", f"seed={seed}", "run_dir=run"]
+    assert lab(*HF, *words) == 0
+    screen, found = capsys.readouterr().out, [json.loads(x) for x in Path("run/samples.jsonl").read_text().splitlines()]
+    tokenizer = AutoTokenizer.from_pretrained("hf")
+    before = tokenizer("of the").input_ids
+    for sample in found:
+        assert tokenizer.decode([*before, *sample["ids"]], skip_special_tokens=True) == "of the" + sample["text"]
+        assert "of the" + sample["text"].rstrip("\n") in screen
+    assert any(sample["text"].startswith(" ") for sample in found)

@@ -22,7 +22,7 @@ class Pieces(io.StringIO):
 
 def shown(text: str, *stops: str) -> tuple[str, list[str]]:
     out = Pieces()
-    result = stream_text(TOKENIZER.encode(text), TOKENIZER, StopStrings(TOKENIZER, stops), out=out)
+    result = stream_text(TOKENIZER.encode(text), StopStrings(TOKENIZER, stops), out=out)
     assert out.getvalue() == result
     return result, [piece for piece in out.pieces if piece]
 

@@ -202,3 +202,17 @@ def test_neither_torch_nor_transformers_is_imported(folders) -> None:
 def test_the_alphabet_of_bytes_is_whole() -> None:
     assert sorted(byte_of_sign().values()) == list(range(256))
     assert byte_of_sign()["Ġ"] == ord(" ")
+
+
+@pytest.mark.parametrize("kind", ["llama_like", "gpt2_like"])
+def test_a_continuation_keeps_the_blank_that_it_begins_with(kind, loaded) -> None:
+    tokenizer, text = loaded[kind], "the copyright 中文 of the"
+    ids = tokenizer.encode(text)
+    alone = 0
+    for k in range(len(ids)):
+        before = tokenizer.decode(ids[:k])
+        if "\ufffd" not in before:
+            assert before + tokenizer.decode_after(ids[:k], ids[k:]) == text
+            alone += before + tokenizer.decode(ids[k:]) != text
+    assert bool(alone) == (kind == "llama_like")
+    assert tokenizer.decode_after([tokenizer.eot], ids, skip_specials=True) == text

@@ -145,3 +145,16 @@ def test_a_blank_put_in_front_stands_before_the_text_not_before_each_line():
     tokenizer = spm(dummy_prefix=True)
     text = "one\ntwo\n\nthree"
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_a_continuation_keeps_the_blank_that_it_begins_with():
+    tokenizer = spm(dummy_prefix=True)
+    text = "the copyright 中文 of the"
+    ids = tokenizer.encode(text)
+    alone = 0
+    for k in range(len(ids)):
+        before = tokenizer.decode(ids[:k])
+        if "\ufffd" not in before:
+            assert before + tokenizer.decode_after(ids[:k], ids[k:]) == text
+            alone += before + tokenizer.decode(ids[k:]) != text
+    assert alone  # so it is not the same

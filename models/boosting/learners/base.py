@@ -43,14 +43,20 @@ class UpperLearner(Learner):
 
 
 def upper_linears(base: LanguageModel, start: int) -> dict[str, nn.Linear]:
-    """Linear layers of the blocks from `start` on, by name within the base."""
+    """Linear layers of the blocks from `start` on, by name within the base. Raises RequestError if there are none."""
     blocks = list(base.blocks)[start:]  # type: ignore[arg-type]
-    return {
+    found = {
         f"blocks.{start + i}.{name}": layer
         for i, block in enumerate(blocks)
         for name, layer in block.named_modules()
         if isinstance(layer, nn.Linear)
     }
+    if not found:  # GPT-2 as transformers has it is made of Conv1D
+        raise RequestError(
+            f"learner=lora_...: the base's blocks from {start} on have no nn.Linear to correct.\n"
+            "Give the folder as init_from, without model=hf, or type learner=adapter_top."
+        )
+    return found
 
 
 def uniform(rows: int, columns: int) -> nn.Parameter:

@@ -11,10 +11,12 @@ from errors import RequestError
 from models.gpt import GPT
 from models.transformer import Transformer
 from models.weights import nanochat
-from models.weights.families import config_of, model_section
+from models.weights.families import FAMILIES, config_of, model_section
 from models.weights.files import read_tensors
 from models.weights.filling import fill, resized
+from models.weights.renaming import to_theirs
 from models.weights.saving import settings_of
+from tasks.weights import load_weights
 
 LLAMA = {
     "model_type": "llama", "vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -150,6 +152,22 @@ def test_a_head_of_its_own_is_not_lost_in_a_tied_model():
     del state["lm_head.weight"]
     assert fill(untied, state, source="x").retied == ["lm_head.weight"]
     assert torch.equal(untied.lm_head.weight, tied.embed.weight)
+
+
+def test_a_head_that_a_foreign_folder_lacks_is_missing_unless_it_ties(tmp_path):
+    settings = {"vocab_size": 20, "seq_len": 8, "n_layer": 1, "n_head": 2, "n_embd": 8, "n_inner": 16, "norm": "rms"}
+    source, model = (Transformer(**settings, mlp="swiglu", position="rope", tied=tied) for tied in (True, False))
+    tensors = {name: w for name, w in source.state_dict().items() if name != "lm_head.weight"}
+    save_file(to_theirs(tensors, FAMILIES["llama"]), tmp_path / "model.safetensors")
+    for changes in ({}, {"tie_word_embeddings": False}):
+        folder_with(tmp_path, **changes)
+        with pytest.raises(RequestError, match=r"lm_head.weight: only in the model"):
+            load_weights(model, tmp_path, quiet=True)
+    load_weights(model, tmp_path, strict=False, quiet=True)
+    assert not torch.equal(model.lm_head.weight, source.embed.weight)
+    folder_with(tmp_path, tie_word_embeddings=True)
+    load_weights(model, tmp_path, quiet=True)
+    assert torch.equal(model.lm_head.weight, source.embed.weight)
 
 
 def test_a_shorter_context_keeps_the_first_positions():
