@@ -1,4 +1,4 @@
-"""Questions as token ids: in the chat template where the tokenizer has one (its own, or our specials), else as plain text.
+"""Questions as token ids: in the chat template where the tokenizer has one (its own, or specials), else as plain text.
 
 Plain: question, line break, "Answer:"; a choice or an answer follows after a space. Examples come before, with an empty
 line between them. What does not fit the context is cut at the front, and counted.

@@ -38,8 +38,8 @@ def check_request(cfg: DictConfig, data: Any, model: Any) -> None:
         )
     if model.plan.dev_fraction > 0 and (getattr(data, "stride", None) or cfg.data.seq_len) < cfg.data.seq_len:
         raise RequestError(
-            f"data.stride={data.stride} makes windows of {cfg.data.seq_len} tokens overlap: text of the dev rows, which "
-            "choose the steps of objective=gbft, would be trained on.\n"
+            f"data.stride={data.stride} makes windows of {cfg.data.seq_len} tokens overlap: text of the dev rows, "
+            "which choose the steps of objective=gbft, would be trained on.\n"
             "Leave data.stride out, or type gbft.dev_fraction=0 (fixed steps, and nothing is dropped)."
         )
     masked = "conversations" in data.provides

@@ -152,7 +152,7 @@ def test_a_chat_template_of_the_tokenizers_own_is_used() -> None:
 
 def test_chat_without_a_template_is_refused() -> None:
     """Ids of new specials lie beyond the model's embedding."""
-    with pytest.raises(RequestError, match="evaluate.template=plain"):
+    with pytest.raises(RequestError, match=r"evaluate\.template=plain"):
         Prompter(ByteTokenizer(), style="chat", context=200)
     assert Prompter(ByteTokenizer(), style="auto", context=200).style == "plain"
 

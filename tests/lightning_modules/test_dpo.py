@@ -58,7 +58,9 @@ def test_a_loss_is_what_it_is_called(tmp_path):
 
 def test_the_start_says_what_is_added(tmp_path, capsys):
     for weight, words in ((None, "sigmoid + 5 x the chosen"), (0.0, "loss    sigmoid (")):
-        train(tmp_path / str(weight), module(tmp_path, nll_weight=weight), PairData(make_pairs(4), batch_size=4), steps=1)
+        train(
+            tmp_path / str(weight), module(tmp_path, nll_weight=weight), PairData(make_pairs(4), batch_size=4), steps=1
+        )
         assert words in capsys.readouterr().out
 
 
