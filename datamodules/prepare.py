@@ -26,7 +26,7 @@ from datamodules.side_writer import SideWriter
 from datamodules.sources import Source
 from datamodules.split import Side, Split, plan_split
 from datamodules.token_files import DTYPES, FORMAT, META, dtype_for, open_side, read_meta
-from datamodules.work_folder import disk_error, locked, move_into_place, part_of, remove_stale
+from datamodules.work_folder import KEY, begin, disk_error, locked, move_into_place, part_of, remove_stale
 from datamodules.workers import encode_parts
 from errors import Interrupted, RequestError
 from tokenization.base import FILE_NAME, Tokenizer, digest, load_tokenizer
@@ -134,10 +134,13 @@ def write_folder(folder: Path, key: str, split: Split, tokenizer: Tokenizer, tar
             shutil.rmtree(part, ignore_errors=True)
             return False
         try:
+            target.folder(key)  # another process may have filled it while this one waited
+            begin(part, key)
             tokenizer = trained_tokenizer(part, split, tokenizer)
             meta = {"key": key, **write_both(part, split, tokenizer, target)}
             (part / PROGRESS).unlink()
             (part / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+            (part / KEY).unlink()
             move_into_place(part, folder)
             return True
         except BaseException as error:

@@ -20,6 +20,7 @@ from errors import RequestError, RunError
 
 log = logging.getLogger(__name__)
 STALE_S = 7 * 24 * 3600
+KEY = "key"  # a file in a part: what the files beside it are made from
 
 
 @contextmanager
@@ -55,6 +56,19 @@ def take(lock: int, part: Path) -> None:
 def part_of(folder: Path) -> Path:
     """Where `folder` is written before it is whole."""
     return folder.parent / f".{folder.name}.part"
+
+
+def begin(part: Path, key: str) -> None:
+    """Empty `part`, which is locked, unless what lies in it was made for `key`: of two texts none may be mixed."""
+    note = part / KEY
+    with suppress(OSError):
+        if note.read_text(encoding="utf-8") == key:
+            return
+    for left in part.iterdir():  # the folder itself stays: it is the lock
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    fresh = part / f"{KEY}.new"
+    fresh.write_text(key, encoding="utf-8")
+    fresh.replace(note)
 
 
 def move_into_place(part: Path, folder: Path) -> None:

@@ -47,9 +47,10 @@ def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str], *
     """
     overrides = parse(words, lab, multirun=True)
     _check_can_sweep(overrides)
-    params = dict(frame.hydra.sweeper.get("params") or {})
-    jobs = check_jobs(overrides, params, frame, lab)
-    swept = [*params, *(o.key for o in overrides if o.is_sweep)]
+    grid = _grid(overrides, frame, lab)
+    jobs = None if grid is None else check_jobs([*grid, *overrides], lab)
+    varied = dict(frame.hydra.sweeper.get("params") or {}) if grid is None else [o.key for o in grid]
+    swept = [*varied, *(o.key for o in overrides if o.is_sweep)]
     if folder is None:
         folder = _claim(overrides, frame, swept)
         write_atomically(folder / SWEEP_RECORD, json.dumps({"words": list(words), "swept": swept}, indent=2) + "\n")
@@ -60,7 +61,7 @@ def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str], *
     try:
         with hydra_of(lab) as hydra:
             task = SweepJob(lab, command, folder, tuple(swept), total)
-            hydra.multirun("config", task, _for_hydra(overrides, folder, lab), with_log_configuration=False)
+            hydra.multirun("config", task, _for_hydra(overrides, grid, folder, lab), with_log_configuration=False)
     except FailedFast:
         print("\nfail_fast=true: no further job was started.")
     except Interrupted as error:
@@ -143,14 +144,19 @@ def _stop_the_sweep(ending: Ending, *, fail_fast: bool) -> None:
         raise FailedFast
 
 
-def check_jobs(overrides: Sequence[Override], params: dict[str, Any], frame: Plan, lab: Lab) -> list[Plan] | None:
-    """Composes every job of a grid; None for a sweeper that chooses its jobs as it goes."""
+def _grid(overrides: Sequence[Override], frame: Plan, lab: Lab) -> list[Override] | None:
+    """What the sweep's file varies and nobody typed anew; None for a sweeper that chooses its jobs as it goes."""
     if frame.hydra.sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
         return None
     typed = {o.key for o in overrides}
-    grid = parse([f"{key}={value}" for key, value in params.items() if key not in typed], lab, multirun=True)
-    check_groups(grid, lab, multirun=True)
-    everything = [o for o in [*grid, *overrides] if not o.is_hydra and o.key != "run_dir"]
+    params = dict(frame.hydra.sweeper.get("params") or {})
+    return parse([f"{key}={value}" for key, value in params.items() if key not in typed], lab, multirun=True)
+
+
+def check_jobs(overrides: Sequence[Override], lab: Lab) -> list[Plan]:
+    """Composes every job of a grid."""
+    check_groups(overrides, lab, multirun=True)
+    everything = [o for o in overrides if not o.is_hydra and o.key != "run_dir"]
     parser = OverridesParser.create()
     batches = BasicSweeper.split_arguments([parser.parse_override(o.text) for o in everything], None)
     COMPOSED.clear()  # an earlier sweep of this process may have had other files
@@ -211,14 +217,18 @@ def _claim(overrides: Sequence[Override], frame: Plan, swept: Sequence[str]) -> 
     return folder
 
 
-def _for_hydra(overrides: Sequence[Override], folder: Path, lab: Lab) -> list[str]:
-    """The words for Hydra's sweeper. `++`: our checks know the keys; Hydra would refuse those with defaults in code."""
+def _for_hydra(overrides: Sequence[Override], grid: list[Override] | None, folder: Path, lab: Lab) -> list[str]:
+    """The words for Hydra's sweeper. `++`: our checks know the keys; Hydra would refuse those with defaults in code.
+
+    A grid is given as words: Hydra would combine each value of the sweep's file with those typed for the same key.
+    """
     parser = OverridesParser.create()
     words = [
         o.text if is_group(o.key, lab) or o.is_hydra or o.deletes else f"++{o.text}"
-        for o in overrides
+        for o in [*(grid or []), *overrides]
         if o.key != "run_dir"
     ]
+    words += ["hydra.sweeper.params=null"] if grid is not None else []
     words += [
         f"hydra.sweep.dir={quoted(folder.absolute())}",
         "hydra.sweep.subdir=.",

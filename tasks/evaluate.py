@@ -104,7 +104,8 @@ def evaluate_questions(cfg: DictConfig, run: Any) -> None:
     """Questions with known answers instead of text; needs nothing of the run's own data."""
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
-    parts.load_start(model, cfg)
+    if cfg.init_from:
+        parts.load_start(model, cfg)
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
     ask = run_lm_eval if cfg.evaluate.harness else run_benchmark
     ask(cfg, run, model.to(torch_device(cfg)), tokenizer)

@@ -19,6 +19,7 @@ from tasks.trainer import (
     resolve_accelerator,
     set_number_formats,
 )
+from tasks.weights import embedding_rows
 
 
 def fit(cfg: DictConfig, run: Any) -> None:
@@ -40,6 +41,7 @@ def fit(cfg: DictConfig, run: Any) -> None:
     if cfg.objective.get("sft_steps") and not cfg.init_from and checkpoint is None:
         start.learn_chosen(cfg, data, model, run)
     if cfg.get("adapter"):
+        tell_of_untrained_rows(cfg, data, run)
         build(cfg.adapter, model=model)  # in place
         run.results["parameters"] = model.parameter_counts()
     describe(cfg, data, model, run)
@@ -55,6 +57,17 @@ def fit(cfg: DictConfig, run: Any) -> None:
         log_hyperparameters(trainer, cfg, run.results)
         stages = cfg.gbft.stages if cfg.get("gbft") else None
         print(farewell(run, stages=stages, writes=not isinstance(module.model, RewardModel)))
+
+
+def tell_of_untrained_rows(cfg: DictConfig, data: Any, run: Any) -> None:
+    """Adapters leave embeddings alone: tokens that the chat template has just added would never be learned (N16)."""
+    known = embedding_rows(cfg.init_from) if cfg.init_from else None
+    if run.rank == 0 and known is not None and data.tokenizer.vocab_size > known:
+        print(
+            f"warning: {data.tokenizer.vocab_size - known} tokens are new to this model, and beside adapters their "
+            "embeddings stay untrained: it will not learn to end an answer.\n"
+            "         Tune it whole first (objective=sft without adapter=), or type data.template=plain."
+        )
 
 
 def build_module(cfg: DictConfig, data: Any, model: Any) -> Any:

@@ -167,9 +167,9 @@ def _rows_of_source(cfg: DictConfig) -> int:
 
 
 def saved_tokenizer(cfg: DictConfig) -> Any:
-    """The tokenizer of what `init_from` names. Raises RequestError if it has none, or another one was typed."""
+    """The tokenizer of what `init_from` names, or model.path. Raises RequestError if it has none, or another was typed."""
     folder = _tokenizer_folder(cfg)
-    if folder is None and (Path(cfg.init_from) / "tokenizer").is_dir():
+    if folder is None and cfg.init_from and (Path(cfg.init_from) / "tokenizer").is_dir():
         raise RequestError(f"init_from={cfg.init_from} brings its own tokenizer: leave tokenizer... out.")
     if folder is not None:
         return load_tokenizer(folder)

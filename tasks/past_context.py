@@ -48,7 +48,7 @@ def evaluate_past_context(cfg: DictConfig, run: Any, device: Any) -> None:
 
 def runs_of(cfg: DictConfig, tokenizer: Any, context: int) -> dict[str, DictConfig]:
     """The configs of `init_from` and of the runs beside it, by name. Raises RequestError where they do not compare."""
-    found = {Path(cfg.init_from).name: cfg}
+    found = {Path(cfg.init_from or cfg.model.path).name: cfg}
     for folder in cfg.evaluate.beside:
         other = copy.deepcopy(cfg)
         other.init_from = folder
@@ -57,7 +57,7 @@ def runs_of(cfg: DictConfig, tokenizer: Any, context: int) -> dict[str, DictConf
         if theirs.fingerprint != tokenizer.fingerprint or other.model.seq_len != context:
             raise RequestError(
                 f"evaluate.beside: {folder} has a context of {other.model.seq_len} and tokenizer={theirs.kind}, "
-                f"{cfg.init_from} one of {context} and {tokenizer.kind}; perplexities compare only where both are "
+                f"{cfg.init_from or cfg.model.path} one of {context} and {tokenizer.kind}; perplexities compare only where both are "
                 "the same."
             )
         found[Path(folder).name] = other
@@ -68,14 +68,17 @@ def model_for(cfg: DictConfig, vocab_size: int, *, length: int) -> LanguageModel
     """The run's model; with room for `length` positions if it rotates them, which needs no new weights."""
     model = parts.build_model(cfg, vocab_size=vocab_size)
     if not model.has_cache:
-        raise RequestError(f"{cfg.init_from}: this model works without a cache; there is nothing to measure past it.")
+        raise RequestError(
+            f"{cfg.init_from or cfg.model.path}: this model works without a cache; there is nothing to measure past it."
+        )
     if ropes(model) is not None:
         cfg = OmegaConf.create(OmegaConf.to_container(cfg))  # type: ignore[assignment]
         if "rope_trained_len" in cfg.model and cfg.model.rope_trained_len is None:
             cfg.model.rope_trained_len = cfg.model.seq_len
         cfg.model.seq_len = length
         model = parts.build_model(cfg, vocab_size=vocab_size)
-    parts.load_start(model, cfg)
+    if cfg.init_from:
+        parts.load_start(model, cfg)
     return model
 
 

@@ -366,3 +366,46 @@ def test_threads_write_the_same_files_as_none(workers, build, tmp_path, monkeypa
     assert folder_bytes(many).keys() == folder_bytes(one).keys()
     for name in ("train.bin", "val.bin", "train.docs", "val.docs"):
         assert (many / name).read_bytes() == (one / name).read_bytes()
+
+
+def interrupted_after(n: int, side_writer=prepare.SideWriter):
+    """A `write` that is interrupted at its call number `n`."""
+    write, calls = side_writer.write, iter(range(1, 10**6))
+
+    def go(self, part):
+        if next(calls) == n:
+            raise Interrupted(15)
+        write(self, part)
+
+    return go
+
+
+@pytest.mark.parametrize("tokenizer", [ByteTokenizer, CharTokenizer])
+def test_S34_another_text_takes_nothing_from_what_an_interruption_left(tokenizer, build, tmp_path, monkeypatch):
+    """Into the same data.out: neither the parts nor the tokenizer of the first text are for the second."""
+    monkeypatch.setattr(encoding, "PART_BYTES", 1000)
+    out, others = tmp_path / "out", [text.upper() + "§" for text in MANY]
+    monkeypatch.setattr(prepare.SideWriter, "write", interrupted_after(9))
+    with pytest.raises(Interrupted):
+        build(MANY, tokenizer(), out=out, workers=0)
+    assert json.loads((tmp_path / ".out.part" / "progress.json").read_text())["parts"] >= 2
+    monkeypatch.undo()
+    monkeypatch.setattr(encoding, "PART_BYTES", 1000)
+    folder, _ = build(others, tokenizer(), out=out, workers=0)
+    whole, _ = build(others, tokenizer(), workers=0)
+    assert folder_bytes(folder) == folder_bytes(whole)
+
+
+def test_S34_data_out_that_another_process_filled_meanwhile_is_kept(build, tmp_path, monkeypatch):
+    out, plan = tmp_path / "out", prepare.plan_split
+
+    def slow(*args):
+        monkeypatch.setattr(prepare, "plan_split", plan)
+        build("another text\n" * 300, out=out)
+        return plan(*args)
+
+    monkeypatch.setattr(prepare, "plan_split", slow)
+    with pytest.raises(RequestError, match="is stale"):
+        build(out=out)
+    assert bytes(ids(out, "train")[:7].astype("u1")) == b"another"
+    assert sorted(path.name for path in tmp_path.iterdir() if "out" in path.name) == ["out"]

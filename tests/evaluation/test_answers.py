@@ -2,15 +2,16 @@
 
 import pytest
 
-from evaluation.answers import is_right, letter, number, plain, score
+from evaluation.answers import is_right, letter, number, plain, score, written
 
 
 @pytest.mark.parametrize(
     ("text", "read"),
     [
-        ("2+2=<<2+2=4>>4\n#### 4", "4"), ("#### 1,200", "1200"), ("#### -3.50", "-3.50"), ("#### 5.0", "5"),
+        ("2+2=<<2+2=4>>4\n#### 4", "4"), ("#### 1,200", "1200"), ("#### -3.50", "-3.5"), ("#### 5.0", "5"),
         ("####72.", "72"), ("#### $18", "18"), ("the answer is 4", None), ("####", None), ("#### x", None), ("", None),
-        ("#### 7\n#### 8", "7"),
+        ("#### 7\n#### 8", "7"), ("#### 7.50", "7.5"), ("#### .5", "0.5"), ("#### 1.2.3", None),
+        ("#### 1234567", "1234567"),
     ],
 )  # fmt: skip
 def test_numbers_as_gsm8k_reads_them(text, read):
@@ -27,6 +28,12 @@ def test_numbers_as_gsm8k_reads_them(text, read):
 )  # fmt: skip
 def test_letters(text, read):
     assert letter(text) == read
+
+
+def test_numbers_are_written_without_exponent_or_idle_zeros():
+    assert [written(x) for x in (1234567.0, 0.5, "7.50", 100, -0.0, 1e-7)] == [
+        *("1234567", "0.5", "7.5", "100", "0", "0.0000001")
+    ]
 
 
 def test_words():

@@ -164,6 +164,17 @@ def test_sweeps_from_a_file(run: Run, tmp_path: Path) -> None:
     assert "val/loss 0.5000" in done.stdout.split("2 jobs in")[1].splitlines()[1], "the best comes first"
 
 
+def test_values_typed_replace_those_of_a_sweeps_file(run: Run, tmp_path: Path) -> None:
+    assert run("sweeps=seeds", "seed=5").returncode == 0
+    (job,) = (tmp_path / "cwd/outputs/sweeps").glob("*/*-seeds/*/summary.json")
+    assert summary_of(job.parent)["seed"] == 5
+    assert run("sweeps=seeds", "seed=6,7", "run_dir=two").returncode == 0
+    assert sorted(file.parent.name for file in (tmp_path / "cwd/two").glob("*/summary.json")) == [
+        "0-seed_6",
+        "1-seed_7",
+    ]
+
+
 def test_every_job_of_a_sweep_is_checked_before_the_first_starts(run: Run, tmp_path: Path) -> None:
     for word in ("model=small,larg", "model.act=relu,rleu", "model.widht=1,2", "objective=pairwise data=pairs,plain"):
         done = run("-m", *word.split())

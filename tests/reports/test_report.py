@@ -108,6 +108,17 @@ def test_the_verdict_claims_no_more_than_the_interval_carries(write_run, tmp_pat
     assert verdict(compare(find_runs(str(tmp_path / "sweep")))).startswith("No setting is shown to differ")
 
 
+def test_the_verdict_looks_past_a_noisy_best_and_names_what_is_worse(write_run, tmp_path: Path) -> None:
+    arms = {"1": [2.0, 2.01, 2.02, 2.03], "2": [1.0, 1.01, 1.02, 1.03], "3": [0.1, 2.9, 0.2, 0.1]}
+    for number, (lr, seed) in enumerate((lr, seed) for lr in arms for seed in range(4)):
+        write_run(f"{number}-x", {"optimizer.lr": lr, "seed": seed}, {"val/bpb": arms[lr][seed] + 0.001 * (number % 3)})
+    found = find_runs(str(tmp_path / "sweep"))
+    assert verdict(compare(found, baseline="optimizer.lr=1")).startswith("optimizer.lr=2 is better: val/bpb -0.99")
+    said = verdict(compare(found, baseline="optimizer.lr=2"))
+    assert said.startswith("optimizer.lr=1 is worse: val/bpb +0.99")
+    assert said.endswith("; no other setting is shown to differ from optimizer.lr=2.")
+
+
 def test_a_clear_difference_is_said_with_its_interval(sweep: Path) -> None:
     comparison = compare(find_runs(str(sweep)), baseline="optimizer.lr=1e-2")
     assert verdict(comparison).startswith("optimizer.lr=1e-3 is better: val/bpb -0.2600 against optimizer.lr=1e-2")

@@ -75,6 +75,16 @@ def test_adapters_serve_every_objective():
     assert summary("run")["parameters"]["trainable"] == 2 * (16 + 48)
 
 
+def test_N16_adapters_over_tokens_that_are_new_are_told(capsys):
+    Path("text.txt").write_text("The quick brown fox jumps over the lazy dog.\n" * 60, encoding="utf-8")
+    assert fit("base", "data=text", "data.path=text.txt") == 0
+    tuned = ["objective=sft", "data.seq_len=128", "data.val_examples=4", "data.batch_size=2", "adapter=lora", *SHORT]
+    assert lab(*tuned, "init_from=base", "run_dir=first") == 0
+    assert "tokens are new to this model" in capsys.readouterr().out
+    assert lab(*tuned, "init_from=first", "run_dir=second") == 0
+    assert "tokens are new" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
