@@ -44,17 +44,23 @@ class ExactMatch(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.questions = self.mine = self.data.questions(self.n_questions)  # `mine`: those of this rank
+        if not self.questions:  # the same on all ranks
+            if trainer.is_global_zero:
+                print("exact   no held-out question leaves room for an answer: val/exact_match is left out", flush=True)
+            return
         if self.max_new_tokens is None:
             longest = max(len(self.tokenizer.encode(question.expected)) for question in self.questions)
             self.max_new_tokens = longest + longest // 4 + 1
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        if self.before is None and trainer.global_step == 0:
+        if self.questions and self.before is None and trainer.global_step == 0:
             self.before = self.measure(trainer, pl_module)
             if trainer.is_global_zero:
                 print(f"step 0  {self.in_words(self.before)}", flush=True)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if not self.questions:
+            return
         self.after = self.measure(trainer, pl_module)
         found = self.after.score
         pl_module.extra_metrics |= {"val/exact_match": found.exact_match, "val/unparsed": found.unparsed / found.n}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from errors import RequestError
-from tokenization.chat import Message
+from tokenization.chat import CORRECT_ANSWER, TUTOR, Message
 
 Row = dict[str, Any]
 SENTIMENTS = ("negative", "positive")  # SST-2's labels 0 and 1
@@ -54,11 +54,10 @@ def scienceqa(row: Row) -> list[Message]:
     if not 0 <= right < len(choices):
         raise RequestError(f"the answer is choice {right}, but there are {len(choices)}.")
     context = f"{row['hint']}\n\n" if row.get("hint") else ""
-    answer = f"The correct answer is {choices[right]}"
+    answer = f"{CORRECT_ANSWER} {choices[right]}"
     answer += f"\n\nExplanation: {row['solution']}" if row.get("solution") else ""
     answer += f"\n\nBackground: {row['lecture']}" if row.get("lecture") else ""
-    system = "You are a helpful science tutor. Choose the right answer, then explain it."
-    return dialogue(f"{context}{row['question']}\n\n" + "\n".join(choices), answer, system)
+    return dialogue(f"{context}{row['question']}\n\n" + "\n".join(choices), answer, TUTOR)
 
 
 def sst2(row: Row) -> list[Message]:

@@ -1,4 +1,4 @@
-"""Questions as token ids: in the chat template where the tokenizer has its specials, else as plain text.
+"""Questions as token ids: in the chat template where the tokenizer has one (its own, or specials), else as plain text.
 
 Plain: question, line break, "Answer:"; a choice or an answer follows after a space. Examples come before, with an empty
 line between them. What does not fit the context is cut at the front, and counted.
@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from errors import RequestError
 from evaluation.benchmarks.base import Question
 from tokenization.base import Tokenizer
 from tokenization.chat import ASSISTANT_START, ChatTemplate, chat_template
@@ -29,8 +30,14 @@ class Prompter:
     """Renders questions for one tokenizer. `stop_ids` and `stop` say where an answer ends."""
 
     def __init__(self, tokenizer: Tokenizer, *, style: Style, context: int):
+        can_chat = ASSISTANT_START in tokenizer.specials or bool(getattr(tokenizer, "chat_template", None))
         if style == "auto":
-            style = "chat" if ASSISTANT_START in tokenizer.specials else "plain"
+            style = "chat" if can_chat else "plain"
+        if style == "chat" and not can_chat:
+            raise RequestError(
+                "evaluate.template=chat: this model's tokenizer has no chat template and none of its tokens, so the "
+                "model never saw a turn of a conversation.\nType evaluate.template=plain."
+            )
         self.tokenizer, self.context, self.style = tokenizer, context, style
         self.template: ChatTemplate | None = None
         self.stop_ids, self.stop = [tokenizer.eot], [] if style == "chat" else ["\n\n"]
@@ -39,10 +46,11 @@ class Prompter:
             self.stop_ids = [self.template.end, tokenizer.eot]
 
     def prompt(self, question: Question, shots: Sequence[Question], *, words: str, room: int) -> Prompt:
-        """The question after its examples; `room` tokens of the context stay free for an answer."""
+        """The question after its examples; `room` tokens of the context stay free for an answer, 0: choices follow."""
         if self.template is not None:
-            ids, text = self._chat(question, shots, words)
-            choices = [self.tokenizer.encode(choice) for choice in question.choices]
+            lead = question.lead if room == 0 else ""
+            ids, text = self._chat(question, shots, words, lead)
+            choices = [self.tokenizer.encode(f" {choice}" if lead else choice) for choice in question.choices]
         else:
             text = plain_text(question, shots, words)
             ids = self.tokenizer.encode(text)
@@ -50,13 +58,15 @@ class Prompter:
         most = max(1, self.context - max([room, *(len(choice) for choice in choices)]))
         return Prompt(ids[-most:], choices, text, max(0, len(ids) - most))
 
-    def _chat(self, question: Question, shots: Sequence[Question], words: str) -> tuple[np.ndarray, str]:
+    def _chat(self, question: Question, shots: Sequence[Question], words: str, lead: str) -> tuple[np.ndarray, str]:
         assert self.template is not None
         messages = [{"role": "system", "content": words}] if words else []
         for shot in shots:
-            messages += [{"role": "user", "content": shot.ask}, {"role": "assistant", "content": shot.answer}]
+            messages += [{"role": "user", "content": shot.ask}, {"role": "assistant", "content": shot.led_answer}]
         messages.append({"role": "user", "content": question.ask})
         ids = self.template.render_for_completion(messages)
+        if lead:
+            ids = np.concatenate([ids, self.tokenizer.encode(lead)])
         return ids, self.tokenizer.decode(ids)
 
 

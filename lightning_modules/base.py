@@ -21,6 +21,7 @@ from torch.nn.utils import get_total_norm
 
 from errors import RunError
 from lightning_modules.by_source import BySource
+from models.adapters.packed import adopt
 from models.base import LanguageModel, Output
 from models.layers.loss import IGNORE
 
@@ -275,6 +276,7 @@ class LanguageModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.tokens_seen = checkpoint["tokens_seen"]
+        adopt(self.model, checkpoint["state_dict"], prefix="model.")
 
     # ---- small helpers -----------------------------------------------------------------------------------------------
 

@@ -106,6 +106,8 @@ LOSSES: dict[str, Callable[[Pairs, Knobs], Tensor]] = {
     "orpo": orpo,
 }
 WITHOUT_REFERENCE = ("simpo", "orpo")
+WITH_LIKELIHOOD = ("sigmoid", "robust", "sigmoid_norm")  # where RPO's term is added unless it is switched off
+DEFAULT_NLL_WEIGHT = 5.0  # with less, exact match falls: docs/findings.md
 LossType = Literal["sigmoid", "robust", "hinge", "ipo", "sigmoid_norm", "simpo", "orpo"]
 
 
@@ -130,7 +132,8 @@ class DPOModule(PairModule):
     """Preference optimisation without a reward model; `loss_type` says which.
 
     Args:
-        nll_weight: weight of the chosen completion's loss per token, added to each pair's (RPO, 2404.19733, eq. 1).
+        nll_weight: weight of the chosen completion's loss per token, added to each pair's (RPO, 2404.19733, eq. 1);
+            None: `DEFAULT_NLL_WEIGHT` for DPO and its kin, 0 for losses that have a name without it.
         reference: "cached" on disk, "online" from a frozen copy (or with the adapters switched off).
         cache_dir: where the reference's log-probabilities are kept.
         sft_steps, sft_lr: supervised updates before all this where there is no init_from (tasks/start.py).
@@ -143,7 +146,7 @@ class DPOModule(PairModule):
         beta: float,
         label_smoothing: float = 0.0,
         gamma: float = 0.0,
-        nll_weight: float = 0.0,
+        nll_weight: float | None = 0.0,
         reference: Literal["cached", "online"] = "cached",
         cache_dir: str = "outputs/cache",
         sft_steps: int = 0,
@@ -153,7 +156,8 @@ class DPOModule(PairModule):
         """Raises RequestError for a value out of its range."""
         super().__init__(**common)
         check_knobs(loss_type, beta, label_smoothing)
-        self.loss_type, self.knobs, self.nll_weight = loss_type, Knobs(beta, label_smoothing, gamma), nll_weight
+        self.loss_type, self.knobs = loss_type, Knobs(beta, label_smoothing, gamma)
+        self.nll_weight = weight_of_likelihood(loss_type, nll_weight)
         self.cache_dir = Path(cache_dir)
         self.needs_reference = loss_type not in WITHOUT_REFERENCE
         self.cached = self.needs_reference and reference == "cached"
@@ -203,6 +207,9 @@ class DPOModule(PairModule):
     # ---- the reference -----------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
+        if self.trainer.is_global_zero:
+            added = f" + {self.nll_weight:g} x the chosen answer's loss per token" if self.nll_weight else ""
+            print(f"loss    {self.loss_type}{added} (objective.loss_type, objective.nll_weight)", flush=True)
         if self.cached and self.reference_log_probs is None:
             self.reference_log_probs = reference_log_probs(self, sequence_log_probs, self.cache_dir)
 
@@ -247,3 +254,17 @@ def check_knobs(loss_type: str, beta: float, smoothing: float) -> None:
         )
     if not 0 <= smoothing < 0.5:
         raise RequestError(f"objective.label_smoothing={smoothing}: expected 0 <= label_smoothing < 0.5.")
+
+
+def weight_of_likelihood(loss_type: str, asked: float | None) -> float:
+    """Weight of the chosen answer's loss. Raises RequestError where it is below 0, or in the loss already."""
+    if asked is None:
+        return DEFAULT_NLL_WEIGHT if loss_type in WITH_LIKELIHOOD else 0.0
+    if asked < 0:
+        raise RequestError(f"objective.nll_weight={asked}: expected 0 or more, or null.")
+    if asked and loss_type == "orpo":
+        raise RequestError(
+            f"objective.nll_weight={asked}: objective.loss_type=orpo has the chosen answer's loss in it already.\n"
+            "Leave objective.nll_weight out."
+        )
+    return asked

@@ -99,7 +99,14 @@ class GBFTModule(LanguageModule):
     @property
     def stage(self) -> int:
         """The stage, from 0, to which the next update belongs; `plan.stages` in the corrective phase."""
-        return min(self.trainer.global_step // self.plan.steps_per_stage, self.plan.stages)
+        step = self.trainer.global_step
+        return self.plan.stages if step >= self.stages_end else step // self.plan.steps_per_stage
+
+    @property
+    def stages_end(self) -> int:
+        """The update with which corrective steps begin: sooner where stages were dropped."""
+        trained = len(self.records) - 1 if self.stopped else self.plan.stages
+        return trained * self.plan.steps_per_stage
 
     @property
     def stopped(self) -> bool:
@@ -117,9 +124,15 @@ class GBFTModule(LanguageModule):
         self._stop_if_done()
 
     def _stop_if_done(self) -> None:
-        """Ends training here; `should_stop` would make Lightning validate once more."""
-        if self.stopped:
-            self.trainer.fit_loop.epoch_loop.max_steps = self.trainer.global_step
+        """Ends training here, or after the corrective steps; `should_stop` would make Lightning validate once more."""
+        if not self.stopped:
+            return
+        corrective = self.plan.corrective_steps
+        if corrective and not any(record["kept"] for record in self.records[1:]):
+            print("gbft.corrective_steps are left out: no stage was kept that they could correct", flush=True)
+            corrective = 0
+        loop = self.trainer.fit_loop.epoch_loop
+        loop.max_steps = min(loop.max_steps, self.stages_end + corrective)
 
     def _validate_now(self) -> None:
         """The base's own loss, before anything is learned."""
@@ -134,7 +147,7 @@ class GBFTModule(LanguageModule):
 
     def training_step(self, batch: list[Batch], batch_idx: int) -> None:
         started, step, stage = time.perf_counter(), self.trainer.global_step, self.stage
-        if step == self.plan.stages * self.plan.steps_per_stage:
+        if step == self.stages_end:
             self._start_correcting()
         self._fitting = True
         try:
@@ -148,7 +161,7 @@ class GBFTModule(LanguageModule):
             if done % self.plan.steps_per_stage == 0:
                 self._close(stage, started)
                 return
-        elif done == self.plan.total_steps:
+        elif done == self.stages_end + self.plan.corrective_steps:
             self._end_correcting()
         self._seconds += time.perf_counter() - started
 
@@ -163,7 +176,7 @@ class GBFTModule(LanguageModule):
         """Sum over supervised tokens of what stage m minimises, with eta 1: its step is chosen afterwards."""
         inputs, ensemble = self.states.read(micro["ids"], micro.get("documents"), stage=self._seen_by(m))
         plan, head, targets = self.plan, self.ensemble.head.weight, micro["targets"].reshape(-1)
-        width, weights = ensemble.shape[-1], self._weights(micro, ensemble, targets)
+        width, weights = ensemble.shape[-1], self._weights(micro, self._so_far(m, inputs, ensemble), targets)
         if plan.objective == "ce":
             with self.ensemble.in_training([self.ensemble.learners[m]]):
                 state = self._with_current(m, inputs, ensemble)
@@ -191,6 +204,13 @@ class GBFTModule(LanguageModule):
             return self.ensemble.bent_state(inputs, self.ensemble.weights(m, current=1.0))
         return ensemble + self.ensemble.correction(m, inputs)
 
+    @torch.no_grad()
+    def _so_far(self, m: int, inputs: Inputs, ensemble: Tensor) -> Tensor:
+        """What the ensemble says before stage m, for `focus`; in weight space rows keep only what the base says."""
+        if self.plan.focus and self.plan.space == "weight":
+            return self.ensemble.bent_state(inputs, self.ensemble.weights(m))
+        return ensemble
+
     def _seen_by(self, m: int) -> int:
         """How many stages the learner m finds in place: bagged learners find the base alone."""
         return 0 if self.plan.ensemble == "bagged" else m
@@ -217,7 +237,7 @@ class GBFTModule(LanguageModule):
     def _set_learning_rate(self, step: int) -> float:
         """The schedule starts again with each stage, over the stage's own length."""
         plan, correcting = self.plan, self.stage == self.plan.stages
-        within = step - plan.stages * plan.steps_per_stage if correcting else step % plan.steps_per_stage
+        within = step - self.stages_end if correcting else step % plan.steps_per_stage
         length = plan.corrective_steps if correcting else plan.steps_per_stage
         known = getattr(self._schedule, "keywords", {})
         keywords = {"total_steps": length} if "total_steps" in known else {}

@@ -31,6 +31,7 @@ def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None
     mode = settings.mode or ("choices" if questions[0].choices else "generate")
     check(benchmark, questions, mode, settings)
     prompter = Prompter(tokenizer, style=settings.template, context=model.seq_len)
+    print(f"asked as {prompter.style} (evaluate.template)", flush=True)
     room = answer_room(prompter, questions, settings.max_new_tokens) if mode == "generate" else 0
     prompts = ask(prompter, benchmark, questions, settings, room=room, seed=cfg.seed)
     if mode == "choices":
@@ -122,7 +123,7 @@ def answer_room(prompter: Prompter, questions: list[Question], wanted: int | Non
         RequestError: none would be left for the question.
     """
     if wanted is None:
-        longest = max(len(prompter.tokenizer.encode(question.answer)) for question in questions)
+        longest = max(len(prompter.tokenizer.encode(question.led_answer)) for question in questions)
         return min(max(LEAST_ROOM, longest + longest // 4 + 1), prompter.context // 2)
     if wanted >= prompter.context:
         raise RequestError(

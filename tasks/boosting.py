@@ -36,6 +36,12 @@ def check_request(cfg: DictConfig, data: Any, model: Any) -> None:
             "objective=gbft reads the same windows again and again, from a cache; data.sampling=random never gives the "
             "same one twice.\nType data.sampling=shuffle."
         )
+    if model.plan.dev_fraction > 0 and (getattr(data, "stride", None) or cfg.data.seq_len) < cfg.data.seq_len:
+        raise RequestError(
+            f"data.stride={data.stride} makes windows of {cfg.data.seq_len} tokens overlap: text of the dev rows, "
+            "which choose the steps of objective=gbft, would be trained on.\n"
+            "Leave data.stride out, or type gbft.dev_fraction=0 (fixed steps, and nothing is dropped)."
+        )
     masked = "conversations" in data.provides
     if (model.plan.loss == "sft") != masked:
         kind = "conversations" if masked else "plain text"
@@ -63,7 +69,7 @@ def begin(cfg: DictConfig, data: Any, model: Any, run: Any, *, resumed: bool) ->
     check_request(cfg, data, model)
     if model.plan.train_fraction < 1:
         shorten(data, model.plan.train_fraction)
-    cfg.trainer.max_steps = min(cfg.trainer.max_steps, model.plan.total_steps)
+    cfg.trainer.max_steps = run_length(cfg.trainer.max_steps, model.plan)
     if resumed:
         return
     if int(model.closed):
@@ -73,6 +79,28 @@ def begin(cfg: DictConfig, data: Any, model: Any, run: Any, *, resumed: bool) ->
         )
     if not cfg.init_from and not cfg.model.get("pretrained"):  # model=hf comes with its weights
         learn_base(cfg, data.tokenizer, model, run)
+
+
+def run_length(max_steps: int, plan: Plan) -> int:
+    """Updates of the run: those of the plan, or fewer where `trainer.max_steps` ends it with an earlier stage.
+
+    Raises:
+        RequestError: it would end in the middle of a stage, which then would never be closed.
+    """
+    total, size = plan.total_steps, plan.steps_per_stage
+    if max_steps >= total:
+        return total
+    whole, rest = divmod(max_steps, size)
+    if rest or whole > plan.stages:
+        border = min(max(whole, 1), plan.stages) * size
+        raise RequestError(
+            f"trainer.max_steps={max_steps} ends in the middle of a stage: a stage has {size} updates, and the run "
+            f"{plan.stages} stages and {plan.corrective_steps} corrective updates, {total} in all.\n"
+            f"Leave it out for all of them, or type trainer.max_steps={border}; shorter stages: "
+            f"gbft.steps_per_stage={max(1, max_steps // plan.stages)}."
+        )
+    print(f"length  trainer.max_steps={max_steps} ends this run after {whole} of {plan.stages} stages", flush=True)
+    return max_steps
 
 
 def learn_base(cfg: DictConfig, tokenizer: Any, model: Boosted, run: Any) -> None:

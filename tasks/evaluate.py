@@ -75,14 +75,17 @@ def measured(
         words = f"{int(totals[:, 1].sum()):,} tokens in {n:,} {unit}s"
     if hasattr(data, "questions") and not isinstance(model, RewardModel):
         right = answers_right(model, data, limit=cfg.evaluate.limit or 256, batch_size=cfg.evaluate.batch_size)
-        metrics["exact_match"] = mean_interval(right, seed=cfg.seed)
         words += f", {len(right):,} questions answered"
+        if len(right):
+            metrics["exact_match"] = mean_interval(right, seed=cfg.seed)
     return metrics, (unit, n, words)
 
 
 def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> np.ndarray:
     """(n,) 1.0 where the greedy answer to a held-out question is the expected one, by the rule of the data."""
     questions = data.questions(limit)
+    if not questions:  # none leaves room for an answer
+        return np.zeros(0)
     longest = max(len(data.tokenizer.encode(question.expected)) for question in questions)
     found = generate(
         model,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from errors import RequestError
 from models.adapters.lora import lora, merge
+from models.adapters.packed import unpacked
 from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
 from models.transformer import Transformer
@@ -141,7 +142,7 @@ def read_source(source: str | Path) -> Source:
         return Source(folder, *to_ours(read_tensors(folder), family), tied=families.ties(folder))
     path = checkpoint_of(source)
     checkpoint = read_checkpoint(path)
-    return Source(path, own_weights(checkpoint), [], [], checkpoint.get("adapter"))
+    return Source(path, unpacked(own_weights(checkpoint)), [], [], checkpoint.get("adapter"))
 
 
 def text_part(model: Any, state: dict[str, Tensor], path: Path) -> LanguageModel:

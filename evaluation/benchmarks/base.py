@@ -19,11 +19,19 @@ ReadRows = Callable[[str], list[tuple[Row, str]]]  # split -> rows, each with th
 
 @dataclass(frozen=True)
 class Question:
-    """`answer` is what a right answer says; with `choices`, it is one of them. `ask` is shown to the model."""
+    """`answer` is what a right answer says; with `choices`, it is one of them. `ask` is shown to the model.
+
+    `lead`: words with which a model that was trained on such questions opens its answer, before the choice.
+    """
 
     ask: str
     answer: str
     choices: tuple[str, ...] = ()
+    lead: str = ""
+
+    @property
+    def led_answer(self) -> str:
+        return f"{self.lead} {self.answer}" if self.lead else self.answer
 
 
 class Benchmark(ABC):

@@ -1,14 +1,16 @@
 """ScienceQA without its pictures (Lu et al. 2022, 2209.09513); columns of derek-thomas/ScienceQA."""
 
 from evaluation.benchmarks.base import Benchmark, Question, Row, lettered
+from tokenization.chat import CORRECT_ANSWER, TUTOR
 
 
 class ScienceQA(Benchmark):
     kind = "letter"
+    words = TUTOR
     needs = ("question", "choices", "answer")
 
     def question(self, row: Row) -> Question:
         hint = f"{row['hint']}\n\n" if row.get("hint") else ""
         choices = tuple(lettered(row["choices"]).split("\n")) if row["choices"] else ()
         ask = f"{hint}{row['question']}\n\n" + "\n".join(choices)
-        return Question(ask, choices[int(row["answer"])], choices)
+        return Question(ask, choices[int(row["answer"])], choices, lead=CORRECT_ANSWER)

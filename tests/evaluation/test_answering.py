@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from datamodules.formats import to_messages
 from errors import RequestError
 from evaluation.answering import by_choices, by_generation, choice_metrics, generation_metrics
 from evaluation.benchmarks.base import Question, draw_shots
+from evaluation.benchmarks.scienceqa import ScienceQA
 from evaluation.benchmarks.sst2 import SST2
 from evaluation.likelihood import continuation_logprobs
 from evaluation.prompts import Prompter
@@ -122,6 +124,37 @@ def test_chat_prompts_are_those_of_training() -> None:
     assert made.ids.tolist() == whole[: len(made.ids)].tolist()
     assert made.ids[-1] == tokenizer.specials[ASSISTANT_START]
     assert bytes(made.choices[0].tolist()) == b"4"
+
+
+def test_N15_scienceqa_is_asked_in_the_words_that_it_was_trained_with() -> None:
+    row = {"question": "Q", "choices": ["x", "y"], "answer": 1, "hint": "H"}
+    template, tokenizer = chat_template(ByteTokenizer())
+    (question,) = ScienceQA(path="x").questions([(row, "row 1")])
+    made = Prompter(tokenizer, style="auto", context=400).prompt(question, [], words=ScienceQA.words, room=0)
+    whole = template.render(to_messages(row, "scienceqa", "row 1")).ids
+    assert [*made.ids, *made.choices[1], template.end] == whole.tolist()
+    free = Prompter(tokenizer, style="auto", context=400).prompt(question, [], words=ScienceQA.words, room=9)
+    assert free.ids.tolist() == whole[: len(free.ids)].tolist()
+    assert free.ids[-1] == tokenizer.specials[ASSISTANT_START]
+
+
+def test_a_chat_template_of_the_tokenizers_own_is_used() -> None:
+    tokenizer = ByteTokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m.role }}]{{ m.content }};{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    prompter = Prompter(tokenizer, style="auto", context=200)
+    assert prompter.style == "chat"
+    made = prompter.prompt(QUESTIONS[0], [], words="", room=0)
+    assert bytes(made.ids.tolist()).decode() == f"[user]{QUESTIONS[0].ask};[assistant]"
+
+
+def test_chat_without_a_template_is_refused() -> None:
+    """Ids of new specials lie beyond the model's embedding."""
+    with pytest.raises(RequestError, match=r"evaluate\.template=plain"):
+        Prompter(ByteTokenizer(), style="chat", context=200)
+    assert Prompter(ByteTokenizer(), style="auto", context=200).style == "plain"
 
 
 def test_shots_never_ask_the_same_and_follow_the_seed() -> None:

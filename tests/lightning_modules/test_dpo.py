@@ -47,6 +47,23 @@ def test_losses_worked_by_hand(name, pair, knobs, expected):
     assert LOSSES[name](pair, knobs).item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_loss_is_what_it_is_called(tmp_path):
+    """RPO's likelihood term is DPO's alone, unless it is asked for; ORPO has one of its own."""
+    found = {name: module(tmp_path, loss_type=name, nll_weight=None).nll_weight for name in LOSSES}
+    assert found == {name: 5.0 if name in ("sigmoid", "robust", "sigmoid_norm") else 0.0 for name in LOSSES}
+    assert module(tmp_path, loss_type="simpo", nll_weight=0.5).nll_weight == 0.5
+    with pytest.raises(RequestError, match="in it already"):
+        module(tmp_path, loss_type="orpo", nll_weight=1.0)
+
+
+def test_the_start_says_what_is_added(tmp_path, capsys):
+    for weight, words in ((None, "sigmoid + 5 x the chosen"), (0.0, "loss    sigmoid (")):
+        train(
+            tmp_path / str(weight), module(tmp_path, nll_weight=weight), PairData(make_pairs(4), batch_size=4), steps=1
+        )
+        assert words in capsys.readouterr().out
+
+
 def test_log1mexp_is_exact_at_both_ends():
     x = torch.tensor([-1e-4, -0.5, -1.0, -30.0], dtype=torch.float64)
     expected = [math.log(-math.expm1(v)) if v > -1 else math.log1p(-math.exp(v)) for v in x.tolist()]
@@ -121,7 +138,7 @@ def test_N18_micro_batches_do_not_change_the_update(tmp_path, loss_type):
     """Ragged pairs: 8 at once, 4 x 2, 8 x 1 move the weights alike, and log the same."""
     pairs, found = make_pairs(8), []
     for batch_size in (8, 2, 1):
-        dpo = module(tmp_path, loss_type=loss_type, nll_weight=0.3)
+        dpo = module(tmp_path, loss_type=loss_type, nll_weight=0.0 if loss_type == "orpo" else 0.3)
         dpo._make_optimizer = sgd
         data = PairData(pairs, batch_size=batch_size, accumulate=8 // batch_size)
         train(tmp_path / str(batch_size), dpo, data, steps=2)

@@ -225,6 +225,46 @@ def test_gbft15_a_stage_that_harms_is_dropped_and_the_run_stops(tmp_path):
     assert facts(again) == facts(module)
 
 
+class Flood(Callback):
+    """Makes the learner of a stage useless just before its last update, so that the stage is dropped."""
+
+    def __init__(self, stage):
+        self.stage = stage
+
+    def on_train_batch_start(self, trainer, module, *_):
+        if trainer.global_step == 6 * self.stage + 5:
+            for p in module.model.learners[self.stage].parameters():
+                p.data.fill_(50.0)
+
+
+def test_corrective_steps_come_also_after_a_dropped_stage(tmp_path):
+    plan = {"stages": 4, "corrective_steps": 5}
+    module = train(tmp_path, callbacks=[Flood(1)], **plan)
+    assert [r["kept"] for r in module.records] == [True, True, False]
+    assert module.trainer.global_step == 2 * 6 + 5
+    assert module.corrective["dev/before"] == pytest.approx(module.records[-1]["dev/loss"], abs=1e-5)
+    assert module.corrective["dev/after"] != module.corrective["dev/before"]
+    again = train(tmp_path, resume=True, **plan)
+    assert again.corrective == module.corrective
+
+
+def test_corrective_steps_without_a_stage_are_left_out_and_said_to_be(tmp_path, capsys):
+    module = train(tmp_path, callbacks=[Flood(0)], stages=4, corrective_steps=5)
+    assert module.corrective is None
+    assert module.trainer.global_step == 6
+    assert "no stage was kept" in capsys.readouterr().out
+
+
+def test_focus_looks_at_the_ensemble_in_weight_space_too(tmp_path):
+    module = train(tmp_path, stages=2, space="weight", focus=1.0, tol=-10.0)
+    micro = batch(0)[0]
+    inputs, kept = module.states.read(micro["ids"], None, stage=1)
+    assert torch.equal(kept, inputs.hidden_BTC)  # of the base alone
+    seen = module._so_far(1, inputs, kept)
+    assert torch.equal(seen, module.model.bent_state(inputs, module.model.weights(1)))
+    assert not torch.equal(seen, kept)
+
+
 def test_dev_rows_are_never_trained_on_and_subsampling_draws_rows(tmp_path):
     seen: list[set[bytes]] = [set() for _ in range(3)]
     from models.boosting.states import row_key

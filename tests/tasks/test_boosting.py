@@ -1,6 +1,7 @@
 """What tasks give to boosting: rows that choose steps, also where rows never come back; a base where there is none."""
 
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from omegaconf import OmegaConf
 
 from errors import RequestError
+from launcher.compose import compose
+from launcher.lab import Lab
 from models.boosting.ensemble import Boosted
 from models.boosting.learners.lora import LoRA
 from models.boosting.plan import Plan
@@ -16,6 +19,7 @@ from tasks import boosting
 from tasks.weights import load_weights
 
 VOCAB, T = 20, 6
+LAB = Lab(Path(__file__).parents[2])
 
 
 def boosted(vocab_size: int = VOCAB, **plan) -> Boosted:
@@ -58,7 +62,7 @@ def test_a_model_that_comes_with_its_weights_is_the_base(monkeypatch):
     for model in ({"path": "x", "pretrained": True}, {"path": "x", "pretrained": False}, {}):
         cfg = SimpleNamespace(
             objective=SimpleNamespace(_target_="lightning_modules.gbft.GBFTModule"),
-            trainer=SimpleNamespace(max_steps=10), init_from=None, model=model,
+            trainer=SimpleNamespace(max_steps=99), init_from=None, model=model,
         )  # fmt: skip
         boosting.begin(cfg, SimpleNamespace(tokenizer=None), boosted(), None, resumed=False)
     assert len(learned) == 2
@@ -85,8 +89,9 @@ def request(**changes) -> tuple:
     cfg = {"adapter": None, "objective": "lightning_modules.gbft.GBFTModule", "strategy": "single", "seq_len": T}
     cfg |= {"optimizer": "optimization.adamw.adamw", "sampling": "shuffle", "provides": ("tokens",)} | changes
     data = SimpleNamespace(
-        sampling=cfg["sampling"], provides=cfg["provides"], order=lambda: SimpleNamespace(n_windows=9)
-    )
+        sampling=cfg["sampling"], provides=cfg["provides"], stride=cfg.get("stride", T),
+        order=lambda: SimpleNamespace(n_windows=9),
+    )  # fmt: skip
     sections = {
         "objective": {"_target_": cfg["objective"]}, "optimizer": {"_target_": cfg["optimizer"]},
         "trainer": {"strategy": cfg["strategy"]}, "data": {"seq_len": T}, "adapter": cfg["adapter"],
@@ -98,6 +103,7 @@ def request(**changes) -> tuple:
     ("changes", "words"),
     [
         ({"sampling": "random"}, "data.sampling=shuffle"),
+        ({"stride": T - 1}, "would be trained on"),
         ({"adapter": {"rank": 4}}, "Leave adapter=... out"),
         ({"optimizer": "optimization.muon.muon"}, "optimizer=adamw_stage"),
         ({"strategy": "ddp"}, "one device"),
@@ -108,6 +114,33 @@ def test_gbft14_what_cannot_be_boosted_is_refused_before_training(changes, words
     boosting.check_request(*request(), boosted())
     with pytest.raises(RequestError, match=words):
         boosting.check_request(*request(**changes), boosted())
+
+
+def test_dev_rows_may_overlap_where_there_are_none():
+    boosting.check_request(*request(stride=T - 1), boosted(dev_fraction=0))
+
+
+def test_a_run_is_as_long_as_its_stages_unless_a_number_is_typed():
+    """The default of 2,000 updates once cut five stages of 500 short, without a word."""
+    words = ["objective=gbft", "gbft.steps_per_stage=500"]
+    assert compose(words, LAB).cfg.trainer.max_steps == 2500
+    assert compose([*words, "gbft.corrective_steps=70"], LAB).cfg.trainer.max_steps == 2570
+    assert compose([*words, "trainer.max_steps=1000"], LAB).cfg.trainer.max_steps == 1000
+    with pytest.raises(RequestError, match=r"gbft\.stages=many: expected a whole number") as error:
+        compose([*words, "gbft.stages=many"], LAB)
+    assert "trainer.max_steps" not in str(error.value)
+
+
+def test_a_run_ends_with_a_stage(capsys):
+    plan = Plan(stages=5, steps_per_stage=500, corrective_steps=30)
+    assert boosting.run_length(2530, plan) == boosting.run_length(9000, plan) == 2530
+    assert capsys.readouterr().out == ""
+    assert boosting.run_length(2000, plan) == 2000
+    assert "after 4 of 5 stages" in capsys.readouterr().out
+    assert boosting.run_length(2500, plan) == 2500  # without the corrective updates
+    for steps, instead in ((600, 500), (4, 500), (2501, 2500)):
+        with pytest.raises(RequestError, match=rf"in the middle of a stage(.|\n)*max_steps={instead};"):
+            boosting.run_length(steps, plan)
 
 
 def test_gbft14_the_head_cannot_be_bent():
