@@ -20,6 +20,7 @@ from datamodules.prepare import Target, prepare_tokens
 from datamodules.readers import text_pieces
 from datamodules.sources import FileSource
 from errors import Interrupted, RequestError, RunError, WorkerKilled
+from tests.datamodules import dying_worker
 from tests.tokenization.hub_like import gpt2_like, llama_like
 from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
@@ -411,17 +412,10 @@ def test_S34_data_out_that_another_process_filled_meanwhile_is_kept(build, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir() if "out" in path.name) == ["out"]
 
 
-def work_until_killed(part, **options):
-    """For a worker process, which imports it from here."""
-    if part[0].document > 20:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return workers_module.work(part, **options)
-
-
 def test_a_killed_worker_leaves_what_is_done(build, tmp_path, monkeypatch):
     monkeypatch.setattr(encoding, "PART_BYTES", 1500)
     with monkeypatch.context() as patch:
-        patch.setattr(workers_module, "work", work_until_killed)
+        patch.setattr(workers_module, "work", dying_worker.work)
         with pytest.raises(WorkerKilled, match="what is done is kept"):
             build(MANY, workers=1)
     (left,) = (tmp_path / "cache").iterdir()
