@@ -1,4 +1,4 @@
-"""The three ways a run ends badly, each with its exit status.
+"""The ways a run ends badly, each with its exit status.
 
 Plain words only: these messages are what the user reads.
 """
@@ -10,6 +10,10 @@ class RequestError(Exception):
 
 class RunError(Exception):
     """The run failed for a reason we can name: NaN loss, full disk. Exit status 1, no traceback."""
+
+
+class WorkerKilled(RunError):
+    """A process that worked for this one was killed from outside: what is done is whole, and worth keeping."""
 
 
 class Interrupted(BaseException):

@@ -28,7 +28,7 @@ from datamodules.split import Side, Split, plan_split
 from datamodules.token_files import DTYPES, FORMAT, META, dtype_for, open_side, read_meta
 from datamodules.work_folder import KEY, begin, disk_error, locked, move_into_place, part_of, remove_stale
 from datamodules.workers import encode_parts
-from errors import Interrupted, RequestError
+from errors import Interrupted, RequestError, WorkerKilled
 from tokenization.base import FILE_NAME, Tokenizer, digest, load_tokenizer
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def write_folder(folder: Path, key: str, split: Split, tokenizer: Tokenizer, tar
             move_into_place(part, folder)
             return True
         except BaseException as error:
-            if not isinstance(error, Interrupted | KeyboardInterrupt):  # those will want to go on
+            if not isinstance(error, Interrupted | KeyboardInterrupt | WorkerKilled):  # those will want to go on
                 shutil.rmtree(part, ignore_errors=True)
             raise
 

@@ -14,7 +14,8 @@ from datamodules.encoding import EncodedSide
 class SideWriter:
     """Appends to `<side>.bin`, or to `<side>-00000.bin` and so on, each of `shard_tokens`, and to `<side>.docs`.
 
-    `position` says how far it got; a writer that is given it goes on there, whatever lies behind is cut off.
+    `position` says how far it got; a writer that is given it goes on there, whatever lies behind is cut off. Without,
+    it starts at 0 and takes away what an earlier writer left.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class SideWriter:
         self.tokens = self.n_bytes = self.n_characters = self.documents = 0
         if position:
             self._go_on(position)
+        self._keep_shards(self._last_shard())
         self.ids = self._open_shard(self._last_shard())
         self.ends = open_at(folder / f"{side}.docs", 8 * self.documents)
 
@@ -35,16 +37,20 @@ class SideWriter:
         return max(0, self.tokens - 1) // self.shard_tokens if self.shard_tokens else 0
 
     def _go_on(self, position: dict[str, int]) -> None:
-        """Take the counts, hash again what is there, remove shards that were begun later."""
+        """Take the counts, hash again what is there."""
         self.tokens, self.documents = position["tokens"], position["documents"]
         self.n_bytes, self.n_characters = position["bytes"], position["characters"]
-        left, kept = self.tokens * self.dtype.itemsize, [self._path(i) for i in range(self._last_shard() + 1)]
-        for path in kept:
-            with path.open("rb") as file:
+        left = self.tokens * self.dtype.itemsize
+        for i in range(self._last_shard() + 1):
+            with self._path(i).open("rb") as file:
                 while left and (data := file.read(min(left, 1 << 22))):
                     self.digest.update(data)
                     left -= len(data)
-        for path in set(self.folder.glob(f"{self.side}*.bin")) - set(kept):
+
+    def _keep_shards(self, last: int) -> None:
+        """Remove those behind shard `last`, which a later `open_side` would take for part of this side."""
+        kept = {self._path(i) for i in range(last + 1)}
+        for path in set(self.folder.glob(f"{self.side}*.bin")) - kept:
             path.unlink()
 
     def _open_shard(self, shard: int) -> BinaryIO:

@@ -27,7 +27,7 @@ from typing import Any
 from datamodules.encoding import EncodedPart, Part, cut_parts, encode_part
 from datamodules.overlap import sample_bits
 from datamodules.split import Split
-from errors import RunError
+from errors import WorkerKilled
 from tokenization.base import Tokenizer, load_tokenizer
 
 MOST_THREADS = 8  # beyond, they would wait for Python's lock
@@ -60,7 +60,7 @@ def encode_parts(
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
-        raise RunError(
+        raise WorkerKilled(
             "A process that encodes text was killed: most often for want of memory.\n"
             f"Type data.prepare_workers={max(0, workers // 2)}, then the same line again: what is done is kept."
         ) from error

@@ -19,7 +19,8 @@ from datamodules import workers as workers_module
 from datamodules.prepare import Target, prepare_tokens
 from datamodules.readers import text_pieces
 from datamodules.sources import FileSource
-from errors import Interrupted, RequestError, RunError
+from errors import Interrupted, RequestError, RunError, WorkerKilled
+from tests.datamodules import dying_worker
 from tests.tokenization.hub_like import gpt2_like, llama_like
 from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
@@ -409,3 +410,27 @@ def test_S34_data_out_that_another_process_filled_meanwhile_is_kept(build, tmp_p
         build(out=out)
     assert bytes(ids(out, "train")[:7].astype("u1")) == b"another"
     assert sorted(path.name for path in tmp_path.iterdir() if "out" in path.name) == ["out"]
+
+
+def test_a_killed_worker_leaves_what_is_done(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding, "PART_BYTES", 1500)
+    with monkeypatch.context() as patch:
+        patch.setattr(workers_module, "work", dying_worker.work)
+        with pytest.raises(WorkerKilled, match="what is done is kept"):
+            build(MANY, workers=1)
+    (left,) = (tmp_path / "cache").iterdir()
+    assert json.loads((left / "progress.json").read_text())["parts"] >= 2
+    folder, _ = build(MANY, workers=0)
+    whole, _ = build(MANY, workers=0, cache_dir=tmp_path / "whole")
+    assert folder_bytes(folder) == folder_bytes(whole)
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_few_documents_in_shards_that_all_fell_to_one_side(side, build, tmp_path, monkeypatch):
+    """They are written again with another threshold, and of the first time no shard may stay."""
+    fraction = {"train": 1e-9, "val": 1 - 1e-9}[side]
+    folder, _ = build(["a first document", "a second document, a longer one"], val_fraction=fraction, shard_tokens=4)
+    for name in ("train", "val"):
+        shards = sorted(folder.glob(f"{name}*.bin"))
+        assert sum(path.stat().st_size for path in shards) == 2 * meta(folder)[name]["tokens"]
+    assert prepare.reusable(folder, meta(folder)["key"])
