@@ -12,7 +12,7 @@ class RunError(Exception):
     """The run failed for a reason we can name: NaN loss, full disk. Exit status 1, no traceback."""
 
 
-class WorkerKilled(RunError):
+class WorkerKilled(RunError):  # noqa: N818 - says what happened, as Interrupted does
     """A process that worked for this one was killed from outside: what is done is whole, and worth keeping."""
 
 

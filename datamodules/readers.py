@@ -1,7 +1,7 @@
 """Documents out of one file, lazily: .txt, .jsonl, .parquet, .arrow, .csv. A file is never held in memory as a whole.
 
-A document is an iterable of pieces of text: a record is one piece, a large .txt file is many. Every error names the
-file and the place in it, and what to type.
+A document is an iterable of pieces of text: a record is one piece, a large .txt file is many, opened again each time
+it is walked. Every error names the file and the place in it, and what to type.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,20 @@ PIECE_BYTES = 1 << 20  # large enough for numpy's speed, small enough for the pr
 SEARCH_CHARS = 1 << 14  # how far back a good place to cut is looked for
 
 
+@dataclass(frozen=True)
+class TextFile:
+    """A .txt file as one document."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[str]:
+        return text_pieces(self.path)
+
+
 def read_txt(path: Path, *, separator: str | None, **_: object) -> Iterator[Document]:
     """The whole file as one document, or what lies between separators."""
     if separator is None:
-        yield text_pieces(path)
+        yield TextFile(path)
     else:
         yield from ((text,) for text in split_pieces(text_pieces(path), separator))
 

@@ -49,9 +49,10 @@ class Split:
             yield "val", val
         else:
             for document in self.source.documents():
-                text = "".join(document)
-                if text.strip():  # two separators with nothing between are no document
-                    yield ("val" if text_hash([text]) <= self.threshold else "train"), (text,)
+                if iter(document) is document:  # it can be read only once
+                    document = tuple(document)
+                if any(piece.strip() for piece in document):  # two separators with nothing between are no document
+                    yield ("val" if text_hash(document) <= self.threshold else "train"), document
 
     @cached_property
     def _cut(self) -> int:

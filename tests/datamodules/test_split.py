@@ -4,6 +4,8 @@ import hashlib
 
 import pytest
 
+from datamodules import readers
+from datamodules.sources import FileSource
 from datamodules.split import plan_split, text_hash
 
 
@@ -68,3 +70,26 @@ def test_given_validation_comes_first():
     split = plan_split(Texts(["a"]), Texts(["b"]), 0.1)
     assert [side for side, _ in split.walk()] == ["val", "train"]
     assert split.ends_documents
+
+
+def test_files_split_by_their_text_are_not_held_as_a_whole(write, monkeypatch):
+    """The same sides as by the whole text, and what is handed on comes in pieces."""
+    texts = [f"file {i}\n" + "a line of it\n" * 50 for i in range(20)]
+    pieces = readers.text_pieces
+    monkeypatch.setattr(readers, "text_pieces", lambda path: pieces(path, 64))
+    files = tuple(write(f"{i:02}.txt", text) for i, text in enumerate(texts))
+    found = [
+        (side, list(document)) for side, document in plan_split(FileSource("f", files, "text", None), None, 0.3).walk()
+    ]
+    whole = plan_split(Texts(*([text] for text in texts)), None, 0.3)
+    assert [(side, "".join(document)) for side, document in found] == [(side, *text) for side, text in whole.walk()]
+    assert all(len(document) > 5 for _, document in found)
+
+
+def test_documents_that_can_be_read_only_once_are_split_too():
+    class Once(Texts):
+        def documents(self):
+            return (iter(document) for document in super().documents())
+
+    documents = [["a ", f"document {i}"] for i in range(20)]
+    assert sides(plan_split(Once(*documents), None, 0.3)) == sides(plan_split(Texts(*documents), None, 0.3))
