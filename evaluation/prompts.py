@@ -1,11 +1,12 @@
 """Questions as token ids: in the chat template where the tokenizer has one (its own, or specials), else as plain text.
 
 Plain: question, line break, "Answer:"; a choice or an answer follows after a space. Examples come before, with an empty
-line between them. What does not fit the context is cut at the front, and counted.
+line between them. Completion and alpaca: one question as data.template=plain and alpaca render it in training; no
+examples. What does not fit the context is cut at the front, and counted.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from evaluation.benchmarks.base import Question
 from tokenization.base import Tokenizer
 from tokenization.chat import ASSISTANT_START, ChatTemplate, chat_template
 
-Style = Literal["auto", "chat", "plain"]
+Style = Literal["auto", "chat", "plain", "completion", "alpaca"]
+TRAINED = {"plain": "completion", "alpaca": "alpaca"}  # data.template -> how such a model is asked
 
 
 class Prompt(NamedTuple):
@@ -27,12 +29,16 @@ class Prompt(NamedTuple):
 
 
 class Prompter:
-    """Renders questions for one tokenizer. `stop_ids` and `stop` say where an answer ends."""
+    """Renders questions for one tokenizer. `stop_ids` and `stop` say where an answer ends.
 
-    def __init__(self, tokenizer: Tokenizer, *, style: Style, context: int):
+    Args:
+        style: auto asks as the model was trained. trained: data.template of that training, None where it had none.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, style: Style, context: int, trained: str | None = None):
         can_chat = ASSISTANT_START in tokenizer.specials or bool(getattr(tokenizer, "chat_template", None))
         if style == "auto":
-            style = "chat" if can_chat else "plain"
+            style = TRAINED.get(trained or "", "chat" if can_chat else "plain")  # type: ignore[assignment]
         if style == "chat" and not can_chat:
             raise RequestError(
                 "evaluate.template=chat: this model's tokenizer has no chat template and none of its tokens, so the "
@@ -40,13 +46,23 @@ class Prompter:
             )
         self.tokenizer, self.context, self.style = tokenizer, context, style
         self.template: ChatTemplate | None = None
-        self.stop_ids, self.stop = [tokenizer.eot], [] if style == "chat" else ["\n\n"]
-        if style == "chat":
-            self.template, self.tokenizer = chat_template(tokenizer)
+        self.stop_ids, self.stop = [tokenizer.eot], ["\n\n"] if style == "plain" else []
+        if style != "plain":
+            rendering: Any = {"completion": "plain"}.get(style, style)
+            self.template, self.tokenizer = chat_template(tokenizer, rendering)
             self.stop_ids = [self.template.end, tokenizer.eot]
 
     def prompt(self, question: Question, shots: Sequence[Question], *, words: str, room: int) -> Prompt:
-        """The question after its examples; `room` tokens of the context stay free for an answer, 0: choices follow."""
+        """The question after its examples; `room` tokens of the context stay free for an answer, 0: choices follow.
+
+        Raises:
+            RequestError: examples for a model that was trained on single questions.
+        """
+        if shots and self.style in TRAINED.values():
+            raise RequestError(
+                f"evaluate.shots={len(shots)}: this model was trained on single questions ({self.style}).\n"
+                "Type evaluate.shots=0, or evaluate.template=plain."
+            )
         if self.template is not None:
             lead = question.lead if room == 0 else ""
             ids, text = self._chat(question, shots, words, lead)

@@ -30,7 +30,8 @@ def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None
     questions = load(benchmark, benchmark.split, settings.limit)
     mode = settings.mode or ("choices" if questions[0].choices else "generate")
     check(benchmark, questions, mode, settings)
-    prompter = Prompter(tokenizer, style=settings.template, context=model.seq_len)
+    trained = cfg.data.get("template") if "data" in cfg else None
+    prompter = Prompter(tokenizer, style=settings.template, context=model.seq_len, trained=trained)
     print(f"asked as {prompter.style} (evaluate.template)", flush=True)
     room = answer_room(prompter, questions, settings.max_new_tokens) if mode == "generate" else 0
     prompts = ask(prompter, benchmark, questions, settings, room=room, seed=cfg.seed)

@@ -138,6 +138,21 @@ def test_N15_scienceqa_is_asked_in_the_words_that_it_was_trained_with() -> None:
     assert free.ids[-1] == tokenizer.specials[ASSISTANT_START]
 
 
+@pytest.mark.parametrize("trained", ["plain", "alpaca"])
+def test_N15_single_questions_are_asked_as_they_were_trained(trained) -> None:
+    template, tokenizer = chat_template(ByteTokenizer(), trained)
+    prompter = Prompter(tokenizer, style="auto", context=400, trained=trained)
+    made = prompter.prompt(QUESTIONS[0], [], words="", room=0)
+    messages = [
+        {"role": "user", "content": QUESTIONS[0].ask},
+        {"role": "assistant", "content": QUESTIONS[0].choices[0]},
+    ]
+    assert [*made.ids, *made.choices[0], template.end] == template.render(messages).ids.tolist()
+    assert prompter.stop_ids == [tokenizer.eot, tokenizer.eot]
+    with pytest.raises(RequestError, match="trained on single questions"):
+        prompter.prompt(QUESTIONS[0], [Question("1 + 1?", "2")], words="", room=0)
+
+
 def test_a_chat_template_of_the_tokenizers_own_is_used() -> None:
     tokenizer = ByteTokenizer()
     tokenizer.chat_template = (
