@@ -80,11 +80,12 @@ def test_N17_a_resumed_run_is_the_run_that_was_never_stopped(batching):
 
 
 def test_the_best_checkpoint_by_a_chosen_metric():
-    words = ["trainer.monitor=val/unparsed", "trainer.monitor_mode=max", "data.val_examples=8"]
-    assert train("run", *words) == 0
+    """By a metric of which less is better, as its name says; the opposite is refused before anything is trained."""
+    assert train("run", "trainer.monitor=val/unparsed", "data.val_examples=8") == 0
     best = summary("run")["best"]
     assert best["val/unparsed"] == 1.0
     assert best["val/loss"] > 0
+    assert train("other", "trainer.monitor=val/exact_match", "trainer.monitor_mode=min", "data.val_examples=8") == 2
 
 
 def test_a_metric_that_is_not_measured_is_told(capsys):
