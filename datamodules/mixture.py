@@ -95,9 +95,11 @@ class MixtureDataModule(TokenDataModule):
         return FileSource(f"{key}={path}", find_files(path, key), self.text_column, self.separator)
 
     def _trained(self, sources: list[FileSource]) -> Tokenizer:
-        """The tokenizer; an untrained one learns from all sources, once."""
+        """The tokenizer; an untrained one is that of the token files among the sources, or learns from all, once."""
         if self.tokenizer.trained:
             return self.tokenizer
+        if (made := self._tokenizer_of_folders()) is not None:
+            return made
         fingerprints = [source.fingerprint() for source in sources]
         key = digest({"tokenizer": self.tokenizer.recipe, "sources": fingerprints, "val_fraction": self.val_fraction})
         folder = self.cache_dir / "tokenizers" / key[:16]
@@ -111,6 +113,26 @@ class MixtureDataModule(TokenDataModule):
             )
             self.tokenizer.save(folder)
         return load_tokenizer(folder)
+
+    def _tokenizer_of_folders(self) -> Tokenizer | None:
+        """The one that all folders of token files share. Raises RequestError: they differ, or are of another kind."""
+        found = {n: load_tokenizer(Path(p)) for n, p in self.paths.items() if (Path(p) / FILE_NAME).is_file()}
+        if not found:
+            return None
+        first, *others = found
+        tokenizer = found[first]
+        for name in others:
+            if found[name].fingerprint != tokenizer.fingerprint:
+                raise RequestError(
+                    f"data.paths.{first} and data.paths.{name} were made by different tokenizers, so that their ids "
+                    "mean different things.\nPrepare both with one: task=prepare, init_from=<a run folder> that has it."
+                )
+        if tokenizer.kind != self.tokenizer.kind:
+            raise RequestError(
+                f"data.paths.{first}={self.paths[first]} was made by a {tokenizer.kind} tokenizer, not by "
+                f"tokenizer={self.tokenizer.kind}.\nType tokenizer={tokenizer.kind}, or prepare the text again."
+            )
+        return tokenizer
 
     def _folder_of(self, name: str, source: FileSource | None, tokenizer: Tokenizer) -> TokenFolder:
         if source is None:

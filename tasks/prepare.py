@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def prepare(cfg: DictConfig, run: Any) -> None:
-    """Writes token files, or finds them, and prints the card; it lies in the run folder and beside the files."""
+    """Writes token files, or finds them, and prints the card, which lies in the run folder and beside the files."""
     data = parts.build_data(cfg)
     folder = getattr(data, "folder", None)
     if folder is None:
@@ -29,14 +29,27 @@ def prepare(cfg: DictConfig, run: Any) -> None:
     data.tokenizer.save(run.path / "tokenizer")
     (run.path / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     (run.path / "card.txt").write_text(words, encoding="utf-8")
-    with suppress(OSError):  # somebody else's folder, perhaps
-        (folder.path / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    sources = getattr(data, "folders", None)  # of a mixture, each in a folder of its own
+    if sources is None:
+        with suppress(OSError):  # somebody else's folder, perhaps
+            (folder.path / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     run.results |= {
         "data_fingerprint": data.fingerprint,
         "tokenizer_fingerprint": data.tokenizer.fingerprint,
         "data_card": {key: card[key] for key in ("train", "val", "overlap", "round_trip")},
     }
     print(words)
-    where = shlex.quote(str(folder.path))
-    print(f"token files in {folder.path}")
-    print(f"  train on them  python run.py data=bin data.path={where} tokenizer={data.tokenizer.kind}")
+    print(where_to_go_on(data, {"": folder.path} if sources is None else {n: f.path for n, f in sources.items()}))
+
+
+def where_to_go_on(data: Any, folders: dict[str, Any]) -> str:
+    """Where the files lie and the command that trains on them; of a stream they are a sample."""
+    tokenizer = f"tokenizer={data.tokenizer.kind}"
+    if getattr(data, "streaming", False):
+        return f"in {folders['']}: a sample, for the card, the tokenizer and validation; training reads the stream"
+    if list(folders) == [""]:
+        path = shlex.quote(str(folders[""]))
+        return f"token files in {folders['']}\n  train on them  python run.py data=bin data.path={path} {tokenizer}"
+    lines = [f"token files of {name} in {where}" for name, where in folders.items()]
+    paths = shlex.quote("{" + ", ".join(f"{name}: {where}" for name, where in folders.items()) + "}")
+    return "\n".join([*lines, f"  train on them  python run.py data=mixture data.paths={paths} {tokenizer}"])

@@ -10,6 +10,7 @@ from errors import RequestError
 from models.weights import families, nanochat
 
 CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja"]
+TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("tokenizer.model",))  # new and older forms
 WEIGHTS = ["*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json"]
 
 
@@ -31,7 +32,7 @@ def sections(source: str) -> dict[str, Any]:
         "name": families.read_config(folder)["model_type"],
         "model": families.model_section(folder),
     }
-    if (folder / "tokenizer.json").is_file():
+    if any(all((folder / file).is_file() for file in files) for files in TOKENIZERS):
         found["tokenizer"] = {"_target_": "tokenization.hf.HFTokenizer", "name": source}
     return found
 

@@ -8,6 +8,7 @@ import pytest
 from datamodules.mixture import CYCLE, MixtureDataModule, MixtureOrder, quotas
 from datamodules.windows import ORDERS
 from errors import RequestError
+from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
 
@@ -100,6 +101,21 @@ def test_a_folder_of_token_files_is_a_source(data, make, tmp_path):
     module = data(paths={"a": str(tmp_path / "a.txt"), "d": str(prepared.folder.path)}, weights={"a": 1, "d": 1})
     assert set(seen(module, 3)) == {"a", "d"}
     assert json.dumps(module.describe())
+
+
+def test_untrained_tokenizers_are_those_of_the_token_files(data, tmp_path):
+    """A second one, learned from the rest, would give the ids another meaning."""
+    first = data(tokenizer=CharTokenizer())
+    paths = {"a": str(tmp_path / "a.txt"), "c": str(first.folders["c"].path)}
+    module = data(tokenizer=CharTokenizer(), paths=paths, weights={"a": 1, "c": 1})
+    assert module.tokenizer.fingerprint == first.tokenizer.fingerprint
+    assert set(seen(module, 3)) == {"a", "c"}
+    other = data(tokenizer=CharTokenizer(), paths={"b": str(tmp_path / "b.txt")}, weights=None)
+    both = {"c": paths["c"], "b": str(other.folders["b"].path)}
+    with pytest.raises(RequestError, match=r"data\.paths\.c and data\.paths\.b were made by different tokenizers"):
+        data(tokenizer=CharTokenizer(), paths=both, weights=None)
+    with pytest.raises(RequestError, match="was made by a char tokenizer, not by tokenizer=bpe"):
+        data(tokenizer=BPETokenizer(vocab_size=300, train_bytes=1000), paths={"c": paths["c"]}, weights=None)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,6 +38,15 @@ def test_prepare_writes_files_that_train_and_a_card(capsys):
     assert len(list(Path("tokens").glob("train-*.bin"))) > 2
     words = [*SMALL, "trainer.max_steps=1", "trainer.val_every=1", "hardware=cpu", "logger=none"]
     assert main(["data=bin", "data.path=tokens", *words, "run_dir=fit"], root=ROOT) == 0
+
+
+def test_the_command_after_preparing_a_mixture_works(capsys):
+    words = ["data=mixture", "data.paths={x: text.jsonl, y: text.jsonl}", "run_dir=run", "data.cache_dir=cache"]
+    assert lab("task=prepare", *words) == 0
+    (typed,) = re.findall(r"python run\.py (.*)", capsys.readouterr().out)
+    assert not list(Path("cache").glob("card.json"))
+    words = [*SMALL, "trainer.max_steps=1", "trainer.val_every=1", "hardware=cpu", "logger=none", "run_dir=fit"]
+    assert main([*shlex.split(typed), *words], root=ROOT) == 0
 
 
 @pytest.mark.parametrize(
