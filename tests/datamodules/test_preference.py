@@ -161,6 +161,17 @@ def test_files_are_split_by_prompt_and_rendered_with_the_chat_template(tmp_path)
     assert bytes(question.prompt.astype(np.int32)) in prompts["val"]
 
 
+def test_questions_are_cut_as_prompts_are_in_training(tmp_path):
+    """A prompt longer than the context would end the run where answers are first asked for."""
+    rows = [{"prompt": "x" * 500 + str(i), "chosen": "yes", "rejected": "no"} for i in range(40)]
+    write(tmp_path / "long.jsonl", rows)
+    module = data(tmp_path / "long.jsonl", max_prompt=32)
+    module.prepare()
+    prompts = [question.prompt for question in module.questions(5)]
+    assert prompts
+    assert all(len(prompt) == 32 for prompt in prompts)
+
+
 def test_validation_covers_every_pair_once_over_ranks(tmp_path):
     module = ArithmeticPairsDataModule(
         tokenizer=ByteTokenizer(), pairs=8, val_pairs=7, max_steps=1, max_number=20, seq_len=128, batch_size=2
