@@ -10,12 +10,16 @@ Shapes: N tokens, C channels, M assignments, E experts, I inner channels of one 
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException
+
+# Values (rows times width) that are gathered at once: 2 MiB in fp32, small experts together, a large one alone.
+BLOCK = 2**19
 
 
 class Plan(NamedTuple):
@@ -151,7 +155,8 @@ class _FusedExperts(torch.autograd.Function):
     """Saves the inner products (M, 2 I) and nothing of size (M, C): tokens are gathered again in the backward pass.
 
     Inner values stand transposed, one column per token: gates and ups are then two pieces of memory without gaps, and
-    what one expert needs stays in a core's cache. Blocks of several experts, in rows, were slower (benchmarks/moe.py).
+    what one expert needs stays in a core's cache; several experts in rows, side by side, were slower. Tokens are
+    fetched and brought back for many small experts at once.
 
     Shapes: R tokens of one expert.
     """
@@ -159,14 +164,16 @@ class _FusedExperts(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x_NC, weights_M, w13, w2, tokens_M, sizes):
         out_NC, inners = torch.zeros_like(x_NC), []
-        for tokens_R, weights_R, into, out_of in _busy(sizes, (tokens_M, weights_M), (w13, w2.mT)):
-            x_RC = x_NC.index_select(0, tokens_R)
-            inner = torch.mm(into, x_RC.T)
-            gate_IR, up_IR = inner.chunk(2)
-            # the weight goes in before the second product, which adds up tokens that are weighted already
-            hidden_IR = F.silu(gate_IR).mul_(up_IR).mul_(weights_R)
-            out_NC.index_add_(0, tokens_R, torch.mm(hidden_IR.T, out_of, out=x_RC))
-            inners.append(inner)
+        for block, tokens, weights in _blocks(sizes, x_NC.shape[1], tokens_M, weights_M):
+            x = x_NC.index_select(0, tokens)
+            for x_RC, weights_R, into, out_of in _busy(sizes[block], (x, weights), (w13[block], w2[block].mT)):
+                inner = torch.mm(into, x_RC.T)
+                gate_IR, up_IR = inner.chunk(2)
+                # the weight goes in before the second product, where it costs one pass over I channels, not over C
+                hidden_IR = F.silu(gate_IR).mul_(up_IR).mul_(weights_R)
+                torch.mm(hidden_IR.T, out_of, out=x_RC)
+                inners.append(inner)
+            out_NC.index_add_(0, tokens, x)
         ctx.save_for_backward(x_NC, weights_M, w13, w2, tokens_M, *inners)
         ctx.sizes = sizes
         return out_NC
@@ -174,28 +181,44 @@ class _FusedExperts(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_NC):
-        x_NC, weights_M, w13, w2, tokens_M, *inners = ctx.saved_tensors
+        x_NC, weights_M, w13, w2, tokens_M, *saved = ctx.saved_tensors
         grad_x, grad_weights = torch.zeros_like(x_NC), torch.empty_like(weights_M)
         grad_w13, grad_w2 = torch.empty_like(w13), torch.empty_like(w2)
         for e in (e for e, size in enumerate(ctx.sizes) if not size):
             grad_w13[e], grad_w2[e] = 0, 0
-        groups = _busy(ctx.sizes, (tokens_M, weights_M, grad_weights), (w13, w2.mT, grad_w13, grad_w2))
-        for inner, (tokens_R, weights_R, grad_weights_R, into, out_of, grad_into, grad_out_of) in zip(
-            inners, groups, strict=True
-        ):
-            gate_IR, up_IR = inner.chunk(2)
-            x_RC, grad_RC = x_NC.index_select(0, tokens_R), grad_NC.index_select(0, tokens_R)
-            swish_IR, grad_IR = F.silu(gate_IR), torch.mm(out_of, grad_RC.T)
-            hidden_IR = swish_IR * up_IR
-            torch.sum(grad_IR * hidden_IR, dim=0, out=grad_weights_R)
-            torch.mm(grad_RC.T, hidden_IR.mul_(weights_R).T, out=grad_out_of)
-            grad_inner = torch.empty_like(inner)
-            grad_gate_IR, grad_up_IR = grad_inner.chunk(2)
-            torch.mul(grad_IR.mul_(weights_R), swish_IR, out=grad_up_IR)
-            torch.ops.aten.silu_backward.grad_input(grad_IR.mul_(up_IR), gate_IR, grad_input=grad_gate_IR)
-            torch.mm(grad_inner, x_RC, out=grad_into)
-            grad_x.index_add_(0, tokens_R, torch.mm(grad_inner.T, into, out=grad_RC))
+        inners = iter(saved)
+        for block, tokens, *weights in _blocks(ctx.sizes, x_NC.shape[1], tokens_M, weights_M, grad_weights):
+            x, grad = x_NC.index_select(0, tokens), grad_NC.index_select(0, tokens)
+            stacks = (w13[block], w2[block].mT, grad_w13[block], grad_w2[block])
+            for x_RC, grad_RC, weights_R, grad_weights_R, into, out_of, grad_into, grad_out_of in _busy(
+                ctx.sizes[block], (x, grad, *weights), stacks
+            ):
+                inner = next(inners)
+                gate_IR, up_IR = inner.chunk(2)
+                swish_IR, grad_IR = F.silu(gate_IR), torch.mm(out_of, grad_RC.T)
+                hidden_IR = swish_IR * up_IR
+                torch.sum(grad_IR * hidden_IR, dim=0, out=grad_weights_R)
+                torch.mm(grad_RC.T, hidden_IR.mul_(weights_R).T, out=grad_out_of)
+                grad_inner = torch.empty_like(inner)
+                grad_gate_IR, grad_up_IR = grad_inner.chunk(2)
+                torch.mul(grad_IR.mul_(weights_R), swish_IR, out=grad_up_IR)
+                torch.ops.aten.silu_backward.grad_input(grad_IR.mul_(up_IR), gate_IR, grad_input=grad_gate_IR)
+                torch.mm(grad_inner, x_RC, out=grad_into)
+                torch.mm(grad_inner.T, into, out=grad_RC)
+            grad_x.index_add_(0, tokens, grad)
         return grad_x, grad_weights, grad_w13, grad_w2, None, None
+
+
+def _blocks(sizes: list[int], width: int, *per_row: Tensor) -> Iterator[tuple[Any, ...]]:
+    """Neighbouring experts, as a slice, while their rows of `width` fit into BLOCK; their part of each tensor."""
+    ends, rows = [], [0]
+    for e, size in enumerate(sizes):
+        if e and (rows[-1] + size) * width > BLOCK:
+            ends.append(e)
+            rows.append(0)
+        rows[-1] += size
+    blocks = [slice(a, b) for a, b in pairwise([0, *ends, len(sizes)])]
+    return zip(blocks, *(t.split(rows) for t in per_row), strict=True)
 
 
 def _busy(

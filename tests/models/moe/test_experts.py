@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from errors import RequestError
+from models.layers.moe import dispatch
 from models.layers.moe.dispatch import make_plan
 from models.layers.moe.layer import MoE
 from models.layers.moe.settings import MoESettings
@@ -52,6 +53,16 @@ def gradients(moe: MoE, x: Tensor, how: str) -> list[Tensor]:
 def test_every_dispatch_equals_the_loop_over_tokens_in_float64(how, shape, settings):
     x = draw(*shape)
     for got, want in zip(*(gradients(layer(**settings), x, way) for way in (how, "naive")), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("limit", [1, 100, 200])
+def test_blocks_of_experts_change_nothing(limit, monkeypatch):
+    """6 experts share 36 assignments of 16 channels: one expert to a block, and two or more."""
+    x = draw(2, 9, C)
+    whole = gradients(layer(), x, "naive")
+    monkeypatch.setattr(dispatch, "BLOCK", limit)
+    for got, want in zip(gradients(layer(), x, "fused"), whole, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
 
 
