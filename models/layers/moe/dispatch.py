@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
-# Values (rows times width) that are gathered at once: 2 MiB in fp32, small experts together, a large one alone.
-BLOCK = 2**19
+# Values (rows times width) that are gathered at once: 1 MiB in fp32, small experts together, a large one alone.
+BLOCK = 2**18
 
 
 class Plan(NamedTuple):
