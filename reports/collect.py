@@ -17,6 +17,8 @@ import yaml
 
 from errors import RequestError
 
+# tasks that make nothing to compare: a report lies well beside the runs it is about
+NOT_COMPARED = ("report", "inspect", "check", "export", "generate", "chat", "prepare", "crawl")
 NOT_A_FACTOR = ("run_dir", "resume", "rerun", "hydra", "logger", "callbacks", "task", "fail_fast", "seed")
 
 
@@ -33,6 +35,10 @@ class Run:
     @property
     def status(self) -> str:
         return str(self.summary.get("status") or "unfinished")
+
+    @property
+    def is_compared(self) -> bool:
+        return str(self.choices.get("task")) not in NOT_COMPARED
 
     @property
     def seed(self) -> int | None:
@@ -82,6 +88,8 @@ class Run:
 def find_runs(wanted: str | Sequence[str]) -> list[Run]:
     """The runs in a sweep's folder, in any folder of runs, or named one by one; in the order of job numbers.
 
+    Of a folder of runs, those of tasks that measure nothing (reports, views, exports) are left out.
+
     Raises:
         RequestError: a folder is missing or holds no run.
     """
@@ -92,13 +100,14 @@ def find_runs(wanted: str | Sequence[str]) -> list[Run]:
             raise RequestError(
                 f"runs={text}: there is no such folder.\nType runs=<a sweep's folder>, see outputs/sweeps."
             )
-        folders = [path] if _is_run(path) else sorted((f for f in _below(path) if _is_run(f)), key=_by_number)
-        if not folders:
+        below = [] if _is_run(path) else sorted((f for f in _below(path) if _is_run(f)), key=_by_number)
+        runs = [_read(path)] if _is_run(path) else [run for run in map(_read, below) if run.is_compared]
+        if not runs:
             raise RequestError(
                 f"runs={text}: no run is in it; a run's folder holds summary.json or .hydra/config.yaml.\n"
                 "Type runs=<a sweep's folder>, or a list: runs=[RUN1,RUN2]."
             )
-        found |= {folder.resolve(): _read(folder) for folder in folders}
+        found |= {run.path.resolve(): run for run in runs}
     return with_factors(list(found.values()))
 
 

@@ -59,6 +59,15 @@ def test_the_order_of_jobs_is_that_of_their_numbers(write_run, tmp_path: Path) -
     assert [run.path.name for run in find_runs(str(tmp_path / "sweep"))] == ["1-x", "2-x", "10-x"]
 
 
+def test_a_report_may_lie_in_the_folder_of_its_sweep(sweep: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    """It is no run to compare, neither while it is written nor afterwards."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second"):
+        assert main(["task=report", "runs=sweep", f"run_dir=sweep/{name}"], ROOT) == 0
+        assert "| optimizer.lr | n | val/bpb (mean)" in capsys.readouterr().out
+    assert len(find_runs(str(sweep))) == 8
+
+
 def test_options_count_as_factors_also_where_nothing_was_typed(write_run, tmp_path: Path) -> None:
     paths = [write_run(f"{m}", {"seed": 1}, {"val/loss": 1.0}, choices={"model": m}) for m in ("gpt", "moe")]
     assert [run.factors for run in find_runs([str(path) for path in paths])] == [{"model": "gpt"}, {"model": "moe"}]
