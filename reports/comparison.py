@@ -149,6 +149,12 @@ def remarks(arms: Sequence[Arm]) -> list[str]:
         notes.append(
             f"{len(lost)} of {sum(len(arm.runs) for arm in arms)} runs have not finished; they are not averaged."
         )
+    equal = [a.label for a in arms if (d := a.difference) is not None and d.n > 1 and math.isnan(d.p)]
+    if equal:
+        notes.append(
+            f"The same difference with every seed, so no interval and no p-value: {'; '.join(equal)}. Either the metric "
+            "is coarse, or the seed changes nothing; more seeds, or more questions, can tell."
+        )
     few = [arm for arm in arms if arm.difference is not None and arm.difference.n < arm.score.n]
     if few:
         notes.append("Not every seed was run for every setting: differences are over the seeds that both have.")

@@ -1,5 +1,6 @@
 """A draft in the shape of a paper, Markdown or LaTeX: it states what the intervals carry, and what threatens it."""
 
+import math
 from collections.abc import Sequence
 
 from reports.comparison import Comparison
@@ -85,6 +86,9 @@ def findings(comparison: Comparison) -> list[str]:
             continue
         if d.n < 2:
             lines.append(f"{arm.label}: {number(arm.score.value)}, one pair only; nothing can be said about chance.")
+            continue
+        if math.isnan(d.p):
+            lines.append(f"{arm.label}: {d.value:+.4f} with each of {d.n} seeds; nothing can be said about chance.")
             continue
         clear = arm.p_corrected <= 0.05 and not d.low <= 0 <= d.high
         said = "differs from" if clear else "is not shown to differ from"

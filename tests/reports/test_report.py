@@ -133,6 +133,20 @@ def test_a_clear_difference_is_said_with_its_interval(sweep: Path) -> None:
     assert verdict(comparison).startswith("optimizer.lr=1e-3 is better: val/bpb -0.2600 against optimizer.lr=1e-2")
 
 
+def test_the_same_difference_with_every_seed_is_not_called_better(write_run, tmp_path: Path) -> None:
+    """As accuracies of a few questions give it."""
+    for number, (lr, seed) in enumerate((lr, seed) for lr in (1, 2) for seed in (1, 2)):
+        write_run(f"{number}-x", {"optimizer.lr": lr, "seed": seed}, {"val/accuracy": 0.4 + 0.1 * lr + 0.1 * seed})
+    comparison = compare(find_runs(str(tmp_path / "sweep")))
+    assert verdict(comparison) == (
+        "No setting is shown to differ from optimizer.lr=1: optimizer.lr=2 has val/accuracy +0.1000 against "
+        "optimizer.lr=1 (n = 2, the same difference with every seed)."
+    )
+    assert any("The same difference with every seed" in note for note in comparison.notes)
+    assert arm_rows(comparison)[0]["p (Holm)"] == ""
+    assert "nan" not in "".join(markdown(comparison, title="t", commands=[], figures=[]))
+
+
 def test_page_paper_and_table_hold_the_same_numbers_and_escape_what_they_show(sweep: Path, write_run) -> None:
     write_run("8-x", {"optimizer.lr": "<b>&_", "seed": 1}, {"val/bpb": 3.0})
     comparison = compare(find_runs(str(sweep)))
