@@ -5,6 +5,7 @@ A run whose summary is missing is one that was killed or still works: listed, ne
 
 import csv
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -46,7 +47,8 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, float]:
-        found = self.summary.get("metrics") or {}
+        """summary.json holds null for what was not finite: NaN here, so that the run still shares the metric."""
+        found = {k: math.nan if v is None else v for k, v in (self.summary.get("metrics") or {}).items()}
         return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
     @property

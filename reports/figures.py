@@ -72,8 +72,11 @@ def stages(losses: dict[str, dict[int, list[float]]]) -> str | None:
 
 
 def arm_curve(arm: Arm, metric: str, x: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
-    """(n,) x, lowest, mean, highest over the arm's runs, where all have values; None if none has two points."""
-    found = [run.curve(metric) for run in arm.runs]
+    """(n,) x, lowest, mean, highest over the arm's runs, where all have values; None if none has two points.
+
+    Over the finished runs, where there are any: one that failed early would cut the curve of the others short.
+    """
+    found = [run.curve(metric) for run in arm.finished or arm.runs]
     found = [curve for curve in found if len(curve["value"]) >= 2 and np.isfinite(curve[x]).all()]
     if not found:
         return None

@@ -90,6 +90,26 @@ def test_N42_different_tokenizers_are_ranked_by_bits_per_byte(write_run, tmp_pat
     ]
 
 
+def test_N42_a_loss_per_token_that_was_asked_for_is_said_not_to_compare(write_run, tmp_path: Path) -> None:
+    for number, name in enumerate(("byte", "bpe")):
+        values = {"val/loss": 1.0, "val/bpb": 2.0, "val/accuracy": 0.5}
+        write_run(f"{number}-a", {"tokenizer": name, "seed": 1}, values, choices={"tokenizer": name})
+    found = find_runs(str(tmp_path / "sweep"))
+    warned = {m: any("Tokenizers differ" in note for note in compare(found, metric=m).notes)
+              for m in (None, "val/bpb", "val/loss", "val/accuracy")}  # fmt: skip
+    assert warned == {None: False, "val/bpb": False, "val/loss": True, "val/accuracy": False}
+
+
+def test_a_run_that_finished_without_a_number_is_told_and_so_is_a_single_seed(write_run, tmp_path: Path) -> None:
+    """summary.json holds null for what was NaN: averaging the other seeds in silence would flatter the setting."""
+    for number, (lr, seed) in enumerate([(1, 1), (1, 2), (2, 1), (2, 2)]):
+        value = None if (lr, seed) == (2, 2) else 2.0 + 0.1 * number
+        write_run(f"{number}-x", {"optimizer.lr": lr, "seed": seed}, {"val/bpb": value, "val/loss": 1.0})
+    notes = " ".join(compare(find_runs(str(tmp_path / "sweep")), metric=None).notes)
+    assert "1 finished run(s) came to no finite val/bpb (3-x)" in notes
+    assert "One seed only, so neither an interval nor a p-value: optimizer.lr=2." in notes
+
+
 def test_higher_is_better_for_accuracy(write_run, tmp_path: Path) -> None:
     for number, (lr, value) in enumerate([("1", 0.5), ("2", 0.9)]):
         write_run(f"{number}-x", {"optimizer.lr": lr, "seed": 1}, {"val/accuracy": value})
@@ -109,6 +129,12 @@ def test_curves_are_averaged_over_seeds_at_equal_tokens_and_a_torn_row_is_left_o
     seconds = arm_curve(arm, "val/bpb", "seconds")[0]
     assert (seconds[0], seconds[-1]) == (1.0, 2.0)
     assert np.all(low <= high)
+
+
+def test_a_seed_that_failed_early_does_not_cut_the_curve_of_the_others(sweep: Path, write_run) -> None:
+    failed = write_run("9-x", {"optimizer.lr": "1e-3", "seed": 9}, {}, status="failed", curve=[(1, 9.0), (2, 9.0)])
+    arm = next(arm for arm in compare(find_runs(str(sweep))).arms if failed in [run.path for run in arm.runs])
+    assert arm_curve(arm, "val/bpb", "tokens")[0][-1] == 1000
 
 
 def test_the_verdict_claims_no_more_than_the_interval_carries(write_run, tmp_path: Path) -> None:
