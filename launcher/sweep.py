@@ -53,7 +53,8 @@ def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str], *
     swept = [*varied, *(o.key for o in overrides if o.is_sweep)]
     if folder is None:
         folder = _claim(overrides, frame, swept)
-        write_atomically(folder / SWEEP_RECORD, json.dumps({"words": list(words), "swept": swept}, indent=2) + "\n")
+        record = {"words": list(words), "swept": swept, "jobs": None if jobs is None else len(jobs)}
+        write_atomically(folder / SWEEP_RECORD, json.dumps(record, indent=2) + "\n")
     print(f"{f'{len(jobs)} jobs' if jobs is not None else 'A sweep'} -> {folder}", flush=True)
     total = len(jobs) if jobs is not None else None
     stopped = None

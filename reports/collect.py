@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -113,6 +114,21 @@ def find_runs(wanted: str | Sequence[str]) -> list[Run]:
     return with_factors(list(found.values()))
 
 
+def not_started(wanted: str | Sequence[str]) -> list[str]:
+    """A line for each sweep among the folders that has jobs which never began: they have no folder to be found by."""
+    lines = []
+    for text in [wanted] if isinstance(wanted, str) else wanted:
+        path = Path(text).expanduser()
+        jobs = _json(path / "sweep.json").get("jobs")
+        begun = len([folder for folder in path.glob("*") if re.match(r"\d+-", folder.name) and _is_run(folder)])
+        if isinstance(jobs, int) and begun < jobs:
+            lines.append(
+                f"{jobs - begun} of the {jobs} jobs of {text} have not begun. To go on with them: "
+                f"python run.py resume={shlex.quote(text)}"
+            )
+    return lines
+
+
 def with_factors(runs: list[Run]) -> list[Run]:
     """The runs with what distinguishes them: options and keys that were typed for any, where the values differ."""
     typed = dict.fromkeys(key for run in runs for key in run.overrides if key.split(".")[0] not in NOT_A_FACTOR)
@@ -149,16 +165,21 @@ def _by_number(folder: Path) -> tuple[str, int, str]:
 
 
 def _read(folder: Path) -> Run:
-    try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        summary = {}
+    summary = _json(folder / "summary.json")
     config = _yaml(folder / ".hydra/config.yaml", default={})
     hydra = _yaml(folder / ".hydra/hydra.yaml", default={}).get("hydra", {})
     choices = hydra.get("runtime", {}).get("choices") or {
         key: summary[key] for key in ("task", "model", "objective", "data", "tokenizer") if key in summary
     }
     return Run(folder, summary, config, choices)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _yaml(file: Path, *, default: Any) -> Any:
