@@ -9,7 +9,6 @@ from evaluation.direction import known_direction
 from reports.collect import Run
 from reports.statistics import Difference, Mean, holm, mean, paired_difference
 
-
 PER_TOKEN = {"loss", "perplexity"}  # words of metrics that mean something else with another tokenizer
 
 
@@ -153,8 +152,8 @@ def remarks(arms: Sequence[Arm], metric: str) -> list[str]:
     if diverged:
         names = ", ".join(run.path.name for run in diverged)
         notes.append(
-            f"{len(diverged)} finished run(s) came to no finite {metric} ({names}): they are not averaged, so the means "
-            "of their settings are those of the seeds that went well."
+            f"{len(diverged)} finished run(s) came to no finite {metric} ({names}): they are not averaged, so the "
+            "means of their settings are those of the seeds that went well."
         )
     lost = [run for arm in arms for run in arm.runs if run.status != "finished"]
     if lost:
@@ -164,8 +163,8 @@ def remarks(arms: Sequence[Arm], metric: str) -> list[str]:
     equal = [a.label for a in arms if (d := a.difference) is not None and d.n > 1 and math.isnan(d.p)]
     if equal:
         notes.append(
-            f"The same difference with every seed, so no interval and no p-value: {'; '.join(equal)}. Either the metric "
-            "is coarse, or the seed changes nothing; more seeds, or more questions, can tell."
+            f"The same difference with every seed, so no interval and no p-value: {'; '.join(equal)}. Either the "
+            "metric is coarse, or the seed changes nothing; more seeds, or more questions, can tell."
         )
     few = [arm for arm in arms if arm.difference is not None and arm.difference.n < arm.score.n]
     if few:

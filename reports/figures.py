@@ -4,7 +4,7 @@ import io
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -28,6 +28,14 @@ MOST_ARMS = 16  # more curves than that cannot be told apart: the best ones are 
 GRID_POINTS = 200
 
 
+class Drawing(NamedTuple):
+    """`draw` gets the Axes, or an array of them where there are several `columns`."""
+
+    draw: Callable[[Any], None]
+    height: float
+    columns: int = 1
+
+
 def curves(comparison: Comparison, x: str) -> str | None:
     """The metric against "tokens" or "seconds": each arm's mean, and a band from its lowest to its highest seed."""
     return lines(comparison.arms, comparison.metric, x)
@@ -35,6 +43,11 @@ def curves(comparison: Comparison, x: str) -> str | None:
 
 def lines(arms: list[Arm], metric: str, x: str) -> str | None:
     """The same of any metric that is logged; None where nothing is."""
+    drawing = lines_drawn(arms, metric, x)
+    return None if drawing is None else svg(*drawing)
+
+
+def lines_drawn(arms: list[Arm], metric: str, x: str) -> Drawing | None:
 
     def draw(axes: Any) -> None:
         for arm, colour in _coloured(arms):
@@ -49,7 +62,7 @@ def lines(arms: list[Arm], metric: str, x: str) -> str | None:
 
     if all(arm_curve(arm, metric, x) is None for arm in arms):
         return None
-    return svg(draw, height=3.6)
+    return Drawing(draw, height=3.6)
 
 
 def stages(losses: dict[str, dict[int, list[float]]]) -> str | None:
@@ -90,6 +103,11 @@ def arm_curve(arm: Arm, metric: str, x: str) -> tuple[np.ndarray, np.ndarray, np
 
 def bars(comparison: Comparison) -> str | None:
     """Each arm's mean as a point with its 95 % interval, every seed as a small dot."""
+    drawing = bars_drawn(comparison)
+    return None if drawing is None else svg(*drawing)
+
+
+def bars_drawn(comparison: Comparison) -> Drawing | None:
     arms = [arm for arm in comparison.arms if arm.score.n]
     if not arms:
         return None
@@ -107,7 +125,7 @@ def bars(comparison: Comparison) -> str | None:
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlabel(f"{comparison.metric}: mean, 95 % interval, seeds")
 
-    return svg(draw, height=0.9 + 0.32 * min(len(arms), MOST_ARMS))
+    return Drawing(draw, height=0.9 + 0.32 * min(len(arms), MOST_ARMS))
 
 
 def scaling(comparison: Comparison) -> tuple[str, PowerLaw] | None:
@@ -143,15 +161,22 @@ def _clip(text: str, most: int = 48) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def svg(draw: Callable[[Any], None], *, height: float, columns: int = 1) -> str:
-    """The drawing as an <svg> that grows with the page; nothing in it depends on the time of day.
-
-    Args: draw: gets the Axes, or an array of them where there are several `columns`.
-    """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, height), layout="constrained")
-        draw(figure.subplots(1, columns))
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    drawn = text.getvalue()[text.getvalue().index("<svg") :]
+def svg(draw: Callable[[Any], None], height: float, columns: int = 1) -> str:
+    """The drawing as an <svg> that grows with the page; nothing in it depends on the time of day."""
+    drawn = _drawn(Drawing(draw, height, columns), "svg", {"Date": None}).decode()
+    drawn = drawn[drawn.index("<svg") :]
     return re.sub(r'(<svg[^>]*?) height="[^"]*"( [^>]*?)? width="[^"]*"', r"\1\2", drawn, count=1)
+
+
+def pdf(drawing: Drawing) -> bytes:
+    """The drawing as LaTeX includes it."""
+    return _drawn(drawing, "pdf", {"CreationDate": None})
+
+
+def _drawn(drawing: Drawing, kind: str, metadata: dict[str, None]) -> bytes:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, drawing.height), layout="constrained")
+        drawing.draw(figure.subplots(1, drawing.columns))
+        content = io.BytesIO()
+        figure.savefig(content, format=kind, transparent=True, metadata=metadata)
+    return content.getvalue()

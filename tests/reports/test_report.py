@@ -9,7 +9,7 @@ import pytest
 
 from errors import RequestError
 from launcher.cli import main
-from reports.collect import find_runs
+from reports.collect import find_runs, not_started
 from reports.comparison import compare
 from reports.figures import arm_curve
 from reports.page import page
@@ -186,7 +186,8 @@ def test_page_paper_and_table_hold_the_same_numbers_and_escape_what_they_show(sw
     assert "2.0200" in to_markdown(arm_rows(comparison))
     text = markdown(comparison, title="t", commands=commands, figures=[])
     assert "## Threats to validity" in text
-    tex = latex(comparison, title="50% & more_", commands=commands)
+    tex = latex(comparison, title="50% & more_", commands=commands, figures=["curves.pdf"])
+    assert r"\includegraphics[width=\linewidth]{curves.pdf}" in tex
     assert r"50\% \& more\_" in tex
     assert "2.0200" in tex
 
@@ -196,10 +197,30 @@ def test_the_task_writes_its_files_and_prints_the_table(sweep: Path, tmp_path: P
     words = ["task=report", "runs=sweep", "run_dir=out", "report.style=paper"]
     assert main(words, ROOT) == 0
     names = {"report.html", "report.md", "arms.csv", "runs.csv", "paper.md", "paper.tex", "curves.svg", "intervals.svg"}
+    names |= {"curves.pdf", "intervals.pdf"}
     assert names <= {file.name for file in (tmp_path / "out").iterdir()}
+    assert (tmp_path / "out/curves.pdf").read_bytes().startswith(b"%PDF")
     rows = list(csv.DictReader((tmp_path / "out/runs.csv").open()))
     assert [row["status"] for row in rows].count("finished") == 6
     assert "| 1e-3 | 3 | 2.0200 |" in capsys.readouterr().out
+
+
+def test_jobs_that_never_began_are_told_and_the_command_repeats_this_report(
+    sweep, tmp_path, capsys, monkeypatch
+) -> None:
+    """A sweep that was killed at job 8 of 10: the last two left no folder."""
+    monkeypatch.chdir(tmp_path)
+    (sweep / "sweep.json").write_text('{"words": [], "swept": [], "jobs": 10}')
+    words = ["task=report", "runs=sweep", "report.metric=val/loss", "report.baseline=optimizer.lr=1e-2"]
+    assert main([*words, "run_dir=out"], ROOT) == 0
+    told = "2 of the 10 jobs of sweep have not begun. To go on with them: python run.py resume=sweep"
+    assert told in capsys.readouterr().out
+    written = (tmp_path / "out/report.md").read_text()
+    assert told in written
+    assert " ".join(["python run.py", *words]) in written
+    assert main(["task=report", "runs=sweep", "run_dir=out2"], ROOT) == 0
+    (sweep / "sweep.json").write_text('{"words": [], "swept": [], "jobs": 8}')
+    assert not_started("sweep") == []
 
 
 @pytest.mark.parametrize(

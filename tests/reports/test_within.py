@@ -9,6 +9,7 @@ from reports import stages, within
 from reports.collect import find_runs
 from reports.comparison import compare
 from reports.page import page
+from reports.paper import markdown
 
 # (share of the data, setting): losses of three seeds
 LOSSES = {
@@ -46,6 +47,7 @@ def test_N35_settings_are_compared_at_each_size_of_the_data(sweep: Path) -> None
     assert [row.get("reading") for row in table] == [None, "better", None, "not told apart", None, "worse"]
     assert re.search("at 0.01 gbft=default is better .*; at 0.1 no setting .*; at 1 gbft=single is best",
                      within.answer(comparison))  # fmt: skip
+    assert within.answer(comparison) in markdown(comparison, title="x", commands=[], figures=[]), "draft and page agree"
     html = page(comparison, title="x", commands=[])
     assert "At each gbft.train_fraction" in html
     assert html.count("<svg") >= 2
