@@ -104,4 +104,8 @@ def draw_shots(pool: Sequence[Question], k: int, *, seed: int, asked: Question, 
 
 def lettered(choices: Sequence[str]) -> str:
     """ "A. one\\nB. two" """
-    return "\n".join(f"{chr(ord('A') + i)}. {choice}" for i, choice in enumerate(choices))
+    return "\n".join(lettered_one(i, choice) for i, choice in enumerate(choices))
+
+
+def lettered_one(i: int, choice: str) -> str:
+    return f"{chr(ord('A') + i)}. {choice}"

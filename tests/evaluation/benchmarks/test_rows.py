@@ -37,6 +37,7 @@ ROWS = [
     ),
     (MAWPS, {"question": "1 + 1 ?", "result_float": 2.5}, "#### 2.5", 0, "1 + 1 ?"),
     (ScienceQA, {"question": "Q", "choices": ["x", "y"], "answer": 1, "hint": "H"}, "B. y", 2, "H\n\nQ\n\nA. x\nB. y"),
+    (ScienceQA, {"question": "Q", "choices": ["x\nz", "y"], "answer": 1}, "B. y", 2, "Q\n\nA. x\nz\nB. y"),
     (ARC, {"question": "Q", "choices": {"label": ["1", "2"], "text": ["x", "y"]}, "answerKey": "2"}, "y", 2, "Q"),
     (
         HellaSwag,
