@@ -59,7 +59,9 @@ def paired_difference(ours: dict[int, float], baseline: dict[int, float]) -> Dif
     if deviation <= SAME * max(abs(v) for seed in seeds for v in (ours[seed], baseline[seed])):
         # No spread to test against: the metric is coarse (two answers of 128 more, twice), or seeds change nothing.
         # A p-value of 0 would be a certainty that a few equal numbers do not give.
-        return Difference(center, center, center, 1.0, n) if center == 0 else Difference(center, *[math.nan] * 3, n)
+        if center == 0:
+            return Difference(center, center, center, 1.0, n)
+        return Difference(center, math.nan, math.nan, math.nan, n)
     t = center / (deviation / math.sqrt(n))
     return Difference(center, low, high, float(2 * stats.t.sf(abs(t), n - 1)), n)
 
