@@ -57,6 +57,18 @@ def test_a_row_becomes_a_question(kind: type[Benchmark], row: dict, answer: str,
     assert not question.choices or answer in question.choices
 
 
+def test_a_split_without_labels_is_refused_and_not_scored_against_the_last_choice() -> None:
+    """SST-2's test split has -1 for every label, and choices[-1] is "positive"."""
+    for kind, row in (
+        (SST2, {"sentence": "good", "label": -1}),
+        (MMLU, {"question": "Q", "choices": ["a", "b"], "answer": -1}),
+        (ScienceQA, {"question": "Q", "choices": ["a", "b"], "answer": 2}),
+        (HellaSwag, {"activity_label": "C", "ctx": "x", "endings": ["a", "b"], "label": "-1"}),
+    ):
+        with pytest.raises(RequestError, match="does this split have labels"):
+            kind(path="x").questions([(row, "x, row 1")])
+
+
 # whole rows as the data sets publish them, other columns included: what a downloaded file holds
 PUBLISHED = [
     ("svamp", {"ID": "chal-1", "Body": "There are 87 oranges", "Question": "How many?", "Equation": "( 87.0 - 2.0 )",
