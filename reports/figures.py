@@ -54,7 +54,7 @@ def lines_drawn(arms: list[Arm], metric: str, x: str) -> Drawing | None:
             band = arm_curve(arm, metric, x)
             if band is not None:
                 grid, low, middle, high = band
-                axes.plot(grid, middle, color=colour, label=_clip(arm.label), linewidth=1.5)
+                axes.plot(grid, middle, color=colour, label=clip(arm.label), linewidth=1.5)
                 axes.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set_xlabel({"tokens": "tokens seen", "seconds": "seconds of training"}[x])
         axes.set_ylabel(metric)
@@ -74,7 +74,7 @@ def stages(losses: dict[str, dict[int, list[float]]]) -> str | None:
     def draw(axes: Any) -> None:
         for i, (label, found) in enumerate(list(shown.items())[:MOST_ARMS]):
             colour, at = COLOURS[i % len(COLOURS)], list(found)
-            axes.plot(at, [np.mean(v) for v in found.values()], "o-", color=colour, label=_clip(label), linewidth=1.5)
+            axes.plot(at, [np.mean(v) for v in found.values()], "o-", color=colour, label=clip(label), linewidth=1.5)
             low, high = [min(v) for v in found.values()], [max(v) for v in found.values()]
             axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set_xlabel("stages in use")
@@ -121,7 +121,7 @@ def bars_drawn(comparison: Comparison) -> Drawing | None:
                 axes.plot([score.low, score.high], [row, row], color=colour, linewidth=2)
             axes.plot([score.value], [row], "D", color=colour, markersize=6)
         shown = arms[:MOST_ARMS]
-        axes.set_yticks(range(len(shown)), [_clip(arm.label) for arm in shown])
+        axes.set_yticks(range(len(shown)), [clip(arm.label) for arm in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlabel(f"{comparison.metric}: mean, 95 % interval, seeds")
 
@@ -157,7 +157,8 @@ def _coloured(arms: list[Arm]) -> list[tuple[Arm, str]]:
     return [(arm, COLOURS[i % len(COLOURS)]) for i, arm in enumerate(arms[:MOST_ARMS])]
 
 
-def _clip(text: str, most: int = 48) -> str:
+def clip(text: str, most: int = 48) -> str:
+    """A label that leaves room for the axes."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -60,7 +60,12 @@ def runs_of(cfg: DictConfig, tokenizer: Any, context: int) -> dict[str, DictConf
                 f"{cfg.init_from or cfg.model.path} one of {context} and {tokenizer.kind}; perplexities compare only "
                 "where both are the same."
             )
-        found[Path(folder).name] = other
+        path = Path(folder)
+        # jobs of two sweeps bear the same names
+        name = path.name if path.name not in found else f"{path.parent.name}/{path.name}"
+        if name in found:
+            raise RequestError(f"evaluate.beside: {folder} is named twice.")
+        found[name] = other
     return found
 
 

@@ -53,6 +53,17 @@ def test_N35_settings_are_compared_at_each_size_of_the_data(sweep: Path) -> None
     assert html.count("<svg") >= 2
 
 
+@pytest.mark.filterwarnings("error")
+def test_long_settings_leave_room_for_the_axes(write_run, tmp_path: Path) -> None:
+    """matplotlib gives up its layout, and warns, where labels are wider than the figure."""
+    for number, (lr, name) in enumerate((lr, name) for lr in (1, 2) for name in ("a", "b")):
+        keys = {"optimizer.lr": lr, "data.path": name * 120, "seed": 1}
+        write_run(f"{number}-x", keys, {"val/loss": 1.0 + number})
+    comparison = compare(find_runs(str(tmp_path / "sweep")))
+    drawn = within.figure(comparison, within.within(comparison))
+    assert "data.path=" + "a" * 37 + "…" in drawn
+
+
 def test_one_factor_alone_has_no_inside(write_run, tmp_path: Path) -> None:
     for number, lr in enumerate(("1e-3", "1e-2")):
         write_run(f"{number}-x", {"optimizer.lr": lr, "seed": 1}, {"val/loss": 1.0 + number})
