@@ -123,8 +123,8 @@ class GBFTModule(LanguageModule):
             self._validate_now()
         if self.stopped and len(self.records) <= self.plan.stages:
             print(
-                f"gbft    stage {len(self.records) - 1} was dropped and gbft.patience={self.plan.patience} ends the run "
-                "there: no further stage is trained",
+                f"gbft    stage {len(self.records) - 1} was dropped and gbft.patience={self.plan.patience} ends the "
+                "run there: no further stage is trained",
                 flush=True,
             )
         self._stop_if_done()

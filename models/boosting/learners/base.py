@@ -11,7 +11,6 @@ from errors import RequestError
 from models.base import LanguageModel
 from models.boosting.passes import Bend, Inputs, upper_pass
 
-
 ROUTER = "mlp.router"  # of models.layers.moe
 
 
