@@ -143,6 +143,8 @@ def lower_is_better(metric: str) -> bool:
 def remarks(arms: Sequence[Arm], metric: str) -> list[str]:
     """What limits the reading: single seeds, jobs that did not finish or came to no number, seeds not shared."""
     notes = []
+    if known_direction(metric) is None:
+        notes.append(f"Whether less or more of {metric} is better is not known by its name: less is ranked as better.")
     single = [arm.label for arm in arms if arm.score.n == 1]
     if all(arm.score.n < 2 for arm in arms):
         notes.append("One seed per setting: no intervals and no p-values can be given. Add seeds: -m seed=1,2,3")

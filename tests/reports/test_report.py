@@ -115,6 +115,9 @@ def test_higher_is_better_for_accuracy(write_run, tmp_path: Path) -> None:
         write_run(f"{number}-x", {"optimizer.lr": lr, "seed": 1}, {"val/accuracy": value})
     comparison = compare(find_runs(str(tmp_path / "sweep")))
     assert comparison.arms[0].label == "optimizer.lr=2"
+    assert not any("not known" in note for note in comparison.notes)
+    odd = write_run("2-x", {"optimizer.lr": "1", "seed": 1}, {"val/odd": 1.0})
+    assert any("less is ranked as better" in note for note in compare(find_runs(str(odd))).notes)
     assert any("One seed" in note for note in comparison.notes)
     assert arm_rows(comparison)[0]["p (Holm)"] == ""
 
