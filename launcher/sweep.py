@@ -166,7 +166,8 @@ def check_jobs(overrides: Sequence[Override], lab: Lab) -> list[Plan]:
 
 def report(folder: Path, total: int | None) -> int:
     """Prints how the jobs ended, best validation loss first, and returns the worst exit status."""
-    summaries = {file.parent: _read_summary(file.parent) for file in sorted(folder.glob("*/summary.json"))}
+    files = sorted(folder.glob("[0-9]*-*/summary.json"))  # a report may lie beside the jobs
+    summaries = {file.parent: _read_summary(file.parent) for file in files}
     loss = {path: s.get("metrics", {}).get("val/loss") for path, s in summaries.items()}
     print(f"\n{len(summaries)} jobs in {folder}")
     for path in sorted(summaries, key=lambda p: (loss[p] is None, loss[p] if loss[p] is not None else 0.0)):

@@ -202,8 +202,11 @@ def test_N36_a_killed_sweep_goes_on_with_only_what_is_missing(run: Run, tmp_path
             (folder / "summary.json").unlink()
         else:
             shutil.rmtree(folder)
+    (sweep / "report").mkdir()
+    (sweep / "report/summary.json").write_text('{"status": "failed", "exit_status": 2}')  # beside the jobs, none itself
     done = run("resume=s")
     assert done.returncode == 0, done.stderr
+    assert "6 jobs in s" in done.stdout
     times = [len((sweep / f"{n}-seed_{n + 1}" / "ran0.txt").read_text().splitlines()) for n in range(6)]
     assert times == [1, 1, 1, 2, 1, 1], "the finished ones are left alone; the broken one was taken up in its folder"
     assert done.stdout.count("finished before") == 3
