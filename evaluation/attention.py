@@ -36,7 +36,7 @@ class Head(NamedTuple):
 
 
 def heads_of(weights: list[Tensor], *, n_sink: int = 0) -> list[Head]:
-    """Of every layer's (1, H, n_sink + T, n_sink + T) weights; a sink counts as the first token."""
+    """Of every layer's (1, H, n_sink + T, n_sink + T) weights; the sinks together count as the first token."""
     found = []
     for layer, weights_BHTT in enumerate(weights):
         for head, all_TT in enumerate(weights_BHTT[0].double()):
@@ -53,7 +53,7 @@ def _head(layer: int, head: int, weights_SS: Tensor, n_sink: int) -> Head:
     return Head(
         layer=layer,
         head=head,
-        first=weights_TS[:, 0].mean().item(),
+        first=weights_TS[:, : max(1, n_sink)].sum(-1).mean().item(),
         itself=weights_SS[rows, rows].mean().item(),
         previous=weights_SS[rows, rows - 1].mean().item(),
         distance=(weights_TS * back_TS).sum(-1).mean().item(),

@@ -17,9 +17,10 @@ def known_direction(metric: str) -> bool | None:
     for word in reversed(metric.replace(",", "/").split("/")):
         if word.endswith("_stderr"):
             return None
-        if word in HIGHER or word.startswith("pass@"):
+        kind = word.split("_per_")[0]  # accuracy_per_byte is an accuracy
+        if word in HIGHER or kind in HIGHER or word.startswith("pass@"):
             return False
-        if word in LOWER or word.endswith(("_loss", "_perplexity")):
+        if word in LOWER or kind in LOWER or word.startswith("perplexity_") or word.endswith(("_loss", "_perplexity")):
             return True
     return None
 

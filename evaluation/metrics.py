@@ -10,7 +10,11 @@ Rouge = dict[str, float]
 
 
 def macro_f1(predicted: Sequence[int], expected: Sequence[int], classes: int) -> float:
-    """Mean over classes of the F1 score; a class that neither occurs nor is predicted counts 0, as in torchmetrics."""
+    """Mean of the F1 score over the classes that occur or are predicted, as torchmetrics and scikit-learn average it.
+
+    A class that does neither has no F1; counted as 0 it would punish a model for what was not asked, as the fifth
+    letter of questions with four choices.
+    """
     import torch  # with torchmetrics, seconds to import
     from torchmetrics.functional.classification import multiclass_f1_score
 
@@ -20,7 +24,8 @@ def macro_f1(predicted: Sequence[int], expected: Sequence[int], classes: int) ->
     scores = multiclass_f1_score(
         torch.where(known < 0, classes, known), target, num_classes=classes + 1, average="none"
     )
-    return float(scores[:classes].mean())
+    there = torch.bincount(target, minlength=classes) + torch.bincount(known[known >= 0], minlength=classes)
+    return float(scores[:classes][there > 0].mean())
 
 
 def calibration_error(confidences: np.ndarray, right: np.ndarray, *, bins: int = 10) -> float:

@@ -53,7 +53,8 @@ def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str], *
     swept = [*varied, *(o.key for o in overrides if o.is_sweep)]
     if folder is None:
         folder = _claim(overrides, frame, swept)
-        write_atomically(folder / SWEEP_RECORD, json.dumps({"words": list(words), "swept": swept}, indent=2) + "\n")
+        record = {"words": list(words), "swept": swept, "jobs": None if jobs is None else len(jobs)}
+        write_atomically(folder / SWEEP_RECORD, json.dumps(record, indent=2) + "\n")
     print(f"{f'{len(jobs)} jobs' if jobs is not None else 'A sweep'} -> {folder}", flush=True)
     total = len(jobs) if jobs is not None else None
     stopped = None
@@ -165,7 +166,8 @@ def check_jobs(overrides: Sequence[Override], lab: Lab) -> list[Plan]:
 
 def report(folder: Path, total: int | None) -> int:
     """Prints how the jobs ended, best validation loss first, and returns the worst exit status."""
-    summaries = {file.parent: _read_summary(file.parent) for file in sorted(folder.glob("*/summary.json"))}
+    files = sorted(folder.glob("[0-9]*-*/summary.json"))  # a report may lie beside the jobs
+    summaries = {file.parent: _read_summary(file.parent) for file in files}
     loss = {path: s.get("metrics", {}).get("val/loss") for path, s in summaries.items()}
     print(f"\n{len(summaries)} jobs in {folder}")
     for path in sorted(summaries, key=lambda p: (loss[p] is None, loss[p] if loss[p] is not None else 0.0)):

@@ -121,6 +121,12 @@ class GBFTModule(LanguageModule):
         if not self.records:
             self.records = [{"stage": 0, "eta": None, "kept": True, "parameters": 0} | self._dev_facts()]
             self._validate_now()
+        if self.stopped and len(self.records) <= self.plan.stages:
+            print(
+                f"gbft    stage {len(self.records) - 1} was dropped and gbft.patience={self.plan.patience} ends the "
+                "run there: no further stage is trained",
+                flush=True,
+            )
         self._stop_if_done()
 
     def _stop_if_done(self) -> None:
@@ -360,6 +366,13 @@ class GBFTModule(LanguageModule):
         own = checkpoint["gbft"]
         self.records, self._best, self._before = own["records"], own["best"], own["before"]
         self._seconds, self.corrective = own["seconds"], own["corrective"]
+        before = len(checkpoint["state_dict"]["model.etas"])
+        if self.plan.stages > before and (self._before or self.corrective is not None):
+            raise RequestError(
+                f"gbft.stages={self.plan.stages}: that run's {before} stages have been corrected together already, and "
+                "no stage can follow corrective steps.\n"
+                f"Start it anew with gbft.stages={self.plan.stages}; the corrective steps then come behind all of them."
+            )
         self._make_room(checkpoint)
 
     def _make_room(self, checkpoint: dict[str, Any]) -> None:

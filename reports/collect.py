@@ -5,7 +5,9 @@ A run whose summary is missing is one that was killed or still works: listed, ne
 
 import csv
 import json
+import math
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +19,8 @@ import yaml
 
 from errors import RequestError
 
+# tasks that make nothing to compare: a report lies well beside the runs it is about
+NOT_COMPARED = ("report", "inspect", "check", "export", "generate", "chat", "prepare", "crawl")
 NOT_A_FACTOR = ("run_dir", "resume", "rerun", "hydra", "logger", "callbacks", "task", "fail_fast", "seed")
 
 
@@ -35,12 +39,17 @@ class Run:
         return str(self.summary.get("status") or "unfinished")
 
     @property
+    def is_compared(self) -> bool:
+        return str(self.choices.get("task")) not in NOT_COMPARED
+
+    @property
     def seed(self) -> int | None:
         return self.summary.get("seed", self.config.get("seed"))
 
     @property
     def metrics(self) -> dict[str, float]:
-        found = self.summary.get("metrics") or {}
+        """summary.json holds null for what was not finite: NaN here, so that the run still shares the metric."""
+        found = {k: math.nan if v is None else v for k, v in (self.summary.get("metrics") or {}).items()}
         return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
     @property
@@ -82,6 +91,8 @@ class Run:
 def find_runs(wanted: str | Sequence[str]) -> list[Run]:
     """The runs in a sweep's folder, in any folder of runs, or named one by one; in the order of job numbers.
 
+    Of a folder of runs, those of tasks that measure nothing (reports, views, exports) are left out.
+
     Raises:
         RequestError: a folder is missing or holds no run.
     """
@@ -92,14 +103,30 @@ def find_runs(wanted: str | Sequence[str]) -> list[Run]:
             raise RequestError(
                 f"runs={text}: there is no such folder.\nType runs=<a sweep's folder>, see outputs/sweeps."
             )
-        folders = [path] if _is_run(path) else sorted((f for f in _below(path) if _is_run(f)), key=_by_number)
-        if not folders:
+        below = [] if _is_run(path) else sorted((f for f in _below(path) if _is_run(f)), key=_by_number)
+        runs = [_read(path)] if _is_run(path) else [run for run in map(_read, below) if run.is_compared]
+        if not runs:
             raise RequestError(
                 f"runs={text}: no run is in it; a run's folder holds summary.json or .hydra/config.yaml.\n"
                 "Type runs=<a sweep's folder>, or a list: runs=[RUN1,RUN2]."
             )
-        found |= {folder.resolve(): _read(folder) for folder in folders}
+        found |= {run.path.resolve(): run for run in runs}
     return with_factors(list(found.values()))
+
+
+def not_started(wanted: str | Sequence[str]) -> list[str]:
+    """A line for each sweep among the folders that has jobs which never began: they have no folder to be found by."""
+    lines = []
+    for text in [wanted] if isinstance(wanted, str) else wanted:
+        path = Path(text).expanduser()
+        jobs = _json(path / "sweep.json").get("jobs")
+        begun = len([folder for folder in path.glob("*") if re.match(r"\d+-", folder.name) and _is_run(folder)])
+        if isinstance(jobs, int) and begun < jobs:
+            lines.append(
+                f"{jobs - begun} of the {jobs} jobs of {text} have not begun. To go on with them: "
+                f"python run.py resume={shlex.quote(text)}"
+            )
+    return lines
 
 
 def with_factors(runs: list[Run]) -> list[Run]:
@@ -138,16 +165,21 @@ def _by_number(folder: Path) -> tuple[str, int, str]:
 
 
 def _read(folder: Path) -> Run:
-    try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        summary = {}
+    summary = _json(folder / "summary.json")
     config = _yaml(folder / ".hydra/config.yaml", default={})
     hydra = _yaml(folder / ".hydra/hydra.yaml", default={}).get("hydra", {})
     choices = hydra.get("runtime", {}).get("choices") or {
         key: summary[key] for key in ("task", "model", "objective", "data", "tokenizer") if key in summary
     }
     return Run(folder, summary, config, choices)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _yaml(file: Path, *, default: Any) -> Any:

@@ -9,6 +9,8 @@ from evaluation.direction import known_direction
 from reports.collect import Run
 from reports.statistics import Difference, Mean, holm, mean, paired_difference
 
+PER_TOKEN = {"loss", "perplexity"}  # words of metrics that mean something else with another tokenizer
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -87,7 +89,7 @@ def compare(runs: list[Run], *, metric: str | None = None, baseline: str | None 
     ]
     sign = 1 if lower_is_better(chosen) else -1
     arms.sort(key=lambda arm: (math.isnan(arm.score.value), sign * arm.score.value))
-    notes += remarks(arms)
+    notes += remarks(arms, chosen)
     return Comparison(chosen, arms, next(arm for arm in arms if arm.label == base), notes)
 
 
@@ -98,19 +100,18 @@ def choose_metric(runs: Sequence[Run], wanted: str | None) -> tuple[str, list[st
         states = ", ".join(sorted({run.status for run in runs}))
         raise RequestError(f"none of the {len(runs)} runs has finished ({states}): there is nothing to compare yet.")
     shared = set.intersection(*(set(metrics) for metrics in finished))
-    if wanted is not None:
-        if wanted not in shared:
-            raise RequestError(
-                f"report.metric={wanted}: not every finished run has it.\n"
-                f"They share: {', '.join(sorted(shared)) or 'none'}."
-            )
-        return wanted, []
-    tokenizers = {run.choices.get("tokenizer") for run in runs} | {run.setting("tokenizer.vocab_size") for run in runs}
-    for name in ("val/bpb", "val/loss", *sorted(m for m in shared if m.startswith("val/")), *sorted(shared)):
+    if wanted is not None and wanted not in shared:
+        raise RequestError(
+            f"report.metric={wanted}: not every finished run has it.\n"
+            f"They share: {', '.join(sorted(shared)) or 'none'}."
+        )
+    first = ("val/bpb", "val/loss", *sorted(m for m in shared if m.startswith("val/")), *sorted(shared))
+    for name in first if wanted is None else (wanted,):
         if name in shared:
-            several = len(tokenizers) > 2 and name != "val/bpb"
-            warning = ["Tokenizers differ, and not every run has val/bpb: losses per token do not compare."]
-            return name, warning if several else []
+            tokenizers = {(r.choices.get("tokenizer"), r.setting("tokenizer.vocab_size")) for r in runs}
+            instead = "report.metric=val/bpb does" if "val/bpb" in shared else "and not every run has val/bpb"
+            warning = f"Tokenizers differ: {name} is counted in tokens and does not compare; {instead}."
+            return name, [warning] if len(tokenizers) > 1 and PER_TOKEN & set(name.split("/")) else []
     raise RequestError("the finished runs share no metric: nothing can be compared.\nName runs of one objective.")
 
 
@@ -139,15 +140,33 @@ def lower_is_better(metric: str) -> bool:
     return known_direction(metric) is not False
 
 
-def remarks(arms: Sequence[Arm]) -> list[str]:
-    """What limits the reading: single seeds, jobs that did not finish, seeds that are not shared."""
+def remarks(arms: Sequence[Arm], metric: str) -> list[str]:
+    """What limits the reading: single seeds, jobs that did not finish or came to no number, seeds not shared."""
     notes = []
+    if known_direction(metric) is None:
+        notes.append(f"Whether less or more of {metric} is better is not known by its name: less is ranked as better.")
+    single = [arm.label for arm in arms if arm.score.n == 1]
     if all(arm.score.n < 2 for arm in arms):
         notes.append("One seed per setting: no intervals and no p-values can be given. Add seeds: -m seed=1,2,3")
+    elif single:
+        notes.append(f"One seed only, so neither an interval nor a p-value: {'; '.join(single)}.")
+    diverged = [run for arm in arms for run in arm.finished if not math.isfinite(run.metrics.get(metric, math.nan))]
+    if diverged:
+        names = ", ".join(run.path.name for run in diverged)
+        notes.append(
+            f"{len(diverged)} finished run(s) came to no finite {metric} ({names}): they are not averaged, so the "
+            "means of their settings are those of the seeds that went well."
+        )
     lost = [run for arm in arms for run in arm.runs if run.status != "finished"]
     if lost:
         notes.append(
             f"{len(lost)} of {sum(len(arm.runs) for arm in arms)} runs have not finished; they are not averaged."
+        )
+    equal = [a.label for a in arms if (d := a.difference) is not None and d.n > 1 and math.isnan(d.p)]
+    if equal:
+        notes.append(
+            f"The same difference with every seed, so no interval and no p-value: {'; '.join(equal)}. Either the "
+            "metric is coarse, or the seed changes nothing; more seeds, or more questions, can tell."
         )
     few = [arm for arm in arms if arm.difference is not None and arm.difference.n < arm.score.n]
     if few:

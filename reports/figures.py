@@ -4,7 +4,7 @@ import io
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -28,6 +28,14 @@ MOST_ARMS = 16  # more curves than that cannot be told apart: the best ones are 
 GRID_POINTS = 200
 
 
+class Drawing(NamedTuple):
+    """`draw` gets the Axes, or an array of them where there are several `columns`."""
+
+    draw: Callable[[Any], None]
+    height: float
+    columns: int = 1
+
+
 def curves(comparison: Comparison, x: str) -> str | None:
     """The metric against "tokens" or "seconds": each arm's mean, and a band from its lowest to its highest seed."""
     return lines(comparison.arms, comparison.metric, x)
@@ -35,13 +43,18 @@ def curves(comparison: Comparison, x: str) -> str | None:
 
 def lines(arms: list[Arm], metric: str, x: str) -> str | None:
     """The same of any metric that is logged; None where nothing is."""
+    drawing = lines_drawn(arms, metric, x)
+    return None if drawing is None else svg(*drawing)
+
+
+def lines_drawn(arms: list[Arm], metric: str, x: str) -> Drawing | None:
 
     def draw(axes: Any) -> None:
         for arm, colour in _coloured(arms):
             band = arm_curve(arm, metric, x)
             if band is not None:
                 grid, low, middle, high = band
-                axes.plot(grid, middle, color=colour, label=_clip(arm.label), linewidth=1.5)
+                axes.plot(grid, middle, color=colour, label=clip(arm.label), linewidth=1.5)
                 axes.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set_xlabel({"tokens": "tokens seen", "seconds": "seconds of training"}[x])
         axes.set_ylabel(metric)
@@ -49,7 +62,7 @@ def lines(arms: list[Arm], metric: str, x: str) -> str | None:
 
     if all(arm_curve(arm, metric, x) is None for arm in arms):
         return None
-    return svg(draw, height=3.6)
+    return Drawing(draw, height=3.6)
 
 
 def stages(losses: dict[str, dict[int, list[float]]]) -> str | None:
@@ -61,7 +74,7 @@ def stages(losses: dict[str, dict[int, list[float]]]) -> str | None:
     def draw(axes: Any) -> None:
         for i, (label, found) in enumerate(list(shown.items())[:MOST_ARMS]):
             colour, at = COLOURS[i % len(COLOURS)], list(found)
-            axes.plot(at, [np.mean(v) for v in found.values()], "o-", color=colour, label=_clip(label), linewidth=1.5)
+            axes.plot(at, [np.mean(v) for v in found.values()], "o-", color=colour, label=clip(label), linewidth=1.5)
             low, high = [min(v) for v in found.values()], [max(v) for v in found.values()]
             axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set_xlabel("stages in use")
@@ -72,8 +85,11 @@ def stages(losses: dict[str, dict[int, list[float]]]) -> str | None:
 
 
 def arm_curve(arm: Arm, metric: str, x: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
-    """(n,) x, lowest, mean, highest over the arm's runs, where all have values; None if none has two points."""
-    found = [run.curve(metric) for run in arm.runs]
+    """(n,) x, lowest, mean, highest over the arm's runs, where all have values; None if none has two points.
+
+    Over the finished runs, where there are any: one that failed early would cut the curve of the others short.
+    """
+    found = [run.curve(metric) for run in arm.finished or arm.runs]
     found = [curve for curve in found if len(curve["value"]) >= 2 and np.isfinite(curve[x]).all()]
     if not found:
         return None
@@ -87,6 +103,11 @@ def arm_curve(arm: Arm, metric: str, x: str) -> tuple[np.ndarray, np.ndarray, np
 
 def bars(comparison: Comparison) -> str | None:
     """Each arm's mean as a point with its 95 % interval, every seed as a small dot."""
+    drawing = bars_drawn(comparison)
+    return None if drawing is None else svg(*drawing)
+
+
+def bars_drawn(comparison: Comparison) -> Drawing | None:
     arms = [arm for arm in comparison.arms if arm.score.n]
     if not arms:
         return None
@@ -100,11 +121,11 @@ def bars(comparison: Comparison) -> str | None:
                 axes.plot([score.low, score.high], [row, row], color=colour, linewidth=2)
             axes.plot([score.value], [row], "D", color=colour, markersize=6)
         shown = arms[:MOST_ARMS]
-        axes.set_yticks(range(len(shown)), [_clip(arm.label) for arm in shown])
+        axes.set_yticks(range(len(shown)), [clip(arm.label) for arm in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlabel(f"{comparison.metric}: mean, 95 % interval, seeds")
 
-    return svg(draw, height=0.9 + 0.32 * min(len(arms), MOST_ARMS))
+    return Drawing(draw, height=0.9 + 0.32 * min(len(arms), MOST_ARMS))
 
 
 def scaling(comparison: Comparison) -> tuple[str, PowerLaw] | None:
@@ -136,19 +157,27 @@ def _coloured(arms: list[Arm]) -> list[tuple[Arm, str]]:
     return [(arm, COLOURS[i % len(COLOURS)]) for i, arm in enumerate(arms[:MOST_ARMS])]
 
 
-def _clip(text: str, most: int = 48) -> str:
+def clip(text: str, most: int = 48) -> str:
+    """A label that leaves room for the axes."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def svg(draw: Callable[[Any], None], *, height: float, columns: int = 1) -> str:
-    """The drawing as an <svg> that grows with the page; nothing in it depends on the time of day.
-
-    Args: draw: gets the Axes, or an array of them where there are several `columns`.
-    """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, height), layout="constrained")
-        draw(figure.subplots(1, columns))
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    drawn = text.getvalue()[text.getvalue().index("<svg") :]
+def svg(draw: Callable[[Any], None], height: float, columns: int = 1) -> str:
+    """The drawing as an <svg> that grows with the page; nothing in it depends on the time of day."""
+    drawn = _drawn(Drawing(draw, height, columns), "svg", {"Date": None}).decode()
+    drawn = drawn[drawn.index("<svg") :]
     return re.sub(r'(<svg[^>]*?) height="[^"]*"( [^>]*?)? width="[^"]*"', r"\1\2", drawn, count=1)
+
+
+def pdf(drawing: Drawing) -> bytes:
+    """The drawing as LaTeX includes it."""
+    return _drawn(drawing, "pdf", {"CreationDate": None})
+
+
+def _drawn(drawing: Drawing, kind: str, metadata: dict[str, None]) -> bytes:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, drawing.height), layout="constrained")
+        drawing.draw(figure.subplots(1, drawing.columns))
+        content = io.BytesIO()
+        figure.savefig(content, format=kind, transparent=True, metadata=metadata)
+    return content.getvalue()

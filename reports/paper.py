@@ -1,15 +1,17 @@
 """A draft in the shape of a paper, Markdown or LaTeX: it states what the intervals carry, and what threatens it."""
 
+import math
 from collections.abc import Sequence
 
+from reports import within
 from reports.comparison import Comparison
-from reports.tables import arm_rows, number, shown_columns, to_markdown, verdict
+from reports.tables import arm_rows, number, shown_columns, to_markdown
 
 COLUMNS = ("n", "deviation", "95 % interval", "difference", "its 95 % interval", "p (Holm)", "parameters", "tokens")
 
 
 def markdown(comparison: Comparison, *, title: str, commands: Sequence[str], figures: Sequence[str]) -> str:
-    sections = [f"# {title}", "## Question and answer", verdict(comparison), "## Set-up", set_up(comparison)]
+    sections = [f"# {title}", "## Question and answer", within.answer(comparison), "## Set-up", set_up(comparison)]
     sections += ["## Results", to_markdown(paper_rows(comparison)), *(f"![]({name})" for name in figures)]
     sections += ["## Findings", *(f"- {line}" for line in findings(comparison))]
     sections += ["## Threats to validity", *(f"- {line}" for line in threats(comparison))]
@@ -17,17 +19,19 @@ def markdown(comparison: Comparison, *, title: str, commands: Sequence[str], fig
     return "\n\n".join(sections).replace("\n\n- ", "\n- ") + "\n"
 
 
-def latex(comparison: Comparison, *, title: str, commands: Sequence[str]) -> str:
+def latex(comparison: Comparison, *, title: str, commands: Sequence[str], figures: Sequence[str]) -> str:
+    """`figures`: names of PDF files beside it."""
     rows = paper_rows(comparison)
     columns = shown_columns(rows)
     lines = [" & ".join(_tex(row.get(c, "")) for c in columns) + r" \\" for row in rows]
     items = "\n".join(rf"\item {_tex(line)}" for line in findings(comparison))
+    drawn = "\n".join(rf"\noindent\includegraphics[width=\linewidth]{{{name}}}\par" for name in figures)
     risks = "\n".join(rf"\item {_tex(line)}" for line in threats(comparison))
     return rf"""\documentclass{{article}}
 \usepackage[T1]{{fontenc}}\usepackage[margin=2cm]{{geometry}}\usepackage{{booktabs,graphicx}}
 \title{{{_tex(title)}}}
 \begin{{document}}\maketitle
-\begin{{abstract}}{_tex(verdict(comparison))}\end{{abstract}}
+\begin{{abstract}}{_tex(within.answer(comparison))}\end{{abstract}}
 \section{{Set-up}}
 {_tex(set_up(comparison))}
 \section{{Results}}
@@ -37,7 +41,8 @@ def latex(comparison: Comparison, *, title: str, commands: Sequence[str]) -> str
 \midrule
 {chr(10).join(lines)}
 \bottomrule
-\end{{tabular}}}}
+\end{{tabular}}}}\par\medskip
+{drawn}
 \section{{Findings}}
 \begin{{itemize}}
 {items}
@@ -85,6 +90,9 @@ def findings(comparison: Comparison) -> list[str]:
             continue
         if d.n < 2:
             lines.append(f"{arm.label}: {number(arm.score.value)}, one pair only; nothing can be said about chance.")
+            continue
+        if math.isnan(d.p):
+            lines.append(f"{arm.label}: {d.value:+.4f} with each of {d.n} seeds; nothing can be said about chance.")
             continue
         clear = arm.p_corrected <= 0.05 and not d.low <= 0 <= d.high
         said = "differs from" if clear else "is not shown to differ from"

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
+SAME = 1e-9  # differences that differ by less than this share of what is compared are one and the same
 
 
 class Mean(NamedTuple):
@@ -21,7 +22,10 @@ class Mean(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Mean of paired differences, its 95 % interval, the two-sided p-value of "no difference", and the pairs."""
+    """Mean of paired differences, its 95 % interval, the two-sided p-value of "no difference", and the pairs.
+
+    Interval and p-value are NaN where nothing can be said about chance: one pair, or the same difference in all.
+    """
 
     value: float
     low: float
@@ -52,8 +56,12 @@ def paired_difference(ours: dict[int, float], baseline: dict[int, float]) -> Dif
     center, deviation, low, high, n = mean(deltas.tolist())
     if n < 2:
         return Difference(center, math.nan, math.nan, math.nan, n)
-    if deviation == 0:  # equal to the last bit over all seeds
-        return Difference(center, low, high, 1.0 if center == 0 else 0.0, n)
+    if deviation <= SAME * max(abs(v) for seed in seeds for v in (ours[seed], baseline[seed])):
+        # No spread to test against: the metric is coarse (two answers of 128 more, twice), or seeds change nothing.
+        # A p-value of 0 would be a certainty that a few equal numbers do not give.
+        if center == 0:
+            return Difference(center, center, center, 1.0, n)
+        return Difference(center, math.nan, math.nan, math.nan, n)
     t = center / (deviation / math.sqrt(n))
     return Difference(center, low, high, float(2 * stats.t.sf(abs(t), n - 1)), n)
 

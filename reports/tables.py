@@ -110,10 +110,10 @@ def reading(comparison: Comparison, d: Difference | None, p_corrected: float) ->
 def _shown(comparison: Comparison, arm: Arm) -> str:
     d = arm.difference
     assert d is not None
-    return (
-        f"{comparison.metric} {signed(d.value)} against {comparison.baseline.label} (95 % interval "
-        f"{interval(d.low, d.high)}, n = {d.n}, p = {p_value(arm.p_corrected)})"
-    )
+    said = f"95 % interval {interval(d.low, d.high)}, n = {d.n}, p = {p_value(arm.p_corrected)}"
+    if math.isnan(d.p):
+        said = f"n = {d.n}, the same difference with every seed"
+    return f"{comparison.metric} {signed(d.value)} against {comparison.baseline.label} ({said})"
 
 
 def to_csv(rows: Sequence[Row]) -> str:

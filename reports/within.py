@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.comparison import Arm, Comparison, scores_by_seed
-from reports.figures import COLOURS, svg
+from reports.figures import COLOURS, clip, svg
 from reports.statistics import Difference, holm, paired_difference
 from reports.tables import Row, interval, number, p_value, reading, signed
 from reports.tables import verdict as overall
@@ -138,7 +138,12 @@ def figure(comparison: Comparison, found: Within) -> str | None:
                 seeds = list(scores_by_seed(cell.arm.runs, comparison.metric).values())
                 left.plot([cell.x] * len(seeds), seeds, "o", color=colour, alpha=0.35, markersize=3)
             left.plot(
-                [c.x for c in own], [c.arm.score.value for c in own], "-D", color=colour, markersize=5, label=setting
+                [c.x for c in own],
+                [c.arm.score.value for c in own],
+                "-D",
+                color=colour,
+                markersize=5,
+                label=clip(setting),
             )
             compared = [(c.x, c.difference) for c in own if c.difference is not None]
             if compared:
@@ -153,7 +158,7 @@ def figure(comparison: Comparison, found: Within) -> str | None:
             each.minorticks_off()
             each.set_xlabel(found.factor)
         left.set_ylabel(comparison.metric)
-        right.set_ylabel(f"difference to {found.baseline}")
+        right.set_ylabel(clip(f"difference to {found.baseline}", 40))
         left.legend(fontsize=8)
 
     return svg(draw, height=3.4, columns=2)

@@ -1,6 +1,7 @@
 """task=evaluate benchmark=NAME: questions with known answers, put to a model; or texts to foresee."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from evaluation.benchmarks.texts import Texts
 from evaluation.intervals import Estimate
 from evaluation.prompts import Prompt, Prompter
 from launcher.instantiate import build
+from launcher.summary import plain
 from models.sampling import Sampling
 from tasks.benchmark_data import rows_of
 from tasks.benchmark_texts import run_texts
@@ -132,11 +134,13 @@ def record(
     run.results["metrics"] = {f"test/{name}/{key}": estimate.value for key, estimate in metrics.items()}
     facts = {"benchmark": name, "mode": mode, "n": len(predictions), "prompts_cut": cut}
     facts |= {key: estimate._asdict() for key, estimate in metrics.items()}
-    (run.path / "evaluation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (run.path / "evaluation.json").write_text(json.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")
     target = run.path / "predictions.jsonl"
     with target.open("w", encoding="utf-8") as lines:
         lines.writelines(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
     print(f"\n{name}, by {mode}: {len(predictions):,} questions{f', {cut:,} prompts cut at the front' if cut else ''}")
     for key, estimate in metrics.items():
-        print(f"  {key:<18}{estimate.value:.4f}   95 % interval {estimate.low:.4f} to {estimate.high:.4f}")
+        known = not math.isnan(estimate.low)
+        spread = f"95 % interval {estimate.low:.4f} to {estimate.high:.4f}" if known else "(one question: no interval)"
+        print(f"  {key:<18}{estimate.value:.4f}   {spread}")
     print(f"  written to {target}")

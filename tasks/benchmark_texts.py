@@ -14,6 +14,7 @@ from errors import RequestError
 from evaluation.benchmarks.texts import Document, Texts
 from evaluation.intervals import Estimate, ratio_interval
 from evaluation.likelihood import continuation_logprobs, rolling_pairs
+from launcher.summary import plain
 from tasks.benchmark_data import rows_of
 
 Counts = dict[str, Any]  # of one document: nats, tokens, words, bytes, and where it stands
@@ -31,7 +32,7 @@ def run_texts(cfg: DictConfig, run: Any, model: Any, tokenizer: Any, *, name: st
     run.results["metrics"] = {f"test/{name}/{key}": estimate.value for key, estimate in metrics.items()}
     facts = {"benchmark": name, "mode": "text", "n": len(counted), "tokens": sum(c["tokens"] for c in counted)}
     facts |= {key: estimate._asdict() for key, estimate in metrics.items()}
-    (run.path / "evaluation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (run.path / "evaluation.json").write_text(json.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")
     target = run.path / "predictions.jsonl"
     target.write_text("".join(json.dumps(c, ensure_ascii=False) + "\n" for c in counted), encoding="utf-8")
     print(f"\n{name}: {facts['tokens']:,} tokens in {len(counted):,} documents")
@@ -52,8 +53,8 @@ def check(settings: DictConfig) -> None:
 def load(benchmark: Texts, limit: int | None) -> list[Document]:
     """The first `limit` documents. Raises RequestError where the data is missing or holds no text."""
     file = Path(benchmark.path).expanduser()
-    plain = file.suffix == ".txt" and file.is_file()
-    rows = benchmark.plain_rows(file) if plain else rows_of(benchmark, benchmark.split, None)
+    is_text = file.suffix == ".txt" and file.is_file()
+    rows = benchmark.plain_rows(file) if is_text else rows_of(benchmark, benchmark.split, None)
     found = list(islice(benchmark.documents(rows), limit))
     if not found:
         raise RequestError(f"benchmark.path={benchmark.path}: no text in split {benchmark.split}.")

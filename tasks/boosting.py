@@ -59,7 +59,20 @@ def check_request(cfg: DictConfig, data: Any, model: Any) -> None:
         )
     if cfg.trainer.strategy != "single":
         raise RequestError("objective=gbft trains on one device: type hardware=auto, cpu or gpu.")
+    check_logits(model)
     check_budget(model, n_rows(data, model.plan), cfg.data.seq_len)
+
+
+def check_logits(model: Boosted) -> None:
+    """Raises RequestError where second-order steps would be taken through logits that are capped."""
+    plan = model.plan
+    if model.softcap is not None and (plan.objective != "ce" or plan.refit_etas):
+        what = "gbft.refit_etas=true" if plan.objective == "ce" else f"gbft.objective={plan.objective}"
+        raise RequestError(
+            f"{what} takes logits to be linear in what a stage adds, and this base caps them (softcap "
+            f"{model.softcap:g}): its residuals and steps would be those of another model.\n"
+            "Type gbft.objective=ce gbft.refit_etas=false."
+        )
 
 
 def begin(cfg: DictConfig, data: Any, model: Any, run: Any, *, resumed: bool) -> None:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from errors import RequestError
 from evaluation.answers import is_right
 from evaluation.intervals import Estimate, mean_interval, text_metrics
+from launcher.summary import plain
 from lightning_modules.base import Totals, token_totals
 from models.generation import evaluating, generate
 from models.heads import RewardModel
@@ -54,7 +55,7 @@ def evaluate(cfg: DictConfig, run: Any) -> None:
     unit, n, words = counted
     report = {name: estimate._asdict() for name, estimate in metrics.items()}
     target = run.path / "evaluation.json"
-    target.write_text(json.dumps({"checkpoint": str(source), "unit": unit, "n": n} | report, indent=2) + "\n")
+    target.write_text(json.dumps(plain({"checkpoint": str(source), "unit": unit, "n": n} | report), indent=2) + "\n")
     print(f"\n{source}: {words}")
     for name, estimate in metrics.items():
         print(f"  {name:<19}{_shown(estimate, unit)}")

@@ -184,12 +184,13 @@ def farewell(run: Any, *, stages: int | None = None, writes: bool = True) -> str
     path, metrics = shlex.quote(str(run.path)), run.results["metrics"]
     records = run.results.get("stages")
     further = f"gbft.stages={2 * stages}" if records and stages else f"trainer.max_steps={2 * run.results['step']}"
+    ended = records and (records[-1]["kept"] is False or "corrective" in run.results)  # no stage can follow
     shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in ("val/loss", "val/bpb") if name in metrics)
     return (
         f"{boosting.table(records) if records else ''}\nfinished at step {run.results['step']}: {shown}\n"
         f"  result     {run.path}\n"
         + (f"  sample     python run.py task=generate init_from={path} prompt='The '\n" if writes else "")
         + f"  evaluate   python run.py task=evaluate init_from={path}\n"
-        f"  go on      python run.py resume={path} {further}\n"
-        f"  dashboard  tensorboard --logdir {path}\n"
+        + ("" if ended else f"  go on      python run.py resume={path} {further}\n")
+        + f"  dashboard  tensorboard --logdir {path}\n"
     )

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
+from launcher.summary import plain
 
 
 def run_lm_eval(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None:
@@ -40,7 +41,7 @@ def run_lm_eval(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None:
             f"lm_eval could not fetch the data of {', '.join(tasks)}: {error}\n"
             "Run it once with network; its cache then serves without (HF_HUB_OFFLINE=1)."
         ) from None
-    (run.path / "evaluation.json").write_text(json.dumps(results, indent=2, default=str) + "\n", encoding="utf-8")
+    (run.path / "evaluation.json").write_text(json.dumps(plain(results), indent=2) + "\n", encoding="utf-8")
     numbers = {
         f"test/{task}/{name.removesuffix(',none')}": value
         for task, found in results.items()

@@ -107,16 +107,22 @@ def data_facts(data: Any) -> dict[str, str]:
     return words
 
 
+def _sources(cfg: DictConfig) -> list[str]:
+    """Where a run has weights and a tokenizer from: its own folder where it is resumed, else what it starts from.
+
+    Both, because a resumed run may have been stopped before it kept anything, or keep nothing (task=evaluate).
+    """
+    return [source for key in ("resume", "init_from") if (source := cfg.get(key)) is not None]
+
+
 def _tokenizer_folder(cfg: DictConfig) -> Path | None:
-    """`tokenizer/` of the run that `init_from` or `resume` names, unless another tokenizer was chosen."""
-    source = cfg.get("resume") or cfg.get("init_from")
-    if source is None:
-        return None
-    source = Path(source)
-    run = source.parent.parent if source.is_file() else source
-    if not (run / "tokenizer").is_dir() or (not cfg.get("resume") and _chosen_anew(cfg, run)):
-        return None
-    return run / "tokenizer"
+    """`tokenizer/` of the run that `resume` or `init_from` names, unless another tokenizer was chosen."""
+    for source in _sources(cfg):
+        path = Path(source)
+        run = path.parent.parent if path.is_file() else path
+        if (run / "tokenizer").is_dir():
+            return run / "tokenizer" if source == cfg.get("resume") or not _chosen_anew(cfg, run) else None
+    return None
 
 
 def _chosen_anew(cfg: DictConfig, run: Path) -> bool:
@@ -155,15 +161,15 @@ def _kind(section: Any) -> str:
 
 def _comes_along(cfg: DictConfig) -> bool:
     """The tokenizer is that of the model which is continued."""
-    source = cfg.get("resume") or cfg.get("init_from")
-    return source is not None and (_tokenizer_folder(cfg) is not None or cfg.tokenizer.get("name") == source)
+    sources = _sources(cfg)
+    return bool(sources) and (_tokenizer_folder(cfg) is not None or cfg.tokenizer.get("name") in sources)
 
 
 def _rows_of_source(cfg: DictConfig) -> int:
     """Rows of the embedding that is continued, which may be more than its tokenizer has ids; 0 where it is not."""
     if cfg.init.resize_vocab or not _comes_along(cfg):
         return 0
-    return embedding_rows(cfg.get("resume") or cfg.init_from) or 0
+    return next((rows for source in _sources(cfg) if (rows := embedding_rows(source))), 0)
 
 
 def saved_tokenizer(cfg: DictConfig) -> Any:

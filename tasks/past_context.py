@@ -13,6 +13,7 @@ from errors import RequestError
 from evaluation.past_context import Span, ropes, spans, streamed_nll, text_starts, ways
 from evaluation.past_context_figure import draw
 from launcher.inherit import read_run
+from launcher.summary import plain
 from models.base import LanguageModel
 from tasks import parts
 
@@ -39,7 +40,7 @@ def evaluate_past_context(cfg: DictConfig, run: Any, device: Any) -> None:
     draw(nll, run.path / "past_context.png", context=context, about=about)
     as_json = {name: {way: [s._asdict() for s in of] for way, of in by.items()} for name, by in found.items()}
     report = {"texts": len(ids_BT), "length": length, "context": context, "perplexity": as_json}
-    (run.path / "past_context.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (run.path / "past_context.json").write_text(json.dumps(plain(report), indent=1) + "\n", encoding="utf-8")
     run.results |= {"metrics": {f"val/perplexity_past_context/{name}/{way}": of[-1].perplexity.value
                                 for name, by in found.items() for way, of in by.items()}}  # fmt: skip
     print("\n".join(["", about, *table(found)]))
@@ -60,7 +61,12 @@ def runs_of(cfg: DictConfig, tokenizer: Any, context: int) -> dict[str, DictConf
                 f"{cfg.init_from or cfg.model.path} one of {context} and {tokenizer.kind}; perplexities compare only "
                 "where both are the same."
             )
-        found[Path(folder).name] = other
+        path = Path(folder)
+        # jobs of two sweeps bear the same names
+        name = path.name if path.name not in found else f"{path.parent.name}/{path.name}"
+        if name in found:
+            raise RequestError(f"evaluate.beside: {folder} is named twice.")
+        found[name] = other
     return found
 
 

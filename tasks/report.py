@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
 from reports import figures, paper, within
-from reports.collect import Run, find_runs
+from reports.collect import Run, find_runs, not_started
 from reports.comparison import Comparison, compare
 from reports.page import page
 from reports.tables import arm_rows, run_rows, to_csv, to_markdown
@@ -22,6 +22,7 @@ def report(cfg: DictConfig, run: Any) -> None:
     wanted = OmegaConf.to_container(cfg.runs) if OmegaConf.is_list(cfg.runs) else cfg.runs
     runs = find_runs(wanted)  # type: ignore[arg-type]
     comparison = compare(runs, metric=cfg.report.metric, baseline=cfg.report.baseline)
+    comparison.notes.extend(not_started(wanted))  # type: ignore[arg-type]
     title, commands = cfg.report.title or heading(runs), commands_of(runs, cfg)
     write(run.path, comparison, title=title, commands=commands, as_paper=cfg.report.style == "paper")
     run.results |= {"metrics": {f"{comparison.metric}/{arm.label}": arm.score.value for arm in comparison.arms}}
@@ -46,20 +47,32 @@ def write(folder: Path, comparison: Comparison, *, title: str, commands: list[st
         to_markdown(every),
     ]
     lines += ["## To repeat it", "```\n" + "\n".join(commands) + "\n```"]
-    files = {
+    files: dict[str, str | bytes] = {
         "report.html": page(comparison, title=title, commands=commands),
         "report.md": "\n\n".join(lines) + "\n",
         "arms.csv": to_csv(arms),
         "runs.csv": to_csv(every),
     }
     if as_paper:
-        drawn = {"intervals.svg": figures.bars(comparison), "curves.svg": figures.curves(comparison, "tokens")}
-        files |= {name: svg for name, svg in drawn.items() if svg}
-        shown = [name for name, svg in drawn.items() if svg]
-        files["paper.md"] = paper.markdown(comparison, title=title, commands=commands, figures=shown)
-        files["paper.tex"] = paper.latex(comparison, title=title, commands=commands)
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        files |= paper_files(comparison, title=title, commands=commands)
+    for name, content in files.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def paper_files(comparison: Comparison, *, title: str, commands: list[str]) -> dict[str, str | bytes]:
+    """The draft twice, with its figures beside it: as SVG for Markdown, as PDF for LaTeX."""
+    made = {
+        "intervals": figures.bars_drawn(comparison),
+        "curves": figures.lines_drawn(comparison.arms, comparison.metric, "tokens"),
+    }
+    svgs = {f"{name}.svg": figures.svg(*drawing) for name, drawing in made.items() if drawing}
+    pdfs = {f"{name}.pdf": figures.pdf(drawing) for name, drawing in made.items() if drawing}
+    about: Any = {"title": title, "commands": commands}
+    texts = {
+        "paper.md": paper.markdown(comparison, figures=list(svgs), **about),
+        "paper.tex": paper.latex(comparison, figures=list(pdfs), **about),
+    }
+    return svgs | pdfs | texts
 
 
 def in_detail(comparison: Comparison) -> list[str]:
@@ -86,4 +99,6 @@ def commands_of(runs: list[Run], cfg: DictConfig) -> list[str]:
     typed = list(dict.fromkeys(str(run.summary["command"]) for run in runs if run.summary.get("command")))
     places = OmegaConf.to_container(cfg.runs) if OmegaConf.is_list(cfg.runs) else cfg.runs
     named = f"[{','.join(places)}]" if isinstance(places, list) else str(places)
-    return [*typed, f"python run.py task=report runs={shlex.quote(named)}"]
+    words = ["task=report", f"runs={named}"]
+    words += [f"report.{key}={value}" for key, value in cfg.report.items() if value not in (None, "page")]
+    return [*typed, shlex.join(["python", "run.py", *words])]

@@ -102,6 +102,18 @@ def draw_shots(pool: Sequence[Question], k: int, *, seed: int, asked: Question, 
     return shots
 
 
+def numbered(choices: Sequence[str], number: Any) -> str:
+    """The choice that a row's label names. Raises ValueError for a split without labels: they are -1 there."""
+    at = int(number)
+    if not 0 <= at < len(choices):
+        raise ValueError(f"the right choice is number {at}, of 0 to {len(choices) - 1}; does this split have labels?")
+    return choices[at]
+
+
 def lettered(choices: Sequence[str]) -> str:
     """ "A. one\\nB. two" """
-    return "\n".join(f"{chr(ord('A') + i)}. {choice}" for i, choice in enumerate(choices))
+    return "\n".join(lettered_one(i, choice) for i, choice in enumerate(choices))
+
+
+def lettered_one(i: int, choice: str) -> str:
+    return f"{chr(ord('A') + i)}. {choice}"

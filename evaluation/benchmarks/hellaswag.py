@@ -5,7 +5,7 @@
 
 import re
 
-from evaluation.benchmarks.base import Benchmark, Question, Row
+from evaluation.benchmarks.base import Benchmark, Question, Row, numbered
 
 
 class HellaSwag(Benchmark):
@@ -13,7 +13,7 @@ class HellaSwag(Benchmark):
 
     def question(self, row: Row) -> Question:
         endings = tuple(clean(ending) for ending in row["endings"])
-        return Question(clean(f"{row['activity_label']}: {row['ctx']}"), endings[int(row["label"])], endings)
+        return Question(clean(f"{row['activity_label']}: {row['ctx']}"), numbered(endings, row["label"]), endings)
 
 
 def clean(text: str) -> str:

@@ -1,6 +1,6 @@
 """MMLU, 57 subjects with four choices (Hendrycks et al. 2020, 2009.03300); columns of cais/mmlu."""
 
-from evaluation.benchmarks.base import Benchmark, Question, Row, lettered
+from evaluation.benchmarks.base import Benchmark, Question, Row, lettered, numbered
 
 
 class MMLU(Benchmark):
@@ -10,4 +10,4 @@ class MMLU(Benchmark):
     def question(self, row: Row) -> Question:
         ask = f"{str(row['question']).strip()}\n{lettered(row['choices'])}"
         letters = tuple("ABCDEFGH"[: len(row["choices"])])
-        return Question(ask, letters[int(row["answer"])], letters)
+        return Question(ask, numbered(letters, row["answer"]), letters)

@@ -1,6 +1,6 @@
 """ScienceQA without its pictures (Lu et al. 2022, 2209.09513); columns of derek-thomas/ScienceQA."""
 
-from evaluation.benchmarks.base import Benchmark, Question, Row, lettered
+from evaluation.benchmarks.base import Benchmark, Question, Row, lettered_one, numbered
 from tokenization.chat import CORRECT_ANSWER, TUTOR
 
 
@@ -11,6 +11,7 @@ class ScienceQA(Benchmark):
 
     def question(self, row: Row) -> Question:
         hint = f"{row['hint']}\n\n" if row.get("hint") else ""
-        choices = tuple(lettered(row["choices"]).split("\n")) if row["choices"] else ()
+        # one by one: a choice may have a line break in it
+        choices = tuple(lettered_one(i, choice) for i, choice in enumerate(row["choices"]))
         ask = f"{hint}{row['question']}\n\n" + "\n".join(choices)
-        return Question(ask, choices[int(row["answer"])], choices, lead=CORRECT_ANSWER)
+        return Question(ask, numbered(choices, row["answer"]), choices, lead=CORRECT_ANSWER)

@@ -12,6 +12,7 @@ from errors import RequestError
 from evaluation.boosting import by_category, by_stage, measure
 from evaluation.boosting_moves import moves
 from evaluation.boosting_page import example_places, page
+from launcher.summary import plain
 from models.boosting.ensemble import Boosted
 from tasks import parts
 from tasks.evaluate import torch_device
@@ -45,7 +46,7 @@ def show(cfg: DictConfig, run: Any) -> None:
     (run.path / "boosting.html").write_text(html, encoding="utf-8")
     kinds = by_category(found, lambda i: data.tokenizer.decode([i]))
     report = {"stages": stages, "categories": kinds, "cosines": found.cosine_MM.tolist()}
-    (run.path / "boosting.json").write_text(json.dumps(report, indent=1, default=float) + "\n", encoding="utf-8")
+    (run.path / "boosting.json").write_text(json.dumps(plain(report), indent=1) + "\n", encoding="utf-8")
     for row in stages:
         gain = f"   gain {row['gain'].value:+.4f}" if "gain" in row else ""
         print(f"  stage {row['stage']}   loss {row['loss'].value:.4f}{gain}")

@@ -27,10 +27,11 @@ def test_habits_of_heads_made_by_hand() -> None:
 
 def test_rows_of_reserved_sinks_are_left_out() -> None:
     weights = torch.zeros(1, 1, 5, 5)
-    weights[..., 0] = 1  # all look at the first sink
+    weights[..., :2] = 0.5  # all look at the two sinks
     (head,) = heads_of([weights], n_sink=2)
     assert head.habit == "the first token"
-    assert head.distance == pytest.approx((3 + 4) / 2)
+    assert head.first == 1
+    assert head.distance == pytest.approx((3 + 4 + 2 + 3) / 4)
 
 
 def test_small_weights_keep_their_digits_in_a_byte() -> None:

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from evaluation.answers import choice
 from evaluation.intervals import mean_interval, statistic_interval
@@ -24,7 +25,17 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_answer() -> None:
 def test_macro_f1_worked_by_hand() -> None:
     # class 0: precision 1/2, recall 1/2, F1 0.5; class 1: precision 1/1, recall 1/2, F1 2/3; one answer was no choice
     assert macro_f1([0, -1, 0, 1], [0, 0, 1, 1], 2) == pytest.approx((0.5 + 2 / 3) / 2)
-    assert macro_f1([0, 0], [0, 0], 2) == 0.5
+    assert macro_f1([0, 0], [0, 0], 2) == 1.0, "class 1 was neither asked for nor given: it has no F1"
+    assert macro_f1([0, 1], [0, 0], 3) == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_macro_f1_is_that_of_torchmetrics_where_every_answer_is_a_choice() -> None:
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    generator = torch.Generator().manual_seed(0)
+    for classes in (2, 5):
+        made, expected = torch.randint(0, classes - (classes > 2), (2, 30), generator=generator)
+        theirs = functional.multiclass_f1_score(made, expected, num_classes=classes, average="macro")
+        assert macro_f1(made.tolist(), expected.tolist(), classes) == pytest.approx(float(theirs))
 
 
 def test_calibration_error_worked_by_hand() -> None:

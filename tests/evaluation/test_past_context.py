@@ -106,13 +106,16 @@ def test_a_table_and_a_figure_of_two_runs(tmp_path, monkeypatch, capsys):
              "logger=none", "hardware=cpu"]  # fmt: skip
     assert main([*words, "run_dir=plain"], root=ROOT) == 0
     shutil.copytree("plain", "other")
-    asked = ["task=evaluate", "init_from=plain", "evaluate.past_context=64", "evaluate.beside=[other]", "run_dir=e"]
+    shutil.copytree("plain", "sweep/plain")  # jobs of two sweeps bear the same names
+    beside = "evaluate.beside=[other,sweep/plain]"
+    asked = ["task=evaluate", "init_from=plain", "evaluate.past_context=64", beside, "run_dir=e"]
     assert main(asked, root=ROOT) == 0
     screen = capsys.readouterr().out
     assert "texts of 64 tokens, context 16" in screen
     assert Path("e/past_context.png").read_bytes()[:4] == b"\x89PNG"
     found = json.loads(Path("e/past_context.json").read_text())["perplexity"]
-    assert found["plain"] == found["other"]
+    assert list(found) == ["plain", "other", "sweep/plain"]
+    assert found["plain"] == found["other"] == found["sweep/plain"]
     assert list(found["plain"]) == ["reread", "slide", "first", "grow"]
     config = Path("other/.hydra/config.yaml")
     config.write_text(config.read_text().replace("seq_len: 16", "seq_len: 32"))

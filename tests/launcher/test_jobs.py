@@ -195,14 +195,18 @@ def test_a_job_that_fails_does_not_stop_the_others(run: Run, tmp_path: Path) -> 
 def test_N36_a_killed_sweep_goes_on_with_only_what_is_missing(run: Run, tmp_path: Path) -> None:
     sweep = tmp_path / "cwd/s"
     run("-m", "seed=1,2,3,4,5,6", "run_dir=s")
+    assert json.loads((sweep / "sweep.json").read_text())["jobs"] == 6  # a report tells which have not begun
     for number in (3, 4, 5):  # as if killed at job 4: one half done, two never started
         folder = sweep / f"{number}-seed_{number + 1}"
         if number == 3:
             (folder / "summary.json").unlink()
         else:
             shutil.rmtree(folder)
+    (sweep / "report").mkdir()
+    (sweep / "report/summary.json").write_text('{"status": "failed", "exit_status": 2}')  # beside the jobs, none itself
     done = run("resume=s")
     assert done.returncode == 0, done.stderr
+    assert "6 jobs in s" in done.stdout
     times = [len((sweep / f"{n}-seed_{n + 1}" / "ran0.txt").read_text().splitlines()) for n in range(6)]
     assert times == [1, 1, 1, 2, 1, 1], "the finished ones are left alone; the broken one was taken up in its folder"
     assert done.stdout.count("finished before") == 3

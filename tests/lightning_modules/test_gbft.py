@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from errors import Interrupted
+from errors import Interrupted, RequestError
 from lightning_modules.gbft import GBFTModule
 from models.boosting.ensemble import Boosted
 from models.boosting.learners.bias import Bias
@@ -246,6 +246,17 @@ def test_corrective_steps_come_also_after_a_dropped_stage(tmp_path):
     assert module.corrective["dev/after"] != module.corrective["dev/before"]
     again = train(tmp_path, resume=True, **plan)
     assert again.corrective == module.corrective
+
+
+def test_no_stage_is_added_behind_corrective_steps_or_a_dropped_stage(tmp_path, capsys):
+    """The first would get what is left of a stage's updates; the second nothing, which was not said."""
+    train(tmp_path / "corrected", stages=2, corrective_steps=5)
+    with pytest.raises(RequestError, match="no stage can follow corrective steps"):
+        train(tmp_path / "corrected", resume=True, stages=3, corrective_steps=5)
+    train(tmp_path / "dropped", stages=2, callbacks=[Flood(1)])
+    assert "no further stage" not in capsys.readouterr().out
+    train(tmp_path / "dropped", resume=True, stages=3)
+    assert "stage 2 was dropped and gbft.patience=1 ends the run there" in capsys.readouterr().out
 
 
 def test_corrective_steps_without_a_stage_are_left_out_and_said_to_be(tmp_path, capsys):

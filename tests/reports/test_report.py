@@ -10,7 +10,7 @@ import pytest
 
 from errors import RequestError
 from launcher.cli import main
-from reports.collect import find_runs
+from reports.collect import find_runs, not_started
 from reports.comparison import compare
 from reports.figures import arm_curve
 from reports.page import page
@@ -60,6 +60,15 @@ def test_the_order_of_jobs_is_that_of_their_numbers(write_run, tmp_path: Path) -
     assert [run.path.name for run in find_runs(str(tmp_path / "sweep"))] == ["1-x", "2-x", "10-x"]
 
 
+def test_a_report_may_lie_in_the_folder_of_its_sweep(sweep: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    """It is no run to compare, neither while it is written nor afterwards."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second"):
+        assert main(["task=report", "runs=sweep", f"run_dir=sweep/{name}"], ROOT) == 0
+        assert "| optimizer.lr | n | val/bpb (mean)" in capsys.readouterr().out
+    assert len(find_runs(str(sweep))) == 8
+
+
 def test_options_count_as_factors_also_where_nothing_was_typed(write_run, tmp_path: Path) -> None:
     paths = [write_run(f"{m}", {"seed": 1}, {"val/loss": 1.0}, choices={"model": m}) for m in ("gpt", "moe")]
     assert [run.factors for run in find_runs([str(path) for path in paths])] == [{"model": "gpt"}, {"model": "moe"}]
@@ -82,11 +91,34 @@ def test_N42_different_tokenizers_are_ranked_by_bits_per_byte(write_run, tmp_pat
     ]
 
 
+def test_N42_a_loss_per_token_that_was_asked_for_is_said_not_to_compare(write_run, tmp_path: Path) -> None:
+    for number, name in enumerate(("byte", "bpe")):
+        values = {"val/loss": 1.0, "val/bpb": 2.0, "val/accuracy": 0.5}
+        write_run(f"{number}-a", {"tokenizer": name, "seed": 1}, values, choices={"tokenizer": name})
+    found = find_runs(str(tmp_path / "sweep"))
+    warned = {m: any("Tokenizers differ" in note for note in compare(found, metric=m).notes)
+              for m in (None, "val/bpb", "val/loss", "val/accuracy")}  # fmt: skip
+    assert warned == {None: False, "val/bpb": False, "val/loss": True, "val/accuracy": False}
+
+
+def test_a_run_that_finished_without_a_number_is_told_and_so_is_a_single_seed(write_run, tmp_path: Path) -> None:
+    """summary.json holds null for what was NaN: averaging the other seeds in silence would flatter the setting."""
+    for number, (lr, seed) in enumerate([(1, 1), (1, 2), (2, 1), (2, 2)]):
+        value = None if (lr, seed) == (2, 2) else 2.0 + 0.1 * number
+        write_run(f"{number}-x", {"optimizer.lr": lr, "seed": seed}, {"val/bpb": value, "val/loss": 1.0})
+    notes = " ".join(compare(find_runs(str(tmp_path / "sweep")), metric=None).notes)
+    assert "1 finished run(s) came to no finite val/bpb (3-x)" in notes
+    assert "One seed only, so neither an interval nor a p-value: optimizer.lr=2." in notes
+
+
 def test_higher_is_better_for_accuracy(write_run, tmp_path: Path) -> None:
     for number, (lr, value) in enumerate([("1", 0.5), ("2", 0.9)]):
         write_run(f"{number}-x", {"optimizer.lr": lr, "seed": 1}, {"val/accuracy": value})
     comparison = compare(find_runs(str(tmp_path / "sweep")))
     assert comparison.arms[0].label == "optimizer.lr=2"
+    assert not any("not known" in note for note in comparison.notes)
+    odd = write_run("2-x", {"optimizer.lr": "1", "seed": 1}, {"val/odd": 1.0})
+    assert any("less is ranked as better" in note for note in compare(find_runs(str(odd))).notes)
     assert any("One seed" in note for note in comparison.notes)
     assert arm_rows(comparison)[0]["p (Holm)"] == ""
 
@@ -101,6 +133,12 @@ def test_curves_are_averaged_over_seeds_at_equal_tokens_and_a_torn_row_is_left_o
     seconds = arm_curve(arm, "val/bpb", "seconds")[0]
     assert (seconds[0], seconds[-1]) == (1.0, 2.0)
     assert np.all(low <= high)
+
+
+def test_a_seed_that_failed_early_does_not_cut_the_curve_of_the_others(sweep: Path, write_run) -> None:
+    failed = write_run("9-x", {"optimizer.lr": "1e-3", "seed": 9}, {}, status="failed", curve=[(1, 9.0), (2, 9.0)])
+    arm = next(arm for arm in compare(find_runs(str(sweep))).arms if failed in [run.path for run in arm.runs])
+    assert arm_curve(arm, "val/bpb", "tokens")[0][-1] == 1000
 
 
 def test_the_verdict_claims_no_more_than_the_interval_carries(write_run, tmp_path: Path) -> None:
@@ -124,7 +162,7 @@ def test_the_verdict_names_all_that_differ(write_run, tmp_path: Path) -> None:
     """Once, "no other setting is shown to differ" stood behind the worst of three that did."""
     means = {"2": 2.0, "1": 1.0, "3": 3.0, "4": 4.0, "5": 5.0}
     for number, (lr, seed) in enumerate((lr, seed) for lr in means for seed in range(4)):
-        value = means[lr] + 0.01 * seed + 0.001 * (number % 3)
+        value = means[lr] + 0.01 * seed + 0.001 * (7 * number**2 % 11)  # no two alike
         write_run(f"{number:02}-x", {"optimizer.lr": lr, "seed": seed}, {"val/bpb": value})
     found = find_runs(str(tmp_path / "sweep"))
     said = verdict(compare(found))
@@ -140,6 +178,20 @@ def test_a_clear_difference_is_said_with_its_interval(sweep: Path) -> None:
     assert verdict(comparison).startswith("optimizer.lr=1e-3 is better: val/bpb -0.2600 against optimizer.lr=1e-2")
 
 
+def test_the_same_difference_with_every_seed_is_not_called_better(write_run, tmp_path: Path) -> None:
+    """As accuracies of a few questions give it."""
+    for number, (lr, seed) in enumerate((lr, seed) for lr in (1, 2) for seed in (1, 2)):
+        write_run(f"{number}-x", {"optimizer.lr": lr, "seed": seed}, {"val/accuracy": 0.4 + 0.1 * lr + 0.1 * seed})
+    comparison = compare(find_runs(str(tmp_path / "sweep")))
+    assert verdict(comparison) == (
+        "No setting is shown to differ from optimizer.lr=1: optimizer.lr=2 has val/accuracy +0.1000 against "
+        "optimizer.lr=1 (n = 2, the same difference with every seed)."
+    )
+    assert any("The same difference with every seed" in note for note in comparison.notes)
+    assert arm_rows(comparison)[0]["p (Holm)"] == ""
+    assert "nan" not in "".join(markdown(comparison, title="t", commands=[], figures=[]))
+
+
 def test_page_paper_and_table_hold_the_same_numbers_and_escape_what_they_show(sweep: Path, write_run) -> None:
     write_run("8-x", {"optimizer.lr": "<b>&_", "seed": 1}, {"val/bpb": 3.0})
     comparison = compare(find_runs(str(sweep)))
@@ -153,7 +205,8 @@ def test_page_paper_and_table_hold_the_same_numbers_and_escape_what_they_show(sw
     assert "2.0200" in to_markdown(arm_rows(comparison))
     text = markdown(comparison, title="t", commands=commands, figures=[])
     assert "## Threats to validity" in text
-    tex = latex(comparison, title="50% & more_", commands=commands)
+    tex = latex(comparison, title="50% & more_", commands=commands, figures=["curves.pdf"])
+    assert r"\includegraphics[width=\linewidth]{curves.pdf}" in tex
     assert r"50\% \& more\_" in tex
     assert "2.0200" in tex
 
@@ -163,10 +216,30 @@ def test_the_task_writes_its_files_and_prints_the_table(sweep: Path, tmp_path: P
     words = ["task=report", "runs=sweep", "run_dir=out", "report.style=paper"]
     assert main(words, ROOT) == 0
     names = {"report.html", "report.md", "arms.csv", "runs.csv", "paper.md", "paper.tex", "curves.svg", "intervals.svg"}
+    names |= {"curves.pdf", "intervals.pdf"}
     assert names <= {file.name for file in (tmp_path / "out").iterdir()}
+    assert (tmp_path / "out/curves.pdf").read_bytes().startswith(b"%PDF")
     rows = list(csv.DictReader((tmp_path / "out/runs.csv").open()))
     assert [row["status"] for row in rows].count("finished") == 6
     assert "| 1e-3 | 3 | 2.0200 |" in capsys.readouterr().out
+
+
+def test_jobs_that_never_began_are_told_and_the_command_repeats_this_report(
+    sweep, tmp_path, capsys, monkeypatch
+) -> None:
+    """A sweep that was killed at job 8 of 10: the last two left no folder."""
+    monkeypatch.chdir(tmp_path)
+    (sweep / "sweep.json").write_text('{"words": [], "swept": [], "jobs": 10}')
+    words = ["task=report", "runs=sweep", "report.metric=val/loss", "report.baseline=optimizer.lr=1e-2"]
+    assert main([*words, "run_dir=out"], ROOT) == 0
+    told = "2 of the 10 jobs of sweep have not begun. To go on with them: python run.py resume=sweep"
+    assert told in capsys.readouterr().out
+    written = (tmp_path / "out/report.md").read_text()
+    assert told in written
+    assert " ".join(["python run.py", *words]) in written
+    assert main(["task=report", "runs=sweep", "run_dir=out2"], ROOT) == 0
+    (sweep / "sweep.json").write_text('{"words": [], "swept": [], "jobs": 8}')
+    assert not_started("sweep") == []
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from reports import stages, within
 from reports.collect import find_runs
 from reports.comparison import compare
 from reports.page import page
+from reports.paper import markdown
 
 # (share of the data, setting): losses of three seeds
 LOSSES = {
@@ -46,9 +47,21 @@ def test_N35_settings_are_compared_at_each_size_of_the_data(sweep: Path) -> None
     assert [row.get("reading") for row in table] == [None, "better", None, "not told apart", None, "worse"]
     assert re.search("at 0.01 gbft=default is better .*; at 0.1 no setting .*; at 1 gbft=single is best",
                      within.answer(comparison))  # fmt: skip
+    assert within.answer(comparison) in markdown(comparison, title="x", commands=[], figures=[]), "draft and page agree"
     html = page(comparison, title="x", commands=[])
     assert "At each gbft.train_fraction" in html
     assert html.count("<svg") >= 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_settings_leave_room_for_the_axes(write_run, tmp_path: Path) -> None:
+    """matplotlib gives up its layout, and warns, where labels are wider than the figure."""
+    for number, (lr, name) in enumerate((lr, name) for lr in (1, 2) for name in ("a", "b")):
+        keys = {"optimizer.lr": lr, "data.path": name * 120, "seed": 1}
+        write_run(f"{number}-x", keys, {"val/loss": 1.0 + number})
+    comparison = compare(find_runs(str(tmp_path / "sweep")))
+    drawn = within.figure(comparison, within.within(comparison))
+    assert "data.path=" + "a" * 37 + "…" in drawn
 
 
 def test_one_factor_alone_has_no_inside(write_run, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from models.boosting.ensemble import Boosted
 from models.boosting.learners.lora import LoRA
 from models.boosting.plan import Plan
 from models.gpt import GPT
+from models.transformer import Transformer
 from tasks import boosting
+from tasks.fit import farewell
 from tasks.weights import load_weights
 
 VOCAB, T = 20, 6
@@ -53,6 +55,29 @@ def test_rows_that_never_come_back_choose_steps_and_are_not_cached(tmp_path):
     assert 8 <= len(dev) <= 35
     assert spare.identity not in {row.identity for row in dev}
     assert folder is None
+
+
+def test_capped_logits_are_boosted_to_first_order_only():
+    """Residuals and line searches of second order leave the cap out: they would be those of another model."""
+    base = Transformer(vocab_size=VOCAB, seq_len=T, n_layer=2, n_head=2, n_embd=8, softcap=15.0)
+    searched = {"eta_rule": "line_search"}
+    for plan in ({"objective": "newton"} | searched, {"objective": "mse"} | searched, {"refit_etas": True}):
+        model = Boosted(base=base, learner=partial(LoRA, rank=2), plan=Plan(**plan), seed=0)
+        with pytest.raises(RequestError, match="caps them"):
+            boosting.check_logits(model)
+        boosting.check_logits(boosted(**plan))
+    boosting.check_logits(Boosted(base=base, learner=partial(LoRA, rank=2), plan=Plan(**searched), seed=0))
+
+
+def test_what_to_type_next_is_nothing_that_would_do_nothing(tmp_path):
+    """More stages cannot follow one that was dropped, nor corrective steps."""
+    stage = {"stage": 1, "eta": 0.5, "kept": True, "parameters": 1}
+    results = {"step": 3, "metrics": {}, "stages": [stage]}
+    run = SimpleNamespace(path=tmp_path, results=results)
+    assert "gbft.stages=10" in farewell(run, stages=5)
+    assert "resume=" not in farewell(SimpleNamespace(path=tmp_path, results=results | {"corrective": {}}), stages=5)
+    results["stages"] = [stage | {"kept": False}]
+    assert "resume=" not in farewell(run, stages=5)
 
 
 def test_a_model_that_comes_with_its_weights_is_the_base(monkeypatch):

@@ -32,6 +32,14 @@ def test_N25_a_larger_tokenizer_grows_the_embedding_and_keeps_its_tie(capsys):
     assert "brings its own tokenizer" in capsys.readouterr().err
 
 
+def test_N36_a_task_that_keeps_nothing_is_taken_up_again_with_the_tokenizer_of_its_model(capsys):
+    """As a sweep does with a job of task=evaluate or task=generate that was cut off."""
+    assert train("small") == 0
+    assert lab("task=generate", "init_from=small", "hardware=cpu", "max_new_tokens=3", "run_dir=g") == 0
+    Path("g/summary.json").unlink()
+    assert lab("resume=g") == 0, capsys.readouterr().err
+
+
 def test_a_nanochat_checkpoint_comes_with_its_tokenizer_and_no_pickle_is_run(capsys):
     C, V = 16, 259
     shapes = {"transformer.wte.weight": (V, C), "lm_head.weight": (V, C)}

@@ -11,6 +11,8 @@ from errors import RequestError
 from models.base import LanguageModel
 from models.boosting.passes import Bend, Inputs, upper_pass
 
+ROUTER = "mlp.router"  # of models.layers.moe
+
 
 class Learner(nn.Module):
     """Attributes: `start`, the block from which it runs (None: it reads final hidden states only)."""
@@ -43,13 +45,16 @@ class UpperLearner(Learner):
 
 
 def upper_linears(base: LanguageModel, start: int) -> dict[str, nn.Linear]:
-    """Linear layers of the blocks from `start` on, by name within the base. Raises RequestError if there are none."""
+    """Linear layers of the blocks from `start` on, by name within the base. Raises RequestError if there are none.
+
+    Routers are none of them: their weights are read without calling the layer, so nothing could bend its output.
+    """
     blocks = list(base.blocks)[start:]  # type: ignore[arg-type]
     found = {
         f"blocks.{start + i}.{name}": layer
         for i, block in enumerate(blocks)
         for name, layer in block.named_modules()
-        if isinstance(layer, nn.Linear)
+        if isinstance(layer, nn.Linear) and not name.endswith(ROUTER)
     }
     if not found:  # GPT-2 as transformers has it is made of Conv1D
         raise RequestError(

@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,10 +20,11 @@ from evaluation.benchmarks.samsum import SAMSum
 from evaluation.benchmarks.scienceqa import ScienceQA
 from evaluation.benchmarks.sst2 import SST2
 from evaluation.benchmarks.svamp import SVAMP
+from evaluation.intervals import mean_interval
 from launcher.compose import compose
 from launcher.instantiate import build
 from launcher.lab import Lab
-from tasks.benchmark import load
+from tasks.benchmark import load, record
 
 LAB = Lab(Path(__file__).parents[3])
 
@@ -37,6 +40,7 @@ ROWS = [
     ),
     (MAWPS, {"question": "1 + 1 ?", "result_float": 2.5}, "#### 2.5", 0, "1 + 1 ?"),
     (ScienceQA, {"question": "Q", "choices": ["x", "y"], "answer": 1, "hint": "H"}, "B. y", 2, "H\n\nQ\n\nA. x\nB. y"),
+    (ScienceQA, {"question": "Q", "choices": ["x\nz", "y"], "answer": 1}, "B. y", 2, "Q\n\nA. x\nz\nB. y"),
     (ARC, {"question": "Q", "choices": {"label": ["1", "2"], "text": ["x", "y"]}, "answerKey": "2"}, "y", 2, "Q"),
     (
         HellaSwag,
@@ -54,6 +58,31 @@ def test_a_row_becomes_a_question(kind: type[Benchmark], row: dict, answer: str,
     assert (question.answer, len(question.choices)) == (answer, choices)
     assert question.ask.startswith(ask)
     assert not question.choices or answer in question.choices
+
+
+def test_one_question_has_no_interval_and_the_file_stays_json(tmp_path: Path, capsys) -> None:
+    """NaN is no JSON: jq and browsers refuse the whole file."""
+    run = SimpleNamespace(path=tmp_path, results={})
+    record(run, "sst2", "choices", {"accuracy": mean_interval(np.ones(1))}, [{"right": True}], cut=0)
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    written = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=refuse)
+    assert written["accuracy"] == {"value": 1.0, "low": None, "high": None}
+    assert "one question: no interval" in capsys.readouterr().out
+
+
+def test_a_split_without_labels_is_refused_and_not_scored_against_the_last_choice() -> None:
+    """SST-2's test split has -1 for every label, and choices[-1] is "positive"."""
+    for kind, row in (
+        (SST2, {"sentence": "good", "label": -1}),
+        (MMLU, {"question": "Q", "choices": ["a", "b"], "answer": -1}),
+        (ScienceQA, {"question": "Q", "choices": ["a", "b"], "answer": 2}),
+        (HellaSwag, {"activity_label": "C", "ctx": "x", "endings": ["a", "b"], "label": "-1"}),
+    ):
+        with pytest.raises(RequestError, match="does this split have labels"):
+            kind(path="x").questions([(row, "x, row 1")])
 
 
 # whole rows as the data sets publish them, other columns included: what a downloaded file holds

@@ -17,8 +17,10 @@ from models.boosting.states import RowStates, check_budget, share_of
 from models.generation import generate
 from models.gpt import GPT
 from models.hf import HFModel
+from models.layers.moe.settings import MoESettings
 from models.ngram_gpt import NGramGPT
 from models.sampling import Sampling
+from models.transformer import Transformer
 
 VOCAB, T = 11, 10
 LEARNERS = {
@@ -75,6 +77,19 @@ def boosted(learner="lora_top", *, stages=3, base=None, trained=True, etas=(0.5,
 
 def ids(rows=2, length=T):
     return torch.randint(0, VOCAB, (rows, length), generator=torch.Generator().manual_seed(3))
+
+
+def test_every_parameter_of_a_learner_on_a_mixture_learns_and_its_router_is_left_alone():
+    """A router's weights are read, not called: an update of it would be counted as trained and never be."""
+    torch.manual_seed(5)
+    moe = MoESettings(n_experts=3, top_k=2, ff=8, n_shared=1)
+    base = Transformer(vocab_size=VOCAB, seq_len=T, n_layer=2, n_head=2, n_embd=8, moe=moe)
+    model = boosted("lora_full", stages=1, base=base, etas=(1.0,))
+    assert {name.split(".", 2)[2] for name in model.learners[0].names} == {
+        *(f"attention.{x}" for x in ("q", "k", "v", "proj")), *(f"mlp.shared.{x}" for x in ("gate", "up", "down")),
+    }  # fmt: skip
+    model.correction(0, model.inputs(ids())).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.learners.parameters())
 
 
 @pytest.mark.parametrize("base", [gpt, ngram_gpt, hf_llama])
