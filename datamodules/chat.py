@@ -20,6 +20,8 @@ PID_SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test
 
 
 class ChatDataModule(RowFiles, ConversationDataModule):
+    without_file = "objective=sft data=arithmetic"
+
     def __init__(
         self,
         *,
@@ -65,7 +67,7 @@ class ChatDataModule(RowFiles, ConversationDataModule):
         return sides
 
     def _conversations(self, side: str) -> Iterator[Conversation]:
-        path, split = self.place(side)
+        _, path, split = self.place(side)
         for row, where in self._pid_rows(Path(path).expanduser(), split) or self.rows(side):
             messages = to_messages(row, self.format, where)
             try:

@@ -151,6 +151,8 @@ class PairDataModule(StepDataModule):
 class PreferenceDataModule(RowFiles, PairDataModule):
     """Pairs out of files or from the Hub; the formats are those of datamodules/preference_rows.py."""
 
+    without_file = "objective=dpo data=arithmetic_pairs"
+
     def __init__(self, *, val_fraction: float = 0.05, score_columns: list[str] | None = None, **shared: Any):
         """Raises RequestError for a value out of its range."""
         super().__init__(val_fraction=val_fraction, **shared)

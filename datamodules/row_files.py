@@ -14,6 +14,7 @@ class RowFiles:
     """Beside a data module: rows of a file, a folder or a data set on the Hub; validation given, or split off."""
 
     columns: list[str] | None = None  # of files without a header
+    without_file: str  # a command that needs no file, for messages
 
     def __init__(
         self,
@@ -43,14 +44,19 @@ class RowFiles:
         """Whether validation is given; else `val_fraction` of the rows is split off."""
         return self.val_path is not None or self.val_split is not None
 
-    def place(self, side: str) -> tuple[str, str]:
-        """Path and split of "train" or "val"."""
+    def place(self, side: str) -> tuple[str, str, str]:
+        """Config key, path and split of "train" or "val"."""
         if side == "train" or not self.has_validation:
-            return self.path, self.split
-        return self.val_path or self.path, self.val_split or self.split
+            return "data.path", self.path, self.split
+        if self.val_path is None:
+            return "data.path", self.path, self.val_split or self.split
+        return "data.val_path", self.val_path, self.val_split or self.split
 
     def rows(self, side: str) -> Iterator[tuple[Row, str]]:
         """(row, where it stands) of a side, `max_rows` at most."""
-        path, split = self.place(side)
-        found = read_rows(path, name=self.name, split=split, revision=self.revision, columns=self.columns)
+        key, path, split = self.place(side)
+        found = read_rows(
+            path, name=self.name, split=split, revision=self.revision, columns=self.columns, key=key,
+            without_file=self.without_file,
+        )  # fmt: skip
         return islice(found, self.max_rows)

@@ -62,14 +62,13 @@ def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
     if isinstance(benchmark, Arithmetic):
         return problems(benchmark, split, benchmark.n if limit is None else min(limit, benchmark.n))
     found = read_rows(
-        benchmark.path, name=benchmark.name, split=split, revision=benchmark.revision, columns=benchmark.columns
-    )
+        benchmark.path, name=benchmark.name, split=split, revision=benchmark.revision, columns=benchmark.columns,
+        key="benchmark.path", without_file="task=evaluate benchmark=arithmetic init_from=<a run folder>",
+    )  # fmt: skip
     try:
         rows = list(islice(found, limit))
     except RequestError as error:
-        raise RequestError(
-            f"{str(error).replace('data.path', 'benchmark.path')}{where_from(benchmark, split)}"
-        ) from None
+        raise RequestError(f"{error}{where_from(benchmark, split)}") from None
     if not rows:
         raise RequestError(f"benchmark.path={benchmark.path}: no row in split {split}.")
     return benchmark.questions(rows)
