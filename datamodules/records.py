@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datamodules.sources import what_is_near
 from errors import RequestError
@@ -22,6 +22,22 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv", ".tsv")
 
 
+class Asked(NamedTuple):
+    """For messages: the config key that gave a path, a command that needs no file, the kinds of files."""
+
+    key: str
+    without_file: str
+    endings: tuple[str, ...] = ENDINGS
+
+    @property
+    def expected(self) -> str:
+        """What can be read, and what to type."""
+        return (
+            f"Expected a file ({', '.join(self.endings)}), a folder of them, or a data set on the Hub.\n"
+            f"Type {self.key}=<one of these>; what needs no file: python run.py {self.without_file}"
+        )
+
+
 def read_rows(
     path: str,
     *,
@@ -29,15 +45,14 @@ def read_rows(
     split: str,
     revision: str | None,
     columns: list[str] | None,
-    key: str = "data.path",
-    without_file: str,
+    asked: Asked,
 ) -> Iterator[tuple[Row, str]]:
     """(row, where it stands) of everything that `path` names.
 
     Args:
         name, split, revision: of a data set on the Hub. In a folder, `split` chooses the files named after it, if any.
         columns: names of the columns of .csv and .tsv files that have no header.
-        key: the config key that gave `path`. without_file: a command that needs no file. Both are for messages.
+        asked: for messages.
 
     Raises:
         RequestError: nothing is there, or it cannot be read; names the file and the line.
@@ -46,26 +61,18 @@ def read_rows(
     if (given / "dataset_info.json").is_file() or (given / "dataset_dict.json").is_file():
         yield from saved_rows(given, split)
     elif given.exists():
-        for file in files_of(given, split, key):
+        for file in files_of(given, split, asked.key):
             yield from file_rows(file, columns)
-    elif HUB_ID.fullmatch(path) and not path.lower().endswith(ENDINGS):
-        yield from hub_rows(path, name, split, revision, f"{key}={path}", without_file)
+    elif HUB_ID.fullmatch(path) and not path.lower().endswith(asked.endings):
+        yield from hub_rows(path, name, split, revision, asked)
     else:
         raise RequestError(
-            f"{key}={path}: no such file or folder, and no name of a data set on the Hub, org/name."
-            f" {what_is_near(given)}\n{expected(key, without_file)}"
+            f"{asked.key}={path}: no such file or folder, and no name of a data set on the Hub, org/name."
+            f" {what_is_near(given)}\n{asked.expected}"
         )
 
 
-def expected(key: str, without_file: str) -> str:
-    """What can be read, and what to type."""
-    return (
-        f"Expected a file ({', '.join(ENDINGS)}), a folder of them, or a data set on the Hub.\n"
-        f"Type {key}=<one of these>; what needs no file: python run.py {without_file}"
-    )
-
-
-def files_of(given: Path, split: str, key: str = "data.path") -> list[Path]:
+def files_of(given: Path, split: str, key: str) -> list[Path]:
     """A file, or those of a folder that can be read: the ones named after the split, if there are such."""
     if given.is_file():
         found = [given]
@@ -164,9 +171,7 @@ def saved_rows(folder: Path, split: str) -> Iterator[tuple[Row, str]]:
         yield dict(row), f"{folder}, row {number:,}"
 
 
-def hub_rows(
-    path: str, name: str | None, split: str, revision: str | None, given: str, without_file: str
-) -> Iterator[tuple[Row, str]]:
+def hub_rows(path: str, name: str | None, split: str, revision: str | None, asked: Asked) -> Iterator[tuple[Row, str]]:
     """A data set of the Hub. Raises RequestError if it is unknown, gated, or not here and there is no network."""
     from datasets import load_dataset
 
@@ -175,8 +180,8 @@ def hub_rows(
     except Exception as error:  # the libraries below raise a dozen kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RequestError(
-            f"{given}: neither a file here nor to be had from the Hugging Face Hub: {reason}\n"
-            f"Without network, fetch it once elsewhere. {expected(given.partition('=')[0], without_file)}"
+            f"{asked.key}={path}: neither a file here nor to be had from the Hugging Face Hub: {reason}\n"
+            f"Without network, fetch it once elsewhere. {asked.expected}"
         ) from error
     for number, row in enumerate(data, start=1):
         yield dict(row), f"{path} {split}, row {number:,}"

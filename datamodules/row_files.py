@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from datamodules.records import Row, read_rows
+from datamodules.records import Asked, Row, read_rows
 from errors import RequestError
 
 
@@ -56,7 +56,7 @@ class RowFiles:
         """(row, where it stands) of a side, `max_rows` at most."""
         key, path, split = self.place(side)
         found = read_rows(
-            path, name=self.name, split=split, revision=self.revision, columns=self.columns, key=key,
-            without_file=self.without_file,
+            path, name=self.name, split=split, revision=self.revision, columns=self.columns,
+            asked=Asked(key, self.without_file),
         )  # fmt: skip
         return islice(found, self.max_rows)

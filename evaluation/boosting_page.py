@@ -5,6 +5,7 @@ from html import escape
 from typing import Any, Literal
 
 from evaluation.boosting import Measured, by_category, by_stage, examples, in_context
+from evaluation.boosting_moves import Move, Moves
 from evaluation.intervals import Estimate
 
 STYLE = """
@@ -12,6 +13,7 @@ body{font:15px/1.45 system-ui,sans-serif;max-width:1000px;margin:2em auto;paddin
 table{border-collapse:collapse;margin:.5em 0 1.5em}
 td,th{padding:.15em .7em;text-align:right;border-bottom:1px solid #ddd}
 td:first-child,th:first-child{text-align:left}code{white-space:pre-wrap;background:#f4f4f4;padding:0 .2em}
+.wide{overflow-x:auto}.wide td{vertical-align:top}.wide td+td{white-space:nowrap}
 mark{background:#ffe08a}.up{color:#a33}.down{color:#276}h2{margin-top:2em}svg{max-width:100%}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#161616}code{background:#2a2a2a}td,th{border-color:#444}mark{background:#745b00;color:#fff}}
 """
@@ -24,9 +26,10 @@ def page(
     *,
     title: str,
     records: list[dict[str, Any]] | None = None,
+    moved: dict[tuple[int, int], Moves] | None = None,
     seed: int = 0,
 ) -> str:
-    """The whole page."""
+    """The whole page. `moved`: at the places of `example_places`, which tokens rose and which fell."""
     stages = by_stage(found, token_bytes, seed=seed)
     kinds = by_category(found, lambda i: decode([i]))
     parts = [
@@ -45,7 +48,7 @@ def page(
         category_table(kinds, found.stages, show="norms"),
         "<h2>Do stages repeat each other?</h2><p>Mean cosine between the corrections of two stages, per token.</p>",
         cosine_table(found),
-        *(example_section(found, m, decode) for m in range(found.stages)),
+        *(example_section(found, m, decode, moved or {}) for m in range(found.stages)),
     ]
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
@@ -118,9 +121,20 @@ def cosine_table(found: Measured) -> str:
     return table(head, [[head[m + 1], *(f"{c:+.2f}" for c in row)] for m, row in enumerate(found.cosine_MM)])
 
 
-def example_section(found: Measured, m: int, decode: Callable[[list[int]], str]) -> str:
+KINDS = {"norm": "largest", "helped": "helped most", "harmed": "harmed most"}  # of examples
+
+
+def example_places(found: Measured) -> list[tuple[int, int]]:
+    """(stage from 0, target) of all examples on the page."""
+    return [(m, n) for m in range(found.stages) for n in {n for by in KINDS for n in examples(found, m, by=by)}]
+
+
+def example_section(
+    found: Measured, m: int, decode: Callable[[list[int]], str], moved: dict[tuple[int, int], Moves]
+) -> str:
     parts = [f"<h2>Stage {m + 1}: largest corrections in context</h2>"]
-    for by, words in (("norm", "largest"), ("helped", "helped most"), ("harmed", "harmed most")):
+    head = ["context and target", "nats", "norm", *(["most raised", "most lowered"] if moved else [])]
+    for by, words in KINDS.items():
         rows = []
         for at in examples(found, m, by=by):
             before, target = in_context(found, at, decode)
@@ -128,8 +142,19 @@ def example_section(found: Measured, m: int, decode: Callable[[list[int]], str])
             change = f"<span class={'down' if new <= old else 'up'}>{old:.2f} &rarr; {new:.2f}</span>"
             text = f"<code>{escape(before)}<mark>{escape(target)}</mark></code>"
             rows.append([text, change, f"{found.norm_Mn[m, at]:.2f}"])
-        parts.append(f"<h3>{words}</h3>" + table(["context and target", "nats", "norm"], rows))
+            if (there := moved.get((m, at))) is not None:
+                rows[-1] += [_told(there.raised, decode), _told(there.lowered, decode)]
+        parts.append(f"<h3>{words}</h3><div class=wide>{table(head, rows)}</div>")
     return "".join(parts)
+
+
+def _told(tokens: list[Move], decode: Callable[[list[int]], str]) -> str:
+    """Each token with its probability before and after, in per cent."""
+    lines = (
+        f"<code>{escape(repr(decode([t.token]))[1:-1])}</code> {100 * t.before:.1f} &rarr; {100 * t.after:.1f} %"
+        for t in tokens
+    )
+    return "<br>".join(lines)
 
 
 def gain_curve(stages: list[dict[str, Any]]) -> list[str]:

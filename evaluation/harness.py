@@ -11,10 +11,9 @@ import numpy as np
 from lm_eval import simple_evaluate
 from lm_eval.api.model import TemplateLM
 from lm_eval.tasks import TaskManager
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from evaluation.answering import cut
-from evaluation.likelihood import continuation_scores
+from evaluation.likelihood import Pair, continuation_scores, rolling_pairs
 from models.base import LanguageModel
 from models.generation import generate
 from models.sampling import Sampling
@@ -52,18 +51,13 @@ class LabLM(TemplateLM):
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
         """log p of whole texts: windows side by side, each token predicted once, from what its window holds."""
-        pairs, owners = [], []
+        pairs: list[Pair] = []
+        owners: list[int] = []
         for number, request in enumerate(requests):
             (text,) = request.args
-            for window in get_rolling_token_windows(
-                token_list=self.tok_encode(text),
-                prefix_token=self.prefix_token_id,
-                max_seq_len=self.max_length,
-                context_len=1,
-            ):
-                context, answer = make_disjoint_window(window)
-                pairs.append((np.array(context), np.array(answer)))
-                owners.append(number)
+            windows = rolling_pairs(self.text.encode(text), self.prefix_token_id, self.max_length)
+            pairs += windows
+            owners += [number] * len(windows)
         scores = [score for score, _ in continuation_scores(self.model, pairs, batch_size=self.batch_size)]
         return np.bincount(owners, weights=scores, minlength=len(requests)).tolist()
 

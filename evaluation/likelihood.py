@@ -49,6 +49,20 @@ def continuation_scores(
     return found
 
 
+def rolling_pairs(ids: np.ndarray, start: int, context: int) -> list[Pair]:
+    """A whole text as pairs: windows side by side, each token foreseen once, from what its window holds before it.
+
+    The first window begins with the id `start`, the last one reaches back over what was counted, to be full; so does
+    EleutherAI's harness. Args: ids: (n,) of the text. context: most tokens that the model reads.
+    """
+    pairs = []
+    for begin in range(0, len(ids), context):
+        end = min(begin + context, len(ids))
+        before = ids[max(0, end - 1 - context) : begin] if begin else np.array([start], dtype=ids.dtype)
+        pairs.append((before, ids[begin:end]))
+    return pairs
+
+
 def padded(pairs: Sequence[Pair]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """ids (B, T); targets (B, T), IGNORE but where a continuation's token follows; (B, T) True at real tokens."""
     T = max(len(prompt) + len(answer) for prompt, answer in pairs) - 1

@@ -289,10 +289,10 @@ class GBFTModule(LanguageModule):
         inputs, _ = self.states.read(micro["ids"], micro.get("documents"), stage=0)
         with self.ensemble.in_training(list(self.ensemble.learners)):
             state = self._state_of_all(inputs)
-        targets = micro["targets"].reshape(-1)
-        loss, nll = linear_cross_entropy(
-            state.reshape(-1, state.shape[-1]), self.ensemble.head.weight, targets, softcap=self.ensemble.softcap
-        )
+        targets, state = micro["targets"].reshape(-1), state.reshape(-1, state.shape[-1])
+        weights = self._weights(micro, state.detach(), targets)
+        head, softcap = self.ensemble.head.weight, self.ensemble.softcap
+        loss, nll = linear_cross_entropy(state, head, targets, softcap=softcap, weights_N=weights)
         return Output(inputs.hidden_BTC, loss, nll.view_as(micro["targets"]))
 
     def _state_of_all(self, inputs: Inputs) -> Tensor:

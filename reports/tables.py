@@ -10,6 +10,7 @@ from reports.statistics import Difference
 
 Row = dict[str, str]
 SIGNIFICANT = 0.05  # after Holm's correction
+NAMED = 6  # settings in one sentence
 
 
 def arm_rows(comparison: Comparison) -> list[Row]:
@@ -75,14 +76,28 @@ def verdict(comparison: Comparison) -> str:
         [arm for arm in compared if reading(comparison, arm.difference, arm.p_corrected) == word]
         for word in ("better", "worse")
     )
+    if not better and not worse:
+        best = compared[0]
+        return f"No setting is shown to differ from {base.label}: {best.label} has {_shown(comparison, best)}."
+    told = []
     if better:  # the arms stand best first
-        return f"{better[0].label} is better: {_shown(comparison, better[0])}."
+        told.append(f"{better[0].label} is better: {_shown(comparison, better[0])}{_also(better[1:])}")
     if worse:
-        rest = "" if len(worse) == len(compared) else f"; no other setting is shown to differ from {base.label}"
-        return f"{worse[-1].label} is worse: {_shown(comparison, worse[-1])}{rest}."
-    return (
-        f"No setting is shown to differ from {base.label}: {compared[0].label} has {_shown(comparison, compared[0])}."
-    )
+        worst_first = worse[::-1]
+        told.append(f"{worst_first[0].label} is worse: {_shown(comparison, worst_first[0])}{_also(worst_first[1:])}")
+    if len(better) + len(worse) < len(compared):
+        told.append(f"no other setting is shown to differ from {base.label}")
+    return "; ".join(told) + "."
+
+
+def _also(arms: Sequence[Arm]) -> str:
+    """Further arms of which the same is true, by name."""
+    if not arms:
+        return ""
+    names = [arm.label for arm in arms[:NAMED]] + ([f"{len(arms) - NAMED} more"] if len(arms) > NAMED else [])
+    if len(names) == 1:
+        return f"; so is {names[0]}"
+    return f"; so are {', '.join(names[:-1])} and {names[-1]}"
 
 
 def reading(comparison: Comparison, d: Difference | None, p_corrected: float) -> str:

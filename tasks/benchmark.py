@@ -1,7 +1,6 @@
-"""task=evaluate benchmark=NAME: questions with known answers, put to a model."""
+"""task=evaluate benchmark=NAME: questions with known answers, put to a model; or texts to foresee."""
 
 import json
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,15 +8,17 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from datamodules.problems import make_problem
-from datamodules.records import read_rows
 from errors import RequestError
 from evaluation import answering
 from evaluation.benchmarks.arithmetic import Arithmetic
 from evaluation.benchmarks.base import Benchmark, Question, draw_shots
+from evaluation.benchmarks.texts import Texts
 from evaluation.intervals import Estimate
 from evaluation.prompts import Prompt, Prompter
 from launcher.instantiate import build
 from models.sampling import Sampling
+from tasks.benchmark_data import rows_of
+from tasks.benchmark_texts import run_texts
 from tasks.text import StopStrings
 
 LEAST_ROOM = 16  # tokens for an answer: "The answer is positive." is longer than "positive"
@@ -26,7 +27,11 @@ LEAST_ROOM = 16  # tokens for an answer: "The answer is positive." is longer tha
 def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None:
     """Asks, reads, counts; writes predictions.jsonl and evaluation.json, and prints each metric with its interval."""
     benchmark, settings = build(cfg.benchmark), cfg.evaluate
+    name = Path(str(cfg.benchmark._target_).rsplit(".", 1)[0].replace(".", "/")).name
     check_numbers(settings)
+    if isinstance(benchmark, Texts):
+        run_texts(cfg, run, model, tokenizer, name=name, benchmark=benchmark)
+        return
     questions = load(benchmark, benchmark.split, settings.limit)
     mode = settings.mode or ("choices" if questions[0].choices else "generate")
     check(benchmark, questions, mode, settings)
@@ -53,7 +58,6 @@ def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None
             stop=StopStrings(prompter.tokenizer, prompter.stop) if prompter.stop else None,
         )
         metrics = answering.generation_metrics(predictions, seed=cfg.seed, summary=benchmark.summary)
-    name = Path(str(cfg.benchmark._target_).rsplit(".", 1)[0].replace(".", "/")).name
     record(run, name, mode, metrics, predictions, cut=sum(prompt.cut > 0 for prompt in prompts))
 
 
@@ -61,29 +65,7 @@ def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
     """Questions of a split. Raises RequestError where the data is missing: what to fetch, where to put it."""
     if isinstance(benchmark, Arithmetic):
         return problems(benchmark, split, benchmark.n if limit is None else min(limit, benchmark.n))
-    found = read_rows(
-        benchmark.path, name=benchmark.name, split=split, revision=benchmark.revision, columns=benchmark.columns,
-        key="benchmark.path", without_file="task=evaluate benchmark=arithmetic init_from=<a run folder>",
-    )  # fmt: skip
-    try:
-        rows = list(islice(found, limit))
-    except RequestError as error:
-        raise RequestError(f"{error}{where_from(benchmark, split)}") from None
-    if not rows:
-        raise RequestError(f"benchmark.path={benchmark.path}: no row in split {split}.")
-    return benchmark.questions(rows)
-
-
-def where_from(benchmark: Benchmark, split: str) -> str:
-    """What to download and where to put it, for a benchmark that is named as on the Hub."""
-    if benchmark.path.count("/") != 1 or benchmark.path.startswith((".", "/", "~")):
-        return ""
-    part = f"configuration {benchmark.name}, split {split}" if benchmark.name else f"split {split}"
-    return (
-        f"\nIt is https://huggingface.co/datasets/{benchmark.path} ({part}), as .parquet, .jsonl or .csv with the "
-        f"columns {', '.join(benchmark.needs)};\na folder may hold several splits: {split}.parquet, "
-        f"{benchmark.shots_split}.parquet."
-    )
+    return benchmark.questions(rows_of(benchmark, split, limit))
 
 
 def problems(benchmark: Arithmetic, split: str, n: int) -> list[Question]:

@@ -12,6 +12,7 @@ Shapes: B batch, T tokens, C channels, M stages.
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ class Boosted(LanguageModel):
 
     def _draw(self, learner: Callable[..., Learner], m: int, seed: int) -> Learner:
         torch.manual_seed(1_000_003 * seed + m)
-        return Bias(base=self.base) if self.plan.bias_first and m == 0 else learner(base=self.base)
+        return Bias(base=self.base) if self.plan.bias_first and m == 0 else _of_stage(learner, m)(base=self.base)
 
     def train(self, mode: bool = True) -> "Boosted":
         super().train(mode)
@@ -218,6 +219,12 @@ class View:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
+
+
+def _of_stage(learner: Callable[..., Learner], m: int) -> Callable[..., Learner]:
+    """The factory with the rank of stage m, where a list gives each stage its own; the last one serves those beyond."""
+    ranks = getattr(learner, "keywords", {}).get("rank")
+    return partial(learner, rank=ranks[min(m, len(ranks) - 1)]) if isinstance(ranks, list) and ranks else learner
 
 
 def _both(first: Bend, second: Bend) -> Bend:

@@ -1,14 +1,17 @@
 """inspect.view=boosting: what each stage of an ensemble does, on one page in the run folder."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from torch import Tensor
 
 from errors import RequestError
 from evaluation.boosting import by_category, by_stage, measure
-from evaluation.boosting_page import page
+from evaluation.boosting_moves import moves
+from evaluation.boosting_page import example_places, page
 from models.boosting.ensemble import Boosted
 from tasks import parts
 from tasks.evaluate import torch_device
@@ -29,13 +32,16 @@ def show(cfg: DictConfig, run: Any) -> None:
     parts.load_weights(model, cfg.init_from)
     assert isinstance(model, Boosted)
     windows = data.val_dataset()
-    batches = (windows[i] for i in range(len(windows)))
-    found = measure(model.to(torch_device(cfg)), batches, max_tokens=MAX_TOKENS)
+
+    def batches() -> Iterator[dict[str, Tensor]]:
+        return (windows[i] for i in range(len(windows)))
+
+    found = measure(model.to(torch_device(cfg)), batches(), max_tokens=MAX_TOKENS)
     token_bytes = data.tokenizer.token_bytes()
     stages = by_stage(found, token_bytes, seed=cfg.seed)
-    html = page(
-        found, token_bytes, data.tokenizer.decode, title=f"Stages of {cfg.init_from}", records=records_of(cfg.init_from)
-    )
+    title, records = f"Stages of {cfg.init_from}", records_of(cfg.init_from)
+    moved = moves(model, batches(), found, example_places(found))
+    html = page(found, token_bytes, data.tokenizer.decode, title=title, records=records, moved=moved)
     (run.path / "boosting.html").write_text(html, encoding="utf-8")
     kinds = by_category(found, lambda i: data.tokenizer.decode([i]))
     report = {"stages": stages, "categories": kinds, "cosines": found.cosine_MM.tolist()}

@@ -1,5 +1,6 @@
 """What stages do, counted from known arrays and from a small ensemble."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +18,8 @@ from evaluation.boosting import (
     measure,
     word_part,
 )
-from evaluation.boosting_page import page
+from evaluation.boosting_moves import moves
+from evaluation.boosting_page import example_places, page
 from models.boosting.ensemble import Boosted
 from models.boosting.learners.lora import LoRA
 from models.boosting.plan import Plan
@@ -92,19 +94,56 @@ def test_examples_and_a_page_that_shows_text_as_text(found):
     assert html.count("<svg") == 2  # losses and gains
 
 
-def test_measuring_an_ensemble_agrees_with_its_loss():
+@pytest.fixture
+def measured():
+    """(ensemble of two stages, two batches of three windows, what was measured on them)."""
     torch.manual_seed(0)
     base = GPT(vocab_size=11, seq_len=6, n_layer=2, n_head=2, n_embd=8)
     model = Boosted(base=base, learner=partial(LoRA, rank=2), plan=Plan(stages=2), seed=0)
     for p in model.learners.parameters():
         torch.nn.init.normal_(p, std=0.5)
     model.etas[:], _ = torch.tensor([0.5, 0.5]), model.closed.fill_(2)
-    ids = torch.randint(0, 11, (3, 7))
-    batch = {"ids": ids[:, :-1], "targets": ids[:, 1:].clone()}
+    ids = torch.randint(0, 11, (6, 7))
+    batch = {"ids": ids[:3, :-1], "targets": ids[:3, 1:].clone()}
     batch["targets"][0, 2] = IGNORE
-    found = measure(model, [batch, batch], max_tokens=30)
-    assert found.nll_Sn.shape == (3, 34)
+    batches = [batch, {"ids": ids[3:, :-1], "targets": ids[3:, 1:]}]
+    return model, batches, measure(model, batches, max_tokens=30)
+
+
+def test_measuring_an_ensemble_agrees_with_its_loss(measured):
+    model, (batch, _), found = measured
+    assert found.nll_Sn.shape == (3, 35)
     out = model(batch["ids"], targets_BT=batch["targets"])
     assert found.nll_Sn[2, :17].sum() == pytest.approx(float(out.loss), rel=1e-5)
     assert np.diag(found.cosine_MM) == pytest.approx([1.0, 1.0], abs=1e-5)
     assert found.row_n.max() == 5
+
+
+def test_most_raised_and_lowered_tokens_are_those_of_the_logits(measured):
+    model, batches, found = measured
+    table = moves(model, batches, found, [(0, 2), (1, 2), (1, 34)])
+    assert set(table) == {(0, 2), (1, 2), (1, 34)}
+    for (m, n), moved in table.items():
+        batch = batches[found.row_n[n] // 3]
+        p = []
+        for stages in (m, m + 1):  # a naive way: the whole forward pass of each prefix
+            model.plan = replace(model.plan, use_stages=stages)
+            logits = model(batch["ids"], logits="all").logits[found.row_n[n] % 3, found.position_n[n]]
+            p.append(logits.detach().softmax(-1))
+        change = p[1] - p[0]
+        assert [t.token for t in moved.raised] == change.argsort(descending=True)[:5].tolist()
+        assert [t.token for t in moved.lowered] == change.argsort()[:5].tolist()
+        first = moved.raised[0]
+        assert (first.before, first.after) == pytest.approx((float(p[0][first.token]), float(p[1][first.token])))
+
+
+def test_the_page_tells_what_rose_and_what_fell(measured):
+    model, batches, found = measured
+    letters = lambda ids: "".join("<bcdefghijk"[i] for i in ids)  # noqa: E731
+    moved = moves(model, batches, found, example_places(found))
+    html = page(found, np.ones(11, dtype=np.int64), letters, title="x", moved=moved)
+    assert "most raised" in html
+    assert "most lowered" in html
+    first = moved[0, examples(found, 0)[0]].raised[0]
+    token = letters([first.token]).replace("<", "&lt;")
+    assert f"<code>{token}</code> {100 * first.before:.1f} &rarr; {100 * first.after:.1f} %" in html

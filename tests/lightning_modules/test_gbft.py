@@ -304,3 +304,22 @@ def test_token_masks_of_fine_tuning_count_as_ignored(tmp_path):
     fit_and_validate(trainer, module, RandomTokens(masked), None)
     rows = sum(len(m["ids"]) for s in range(6) for m in module._rows_of(masked(s), 0, s))
     assert module.tokens_seen == rows * SEQ_LEN // 2
+
+
+@pytest.mark.parametrize("space", ["logit", "weight"])
+def test_corrective_steps_weigh_tokens_as_the_stages_do(tmp_path, space):
+    module = train(tmp_path, stages=2, space=space, tol=-10.0)
+    micro = batch(0)[0]
+    half = micro | {"targets": micro["targets"].clone()}
+    half["targets"][:, ::2] = IGNORE
+    weighted = micro | {"weights": (half["targets"] != IGNORE).float()}
+    assert float(module._corrective_loss(weighted).loss) == pytest.approx(float(module._corrective_loss(half).loss))
+
+
+def test_corrective_steps_focus_where_the_whole_ensemble_is_wrong(tmp_path):
+    module = train(tmp_path, stages=2, focus=1.0, tol=-10.0)
+    micro = batch(0)[0]
+    out = module._corrective_loss(micro)
+    nll = module.model(micro["ids"], targets_BT=micro["targets"]).nll_BT
+    missed = 1 - (-nll).exp()  # 1 - p, with mean 1 over tokens
+    assert float(out.loss) == pytest.approx(float((nll * missed / missed.mean()).sum()), rel=1e-5)

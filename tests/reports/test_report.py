@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,21 @@ def test_the_verdict_looks_past_a_noisy_best_and_names_what_is_worse(write_run, 
     said = verdict(compare(found, baseline="optimizer.lr=2"))
     assert said.startswith("optimizer.lr=1 is worse: val/bpb +0.99")
     assert said.endswith("; no other setting is shown to differ from optimizer.lr=2.")
+
+
+def test_the_verdict_names_all_that_differ(write_run, tmp_path: Path) -> None:
+    """Once, "no other setting is shown to differ" stood behind the worst of three that did."""
+    means = {"2": 2.0, "1": 1.0, "3": 3.0, "4": 4.0, "5": 5.0}
+    for number, (lr, seed) in enumerate((lr, seed) for lr in means for seed in range(4)):
+        value = means[lr] + 0.01 * seed + 0.001 * (number % 3)
+        write_run(f"{number:02}-x", {"optimizer.lr": lr, "seed": seed}, {"val/bpb": value})
+    found = find_runs(str(tmp_path / "sweep"))
+    said = verdict(compare(found))
+    assert re.fullmatch(
+        r"optimizer.lr=1 is better: .*; optimizer.lr=5 is worse: .*; so are optimizer.lr=4 and optimizer.lr=3\.", said
+    )
+    said = verdict(compare(found, baseline="optimizer.lr=1"))
+    assert said.endswith("; so are optimizer.lr=4, optimizer.lr=3 and optimizer.lr=2.")
 
 
 def test_a_clear_difference_is_said_with_its_interval(sweep: Path) -> None:

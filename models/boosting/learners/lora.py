@@ -14,8 +14,9 @@ from models.boosting.passes import Bend
 
 class LoRA(UpperLearner):
     """Args:
-    base: the frozen model. top_blocks: how many of its last blocks, or half, or all. rank: of each update.
-    alpha: updates are scaled by alpha / rank. targets: all_linear, or endings of layers' names.
+    base: the frozen model. top_blocks: how many of its last blocks, or half, or all. rank: of each update; of a list,
+    which gives each stage its own, an ensemble hands on that of the stage. alpha: updates are scaled by alpha / rank.
+    targets: all_linear, or endings of layers' names.
     dropout: share of each layer's inputs that the update does not see while it is trained.
     """
 
@@ -24,14 +25,14 @@ class LoRA(UpperLearner):
         *,
         base: LanguageModel,
         top_blocks: int | Literal["half", "all"] = "half",
-        rank: int = 4,
+        rank: int | list[int] = 4,
         alpha: float = 8.0,
         targets: list[str] | Literal["all_linear"] = "all_linear",
         dropout: float = 0.0,
     ):
         super().__init__(base=base, top_blocks=top_blocks)
-        if rank < 1:
-            raise RequestError(f"learner.rank={rank}: expected 1 or more.")
+        if not isinstance(rank, int) or rank < 1:
+            raise RequestError(f"learner.rank={rank}: expected 1 or more, or a list of such, one for each stage.")
         if not 0 <= dropout < 1:
             raise RequestError(f"learner.dropout={dropout}: expected 0 or more, below 1.")
         assert self.start is not None

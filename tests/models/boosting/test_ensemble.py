@@ -190,6 +190,22 @@ def test_learner_m_is_the_same_however_many_there_are():
     assert not torch.equal(many.learners[0].down[0], many.learners[1].down[0])
 
 
+@pytest.mark.parametrize("space", ["logit", "weight"])
+def test_ranks_that_grow_with_the_stages(space):
+    base, growing = gpt(), partial(LoRA, rank=[1, 3], alpha=6.0)
+    model = Boosted(base=base, learner=growing, plan=Plan(stages=3, space=space), seed=0)
+    assert [[len(down) for down in m.down] for m in model.learners] == [[1] * 8, [3] * 8, [3] * 8]
+    assert [m.scale for m in model.learners] == [6.0, 2.0, 2.0]
+    alone = Boosted(base=base, learner=partial(LoRA, rank=1, alpha=6.0), plan=Plan(stages=1), seed=0)
+    assert all(map(torch.equal, model.learners[0].parameters(), alone.learners[0].parameters()))
+
+
+def test_ranks_are_whole_numbers_of_at_least_1():
+    for rank in (0, [2, 0], [], [[1]]):
+        with pytest.raises(RequestError, match="1 or more, or a list of such"):
+            Boosted(base=gpt(), learner=partial(LoRA, rank=rank), plan=Plan(stages=2), seed=0)
+
+
 def test_the_base_has_no_dropout_from_the_first_moment_on():
     model = boosted(base=gpt(dropout=0.5))
     assert torch.equal(model.base(ids()).hidden_BTC, model.base(ids()).hidden_BTC)
