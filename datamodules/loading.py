@@ -41,13 +41,8 @@ class StepDataModule(LightningDataModule):
         at_least_1(seq_len=seq_len, batch_size=batch_size, val_batch_size=val_batch_size)
         if workers < 0:
             raise RequestError(f"data.workers={workers}: expected 0 (load in the training process) or more.")
-        self.tokenizer, self.seq_len, self.batch_size, self.val_batch_size = (
-            tokenizer,
-            seq_len,
-            batch_size,
-            val_batch_size,
-        )
-        self.workers, self.seed = workers, seed
+        self.tokenizer, self.seq_len, self.workers, self.seed = tokenizer, seq_len, workers, seed
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.start_step, self.accumulate, self.rank, self.world_size = 0, 1, 0, 1  # the task sets these
         self.pin_memory = False  # the task sets it where a CUDA device trains
 
