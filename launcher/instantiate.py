@@ -69,7 +69,7 @@ def _value(value: Any) -> Any:
 
 
 def _check_arguments(target: Any, name: str, arguments: dict[str, Any], *, is_partial: bool) -> None:
-    signature = _signature(target)
+    signature = signature_of(target)
     try:
         (signature.bind_partial if is_partial else signature.bind)(**arguments)
     except TypeError as error:
@@ -78,7 +78,7 @@ def _check_arguments(target: Any, name: str, arguments: dict[str, Any], *, is_pa
         ) from None
 
 
-def _signature(target: Any) -> inspect.Signature:
+def signature_of(target: Any) -> inspect.Signature:
     """As of `inspect`; of a class of ours that passes `**others` on to its base, with what that one takes."""
     signature = inspect.signature(target)
     if not isinstance(target, type) or target.__module__.split(".")[0] not in FIRST_PARTY:
