@@ -1,11 +1,13 @@
 """A layer of experts against a dense SwiGLU of equal active FLOPs and against transformers' blocks; whole steps, too.
 
     python -m benchmarks.moe          # ratios of medians, measured in turn, so that a busy machine slows all alike
+    python -m benchmarks.moe steps    # or layers: one half of it
 
 `experts ms` are seconds of this thread's processor time where there is one thread, of the clock otherwise.
 """
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -128,12 +130,14 @@ def steps() -> None:
     print(f"  ratio {seconds['moe'] / seconds['dense']:.3f} (aim 1.15)\n")
 
 
-def main() -> None:
+def main(parts: list[str]) -> None:
     set_number_formats()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
-    layers()
-    steps()
+    if "layers" in parts or not parts:
+        layers()
+    if "steps" in parts or not parts:
+        steps()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -3,22 +3,23 @@
     naive     one assignment after the other; the oracle of the tests
     loop      expert after expert, plain autograd
     fused     the same with a backward pass written by hand: gradients go straight into the stacked weights' gradient,
-              and each expert's rows are still in the cache when they are added to the output; fastest on a CPU
+              and an expert's inner values are still in the cache when the next step needs them; fastest on a CPU
     grouped   one grouped matrix product; fastest on GPUs of compute capability 9.0 and later, in bf16
 
 Shapes: N tokens, C channels, M assignments, E experts, I inner channels of one expert.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
-# Inner values (rows times width) that are computed on together: 2 MiB in fp32. 2**16 to 2**20 tried, benchmarks/moe.py.
-BLOCK = 2**19
+# Values (rows times width) that are gathered at once: 1 MiB in fp32, small experts together, a large one alone.
+BLOCK = 2**18
 
 
 class Plan(NamedTuple):
@@ -40,25 +41,26 @@ def make_plan(
         order: of an expert's queue: token (as the text goes), choice (first choices before second ones; there are
             `n_choices` per token, side by side) or prob (largest weight first).
     """
-    queue = torch.arange(len(tokens_M), device=tokens_M.device)
+    queue = None  # as they come
     if capacity is not None and order == "choice":
-        queue = queue.view(-1, n_choices).T.flatten()
+        queue = torch.arange(len(tokens_M), device=tokens_M.device).view(-1, n_choices).T.flatten()
     elif capacity is not None and order == "prob":
         queue = weights_M.detach().argsort(descending=True, stable=True)
-    experts = experts_M[queue]
     if mask_N is not None:
-        experts = experts.where(mask_N[tokens_M[queue]], n_experts)  # sorted behind all experts
-    sorted_experts, by_expert = experts.sort(stable=True)
+        experts_M = experts_M.where(mask_N[tokens_M], n_experts)  # sorted behind all experts
+    experts = experts_M if queue is None else experts_M[queue]
+    sorted_experts, perm = experts.sort(stable=True)
+    perm = perm if queue is None else queue[perm]
     counts = torch.zeros(n_experts + 1, dtype=torch.long, device=experts.device)
     counts.index_add_(0, experts, torch.ones_like(experts))
-    perm = queue[by_expert]
     if capacity is not None:
         place = torch.arange(len(perm), device=perm.device) - (counts.cumsum(0) - counts)[sorted_experts]
         perm = perm[(place < capacity) & (sorted_experts < n_experts)]
         counts = counts.clamp_max(capacity)
     elif mask_N is not None:
         perm = perm[sorted_experts < n_experts]
-    return Plan(tokens_M[perm], weights_M[perm], counts[:-1])
+    # index_select, whose gradient is cheaper than that of indexing
+    return Plan(tokens_M.index_select(0, perm), weights_M.index_select(0, perm), counts[:-1])
 
 
 def run_experts(x_NC: Tensor, w13: Tensor, w2: Tensor, plan: Plan, *, how: str, combine: str = "index_add") -> Tensor:
@@ -152,70 +154,76 @@ def _fused(x_NC: Tensor, weights_M: Tensor, w13: Tensor, w2: Tensor, tokens_M: T
 class _FusedExperts(torch.autograd.Function):
     """Saves the inner products (M, 2 I) and nothing of size (M, C): tokens are gathered again in the backward pass.
 
-    Products are per expert; whatever else there is to do runs over blocks of experts, since many short calls are slow.
+    Inner values stand transposed, one column per token: gates and ups are then two pieces of memory without gaps, and
+    what one expert needs stays in a core's cache; several experts in rows, side by side, were slower. Tokens are
+    fetched and brought back for many small experts at once.
+
+    Shapes: R tokens of one expert.
     """
 
     @staticmethod
     def forward(ctx, x_NC, weights_M, w13, w2, tokens_M, sizes):
-        inner = x_NC.new_empty(len(tokens_M), w13.shape[1])
-        out_NC = torch.zeros_like(x_NC)
-        into, out_of = w13.mT.unbind(0), w2.mT.unbind(0)
-        for rows, experts in _blocks(sizes, w2.shape[2]):
-            tokens, inner_block = tokens_M[rows], inner[rows]
+        out_NC, inners = torch.zeros_like(x_NC), []
+        for block, tokens, weights in _blocks(sizes, x_NC.shape[1], tokens_M, weights_M):
             x = x_NC.index_select(0, tokens)
-            for e, part in experts:
-                torch.mm(x[part], into[e], out=inner_block[part])
-            gate, up = inner_block.chunk(2, dim=1)
-            # the weight goes in before the second product: I < C channels to multiply
-            hidden = F.silu(gate).mul_(up).mul_(weights_M[rows].unsqueeze(1))
-            for e, part in experts:
-                torch.mm(hidden[part], out_of[e], out=x[part])
+            for x_RC, weights_R, into, out_of in _busy(sizes[block], (x, weights), (w13[block], w2[block].mT)):
+                inner = torch.mm(into, x_RC.T)
+                gate_IR, up_IR = inner.chunk(2)
+                # the weight goes in before the second product, where it costs one pass over I channels, not over C
+                hidden_IR = F.silu(gate_IR).mul_(up_IR).mul_(weights_R)
+                torch.mm(hidden_IR.T, out_of, out=x_RC)
+                inners.append(inner)
             out_NC.index_add_(0, tokens, x)
-        ctx.save_for_backward(x_NC, weights_M, w13, w2, tokens_M, inner)
+        ctx.save_for_backward(x_NC, weights_M, w13, w2, tokens_M, *inners)
         ctx.sizes = sizes
         return out_NC
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_NC):
-        x_NC, weights_M, w13, w2, tokens_M, inner = ctx.saved_tensors
+        x_NC, weights_M, w13, w2, tokens_M, *saved = ctx.saved_tensors
         grad_x, grad_weights = torch.zeros_like(x_NC), torch.empty_like(weights_M)
         grad_w13, grad_w2 = torch.empty_like(w13), torch.empty_like(w2)
         for e in (e for e, size in enumerate(ctx.sizes) if not size):
             grad_w13[e], grad_w2[e] = 0, 0
-        into, out_of, grad_into, grad_out_of = (t.unbind(0) for t in (w13, w2, grad_w13, grad_w2))
-        width = w2.shape[2]
-        for rows, experts in _blocks(ctx.sizes, width):
-            tokens, weight, (gate, up) = tokens_M[rows], weights_M[rows].unsqueeze(1), inner[rows].chunk(2, dim=1)
+        inners = iter(saved)
+        for block, tokens, *weights in _blocks(ctx.sizes, x_NC.shape[1], tokens_M, weights_M, grad_weights):
             x, grad = x_NC.index_select(0, tokens), grad_NC.index_select(0, tokens)
-            swish = F.silu(gate)
-            hidden, grad_hidden = swish * up, torch.empty_like(swish)
-            for e, part in experts:
-                torch.mm(grad[part], out_of[e], out=grad_hidden[part])
-            torch.sum(grad_hidden * hidden, dim=1, out=grad_weights[rows])
-            hidden.mul_(weight)
-            grad_hidden.mul_(weight)
-            grad_inner = torch.empty_like(inner[rows])
-            torch.mul(grad_hidden, swish, out=grad_inner[:, width:])
-            torch.ops.aten.silu_backward.grad_input(grad_hidden.mul_(up), gate, grad_input=grad_inner[:, :width])
-            for e, part in experts:
-                torch.mm(grad[part].T, hidden[part], out=grad_out_of[e])
-                torch.mm(grad_inner[part].T, x[part], out=grad_into[e])
-                torch.mm(grad_inner[part], into[e], out=grad[part])
+            stacks = (w13[block], w2[block].mT, grad_w13[block], grad_w2[block])
+            for x_RC, grad_RC, weights_R, grad_weights_R, into, out_of, grad_into, grad_out_of in _busy(
+                ctx.sizes[block], (x, grad, *weights), stacks
+            ):
+                inner = next(inners)
+                gate_IR, up_IR = inner.chunk(2)
+                grad_inner = torch.empty_like(inner)
+                grad_gate_IR, grad_up_IR = grad_inner.chunk(2)  # written over what is not needed any more
+                hidden_IR = torch.ops.aten.silu.out(gate_IR, out=grad_up_IR) * up_IR
+                grad_IR = torch.mm(out_of, grad_RC.T)
+                torch.sum(torch.mul(grad_IR, hidden_IR, out=grad_gate_IR), dim=0, out=grad_weights_R)
+                torch.mm(grad_RC.T, hidden_IR.mul_(weights_R).T, out=grad_out_of)
+                grad_up_IR.mul_(grad_IR.mul_(weights_R))
+                torch.ops.aten.silu_backward.grad_input(grad_IR.mul_(up_IR), gate_IR, grad_input=grad_gate_IR)
+                torch.mm(grad_inner, x_RC, out=grad_into)
+                torch.mm(grad_inner.T, into, out=grad_RC)
             grad_x.index_add_(0, tokens, grad)
         return grad_x, grad_weights, grad_w13, grad_w2, None, None
 
 
-def _blocks(sizes: list[int], width: int) -> Iterator[tuple[slice, list[tuple[int, slice]]]]:
-    """Neighbouring experts that have rows, while their inner values fit into a cache: (rows, [(expert, its part)])."""
-    start, end = 0, 0
-    experts: list[tuple[int, slice]] = []
+def _blocks(sizes: list[int], width: int, *per_row: Tensor) -> Iterator[tuple[Any, ...]]:
+    """Neighbouring experts, as a slice, while their rows of `width` fit into BLOCK; their part of each tensor."""
+    ends, rows = [], [0]
     for e, size in enumerate(sizes):
-        if experts and (end + size - start) * width > BLOCK:
-            yield slice(start, end), experts
-            start, experts = end, []
-        if size:
-            experts.append((e, slice(end - start, end - start + size)))
-        end += size
-    if experts:
-        yield slice(start, end), experts
+        if e and (rows[-1] + size) * width > BLOCK:
+            ends.append(e)
+            rows.append(0)
+        rows[-1] += size
+    blocks = [slice(a, b) for a, b in pairwise([0, *ends, len(sizes)])]
+    return zip(blocks, *(t.split(rows) for t in per_row), strict=True)
+
+
+def _busy(
+    sizes: list[int], per_row: tuple[Tensor, ...], per_expert: tuple[Tensor, ...]
+) -> Iterator[tuple[Tensor, ...]]:
+    """For each expert that has rows: its part of each tensor. Cut once: a slice per expert and tensor is slow."""
+    parts = zip(*(t.split(sizes) for t in per_row), *(t.unbind(0) for t in per_expert), strict=True)
+    return (part for size, part in zip(sizes, parts, strict=True) if size)

@@ -130,15 +130,17 @@ class MoE(nn.Module):
             wide = losses.over_ranks(loads_E) if self.training and s.scope == "global" else loads_E
             balance = losses.load_balance(probs_NE, wide, mask_N)
         probs_NE = probs_NE.detach()
-        counted_N = probs_NE.new_ones(len(probs_NE)) if mask_N is None else mask_N.to(probs_NE.dtype)
+        likeliest_N, entropy_N = probs_NE.amax(-1), torch.special.entr(probs_NE).sum(-1)
+        if mask_N is not None:
+            likeliest_N, entropy_N = likeliest_N * mask_N, entropy_N * mask_N
         return Routing(
             load_balance=balance,
             router_z=losses.router_z(logits_NE, mask_N),
             loads_E=loads_E,
-            tokens=counted_N.sum(),
-            dropped=counted_N.new_zeros(()),
-            confidence=(probs_NE.amax(-1) * counted_N).sum(),
-            entropy=(torch.special.entr(probs_NE).sum(-1) * counted_N).sum(),
+            tokens=probs_NE.new_full((), len(probs_NE)) if mask_N is None else mask_N.sum(dtype=probs_NE.dtype),
+            dropped=probs_NE.new_zeros(()),
+            confidence=likeliest_N.sum(),
+            entropy=entropy_N.sum(),
         )
 
     @torch.no_grad()

@@ -56,14 +56,22 @@ def test_every_dispatch_equals_the_loop_over_tokens_in_float64(how, shape, setti
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("limit", [1, 60, 100])
+@pytest.mark.parametrize("limit", [1, 100, 200])
 def test_blocks_of_experts_change_nothing(limit, monkeypatch):
-    """6 experts of 8 channels share 36 assignments: one expert to a block, and two or more."""
+    """6 experts share 36 assignments of 16 channels: one expert to a block, and two or more."""
     x = draw(2, 9, C)
     whole = gradients(layer(), x, "naive")
     monkeypatch.setattr(dispatch, "BLOCK", limit)
     for got, want in zip(gradients(layer(), x, "fused"), whole, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("how", ["fused", "loop"])
+def test_padding_alone_reaches_no_expert(how):
+    moe, x = layer(dispatch=how), draw(2, 3, C).requires_grad_()
+    y, _ = moe(x, torch.zeros(2, 3, dtype=torch.bool))
+    assert not y.any()
+    assert not any(g.any() for g in torch.autograd.grad(y.sum(), [x, moe.w13, moe.w2]))
 
 
 def test_N24_every_dispatch_agrees_in_fp32():
