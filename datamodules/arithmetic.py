@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 from datamodules.conversations import ConversationDataModule
 from datamodules.examples import Conversation, Examples, GeneratedExamples
 from datamodules.problems import Side, make_problem
 from errors import RequestError
-from tokenization.base import Tokenizer
 from tokenization.chat import Rendered
 
 
 class ArithmeticDataModule(ConversationDataModule):
-    def __init__(
-        self,
-        *,
-        tokenizer: Tokenizer,
-        max_steps: int = 2,
-        max_number: int = 50,
-        val_examples: int = 512,
-        template: Literal["chat", "alpaca", "plain"] = "chat",
-        learn: Literal["assistant", "last", "all"] = "assistant",
-        batching: Literal["grouped", "plain", "packed"] = "grouped",
-        seq_len: int,
-        batch_size: int,
-        val_batch_size: int | None = None,
-        preview: int = 0,
-        workers: int = 0,
-        seed: int = 0,
-    ):
+    answers = "number"
+
+    def __init__(self, *, max_steps: int = 2, max_number: int = 50, val_examples: int = 512, **shared: Any):
         """Raises RequestError for a number out of its range."""
-        super().__init__(
-            tokenizer=tokenizer,
-            template=template,
-            learn=learn,
-            batching=batching,
-            truncate="drop",
-            answers="number",
-            seq_len=seq_len,
-            batch_size=batch_size,
-            val_batch_size=val_batch_size,
-            preview=preview,
-            workers=workers,
-            seed=seed,
-        )
+        super().__init__(**shared)
         if not 1 <= max_steps <= 8 or max_number < 10 or val_examples < 1:
             raise RequestError(
                 f"data.max_steps={max_steps} (1 to 8), data.max_number={max_number} (10 or more) or "

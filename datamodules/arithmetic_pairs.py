@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
-from datamodules.preference import PairDataModule, Template
+from datamodules.loading import at_least_1
+from datamodules.preference import PairDataModule
 from datamodules.preference_rows import Preference
 from datamodules.problems import Problem, Side, Sum, make_problem, written
 from errors import RequestError
-from tokenization.base import Tokenizer
 
 
 class ArithmeticPairsDataModule(PairDataModule):
@@ -22,35 +23,9 @@ class ArithmeticPairsDataModule(PairDataModule):
 
     answers = "number"
 
-    def __init__(
-        self,
-        *,
-        tokenizer: Tokenizer,
-        pairs: int,
-        val_pairs: int,
-        max_steps: int,
-        max_number: int,
-        template: Template = "chat",
-        seq_len: int,
-        max_prompt: int | None = None,
-        batch_size: int,
-        val_batch_size: int | None = None,
-        workers: int = 0,
-        seed: int = 0,
-    ):
-        super().__init__(
-            tokenizer=tokenizer,
-            template=template,
-            seq_len=seq_len,
-            max_prompt=max_prompt,
-            batch_size=batch_size,
-            val_batch_size=val_batch_size,
-            workers=workers,
-            seed=seed,
-        )
-        for name, value, least in (("pairs", pairs, 1), ("val_pairs", val_pairs, 1), ("max_steps", max_steps, 1)):
-            if value < least:
-                raise RequestError(f"data.{name}={value}: expected at least {least}.")
+    def __init__(self, *, pairs: int, val_pairs: int, max_steps: int, max_number: int, **shared: Any):
+        super().__init__(**shared)
+        at_least_1(pairs=pairs, val_pairs=val_pairs, max_steps=max_steps)
         if max_number < 20:
             raise RequestError(f"data.max_number={max_number}: expected at least 20, or there are too few problems.")
         self.sizes = {"train": pairs, "val": val_pairs}

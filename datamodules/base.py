@@ -1,7 +1,7 @@
 """What every data module of tokens does: prepare token files once, then serve windows of them.
 
-How to add one: subclass `TokenDataModule`, say `provides`, list its keys in `__init__` (they are the schema of
-`conf/data/<name>.yaml`), and return a folder of token files from `_token_folder`.
+How to add one: subclass `PreparedDataModule` (datamodules/prepared.py), say `provides`, list the keys of your own in
+`__init__` (with those of the bases they are the schema of `conf/data/<name>.yaml`), and return documents from `_sides`.
 """
 
 from __future__ import annotations
@@ -10,48 +10,32 @@ from abc import abstractmethod
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from datamodules.loading import StepDataModule, at_least_1
 from datamodules.packed import PackedSteps, Rows, pack_documents
 from datamodules.token_files import document_ends
 from datamodules.token_folder import TokenFolder
-from datamodules.windows import ORDERS, Batch, Order, StepSampler, TrainSteps, ValidationBatches
+from datamodules.windows import ORDERS, Batch, Order, TrainSteps, ValidationBatches
 from errors import RequestError
-from tokenization.base import Tokenizer
 
 
-class TokenDataModule(LightningDataModule):
-    """Windows of `seq_len` tokens out of a folder of token files.
-
-    `tokenizer` may be untrained until `prepare()`. A training item is one optimizer step: a list of `accumulate`
-    micro-batches. The attributes below `__init__`'s arguments are set by the task before the loaders are asked for.
-    """
+class TokenDataModule(StepDataModule):
+    """Windows of `seq_len` tokens out of a folder of token files."""
 
     def __init__(
         self,
         *,
-        tokenizer: Tokenizer,
-        seq_len: int,
-        batch_size: int,
-        val_batch_size: int | None,
-        stride: int | None,
-        sampling: Literal["random", "shuffle", "sequential"],
-        doc_mask: bool,
-        workers: int,
-        seed: int,
+        stride: int | None = None,
+        sampling: Literal["random", "shuffle", "sequential"] = "random",
+        doc_mask: bool = False,
         packing: Literal["concat", "bestfit"] = "concat",
+        **shared: Any,
     ):
-        """Raises RequestError for a number out of its range, each named."""
-        super().__init__()
-        val_batch_size = batch_size if val_batch_size is None else val_batch_size
-        stride = seq_len if stride is None else stride
-        sizes = {"seq_len": seq_len, "batch_size": batch_size, "val_batch_size": val_batch_size, "stride": stride}
-        for name, value in sizes.items():
-            if value < 1:
-                raise RequestError(f"data.{name}={value}: expected at least 1.")
-        if workers < 0:
-            raise RequestError(f"data.workers={workers}: expected 0 (load in the training process) or more.")
+        """Raises RequestError for what is out of its range, or does not go together."""
+        super().__init__(**shared)
+        stride = self.seq_len if stride is None else stride
+        at_least_1(stride=stride)
         if sampling not in ORDERS:
             raise RequestError(f"data.sampling={sampling}: expected one of {', '.join(ORDERS)}.")
         if packing == "bestfit" and not doc_mask:
@@ -59,14 +43,9 @@ class TokenDataModule(LightningDataModule):
                 "data.packing=bestfit puts several documents into a row: without data.doc_mask=true a document would"
                 " see its neighbours.\nType data.doc_mask=true, or data.packing=concat."
             )
-        if packing == "bestfit" and stride != seq_len:
+        if packing == "bestfit" and stride != self.seq_len:
             raise RequestError(f"data.stride={stride} means nothing with data.packing=bestfit: leave it out.")
-        self.packing = packing
-        self.tokenizer, self.seq_len, self.stride, self.sampling = tokenizer, seq_len, stride, sampling
-        self.batch_size, self.val_batch_size = batch_size, val_batch_size
-        self.doc_mask, self.workers, self.seed = doc_mask, workers, seed
-        self.start_step, self.accumulate, self.rank, self.world_size = 0, 1, 0, 1  # the task sets these
-        self.pin_memory = False  # the task sets it where a CUDA device trains
+        self.stride, self.sampling, self.doc_mask, self.packing = stride, sampling, doc_mask, packing
         self._folder: TokenFolder | None = None
         self._rows: Rows | None = None
 
@@ -87,12 +66,6 @@ class TokenDataModule(LightningDataModule):
             self.tokenizer, self._folder = folder.tokenizer, folder
             if self.packing == "bestfit":
                 self._rows = pack_documents(self._ends("train"), self.seq_len)
-
-    def prepare_data(self) -> None:
-        self.prepare()
-
-    def setup(self, stage: str | None = None) -> None:
-        self.prepare()
 
     def _check_lengths(self, folder: TokenFolder) -> None:
         n_train, n_val, window = len(folder.train), len(folder.val), self.seq_len + 1
@@ -140,8 +113,7 @@ class TokenDataModule(LightningDataModule):
             steps = TrainSteps(self.folder.train, self.order(), **share, eot=self._mask_eot())
         else:
             steps = PackedSteps(self.folder.train, self._rows, self.order(), **share, pad=self.tokenizer.eot)
-        attached = 0 if self.trainer is None else self.trainer.global_step
-        return self._loader(steps, StepSampler(max(self.start_step, attached)))
+        return self._step_loader(steps)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation side once, in order; this rank's windows of it."""
@@ -180,20 +152,3 @@ class TokenDataModule(LightningDataModule):
 
     def _mask_eot(self) -> int | None:
         return self.tokenizer.eot if self.doc_mask else None
-
-    def _loader(self, dataset: Any, sampler: Any) -> DataLoader[Any]:
-        """A loader that adds nothing: items come as batches, and no draw is taken from torch's global generator."""
-        return DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=self.workers,
-            collate_fn=as_is,
-            pin_memory=self.pin_memory,
-            generator=torch.Generator(),
-        )
-
-
-def as_is(item: Any) -> Any:
-    """Instead of default_convert, which walks through every batch; a named function, so that workers can pickle it."""
-    return item

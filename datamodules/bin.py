@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from datamodules.base import TokenDataModule
 from datamodules.nanogpt import read_meta_pkl
@@ -16,34 +16,8 @@ from tokenization.char import CharTokenizer
 class BinDataModule(TokenDataModule):
     provides = ("tokens",)
 
-    def __init__(
-        self,
-        *,
-        tokenizer: Tokenizer,
-        path: str,
-        cache_dir: str = "outputs/cache",
-        seq_len: int,
-        batch_size: int,
-        val_batch_size: int | None = None,
-        stride: int | None = None,
-        sampling: Literal["random", "shuffle", "sequential"] = "random",
-        doc_mask: bool = False,
-        packing: Literal["concat", "bestfit"] = "concat",
-        workers: int = 0,
-        seed: int = 0,
-    ):
-        super().__init__(
-            tokenizer=tokenizer,
-            seq_len=seq_len,
-            batch_size=batch_size,
-            val_batch_size=val_batch_size,
-            stride=stride,
-            sampling=sampling,
-            doc_mask=doc_mask,
-            packing=packing,
-            workers=workers,
-            seed=seed,
-        )
+    def __init__(self, *, path: str, cache_dir: str = "outputs/cache", **shared: Any):
+        super().__init__(**shared)
         self.path, self.cache_dir = Path(path).expanduser(), Path(cache_dir)
 
     def _token_folder(self) -> TokenFolder:

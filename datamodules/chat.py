@@ -6,71 +6,35 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datamodules.conversations import ConversationDataModule
 from datamodules.examples import Conversation, Examples, render_all
 from datamodules.formats import to_messages
-from datamodules.records import Row, read_rows
+from datamodules.records import Row
+from datamodules.row_files import RowFiles
 from errors import RequestError
-from tokenization.base import Tokenizer
 from tokenization.chat import check_messages, prompt_of
 
 PID_SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 
 
-class ChatDataModule(ConversationDataModule):
+class ChatDataModule(RowFiles, ConversationDataModule):
+    without_file = "objective=sft data=arithmetic"
+
     def __init__(
         self,
         *,
-        tokenizer: Tokenizer,
-        path: str,
-        name: str | None = None,
-        split: str = "train",
-        revision: str | None = None,
-        val_path: str | None = None,
-        val_split: str | None = None,
-        val_fraction: float = 0.1,
         format: Literal[
             "auto", "messages", "prompt_completion", "alpaca", "gsm8k", "scienceqa", "sst2", "samsum"
         ] = "auto",
         columns: list[str] | None = None,
-        max_rows: int | None = None,
         answers: Literal["number", "letter", "text"] = "text",
-        template: Literal["chat", "alpaca", "plain"] = "chat",
-        learn: Literal["assistant", "last", "all"] = "assistant",
-        batching: Literal["grouped", "plain", "packed"] = "grouped",
         truncate: Literal["end", "start", "drop"] = "end",
-        seq_len: int,
-        batch_size: int,
-        val_batch_size: int | None = None,
-        preview: int = 0,
-        workers: int = 0,
-        seed: int = 0,
+        **shared: Any,
     ):
-        """Raises RequestError for a number out of its range."""
-        super().__init__(
-            tokenizer=tokenizer,
-            template=template,
-            learn=learn,
-            batching=batching,
-            truncate=truncate,
-            answers=answers,
-            seq_len=seq_len,
-            batch_size=batch_size,
-            val_batch_size=val_batch_size,
-            preview=preview,
-            workers=workers,
-            seed=seed,
-        )
-        if not 0 < val_fraction < 1 or (max_rows is not None and max_rows < 2):
-            raise RequestError(
-                f"data.val_fraction={val_fraction} (between 0 and 1) or data.max_rows={max_rows} (2 or more)"
-                " is out of its range."
-            )
-        self.path, self.name, self.split, self.revision, self.columns = path, name, split, revision, columns
-        self.val_path, self.val_split, self.val_fraction = val_path, val_split, val_fraction
-        self.format, self.max_rows = format, max_rows
+        super().__init__(**shared)
+        self.format, self.columns, self.answers, self.truncate = format, columns, answers, truncate
         self._val_kept: list[Conversation] = []
 
     def _load(self) -> tuple[Examples, Examples]:
@@ -89,9 +53,9 @@ class ChatDataModule(ConversationDataModule):
 
     def _split(self) -> tuple[list[Conversation], list[Conversation]]:
         """Training and validation: as given, else by a hash of what is asked, so that no question is on both sides."""
-        rows = list(self._conversations(self.path, self.split))
-        if self.val_path is not None or self.val_split is not None:
-            return rows, list(self._conversations(self.val_path or self.path, self.val_split or self.split))
+        rows = list(self._conversations("train"))
+        if self.has_validation:
+            return rows, list(self._conversations("val"))
         sides: tuple[list[Conversation], list[Conversation]] = ([], [])
         for conversation in rows:
             sides[share_of(conversation) < self.val_fraction].append(conversation)
@@ -102,13 +66,9 @@ class ChatDataModule(ConversationDataModule):
             raise RequestError(f"data.path={self.path}: {len(rows)} conversation(s); at least 2 are needed.")
         return sides
 
-    def _conversations(self, path: str, split: str) -> Iterator[Conversation]:
-        rows = self._pid_rows(Path(path).expanduser(), split)
-        if rows is None:
-            rows = read_rows(path, name=self.name, split=split, revision=self.revision, columns=self.columns)
-        for number, (row, where) in enumerate(rows):
-            if number == self.max_rows:
-                return
+    def _conversations(self, side: str) -> Iterator[Conversation]:
+        _, path, split = self.place(side)
+        for row, where in self._pid_rows(Path(path).expanduser(), split) or self.rows(side):
             messages = to_messages(row, self.format, where)
             try:
                 check_messages(messages, complete=True)
@@ -131,7 +91,7 @@ class ChatDataModule(ConversationDataModule):
             raise RequestError(
                 f"{splits}: {len(missing)} pids of {side!r} are not in problems.json, first {missing[0]}."
             )
-        return ((rows[str(pid)], f"{problems}, pid {pid}") for pid in pids[side])
+        return ((rows[str(pid)], f"{problems}, pid {pid}") for pid in pids[side][: self.max_rows])
 
 
 def share_of(conversation: Conversation) -> float:

@@ -11,17 +11,14 @@ from abc import abstractmethod
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from datamodules.base import as_is
 from datamodules.example_batches import Batch, ExampleSteps, PackedSteps, ValidationExamples
-from datamodules.examples import Conversation, Examples, Report
+from datamodules.examples import Conversation, Examples, Report, Truncate
+from datamodules.loading import StepDataModule
 from datamodules.preview import marked
-from datamodules.windows import StepSampler
 from errors import RequestError
-from tokenization.base import Tokenizer, digest
+from tokenization.base import digest
 from tokenization.chat import chat_template, prompt_of
 
 
@@ -33,44 +30,31 @@ class Question(NamedTuple):
     expected: str
 
 
-class ConversationDataModule(LightningDataModule):
-    """Examples out of conversations. A training item is one optimizer step: a list of `accumulate` micro-batches.
+class ConversationDataModule(StepDataModule):
+    """Examples out of conversations.
 
     `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
     """
 
     provides: tuple[str, ...] = ("conversations",)
+    truncate: Truncate = "drop"
+    answers: Literal["number", "letter", "text"]
 
     def __init__(
         self,
         *,
-        tokenizer: Tokenizer,
-        template: Literal["chat", "alpaca", "plain"],
-        learn: Literal["assistant", "last", "all"],
-        batching: Literal["grouped", "plain", "packed"],
-        truncate: Literal["end", "start", "drop"],
-        answers: Literal["number", "letter", "text"],
-        seq_len: int,
-        batch_size: int,
-        val_batch_size: int | None,
-        preview: int,
-        workers: int,
-        seed: int,
+        template: Literal["chat", "alpaca", "plain"] = "chat",
+        learn: Literal["assistant", "last", "all"] = "assistant",
+        batching: Literal["grouped", "plain", "packed"] = "grouped",
+        preview: int = 0,
+        **shared: Any,
     ):
         """Raises RequestError for a number out of its range, each named."""
-        super().__init__()
-        for name, value in {"seq_len": seq_len, "batch_size": batch_size, "val_batch_size": val_batch_size}.items():
-            if value is not None and value < 1:
-                raise RequestError(f"data.{name}={value}: expected at least 1.")
-        if workers < 0 or preview < 0:
-            raise RequestError(f"data.workers={workers}, data.preview={preview}: expected 0 or more.")
-        self.template, self.tokenizer = chat_template(tokenizer, template)
-        self.learn, self.batching, self.truncate = learn, batching, truncate
-        self.answers, self.seq_len, self.preview = answers, seq_len, preview
-        self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
-        self.workers, self.seed = workers, seed
-        self.start_step, self.accumulate, self.rank, self.world_size = 0, 1, 0, 1  # the task sets these
-        self.pin_memory = False  # the task sets it where a CUDA device trains
+        super().__init__(**shared)
+        if preview < 0:
+            raise RequestError(f"data.preview={preview}: expected 0 or more.")
+        self.template, self.tokenizer = chat_template(self.tokenizer, template)
+        self.learn, self.batching, self.preview = learn, batching, preview
         self._sides: tuple[Examples, Examples] | None = None
 
     @abstractmethod
@@ -92,12 +76,6 @@ class ConversationDataModule(LightningDataModule):
             if examples.report.kept == 0:
                 raise RequestError(nothing_to_learn(side, examples.report, self.learn, self.seq_len))
         self._sides = (train, val)
-
-    def prepare_data(self) -> None:
-        self.prepare()
-
-    def setup(self, stage: str | None = None) -> None:
-        self.prepare()
 
     @property
     def end(self) -> int:
@@ -141,8 +119,7 @@ class ConversationDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[list[Batch]]:
         """Endless; item k holds the micro-batches of optimizer step `start_step` + k on this rank."""
         steps = self._packed_steps() if self.batching == "packed" else self._example_steps()
-        attached = 0 if self.trainer is None else self.trainer.global_step
-        return self._loader(steps, StepSampler(max(self.start_step, attached)))
+        return self._step_loader(steps)
 
     def _example_steps(self) -> ExampleSteps:
         return ExampleSteps(self.train, grouped=self.batching == "grouped", **self._shape())
@@ -186,18 +163,6 @@ class ConversationDataModule(LightningDataModule):
             if len(prompt) < self.seq_len:
                 found.append(Question(prompt, prompt_of(messages)[-1]["content"], messages[-1]["content"]))
         return found
-
-    def _loader(self, dataset: Any, sampler: Any) -> DataLoader[Any]:
-        """A loader that adds nothing: items come as batches, and no draw is taken from torch's global generator."""
-        return DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=self.workers,
-            collate_fn=as_is,
-            pin_memory=self.pin_memory,
-            generator=torch.Generator(),
-        )
 
 
 def facts_of(examples: Examples) -> dict[str, Any]:

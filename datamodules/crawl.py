@@ -12,16 +12,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from datamodules.prepare import prepare_tokens
+from datamodules.prepared import PreparedDataModule
 from datamodules.readers import Document
 from datamodules.sources import FileSource
-from datamodules.text import TextDataModule
-from datamodules.token_folder import TokenFolder, open_folder
 from errors import RequestError
-from tokenization.base import Tokenizer
 
 MIN_SITES = 10  # fewer cannot be divided fairly: one site may be most of the corpus
 MAX_MISS = 0.5  # a split by site whose validation is further off than this share of what was asked for is not taken
@@ -51,64 +48,16 @@ class SiteSource:
         return hashlib.sha256("\n".join([self.shards.fingerprint(), *sorted(self.sites)]).encode()).hexdigest()
 
 
-class CrawlDataModule(TextDataModule):
+class CrawlDataModule(PreparedDataModule):
     provides = ("tokens",)
 
-    def __init__(
-        self,
-        *,
-        tokenizer: Tokenizer,
-        path: str,
-        split: Literal["auto", "site", "document"] = "auto",
-        val_fraction: float = 0.1,
-        cache_dir: str = "outputs/cache",
-        out: str | None = None,
-        shard_tokens: int | None = None,
-        prepare_workers: int | None = None,
-        seq_len: int,
-        batch_size: int,
-        val_batch_size: int | None = None,
-        stride: int | None = None,
-        sampling: Literal["random", "shuffle", "sequential"] = "random",
-        doc_mask: bool = False,
-        packing: Literal["concat", "bestfit"] = "concat",
-        workers: int = 0,
-        seed: int = 0,
-    ):
-        super().__init__(
-            tokenizer=tokenizer,
-            path=path,
-            val_fraction=val_fraction,
-            cache_dir=cache_dir,
-            out=out,
-            shard_tokens=shard_tokens,
-            prepare_workers=prepare_workers,
-            seq_len=seq_len,
-            batch_size=batch_size,
-            val_batch_size=val_batch_size,
-            stride=stride,
-            sampling=sampling,
-            doc_mask=doc_mask,
-            packing=packing,
-            workers=workers,
-            seed=seed,
-        )
-        self.split, self.folder_path = split, path
+    def __init__(self, *, path: str, split: Literal["auto", "site", "document"] = "auto", **shared: Any):
+        super().__init__(**shared)
+        self.path, self.split = path, split
 
-    def _token_folder(self) -> TokenFolder:
-        shards = FileSource(f"data.path={self.folder_path}", find_shards(self.folder_path), "text", None)
-        train, val = self._sides(shards)
-        folder, tokenizer = prepare_tokens(
-            source=train,
-            val_source=val,
-            tokenizer=self.tokenizer,
-            val_fraction=self.val_fraction,
-            target=self.target,
-        )
-        return open_folder(folder, tokenizer, self.cache_dir)
-
-    def _sides(self, shards: FileSource) -> tuple[FileSource | SiteSource, SiteSource | None]:
+    def _sides(self) -> tuple[FileSource | SiteSource, SiteSource | None]:
         """Both sides by site; or all shards and None, which splits by document."""
+        shards = FileSource(f"data.path={self.path}", find_shards(self.path), "text", None)
         if self.split == "document":
             return shards, None
         counts = Counter(site_of(record) for record in records(shards))

@@ -17,27 +17,26 @@ from typing import Any, Literal
 
 import torch.distributed as dist
 
-from datamodules.base import TokenDataModule
 from datamodules.hub import HubData, HubSource, HubStream
-from datamodules.prepare import prepare_tokens, target_of
+from datamodules.loading import at_least_1
+from datamodules.prepared import PreparedDataModule
 from datamodules.readers import Document, reader_for
 from datamodules.sources import FileSource, Source, find_files
 from datamodules.split import text_hash
 from datamodules.stream import Stream, StreamSteps
-from datamodules.token_folder import TokenFolder, open_folder
+from datamodules.token_folder import TokenFolder
 from errors import RequestError
-from tokenization.base import Tokenizer, digest
+from tokenization.base import digest
 
 KEPT_STATES = 64  # steps whose states are remembered; loaders run ahead by a few
 
 
-class HfDataModule(TokenDataModule):
+class HfDataModule(PreparedDataModule):
     provides = ("tokens",)
 
     def __init__(
         self,
         *,
-        tokenizer: Tokenizer,
         path: str,
         name: str | None = None,
         split: str = "train",
@@ -50,40 +49,13 @@ class HfDataModule(TokenDataModule):
         shuffle_buffer: int = 2048,
         val_documents: int = 1000,
         sample_documents: int = 10_000,
-        cache_dir: str = "outputs/cache",
-        out: str | None = None,
-        shard_tokens: int | None = None,
-        prepare_workers: int | None = None,
-        seq_len: int,
-        batch_size: int,
-        val_batch_size: int | None = None,
-        stride: int | None = None,
         sampling: Literal["random", "shuffle", "sequential"] = "shuffle",
-        doc_mask: bool = False,
-        packing: Literal["concat", "bestfit"] = "concat",
-        workers: int = 0,
-        seed: int = 0,
+        **shared: Any,
     ):
-        super().__init__(
-            tokenizer=tokenizer,
-            seq_len=seq_len,
-            batch_size=batch_size,
-            val_batch_size=val_batch_size,
-            stride=stride,
-            sampling=sampling,
-            doc_mask=doc_mask,
-            packing=packing,
-            workers=workers,
-            seed=seed,
-        )
-        sizes = {"shuffle_buffer": shuffle_buffer, "val_documents": val_documents, "sample_documents": sample_documents}
-        for key, value in sizes.items():
-            if value < 1:
-                raise RequestError(f"data.{key}={value}: expected at least 1.")
+        super().__init__(val_fraction=val_fraction, sampling=sampling, **shared)
+        at_least_1(shuffle_buffer=shuffle_buffer, val_documents=val_documents, sample_documents=sample_documents)
         self.path, self.config, self.revision = path, name, revision
         self.split, self.val_split, self.text_column, self.join_rows = split, val_split, text_column, join_rows
-        self.val_fraction, self.cache_dir = val_fraction, Path(cache_dir)
-        self.target = target_of(cache_dir, out, shard_tokens, prepare_workers)
         self.streaming, self.shuffle_buffer = streaming, shuffle_buffer
         self.val_documents, self.sample_documents = val_documents, sample_documents
         self._states: dict[int, dict[str, int]] = {}  # of this rank, by worker, at `start_step`
@@ -141,17 +113,6 @@ class HfDataModule(TokenDataModule):
 
     # Preparing ----------------------------------------------------------------------------------------------------
 
-    def _token_folder(self) -> TokenFolder:
-        source, val_source = self._sides()
-        folder, tokenizer = prepare_tokens(
-            source=source,
-            val_source=val_source,
-            tokenizer=self.tokenizer,
-            val_fraction=self.val_fraction,
-            target=self.target,
-        )
-        return open_folder(folder, tokenizer, self.cache_dir)
-
     def _sides(self) -> tuple[Source, Source | None]:
         if not self.streaming:
             return self._source(self.split), None if self.val_split is None else self._source(self.val_split)
@@ -179,8 +140,6 @@ class HfDataModule(TokenDataModule):
         """As the base class's; a stream is wrapped so that the state after each step is known."""
         if not self.streaming:
             return super().train_dataloader()
-        attached = 0 if self.trainer is None else self.trainer.global_step
-        start = max(self.start_step, attached)
         steps = StreamSteps(
             self.stream,
             self.tokenizer,
@@ -194,10 +153,10 @@ class HfDataModule(TokenDataModule):
             shuffled=self.sampling != "sequential",
             held_out=self._held_out(),
             eot=self._mask_eot(),
-            start_step=start,
+            start_step=self.first_step,
             states=self._states,
         )
-        return Remembering(self._loader(steps, None), self._history, start)
+        return Remembering(self._loader(steps, None), self._history, self.first_step)
 
     def _held_out(self) -> frozenset[int]:
         if self.val_split is not None:

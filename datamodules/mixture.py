@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datamodules.base import TokenDataModule
 from datamodules.permutation import permute
-from datamodules.prepare import prepare_tokens, target_of
+from datamodules.prepare import prepare_tokens
+from datamodules.prepared import PreparedDataModule
 from datamodules.sources import FileSource, find_files
 from datamodules.split import plan_split
 from datamodules.token_files import META, TokenFile, document_ends
@@ -29,50 +29,27 @@ CYCLE = 10_000  # windows in which shares are exact
 EXAMPLE = "data.paths='{web: web.jsonl, books: books/}' data.weights='{web: 3, books: 1}'"
 
 
-class MixtureDataModule(TokenDataModule):
+class MixtureDataModule(PreparedDataModule):
     provides = ("tokens",)
 
     def __init__(
         self,
         *,
-        tokenizer: Tokenizer,
         paths: dict[str, str],
         weights: dict[str, float] | None = None,
         text_column: str = "text",
         separator: str | None = None,
-        val_fraction: float = 0.1,
-        cache_dir: str = "outputs/cache",
-        shard_tokens: int | None = None,
-        prepare_workers: int | None = None,
-        seq_len: int,
-        batch_size: int,
-        val_batch_size: int | None = None,
-        stride: int | None = None,
         sampling: Literal["random", "shuffle", "sequential"] = "shuffle",
-        doc_mask: bool = False,
-        workers: int = 0,
-        seed: int = 0,
+        **shared: Any,
     ):
-        super().__init__(
-            tokenizer=tokenizer,
-            seq_len=seq_len,
-            batch_size=batch_size,
-            val_batch_size=val_batch_size,
-            stride=stride,
-            sampling=sampling,
-            doc_mask=doc_mask,
-            workers=workers,
-            seed=seed,
-        )
+        super().__init__(sampling=sampling, out=None, packing="concat", **shared)  # it has no packing, nor one folder
         if not paths:
             raise RequestError(f"data=mixture needs its sources: type {EXAMPLE}.")
         if weights is not None and (weights.keys() != paths.keys() or min(weights.values()) <= 0):
             raise RequestError(
                 f"data.weights={weights}: expected a positive number for each of {', '.join(paths)}.\nType {EXAMPLE}."
             )
-        self.paths, self.weights, self.val_fraction = paths, weights, val_fraction
-        self.text_column, self.separator, self.cache_dir = text_column, separator, Path(cache_dir)
-        self.target = target_of(cache_dir, None, shard_tokens, prepare_workers)
+        self.paths, self.weights, self.text_column, self.separator = paths, weights, text_column, separator
         self.folders: dict[str, TokenFolder] = {}
 
     # Preparing ----------------------------------------------------------------------------------------------------

@@ -12,25 +12,20 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Literal
 
-import torch
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from datamodules.base import as_is
 from datamodules.conversations import Question
+from datamodules.loading import StepDataModule
 from datamodules.preference_rows import Preference, preferences
 from datamodules.preference_table import PairBatches, PairSteps, PairTable, make_table
-from datamodules.records import read_rows
-from datamodules.windows import Batch, StepSampler
+from datamodules.row_files import RowFiles
+from datamodules.windows import Batch
 from errors import RequestError
-from tokenization.base import Tokenizer
 from tokenization.chat import chat_template
 
-Template = Literal["chat", "alpaca", "plain"]
 
-
-class PairDataModule(LightningDataModule):
-    """Base: batches of pairs. The attributes below `__init__`'s arguments are set by the task.
+class PairDataModule(StepDataModule):
+    """Base: batches of pairs.
 
     `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
     """
@@ -39,35 +34,18 @@ class PairDataModule(LightningDataModule):
     answers: Literal["number", "letter", "text"] = "text"
 
     def __init__(
-        self,
-        *,
-        tokenizer: Tokenizer,
-        template: Template,
-        seq_len: int,
-        max_prompt: int | None,
-        batch_size: int,
-        val_batch_size: int | None,
-        workers: int,
-        seed: int,
+        self, *, template: Literal["chat", "alpaca", "plain"] = "chat", max_prompt: int | None = None, **shared: Any
     ):
         """Raises RequestError for a number out of its range."""
-        super().__init__()
+        super().__init__(**shared)
+        seq_len = self.seq_len
         self.max_prompt = seq_len * 3 // 4 if max_prompt is None else max_prompt
-        self.val_batch_size = batch_size if val_batch_size is None else val_batch_size
-        for name, value in {"batch_size": batch_size, "val_batch_size": self.val_batch_size}.items():
-            if value < 1:
-                raise RequestError(f"data.{name}={value}: expected at least 1 (pairs).")
-        if workers < 0:
-            raise RequestError(f"data.workers={workers}: expected 0 (load in the training process) or more.")
         if not 1 <= self.max_prompt < seq_len:
             raise RequestError(
                 f"data.max_prompt={self.max_prompt}: expected 1 to {seq_len - 1}, so that an answer fits behind it.\n"
                 "Type model.seq_len=... for more room."
             )
-        self.tokenizer, self.template_style, self.seq_len, self.batch_size = tokenizer, template, seq_len, batch_size
-        self.workers, self.seed = workers, seed
-        self.start_step, self.accumulate, self.rank, self.world_size = 0, 1, 0, 1  # the task sets these
-        self.pin_memory = False
+        self.template_style = template
         self.counts: dict[str, Counter[str]] = {"train": Counter(), "val": Counter()}
         self._tables: dict[str, PairTable] = {}
 
@@ -94,12 +72,6 @@ class PairDataModule(LightningDataModule):
                 reasons = ", ".join(f"{reason}: {n:,}" for reason, n in counts.items()) or "there are no rows"
                 raise RequestError(f"no pair is left for {side}ing ({reasons}).".replace("valing", "validation"))
             self._tables[side] = table
-
-    def prepare_data(self) -> None:
-        self.prepare()
-
-    def setup(self, stage: str | None = None) -> None:
-        self.prepare()
 
     @property
     def n_pairs(self) -> int:
@@ -133,8 +105,7 @@ class PairDataModule(LightningDataModule):
     # Loading ------------------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
-        attached = 0 if self.trainer is None else self.trainer.global_step
-        return self._loader(self._steps(), StepSampler(max(self.start_step, attached)))
+        return self._step_loader(self._steps())
 
     def val_dataloader(self) -> DataLoader[Batch]:
         batches = self._validation()
@@ -176,74 +147,24 @@ class PairDataModule(LightningDataModule):
             world_size=self.world_size,
         )
 
-    def _loader(self, dataset: Any, sampler: Any) -> DataLoader[Any]:
-        return DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=self.workers,
-            collate_fn=as_is,
-            pin_memory=self.pin_memory,
-            generator=torch.Generator(),
-        )
 
-
-class PreferenceDataModule(PairDataModule):
+class PreferenceDataModule(RowFiles, PairDataModule):
     """Pairs out of files or from the Hub; the formats are those of datamodules/preference_rows.py."""
 
-    def __init__(
-        self,
-        *,
-        tokenizer: Tokenizer,
-        path: str,
-        name: str | None = None,
-        split: str = "train",
-        revision: str | None = None,
-        val_path: str | None = None,
-        val_split: str | None = None,
-        val_fraction: float = 0.05,
-        score_columns: list[str] | None = None,
-        max_rows: int | None = None,
-        template: Template = "chat",
-        seq_len: int,
-        max_prompt: int | None = None,
-        batch_size: int,
-        val_batch_size: int | None = None,
-        workers: int = 0,
-        seed: int = 0,
-    ):
+    without_file = "objective=dpo data=arithmetic_pairs"
+
+    def __init__(self, *, val_fraction: float = 0.05, score_columns: list[str] | None = None, **shared: Any):
         """Raises RequestError for a value out of its range."""
-        super().__init__(
-            tokenizer=tokenizer,
-            template=template,
-            seq_len=seq_len,
-            max_prompt=max_prompt,
-            batch_size=batch_size,
-            val_batch_size=val_batch_size,
-            workers=workers,
-            seed=seed,
-        )
+        super().__init__(val_fraction=val_fraction, **shared)
         if score_columns is not None and len(score_columns) != 2:
             raise RequestError(
                 f"data.score_columns={score_columns}: expected two names, e.g. [score_chosen,score_rejected]."
             )
-        if not 0 < val_fraction < 1 or (max_rows is not None and max_rows < 2):
-            raise RequestError(
-                f"data.val_fraction={val_fraction} (between 0 and 1) or data.max_rows={max_rows} (2 or more)"
-                " is out of its range."
-            )
-        self.path, self.name, self.split, self.revision = path, name, split, revision
-        self.val_path, self.val_split, self.val_fraction = val_path, val_split, val_fraction
-        self.score_columns, self.max_rows = score_columns or [], max_rows
+        self.score_columns = score_columns or []
 
     def _read(self, side: str, dropped: Counter[str]) -> Iterator[Preference]:
-        given = self.val_path is not None or self.val_split is not None
-        is_val = given and side == "val"
-        path = (self.val_path or self.path) if is_val else self.path
-        split = (self.val_split or self.split) if is_val else self.split
-        rows = read_rows(path, name=self.name, split=split, revision=self.revision, columns=None)
-        pairs = preferences(islice(rows, self.max_rows), dropped, scores=self.score_columns)
-        if given:
+        pairs = preferences(self.rows(side), dropped, scores=self.score_columns)
+        if self.has_validation:
             return pairs
         return (pair for pair in pairs if (prompt_hash(pair) < self.val_fraction) == (side == "val"))
 

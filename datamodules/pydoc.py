@@ -15,65 +15,27 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from pydoc_data.topics import topics
-from typing import Literal
+from typing import Any, Literal
 
-from datamodules.base import TokenDataModule
-from datamodules.prepare import prepare_tokens, target_of
+from datamodules.prepared import PreparedDataModule
 from datamodules.readers import Document
-from datamodules.token_folder import TokenFolder, open_folder
-from tokenization.base import Tokenizer, utf8
+from tokenization.base import utf8
 
 STRING = re.compile(r'[rR]?"""(.*?)"""', re.DOTALL)
 MIN_DOCSTRINGS_CHARS = 500  # modules with less have nothing to tell
 
 
-class PydocDataModule(TokenDataModule):
+class PydocDataModule(PreparedDataModule):
     provides = ("tokens",)
 
     def __init__(
-        self,
-        *,
-        tokenizer: Tokenizer,
-        part: Literal["all", "reference", "docstrings"] = "all",
-        val_fraction: float = 0.05,
-        cache_dir: str = "outputs/cache",
-        out: str | None = None,
-        shard_tokens: int | None = None,
-        prepare_workers: int | None = None,
-        seq_len: int,
-        batch_size: int,
-        val_batch_size: int | None = None,
-        stride: int | None = None,
-        sampling: Literal["random", "shuffle", "sequential"] = "random",
-        doc_mask: bool = False,
-        packing: Literal["concat", "bestfit"] = "concat",
-        workers: int = 0,
-        seed: int = 0,
+        self, *, part: Literal["all", "reference", "docstrings"] = "all", val_fraction: float = 0.05, **shared: Any
     ):
-        super().__init__(
-            tokenizer=tokenizer,
-            seq_len=seq_len,
-            batch_size=batch_size,
-            val_batch_size=val_batch_size,
-            stride=stride,
-            sampling=sampling,
-            doc_mask=doc_mask,
-            packing=packing,
-            workers=workers,
-            seed=seed,
-        )
-        self.part, self.val_fraction, self.cache_dir = part, val_fraction, Path(cache_dir)
-        self.target = target_of(cache_dir, out, shard_tokens, prepare_workers)
+        super().__init__(val_fraction=val_fraction, **shared)
+        self.part = part
 
-    def _token_folder(self) -> TokenFolder:
-        folder, tokenizer = prepare_tokens(
-            source=PydocSource(self.part),
-            val_source=None,
-            tokenizer=self.tokenizer,
-            val_fraction=self.val_fraction,
-            target=self.target,
-        )
-        return open_folder(folder, tokenizer, self.cache_dir)
+    def _sides(self) -> tuple[PydocSource, None]:
+        return PydocSource(self.part), None
 
 
 class PydocSource:

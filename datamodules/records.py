@@ -9,24 +9,50 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from datamodules.sources import what_is_near
 from errors import RequestError
 
 Row = dict[str, Any]
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv", ".tsv")
 
 
+class Asked(NamedTuple):
+    """For messages: the config key that gave a path, a command that needs no file, the kinds of files."""
+
+    key: str
+    without_file: str
+    endings: tuple[str, ...] = ENDINGS
+
+    @property
+    def expected(self) -> str:
+        """What can be read, and what to type."""
+        return (
+            f"Expected a file ({', '.join(self.endings)}), a folder of them, or a data set on the Hub.\n"
+            f"Type {self.key}=<one of these>; what needs no file: python run.py {self.without_file}"
+        )
+
+
 def read_rows(
-    path: str, *, name: str | None, split: str, revision: str | None, columns: list[str] | None
+    path: str,
+    *,
+    name: str | None,
+    split: str,
+    revision: str | None,
+    columns: list[str] | None,
+    asked: Asked,
 ) -> Iterator[tuple[Row, str]]:
     """(row, where it stands) of everything that `path` names.
 
     Args:
         name, split, revision: of a data set on the Hub. In a folder, `split` chooses the files named after it, if any.
         columns: names of the columns of .csv and .tsv files that have no header.
+        asked: for messages.
 
     Raises:
         RequestError: nothing is there, or it cannot be read; names the file and the line.
@@ -35,13 +61,18 @@ def read_rows(
     if (given / "dataset_info.json").is_file() or (given / "dataset_dict.json").is_file():
         yield from saved_rows(given, split)
     elif given.exists():
-        for file in files_of(given, split):
+        for file in files_of(given, split, asked.key):
             yield from file_rows(file, columns)
+    elif HUB_ID.fullmatch(path) and not path.lower().endswith(asked.endings):
+        yield from hub_rows(path, name, split, revision, asked)
     else:
-        yield from hub_rows(path, name, split, revision)
+        raise RequestError(
+            f"{asked.key}={path}: no such file or folder, and no name of a data set on the Hub, org/name."
+            f" {what_is_near(given)}\n{asked.expected}"
+        )
 
 
-def files_of(given: Path, split: str) -> list[Path]:
+def files_of(given: Path, split: str, key: str) -> list[Path]:
     """A file, or those of a folder that can be read: the ones named after the split, if there are such."""
     if given.is_file():
         found = [given]
@@ -51,7 +82,7 @@ def files_of(given: Path, split: str) -> list[Path]:
     unknown = [file for file in found if not file.name.lower().endswith(ENDINGS)]
     if unknown or not found:
         what = f"{unknown[0].name} has an unknown extension" if unknown else "this folder holds no file to read"
-        raise RequestError(f"data.path={given}: {what}; expected {', '.join(ENDINGS)}.")
+        raise RequestError(f"{key}={given}: {what}; expected {', '.join(ENDINGS)}.")
     return found
 
 
@@ -140,10 +171,8 @@ def saved_rows(folder: Path, split: str) -> Iterator[tuple[Row, str]]:
         yield dict(row), f"{folder}, row {number:,}"
 
 
-def hub_rows(path: str, name: str | None, split: str, revision: str | None) -> Iterator[tuple[Row, str]]:
+def hub_rows(path: str, name: str | None, split: str, revision: str | None, asked: Asked) -> Iterator[tuple[Row, str]]:
     """A data set of the Hub. Raises RequestError if it is unknown, gated, or not here and there is no network."""
-    if path.count("/") != 1 or path.startswith((".", "/", "~")):
-        raise RequestError(f"data.path={path}: no such file or folder (from {Path.cwd()}), and no name on the Hub.")
     from datasets import load_dataset
 
     try:
@@ -151,8 +180,8 @@ def hub_rows(path: str, name: str | None, split: str, revision: str | None) -> I
     except Exception as error:  # the libraries below raise a dozen kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RequestError(
-            f"data.path={path}: neither a file here nor to be had from the Hugging Face Hub: {reason}\n"
-            "Without network, fetch it once elsewhere and type data.path=<file or folder>."
+            f"{asked.key}={path}: neither a file here nor to be had from the Hugging Face Hub: {reason}\n"
+            f"Without network, fetch it once elsewhere. {asked.expected}"
         ) from error
     for number, row in enumerate(data, start=1):
         yield dict(row), f"{path} {split}, row {number:,}"

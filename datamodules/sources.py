@@ -109,9 +109,7 @@ def find_files(path: str, key: str = "data.path", url: str | None = None) -> tup
 def missing(path: str, given: Path, key: str, url: str | None) -> RequestError:
     if glob.has_magic(path):
         return RequestError(f"{key}={path}: no file matches this pattern (from {Path.cwd()}).")
-    parent = next((p for p in given.absolute().parents if p.is_dir()), Path.cwd())
-    near = sorted(p.name for p in parent.iterdir() if not p.name.startswith("."))[:8]
-    message = f"{key}={path}: no such file or folder. {parent} holds: {', '.join(near) or 'nothing'}."
+    message = f"{key}={path}: no such file or folder. {what_is_near(given)}"
     fetch = (
         f"\nTo fetch it: mkdir -p {given.parent} && curl -L -o {given} {url.replace('{name}', given.name)}"
         if url
@@ -119,3 +117,10 @@ def missing(path: str, given: Path, key: str, url: str | None) -> RequestError:
     )
     none = ", or null to split it off data.path" if key == "data.val_path" else ""
     return RequestError(f"{message}{fetch}\nType {key}=<a file, a folder or a 'glob*.txt'>{none}.")
+
+
+def what_is_near(given: Path) -> str:
+    """The files beside one that is not there."""
+    parent = next((p for p in given.absolute().parents if p.is_dir()), Path.cwd())
+    near = sorted(p.name for p in parent.iterdir() if not p.name.startswith("."))[:8]
+    return f"{parent} holds: {', '.join(near) or 'nothing'}."

@@ -2,74 +2,37 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from datamodules.base import TokenDataModule
 from datamodules.download import fetched
-from datamodules.prepare import prepare_tokens, target_of
+from datamodules.prepared import PreparedDataModule
 from datamodules.sources import FileSource, find_files
-from datamodules.token_folder import TokenFolder, open_folder
 from errors import RequestError
-from tokenization.base import Tokenizer
 
 
-class TextDataModule(TokenDataModule):
+class TextDataModule(PreparedDataModule):
     provides = ("tokens",)
 
     def __init__(
         self,
         *,
-        tokenizer: Tokenizer,
         path: str | None,
         val_path: str | None = None,
         text_column: str = "text",
         separator: str | None = None,
         url: str | None = None,
         sha256: str | None = None,
-        val_fraction: float = 0.1,
-        cache_dir: str = "outputs/cache",
-        out: str | None = None,
-        shard_tokens: int | None = None,
-        prepare_workers: int | None = None,
-        seq_len: int,
-        batch_size: int,
-        val_batch_size: int | None = None,
-        stride: int | None = None,
-        sampling: Literal["random", "shuffle", "sequential"] = "random",
-        doc_mask: bool = False,
-        packing: Literal["concat", "bestfit"] = "concat",
-        workers: int = 0,
-        seed: int = 0,
+        **shared: Any,
     ):
-        super().__init__(
-            tokenizer=tokenizer,
-            seq_len=seq_len,
-            batch_size=batch_size,
-            val_batch_size=val_batch_size,
-            stride=stride,
-            sampling=sampling,
-            doc_mask=doc_mask,
-            packing=packing,
-            workers=workers,
-            seed=seed,
-        )
+        super().__init__(**shared)
         if separator == "":
             raise RequestError("data.separator is empty: expected the text between documents, or null for none.")
         self.path, self.val_path, self.url, self.sha256 = path, val_path, url, sha256
         self.text_column, self.separator = text_column, separator
-        self.val_fraction, self.cache_dir = val_fraction, Path(cache_dir)
-        self.target = target_of(cache_dir, out, shard_tokens, prepare_workers)
 
-    def _token_folder(self) -> TokenFolder:
-        folder, tokenizer = prepare_tokens(
-            source=self._source("data.path", self._path()),
-            val_source=None if self.val_path is None else self._source("data.val_path", self.val_path),
-            tokenizer=self.tokenizer,
-            val_fraction=self.val_fraction,
-            target=self.target,
-        )
-        return open_folder(folder, tokenizer, self.cache_dir)
+    def _sides(self) -> tuple[FileSource, FileSource | None]:
+        val = None if self.val_path is None else self._source("data.val_path", self.val_path)
+        return self._source("data.path", self._path()), val
 
     def _path(self) -> str:
         """`path`; where there is none, the file behind `url`, fetched once."""

@@ -62,7 +62,7 @@ def _overview(lab: Lab, flags: argparse.ArgumentParser) -> Iterator[str]:
     for group, default in default_options(lab).items():
         for i, (option, file) in enumerate(lab.groups.get(group, {}).items()):
             name = f"{option} *" if option == default else option
-            yield f"  {group if i == 0 else '':<12}{name:<{WIDTH - 1}} {read_help(file).about}"
+            yield f"  {column(group if i == 0 else '', 12)}{column(name, WIDTH)}{read_help(file).about}"
     yield from _table("Keys that every task knows", _every_task(lab) | COMMON)
     shown = {", ".join(a.option_strings): a.help or "" for a in flags._actions if a.option_strings}
     yield from _table("Flags", shown)
@@ -144,4 +144,9 @@ def _key(key: str, lab: Lab) -> str:
 def _table(title: str, rows: dict[str, str], *, width: int = WIDTH + 12) -> Iterator[str]:
     if rows:
         yield f"\n{title}"
-        yield from (f"  {name:<{width}}{text}".rstrip() for name, text in rows.items())
+        yield from (f"  {column(name, width)}{text}".rstrip() for name, text in rows.items())
+
+
+def column(text: str, width: int) -> str:
+    """Filled up with blanks to `width`; two of them also behind what is longer."""
+    return f"{text + '  ':<{width}}"

@@ -69,10 +69,26 @@ def _value(value: Any) -> Any:
 
 
 def _check_arguments(target: Any, name: str, arguments: dict[str, Any], *, is_partial: bool) -> None:
-    signature = inspect.signature(target)
+    signature = signature_of(target)
     try:
         (signature.bind_partial if is_partial else signature.bind)(**arguments)
     except TypeError as error:
         raise RequestError(
             f"{name} cannot be built: {error}.\nIt was given: {listing(sorted(arguments)) or 'nothing'}."
         ) from None
+
+
+def signature_of(target: Any) -> inspect.Signature:
+    """As of `inspect`; of a class of ours that passes `**others` on to its base, with what that one takes."""
+    signature = inspect.signature(target)
+    if not isinstance(target, type) or target.__module__.split(".")[0] not in FIRST_PARTY:
+        return signature
+    taken: dict[str, inspect.Parameter] = {}
+    for owner in target.__mro__:
+        if "__init__" not in vars(owner):
+            continue
+        own = list(inspect.signature(owner.__init__).parameters.values())[1:]  # type: ignore[misc]
+        taken |= {p.name: p for p in own if p.name not in taken and p.kind != p.VAR_KEYWORD}
+        if all(p.kind != p.VAR_KEYWORD for p in own):
+            return signature.replace(parameters=sorted(taken.values(), key=lambda p: p.kind))
+    return signature

@@ -1,6 +1,7 @@
 """What a `_target_` takes, read from its source with `ast`: nothing is imported, so a wrong key costs milliseconds.
 
 A class is described by its `__init__`, or the nearest one among its first-party bases; a function by its own signature.
+An `__init__` that passes `**others` on to its base takes what that one takes too, but for what it passes on itself.
 Only keyword-only parameters of first-party code are keys of a config; what is positional is filled in by the program.
 """
 
@@ -32,12 +33,7 @@ class Target:
     tree: ast.Module
     node: Definition
     params: dict[str, Param] = field(default_factory=dict)
-
-    @property
-    def aliases(self) -> dict[str, ast.expr]:
-        """Module-level names that annotations may use: `Precision = Literal[...]`."""
-        plain = [s for s in self.tree.body if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name)]
-        return {s.targets[0].id: s.value for s in plain}  # type: ignore[attr-defined]
+    aliases: dict[str, ast.expr] = field(default_factory=dict)  # names that annotations use: Precision = Literal[...]
 
 
 def read_target(name: object, lab: Lab, *, key: str) -> Target:
@@ -52,7 +48,8 @@ def read_target(name: object, lab: Lab, *, key: str) -> Target:
         tree, node = _third_party(name)
         init = _init(node)
         params = {} if init is None else _function_params(init, keyword_only=False)
-        return Target(name, tree, node, params | {extra: Param(None, False) for extra in THIRD_PARTY[name]})
+        params |= {extra: Param(None, False) for extra in THIRD_PARTY[name]}
+        return Target(name, tree, node, params, _aliases(tree, node, lab))
     module, _, attribute = name.rpartition(".")
     file = module_file(module, lab) if module.split(".")[0] in FIRST_PARTY else None
     if file is None:
@@ -64,7 +61,7 @@ def read_target(name: object, lab: Lab, *, key: str) -> Target:
         close = nearest(attribute, names)
         hint = f" Did you mean {module}.{close}?" if close else ""
         raise RequestError(f"{key}={name}: {module} defines no {attribute}; it defines: {listing(names)}.{hint}")
-    return Target(name, tree, found, _params(tree, found, lab))
+    return Target(name, tree, found, _params(tree, found, lab), _aliases(tree, found, lab))
 
 
 def class_attribute(target: Target, attribute: str, lab: Lab) -> object:
@@ -109,15 +106,36 @@ def _params(tree: ast.Module, node: Definition, lab: Lab) -> dict[str, Param]:
     if isinstance(node, ast.FunctionDef):
         return _function_params(node, keyword_only=True)
     params: dict[str, Param] = {}
+    passed: set[str] = set()  # on to a base by a class itself: no keys
     for _, owner in _lineage(tree, node, lab):
         init = _init(owner)
+        own: dict[str, Param] = {}
         if init is not None:
-            params = _function_params(init, keyword_only=True) | params
+            own = _function_params(init, keyword_only=True)
+        elif any("dataclass" in ast.unparse(decorator) for decorator in owner.decorator_list):
+            own = _dataclass_params(owner)
+        params |= {name: param for name, param in own.items() if name not in params.keys() | passed}
+        if init is not None:
             if init.args.kwarg is None:
                 break
-        elif any("dataclass" in ast.unparse(decorator) for decorator in owner.decorator_list):
-            params = _dataclass_params(owner) | params
+            passed |= _passed_on(init)
     return params
+
+
+def _passed_on(init: ast.FunctionDef) -> set[str]:
+    """The keywords of `super().__init__(...)` that are written out."""
+    calls = [node for node in ast.walk(init) if isinstance(node, ast.Call)]
+    to_base = [call for call in calls if ast.unparse(call.func) == "super().__init__"]
+    return {keyword.arg for call in to_base for keyword in call.keywords if keyword.arg is not None}
+
+
+def _aliases(tree: ast.Module, node: Definition, lab: Lab) -> dict[str, ast.expr]:
+    """What the module assigns to names, and below it the modules of the bases that parameters may come from."""
+    aliases: dict[str, ast.expr] = {}
+    for module in [tree, *(base for base, _ in _lineage(tree, node, lab))]:
+        plain = [s for s in module.body if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name)]
+        aliases = {s.targets[0].id: s.value for s in plain} | aliases  # type: ignore[attr-defined]
+    return aliases
 
 
 def _lineage(tree: ast.Module, node: Definition, lab: Lab) -> Iterator[tuple[ast.Module, ast.ClassDef]]:

@@ -11,7 +11,7 @@ Friedman 2001 (gradient boosting), 2002 (row subsampling); GrowNet, 2002.07971; 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from errors import RequestError
 from lightning_modules.base import Batch, LanguageModule, step_seed
-from models.base import LanguageModel, Output
+from models.base import Output
 from models.boosting.ensemble import Boosted
 from models.boosting.objectives import fisher_matrix, focus_weights, quadratic_loss
 from models.boosting.passes import Inputs
@@ -37,28 +37,8 @@ class GBFTModule(LanguageModule):
 
     needs = ("tokens", "conversations")
 
-    def __init__(
-        self,
-        *,
-        model: LanguageModel,
-        optimizer: Callable[..., torch.optim.Optimizer] | None = None,
-        schedule: Callable[[int], float] | None = None,
-        token_bytes: Tensor | None = None,
-        seed: int = 0,
-        grad_clip: float | None = None,
-        log_every: int = 10,
-        compile_model: bool = False,
-    ):
-        super().__init__(
-            model=model,
-            optimizer=optimizer,
-            schedule=schedule,
-            token_bytes=token_bytes,
-            seed=seed,
-            grad_clip=grad_clip,
-            log_every=log_every,
-            compile_model=compile_model,
-        )
+    def __init__(self, **common: Any):
+        super().__init__(**common)
         if not isinstance(self.model, Boosted):
             raise RequestError("objective=gbft needs the section gbft: leave gbft=none out.")
         self.plan = self.model.plan

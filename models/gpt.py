@@ -137,14 +137,7 @@ class GPT(LanguageModel):
         cache: KVCache | None = None,
         weights: list[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        T = ids_BT.shape[1]
-        start = cache.length if cache is not None else 0
-        check_length(T if padding_BT is not None else start + T, self.seq_len)  # of padding, only the caller knows
-        if documents_BT is not None:
-            positions = restarting_positions(documents_BT)  # (B, T)
-        else:
-            positions = positions_of(T, start, padding_BT, ids_BT.device)  # (T,) or (B, T)
-        mask_BTS = attention_mask(T, start + T, documents_BT=documents_BT, padding_BT=padding_BT, device=ids_BT.device)
+        positions, mask_BTS = positions_and_mask(ids_BT, documents_BT, padding_BT, cache, seq_len=self.seq_len)
         x = F.dropout(self.embed(ids_BT) + self.position(positions), self.dropout, self.training)
         for block in self.blocks:
             if self.checkpoint_blocks and self.training and weights is None:
@@ -152,8 +145,27 @@ class GPT(LanguageModel):
             else:
                 x = block(x, mask_BTS, cache, weights)
         if cache is not None:
-            cache.length += T
+            cache.length += ids_BT.shape[1]
         return self.norm(x), {}
+
+
+def positions_and_mask(
+    ids_BT: Tensor, documents_BT: Tensor | None, padding_BT: Tensor | None, cache: KVCache | None, *, seq_len: int
+) -> tuple[Tensor, Tensor | None]:
+    """Of these tokens behind those in the cache: positions, (T,) or (B, T), and what each of them sees.
+
+    Raises:
+        RequestError: they are longer than the context.
+    """
+    T = ids_BT.shape[1]
+    start = cache.length if cache is not None else 0
+    check_length(T if padding_BT is not None else start + T, seq_len)  # of padding, only the caller knows
+    if documents_BT is not None:
+        positions = restarting_positions(documents_BT)  # (B, T)
+    else:
+        positions = positions_of(T, start, padding_BT, ids_BT.device)  # (T,) or (B, T)
+    mask = attention_mask(T, start + T, documents_BT=documents_BT, padding_BT=padding_BT, device=ids_BT.device)
+    return positions, mask
 
 
 def check_heads(n_embd: int, n_head: int) -> None:

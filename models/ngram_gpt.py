@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from errors import RequestError
-from models.base import LanguageModel, restarting_positions
-from models.gpt import check_heads, check_length
-from models.layers.attention import CausalSelfAttention, attention_mask
-from models.layers.cache import KVCache, positions_of
+from models.base import LanguageModel
+from models.gpt import check_heads, positions_and_mask
+from models.layers.attention import CausalSelfAttention
+from models.layers.cache import KVCache
 from models.layers.ngrams import HashedNGrams
 from models.layers.norm import rms_norm
 from models.layers.rope import Rope
@@ -123,19 +123,12 @@ class NGramGPT(LanguageModel):
         cache: KVCache | None = None,
         weights: list[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        T = ids_BT.shape[1]
-        start = cache.length if cache is not None else 0
-        check_length(T if padding_BT is not None else start + T, self.seq_len)  # of padding, only the caller knows
-        if documents_BT is not None:
-            positions = restarting_positions(documents_BT)  # (B, T)
-        else:
-            positions = positions_of(T, start, padding_BT, ids_BT.device)  # (T,) or (B, T)
-        mask_BTS = attention_mask(T, start + T, documents_BT=documents_BT, padding_BT=padding_BT, device=ids_BT.device)
+        positions, mask_BTS = positions_and_mask(ids_BT, documents_BT, padding_BT, cache, seq_len=self.seq_len)
         x = rms_norm(self.embed(ids_BT) + self._ngrams(ids_BT, documents_BT, padding_BT, cache))
         for block in self.blocks:
             x = block(x, positions, mask_BTS, cache, weights)
         if cache is not None:
-            cache.length += T
+            cache.length += ids_BT.shape[1]
         return rms_norm(x), {}
 
     def _ngrams(

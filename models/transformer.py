@@ -8,7 +8,8 @@ else's weights is a renaming: embed, blocks.N.{norm1, attention.{q,k,v,proj}, no
 Shapes: B batch, T tokens, S tokens seen (cache included), C channels, H heads.
 """
 
-from typing import Literal
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +59,34 @@ class Block(nn.Module):
             y, routing = self.mlp(self.norm2(x_BTC), real_BT)
             return x_BTC + y, routing, weights
         return x_BTC + self.mlp(self.norm2(x_BTC)), None, weights
+
+
+class Sizes(NamedTuple):
+    """Heads and widths, as a layer of attention wants them."""
+
+    n_embd: int
+    n_head: int
+    n_kv_head: int
+    head_dim: int
+
+
+def sizes_of(
+    *, n_layer: int, n_head: int | None, n_embd: int | None, n_kv_head: int | None, head_dim: int | None
+) -> Sizes:
+    """What is null derived from the rest. Raises RequestError where heads do not divide."""
+    n_embd = 64 * n_layer if n_embd is None else n_embd
+    n_head = -(-n_embd // 128) if n_head is None else n_head
+    n_kv_head = n_head if n_kv_head is None else n_kv_head
+    check_groups(n_head, n_kv_head)
+    if head_dim is None:
+        check_heads(n_embd, n_head)
+        head_dim = n_embd // n_head
+    return Sizes(n_embd, n_head, n_kv_head, head_dim)
+
+
+def make_rope(*, head_dim: int, **settings: Any) -> Rope:
+    check_rope(head_dim)
+    return Rope(head_dim=head_dim, **settings)
 
 
 class Transformer(LanguageModel):
@@ -130,58 +159,41 @@ class Transformer(LanguageModel):
         moe: MoESettings | None = None,
     ):
         super().__init__()
-        n_embd = 64 * n_layer if n_embd is None else n_embd
-        n_head = -(-n_embd // 128) if n_head is None else n_head
-        n_kv_head = n_head if n_kv_head is None else n_kv_head
-        check_groups(n_head, n_kv_head)
-        if head_dim is None:
-            check_heads(n_embd, n_head)
-            head_dim = n_embd // n_head
+        sizes = sizes_of(n_layer=n_layer, n_head=n_head, n_embd=n_embd, n_kv_head=n_kv_head, head_dim=head_dim)
         check_window(window, window_layers, n_layer)
         check_sinks(sinks, n_sink)
         check_moe(moe, n_layer)
         self.vocab_size, self.seq_len, self.n_layer, self.softcap = vocab_size, seq_len, n_layer, softcap
-        self.n_head, self.head_dim, self.window = n_head, head_dim, window
-        self.moe = moe
+        self.n_head, self.head_dim, self.window, self.moe = sizes.n_head, sizes.head_dim, window, moe
         self.n_sink = n_sink if sinks == "tokens" else 0
         self.dropout, self.embed_norm, self.checkpoint_blocks = dropout, embed_norm, checkpoint_blocks
-        slots = seq_len + self.n_sink
+        slots, width = seq_len + self.n_sink, sizes.n_embd
 
-        self.embed = nn.Embedding(vocab_size, n_embd)
-        self.position = nn.Embedding(slots, n_embd) if position == "learned" else None
-        self.sink_tokens = nn.Embedding(n_sink, n_embd) if self.n_sink else None
-        rope = None
-        if position == "rope":
-            check_rope(head_dim)
-            rope = Rope(
-                head_dim=head_dim, seq_len=slots, base=rope_theta, scaling=rope_scaling, factor=rope_factor,
-                trained_len=rope_trained_len, low=rope_low, high=rope_high,
-            )  # fmt: skip
-
-        def a_norm() -> nn.Module:
-            return make_norm(n_embd, kind=norm, weight=norm_weight, bias=bias, eps=norm_eps)
-
-        def attention(layer: int) -> GroupedAttention:
-            return GroupedAttention(
-                n_embd=n_embd, n_head=n_head, n_kv_head=n_kv_head, head_dim=head_dim, layer=layer, capacity=slots,
-                qkv_bias=qkv_bias or bias, bias=bias, qk_norm=qk_norm, norm_eps=norm_eps, rope=rope, dropout=dropout,
-                learned_sink=sinks == "learned",
-            )  # fmt: skip
-
-        width = default_width(n_embd, mlp) if n_inner is None else n_inner
-
-        def a_mlp(layer: int) -> nn.Module:
-            if moe is not None and moe.has_experts(layer):
-                return MoE(moe, n_embd=n_embd, dropout=dropout)
-            return MLP(n_embd=n_embd, n_inner=width, kind=mlp, bias=bias, dropout=dropout)
-
-        windowed = set(range(n_layer) if window_layers is None else window_layers) if window is not None else set()
+        self.embed = nn.Embedding(vocab_size, width)
+        self.position = nn.Embedding(slots, width) if position == "learned" else None
+        self.sink_tokens = nn.Embedding(n_sink, width) if self.n_sink else None
+        rope = None if position != "rope" else make_rope(
+            head_dim=sizes.head_dim, seq_len=slots, base=rope_theta, scaling=rope_scaling, factor=rope_factor,
+            trained_len=rope_trained_len, low=rope_low, high=rope_high,
+        )  # fmt: skip
+        a_norm = partial(make_norm, width, kind=norm, weight=norm_weight, bias=bias, eps=norm_eps)
+        attention = partial(
+            GroupedAttention, **sizes._asdict(), capacity=slots, qkv_bias=qkv_bias or bias, bias=bias, qk_norm=qk_norm,
+            norm_eps=norm_eps, rope=rope, dropout=dropout, learned_sink=sinks == "learned",
+        )  # fmt: skip
+        n_inner = default_width(width, mlp) if n_inner is None else n_inner
+        dense = partial(MLP, n_embd=width, n_inner=n_inner, kind=mlp, bias=bias, dropout=dropout)
         self.blocks = nn.ModuleList(
-            Block(attention=attention(i), mlp=a_mlp(i), norms=(a_norm(), a_norm()), windowed=i in windowed)
+            Block(
+                attention=attention(layer=i),
+                mlp=MoE(moe, n_embd=width, dropout=dropout) if moe and moe.has_experts(i) else dense(),
+                norms=(a_norm(), a_norm()),
+                windowed=window is not None and (window_layers is None or i in window_layers),
+            )
             for i in range(n_layer)
         )
         self.norm = a_norm()
-        self.lm_head = nn.Linear(n_embd, vocab_size, bias=False)
+        self.lm_head = nn.Linear(width, vocab_size, bias=False)
         if tied:
             self.lm_head.weight = self.embed.weight
         initialise(self, rule=init, std=init_std, router_std=0.0 if moe is None else moe.router_init_std)

@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from datamodules.records import read_rows
+from datamodules.records import ENDINGS, Asked, read_rows
 from errors import RequestError
 from evaluation.benchmarks.base import Benchmark, Row
 from evaluation.benchmarks.texts import Texts
@@ -14,14 +14,15 @@ def rows_of(benchmark: Benchmark | Texts, split: str, limit: int | None) -> list
     Raises:
         RequestError: they are missing: what to fetch, where to put it; or there are none.
     """
+    endings = (".txt", *ENDINGS) if isinstance(benchmark, Texts) else ENDINGS
     found = read_rows(
-        benchmark.path, name=benchmark.name, split=split, revision=benchmark.revision, columns=benchmark.columns
-    )
+        benchmark.path, name=benchmark.name, split=split, revision=benchmark.revision, columns=benchmark.columns,
+        asked=Asked("benchmark.path", "task=evaluate benchmark=arithmetic init_from=RUN", endings),
+    )  # fmt: skip
     try:
         rows = list(islice(found, limit))
     except RequestError as error:
-        words = str(error).replace("data.path", "benchmark.path")
-        raise RequestError(f"{words}{where_from(benchmark, split)}") from None
+        raise RequestError(f"{error}{where_from(benchmark, split)}") from None
     if not rows:
         raise RequestError(f"benchmark.path={benchmark.path}: no row in split {split}.")
     return rows

@@ -12,7 +12,8 @@ from launcher.inherit import read_run
 from launcher.instantiate import build, resolve_target
 from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
-from tasks.weights import checkpoint_of, embedding_rows, load_weights, read_checkpoint
+from tasks.checkpoints import checkpoint_of, read_checkpoint
+from tasks.weights import embedding_rows, load_weights
 from tokenization.base import load_tokenizer
 
 __all__ = ["checkpoint_of", "load_weights", "read_checkpoint"]  # used as parts.load_weights

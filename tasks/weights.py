@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from errors import RequestError
@@ -14,40 +13,10 @@ from models.boosting.ensemble import Boosted
 from models.transformer import Transformer
 from models.upcycle import upcycled
 from models.weights import families, foreign, nanochat
-from models.weights.files import read_tensors, why
+from models.weights.files import read_tensors
 from models.weights.filling import EMBEDDING, fill
 from models.weights.renaming import to_ours
-
-
-def checkpoint_of(source: str | Path) -> Path:
-    """The checkpoint meant by a run folder (best.ckpt, else last.ckpt) or a .ckpt file.
-
-    Raises:
-        RequestError: there is none.
-    """
-    source = Path(source)
-    if source.is_file():
-        return source
-    for name in ("best.ckpt", "last.ckpt"):
-        if (path := source / "checkpoints" / name).is_file():
-            return path
-    raise RequestError(
-        f"no checkpoint in {source}: expected checkpoints/best.ckpt or checkpoints/last.ckpt there.\n"
-        "Was the run stopped before its first checkpoint? Give another run folder or a .ckpt file."
-    )
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Raises RequestError if the file is no whole checkpoint, or holds anything but plain data."""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError as error:
-        raise RequestError(f"no such checkpoint: {path}") from error
-    except Exception as error:  # torch raises half a dozen kinds for a damaged or a foreign file
-        raise RequestError(f"{path} cannot be read as a checkpoint: {why(error)}") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise RequestError(f"{path} is no checkpoint of this program: it has no state_dict.")
-    return checkpoint
+from tasks.checkpoints import checkpoint_of, read_checkpoint
 
 
 def load_weights(

@@ -17,7 +17,7 @@ from launcher.checking import check
 from launcher.comments import read_help
 from launcher.compatibility import _provided
 from launcher.compose import Plan, apply, compose
-from launcher.instantiate import resolve_target
+from launcher.instantiate import resolve_target, signature_of
 from launcher.lab import Lab
 from launcher.overrides import parse
 from launcher.schema import Schema
@@ -111,13 +111,17 @@ def test_every_target_binds(group: str, option: str) -> None:
     """Compares with the signature of the real object, which is what the `ast` reading must agree with."""
     for key, node in sections(composed(group, option).cfg):
         target = resolve_target(node._target_)
-        params = inspect.signature(target).parameters
+        params = signature_of(target).parameters
         given = {str(name) for name in node} - {"_target_", "_partial_"}
         if key != "task":
             assert given <= params.keys(), key
             required = {n for n, p in params.items() if p.default is p.empty and p.kind != p.VAR_KEYWORD}
             assert required - given <= INJECTED, key
-            assert keyword_only(target) == set(read_target(node._target_, LAB, key=key).params), key
+            keys = set(read_target(node._target_, LAB, key=key).params)
+            assert keys <= keyword_only(target), key
+            for passed in keyword_only(target) - keys:  # by a class to its base: it cannot be given as well
+                with pytest.raises(TypeError, match=f"multiple values for keyword argument '{passed}'"):
+                    target(**dict.fromkeys({*given, passed}))
 
 
 def keyword_only(target: Any) -> set[str]:

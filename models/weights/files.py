@@ -5,6 +5,7 @@ Safetensors are mapped, not read: a tensor costs memory when it is copied into a
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
     "pytorch_model.bin",
 )
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # how what torch.save writes begins: today, and before 2020
 
 
 def is_hf_folder(path: str | Path) -> bool:
@@ -56,21 +58,29 @@ def read_pickle(file: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises half a dozen kinds for a damaged or a foreign file
-        raise RequestError(f"{file} cannot be read: {why(error)}\nUse safetensors files.") from error
+        raise RequestError(f"{file} cannot be read: {why(file, error)}\nUse safetensors files.") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise RequestError(f"{file} does not hold a plain state_dict: names and tensors.")
     return state
 
 
-def why(error: Exception) -> str:
-    """Why torch refuses a pickle, without its advice to run it nevertheless."""
+def why(file: Path, error: Exception) -> str:
+    """Why torch refuses a file, in our words: its own are of its insides, and advise to run what is in it."""
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked:
         return f"it holds code, which is refused; reading it would call {asked[1]}."
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    return (
-        "it is damaged, or holds code, which is refused." if "eights only load" in first else f"{first} It is damaged."
-    )
+    size = file.stat().st_size
+    if not size:
+        return "it is empty."
+    if isinstance(error, PermissionError):
+        return f"no permission. Type: chmod +r {file}"
+    with file.open("rb") as opened:
+        start = opened.read(len(ZIP))
+    if start == ZIP and not zipfile.is_zipfile(file):
+        return f"it is cut off: it begins as it should, and its end is missing ({size:,} bytes are there)."
+    if start == ZIP or start.startswith(PICKLE):
+        return "it is damaged, or holds code, which is refused."
+    return "it is another kind of file: not what torch.save writes."
 
 
 def _shards(index: Path) -> list[Path]:

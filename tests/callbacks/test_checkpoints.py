@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,9 +54,58 @@ def test_N32_a_checkpoint_that_runs_code_is_refused_and_does_not_run(tmp_path):
     assert not (tmp_path / "written").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04half a zip"])
-def test_a_damaged_checkpoint_is_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is empty"),
+        (b"hello", "another kind of file"),
+        (b"PK\x03\x04half a zip", r"cut off: .* \(14 bytes are there\)"),
+        (b"\x80\x02 not a pickle", "damaged, or holds code"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named(tmp_path, content, why):
     path = tmp_path / "bad.ckpt"
     path.write_bytes(content)
-    with pytest.raises(RequestError, match=r"bad.ckpt cannot be read"):
+    with pytest.raises(RequestError, match=rf"bad.ckpt cannot be read as a checkpoint: .*{why}.*") as caught:
         read_checkpoint(path)
+    assert "init_from=" in str(caught.value)
+
+
+@pytest.fixture
+def run_folder(tmp_path) -> Path:
+    """A run with two checkpoints, in a folder with a blank in its name."""
+    run = tmp_path / "a run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / ".hydra").mkdir()
+    (run / ".hydra" / "config.yaml").touch()
+    for name in ("best.ckpt", "last.ckpt"):
+        torch.save({"state_dict": {"model.w": torch.zeros(1000)}}, run / "checkpoints" / name)
+    return run
+
+
+def cut_off(path: Path) -> str:
+    """What is said of a checkpoint of which the end is missing."""
+    path.write_bytes(path.read_bytes()[:-700])
+    with pytest.raises(RequestError) as caught:
+        read_checkpoint(path)
+    assert str(caught.value).startswith(f"{path} cannot be read as a checkpoint: it is cut off")
+    assert "PytorchStreamReader" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("best.ckpt", "type init_from='{run}/checkpoints/last.ckpt'"),
+        ("last.ckpt", "type: python run.py rerun='{run}' init_from='{run}/checkpoints/best.ckpt'"),
+    ],
+)
+def test_beside_a_damaged_checkpoint_the_other_one_of_its_run_is_named(run_folder, name, typed):
+    words = cut_off(run_folder / "checkpoints" / name)
+    assert words.endswith(typed.format(run=run_folder))
+
+
+def test_where_both_checkpoints_are_damaged_the_run_is_to_be_repeated(run_folder):
+    cut_off(run_folder / "checkpoints" / "best.ckpt")
+    words = cut_off(run_folder / "checkpoints" / "last.ckpt")
+    assert words.endswith(f"type: python run.py rerun='{run_folder}'")

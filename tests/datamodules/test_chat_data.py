@@ -191,8 +191,17 @@ def test_what_is_no_file_of_ours_is_refused(name, content, tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(RequestError, match="no such file or folder"):
+    write(tmp_path, "jsonl")
+    with pytest.raises(RequestError) as caught:
         module(tmp_path / "nothing.jsonl").prepare()
+    given, expected, typed = str(caught.value).splitlines()
+    assert given.startswith(f"data.path={tmp_path}/nothing.jsonl: no such file or folder")
+    assert given.endswith(f"{tmp_path} holds: train.jsonl.")
+    kinds = ".jsonl, .jsonl.gz, .json, .parquet, .csv, .tsv"
+    assert expected == f"Expected a file ({kinds}), a folder of them, or a data set on the Hub."
+    assert typed == "Type data.path=<one of these>; what needs no file: python run.py objective=sft data=arithmetic"
+    with pytest.raises(RequestError, match=r"^data.val_path=a/b.tsv: no such file"):
+        module(tmp_path / "train.jsonl", val_path="a/b.tsv").prepare()
 
 
 def test_N26_nothing_to_learn_is_an_error_before_training(tmp_path):

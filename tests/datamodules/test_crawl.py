@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.crawl import CrawlDataModule, choose_sites, find_shards
-from datamodules.sources import FileSource
+from datamodules.crawl import CrawlDataModule, choose_sites
 from errors import RequestError
 from tokenization.byte import ByteTokenizer
 
@@ -52,7 +51,7 @@ def test_a_huge_site_does_not_become_validation() -> None:
 
 def test_both_sides_come_from_their_sites(tmp_path: Path) -> None:
     folder = write(tmp_path / "many", {f"s{n}.org": 5 for n in range(20)})
-    shards_train, shards_val = module(folder, tmp_path)._sides(source(folder))
+    shards_train, shards_val = module(folder, tmp_path)._sides()
     assert shards_val is not None
     train, val = (Counter(text.split()[0] for (text,) in side.documents()) for side in (shards_train, shards_val))
     assert not set(train) & set(val)
@@ -60,13 +59,9 @@ def test_both_sides_come_from_their_sites(tmp_path: Path) -> None:
     assert val.total() == 10
 
 
-def source(folder: Path) -> FileSource:
-    return FileSource("data.path", find_shards(str(folder)), "text", None)
-
-
 def test_few_sites_are_split_by_document(tmp_path: Path) -> None:
     folder = write(tmp_path / "one", {"a.org": 40})
-    assert module(folder, tmp_path)._sides(source(folder))[1] is None
+    assert module(folder, tmp_path)._sides()[1] is None
     with pytest.raises(RequestError, match="split=site needs more than one site"):
         module(folder, tmp_path, split="site").prepare()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from datamodules.base import as_is
+from datamodules.loading import as_is
 from datamodules.stream import StreamSteps
 from datamodules.windows import ShuffleOrder, StepSampler, TrainSteps, ValidationBatches
 from tests.datamodules.test_stream import Texts

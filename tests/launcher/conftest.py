@@ -27,9 +27,13 @@ class Toy:
     pass
 """,
     "datamodules/base.py": """
+from typing import Literal
+
+Side = Literal["a", "b"]
+
 class Base:
     provides = ("tokens",)
-    def __init__(self, *, tokenizer: object, seed: int):
+    def __init__(self, *, tokenizer: object, seed: int, side: Side = "a"):
         pass
 """,
     "datamodules/toy.py": """
@@ -38,6 +42,10 @@ from datamodules.base import Base
 class Toy(Base):
     def __init__(self, *, path: str | None, action: str, **base):
         super().__init__(**base)
+
+class Fixed(Base):
+    def __init__(self, *, action: str, **base):
+        super().__init__(seed=1, **base)
 
 class Pairs(Base):
     provides = ("pairs", "tokens2")

@@ -61,10 +61,14 @@ def test_annotations_in_words() -> None:
 def test_sources_are_read_through_bases_and_imports(toy: Lab) -> None:
     target = read_target("datamodules.toy.Toy", toy, key="data._target_")
     assert {name: p.required for name, p in target.params.items()} == {
-        **{"path": True, "action": True, "seed": True},
-        "tokenizer": True,
+        **{"path": True, "action": True, "tokenizer": True},
+        **{"seed": True, "side": False},
     }
     assert class_attribute(target, "provides", toy) == ("tokens",)
+    # what a class passes on to its base itself is no key of it; a name in a base's annotation is read where it stands
+    target = read_target("datamodules.toy.Fixed", toy, key="data._target_")
+    assert list(target.params) == ["action", "tokenizer", "side"]
+    assert describe(target.params["side"].annotation, target.aliases) == "one of: a, b"
     assert class_attribute(read_target("datamodules.toy.Pairs", toy, key=""), "provides", toy) == ("pairs", "tokens2")
     assert class_attribute(target, "nothing", toy) is None
 
@@ -129,6 +133,13 @@ def test_help_shows_every_group_option_and_common_key() -> None:
         assert f"\n  {key}" in text
     assert default_options(lab)["model"] == "gpt"
     assert default_options(lab)["experiment"] is None
+
+
+def test_help_leaves_two_blanks_behind_a_value_that_is_longer_than_its_column(own_root: Path) -> None:
+    long = "${boosting_steps:${gbft}}_and_more_than_the_column_is_wide"
+    (own_root / "conf/model/long.yaml").write_text(f"# long\n_target_: models.toy.Toy\nwidth: {long}  # channels\n")
+    lines = help_text(["model=long"], Lab(own_root), FLAGS).splitlines()
+    assert f"  model.width={long}  channels" in lines
 
 
 def test_help_for_one_thing() -> None:
