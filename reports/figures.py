@@ -131,13 +131,13 @@ def bars_drawn(comparison: Comparison) -> Drawing | None:
 def scaling(comparison: Comparison) -> tuple[str, PowerLaw] | None:
     """Losses against parameters on logarithmic axes, with the fitted power law; None with fewer than three sizes."""
     points = [
-        (arm.parameters["active"], arm.score.value)
+        (arm.parameters["active"], arm.score.value, arm.score.low, arm.score.high)
         for arm in comparison.arms
         if arm.parameters.get("active") and arm.score.n
     ]
     if len(points) < 3 or not comparison.lower_is_better:
         return None
-    sizes, losses = (np.array(column, dtype=np.float64) for column in zip(*points, strict=True))
+    sizes, losses, low, high = (np.array(column, dtype=np.float64) for column in zip(*points, strict=True))
     law = power_law(sizes.tolist(), losses.tolist())
     if law is None or sizes.max() < 2 * sizes.min():
         return None
@@ -145,7 +145,10 @@ def scaling(comparison: Comparison) -> tuple[str, PowerLaw] | None:
     def draw(axes: Any) -> None:
         grid = np.geomspace(sizes.min(), sizes.max(), 50)
         axes.loglog(sizes, losses, "o", color=COLOURS[0])
+        axes.vlines(sizes, low, high, color=COLOURS[0])  # NaN, of single seeds: none
         axes.loglog(grid, law.at(grid), color=COLOURS[1], label=f"{law.scale:.3g} · N^-{law.exponent:.4f}")
+        for which in ("major", "minor"):  # 3.2, not 3.2 x 10^0: losses lie within a decade
+            getattr(axes.yaxis, f"set_{which}_formatter")("{x:.3g}")
         axes.set_xlabel("parameters that a token uses")
         axes.set_ylabel(comparison.metric)
         axes.legend(fontsize=8)
