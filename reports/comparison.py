@@ -10,6 +10,8 @@ from reports.collect import Run
 from reports.statistics import Difference, Mean, holm, mean, paired_difference
 
 PER_TOKEN = {"loss", "perplexity"}  # words of metrics that mean something else with another tokenizer
+OVER_TOKENS = PER_TOKEN | {"bpb"}  # and where other tokens are supervised
+SUPERVISED = "data.learn"  # which tokens of a conversation are learned, and validated
 
 
 @dataclass(frozen=True)
@@ -105,14 +107,26 @@ def choose_metric(runs: Sequence[Run], wanted: str | None) -> tuple[str, list[st
             f"report.metric={wanted}: not every finished run has it.\n"
             f"They share: {', '.join(sorted(shared)) or 'none'}."
         )
-    first = ("val/bpb", "val/loss", *sorted(m for m in shared if m.startswith("val/")), *sorted(shared))
+    first = ["val/bpb", "val/loss", *sorted(m for m in shared if m.startswith("val/")), *sorted(shared)]
+    if len({run.setting(SUPERVISED) for run in runs}) > 1:  # answers first, where there are any
+        first.sort(key=lambda name: bool(OVER_TOKENS & set(name.split("/"))))
     for name in first if wanted is None else (wanted,):
         if name in shared:
-            tokenizers = {(r.choices.get("tokenizer"), r.setting("tokenizer.vocab_size")) for r in runs}
-            instead = "report.metric=val/bpb does" if "val/bpb" in shared else "and not every run has val/bpb"
-            warning = f"Tokenizers differ: {name} is counted in tokens and does not compare; {instead}."
-            return name, [warning] if len(tokenizers) > 1 and PER_TOKEN & set(name.split("/")) else []
+            return name, incomparable(runs, name, shared)
     raise RequestError("the finished runs share no metric: nothing can be compared.\nName runs of one objective.")
+
+
+def incomparable(runs: Sequence[Run], name: str, shared: set[str]) -> list[str]:
+    """What the reader must know where a metric means something else in some of the runs."""
+    notes, words = [], set(name.split("/"))
+    if len({(r.choices.get("tokenizer"), r.setting("tokenizer.vocab_size")) for r in runs}) > 1 and PER_TOKEN & words:
+        instead = "report.metric=val/bpb does" if "val/bpb" in shared else "and not every run has val/bpb"
+        notes.append(f"Tokenizers differ: {name} is counted in tokens and does not compare; {instead}.")
+    if len({run.setting(SUPERVISED) for run in runs}) > 1 and OVER_TOKENS & words:
+        others = sorted(m for m in shared if m.startswith("val/") and not OVER_TOKENS & set(m.split("/")))
+        instead = f"; report.metric={others[0]} does" if others else ""
+        notes.append(f"{SUPERVISED} differs: {name} is over other tokens in each and does not compare{instead}.")
+    return notes
 
 
 def choose_baseline(labels: list[str], wanted: str | None, scores: dict[str, dict[int, float]]) -> str:

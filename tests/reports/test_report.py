@@ -101,6 +101,20 @@ def test_N42_a_loss_per_token_that_was_asked_for_is_said_not_to_compare(write_ru
     assert warned == {None: False, "val/bpb": False, "val/loss": True, "val/accuracy": False}
 
 
+def test_losses_over_other_tokens_are_not_ranked_by(write_run, tmp_path: Path) -> None:
+    """Once, runs that validate on all tokens were "worse" than runs that validate on answers alone."""
+    for number, (learn, loss, right) in enumerate((("assistant", 0.2, 0.1), ("all", 0.4, 0.3))):
+        values = {"val/loss": loss, "val/bpb": loss, "val/unparsed": 0.0, "val/exact_match": right}
+        write_run(f"{number}-a", {"data.learn": learn, "seed": 1}, values)
+    found = find_runs(str(tmp_path / "sweep"))
+    comparison = compare(found)
+    assert (comparison.metric, comparison.arms[0].label) == ("val/exact_match", "data.learn=all")
+    assert not any("does not compare" in note for note in comparison.notes)
+    notes = compare(found, metric="val/bpb").notes
+    assert "data.learn differs: val/bpb is over other tokens in each and does not compare; " in " ".join(notes)
+    assert "report.metric=val/exact_match does" in " ".join(notes)
+
+
 def test_a_run_that_finished_without_a_number_is_told_and_so_is_a_single_seed(write_run, tmp_path: Path) -> None:
     """summary.json holds null for what was NaN: averaging the other seeds in silence would flatter the setting."""
     for number, (lr, seed) in enumerate([(1, 1), (1, 2), (2, 1), (2, 2)]):
