@@ -3,7 +3,6 @@
 import json
 import math
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,10 +51,7 @@ def check(settings: DictConfig) -> None:
 
 def load(benchmark: Texts, limit: int | None) -> list[Document]:
     """The first `limit` documents. Raises RequestError where the data is missing or holds no text."""
-    file = Path(benchmark.path).expanduser()
-    is_text = file.suffix == ".txt" and file.is_file()
-    rows = benchmark.plain_rows(file) if is_text else rows_of(benchmark, benchmark.split, None)
-    found = list(islice(benchmark.documents(rows), limit))
+    found = list(islice(benchmark.documents(rows_of(benchmark, benchmark.split, None)), limit))
     if not found:
         raise RequestError(f"benchmark.path={benchmark.path}: no text in split {benchmark.split}.")
     return found

@@ -5,8 +5,7 @@ How to add one: a subclass with `documents(rows)` in a file of its own where row
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from errors import RequestError
 
@@ -24,6 +23,8 @@ class Texts:
     split: what is measured. text_column: where the text is.
     """
 
+    by_line: ClassVar[bool] = False  # what the rows of a .txt file are: its lines, or all of it
+
     def __init__(
         self,
         *,
@@ -35,14 +36,6 @@ class Texts:
     ):
         self.path, self.name, self.split, self.revision = path, name, split, revision
         self.columns, self.needs = None, (text_column,)
-
-    def plain_rows(self, file: Path) -> list[tuple[Row, str]]:
-        """A .txt file as rows: here it is one document. Raises RequestError if it is not UTF-8."""
-        try:
-            text = file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise RequestError(f"{file} is not UTF-8: byte 0x{error.object[error.start]:02x} in it.") from None
-        return [({self.needs[0]: text}, str(file))]
 
     def documents(self, rows: Iterable[tuple[Row, str]]) -> Iterator[Document]:
         """Raises RequestError naming the first row without text."""

@@ -6,7 +6,6 @@ punctuation and all, which the harness takes out again.
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from evaluation.benchmarks.texts import Document, Row, Texts
 
@@ -14,11 +13,7 @@ TITLE = re.compile(r" = [^=](?:.*[^=])? = \n?")  # " = = Section = = " is none
 
 
 class WikiText2(Texts):
-    def plain_rows(self, file: Path) -> list[tuple[Row, str]]:
-        """The lines of the file as it was published."""
-        ((row, _),) = super().plain_rows(file)
-        lines = row[self.needs[0]].splitlines(keepends=True)
-        return [({self.needs[0]: line}, f"{file}, line {number:,}") for number, line in enumerate(lines, start=1)]
+    by_line = True
 
     def documents(self, rows: Iterable[tuple[Row, str]]) -> Iterator[Document]:
         article, begun = "", ""

@@ -123,6 +123,8 @@ def test_most_raised_and_lowered_tokens_are_those_of_the_logits(measured):
     model, batches, found = measured
     table = moves(model, batches, found, [(0, 2), (1, 2), (1, 34)])
     assert set(table) == {(0, 2), (1, 2), (1, 34)}
+    assert found.row_n[17] == 3  # the first window of the second batch is looked at even if it is the last wanted
+    assert set(moves(model, batches, found, [(0, 17)])) == {(0, 17)}
     for (m, n), moved in table.items():
         batch = batches[found.row_n[n] // 3]
         p = []

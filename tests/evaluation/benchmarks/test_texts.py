@@ -66,6 +66,16 @@ def test_stories_are_rows_and_empty_ones_are_none(tmp_path: Path) -> None:
         load(TinyStories(path=str(tmp_path / "none.jsonl")), None)
 
 
+def test_a_plain_file_is_one_story_and_must_be_UTF_8(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_bytes("\ufeffOne day.\nTwo\u2028dogs.\n".encode())
+    (found,) = load(TinyStories(path=str(tmp_path / "one.txt")), None)
+    assert found.text == "One day.\nTwo\u2028dogs.\n"  # the byte order mark is no text
+    (tmp_path / "old.txt").write_bytes(" = Lobster = \n caf\xe9 \n".encode("latin-1"))
+    for benchmark in (TinyStories, WikiText2):
+        with pytest.raises(RequestError, match=r"(?s)old.txt is not UTF-8.*iconv .*then benchmark.path=new.txt"):
+            load(benchmark(path=str(tmp_path / "old.txt")), None)
+
+
 @pytest.mark.parametrize("n", [1, 5, 6, 7, 12, 13, 29])
 def test_windows_foresee_each_token_once_and_are_full(n: int) -> None:
     ids = np.arange(100, 100 + n)
@@ -99,11 +109,11 @@ def test_a_text_is_counted_as_by_hand() -> None:
 
 
 def test_perplexities_by_hand() -> None:
-    counted = [{"nats": 6.0, "tokens": 3, "words": 2, "bytes": 8}, {"nats": 2.0, "tokens": 1, "words": 2, "bytes": 8}]
+    counted = [{"nats": 6.0, "tokens": 3, "words": 1, "bytes": 8}, {"nats": 2.0, "tokens": 1, "words": 1, "bytes": 8}]
     found = text_metrics(counted, seed=0)
     assert found["loss"].value == 2.0
     assert found["perplexity"].value == pytest.approx(math.exp(2.0))
-    assert found["word_perplexity"].value == pytest.approx(math.exp(2.0))  # 8 nats of 4 words
+    assert found["word_perplexity"].value == pytest.approx(math.exp(4.0))  # 8 nats of 2 words
     assert found["bpb"].value == pytest.approx(8 / math.log(2) / 16)
 
 
