@@ -12,7 +12,7 @@ from errors import RequestError
 from launcher.cli import main
 from reports.collect import find_runs, not_started
 from reports.comparison import compare
-from reports.figures import arm_curve
+from reports.figures import arm_curve, scaling
 from reports.page import page
 from reports.paper import latex, markdown
 from reports.tables import arm_rows, to_markdown, verdict
@@ -99,6 +99,21 @@ def test_N42_a_loss_per_token_that_was_asked_for_is_said_not_to_compare(write_ru
     warned = {m: any("Tokenizers differ" in note for note in compare(found, metric=m).notes)
               for m in (None, "val/bpb", "val/loss", "val/accuracy")}  # fmt: skip
     assert warned == {None: False, "val/bpb": False, "val/loss": True, "val/accuracy": False}
+
+
+def test_N35_sizes_are_fitted_and_drawn_with_plain_numbers(write_run, tmp_path: Path) -> None:
+    for number, (size, seed) in enumerate((size, seed) for size in (1000, 4000, 16000) for seed in (1, 2)):
+        loss = 8.0 * size**-0.1 + 0.01 * (seed - 1.5)
+        counts = {"total": size, "active": size}
+        write_run(f"{number}-x", {"model.n_embd": size, "seed": seed}, {"val/bpb": loss}, parameters=counts)
+    comparison = compare(find_runs(str(tmp_path / "sweep")))
+    drawn, law = scaling(comparison)
+    assert law.exponent == pytest.approx(0.1, abs=1e-6)
+    labels = re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
+    assert {"3", "4"} <= set(labels)  # losses from 3.04 to 4.01, and not 3 x 10^0
+    assert "<h2>Scaling</h2>" in page(comparison, title="x", commands=[])
+    few = [run for run in comparison.runs if run.summary["parameters"]["active"] < 16000]
+    assert scaling(compare(few)) is None  # two sizes are no law
 
 
 def test_losses_over_other_tokens_are_not_ranked_by(write_run, tmp_path: Path) -> None:
