@@ -13,8 +13,8 @@ import yaml
 from torch import nn
 
 from benchmarks.moe import measured
-from launcher.compose import compose
-from launcher.instantiate import build
+from launcher.config.compose import compose
+from launcher.config.instantiate import build
 from launcher.lab import Lab
 from tasks.trainer import set_number_formats
 

@@ -110,7 +110,7 @@ def trl(folder: Path) -> list[float]:
 
 def bare(_: Path) -> list[float]:
     """Seconds of each update of a plain loop: hidden states of completions are gathered, then logits, then the loss."""
-    from datamodules.preference_table import PairSteps
+    from datamodules.batching.preference_table import PairSteps
     from tests.pairs import table_of
 
     model = llama()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from datamodules.token_files import TokenFile
+from datamodules.preparing.token_files import TokenFile
 
 GIGABYTE, READS, SEQ_LEN, AT_ONCE = 10**9, 10_000, 1024, 10
 

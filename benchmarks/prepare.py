@@ -10,10 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from datamodules.prepare import Target, prepare_tokens
+from datamodules.preparing.prepare import Target, prepare_tokens
 from datamodules.pydoc import PydocSource
-from datamodules.readers import text_pieces
-from datamodules.sources import FileSource
+from datamodules.reading.readers import text_pieces
+from datamodules.reading.sources import FileSource
 from errors import RequestError, RunError
 from tokenization.tiktoken import TiktokenTokenizer
 

@@ -33,7 +33,7 @@ def rows() -> list[tuple[np.ndarray, np.ndarray]]:
 
 def ours() -> list[float]:
     """Seconds of each update."""
-    from datamodules.example_batches import padded
+    from datamodules.batching.example_batches import padded
     from lightning_modules.base import supervised_tokens
     from lightning_modules.sft import SFTModule
     from models.transformer import Transformer

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import RequestError
-from launcher.instantiate import build
+from launcher.config.instantiate import build
 from launcher.lab import Lab
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +46,7 @@ HEAD = (
 
 
 def tokenizer_of(words: list[str]) -> Any:
-    from launcher.compose import compose
+    from launcher.config.compose import compose
 
     return build(compose(words, Lab(ROOT)).cfg.tokenizer)
 

@@ -16,7 +16,7 @@ import lightning.pytorch as pl
 import torch
 
 from callbacks.progress import Progress
-from datamodules.base import TokenDataModule
+from datamodules.kinds.tokens import TokenDataModule
 from datamodules.pydoc import PydocDataModule
 from datamodules.text import TextDataModule
 from lightning_modules.causal_lm import CausalLMModule

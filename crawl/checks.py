@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from crawl.addresses import literal_is_private
 from crawl.settings import CRAWL
-from crawl.urls import in_domains
+from crawl.web.addresses import literal_is_private
+from crawl.web.urls import in_domains
 from errors import RequestError
 
 CHOICES = {"spider": ("site", "sitemap", "feed", "urls", "warc"), "queue": ("local", "redis")}

@@ -10,9 +10,9 @@ import sqlite3
 from typing import Any
 
 from crawl.document import Document, Drop
+from crawl.extract.pool import ExtractError
 from crawl.items import Item
-from crawl.ledger import Ending, Link, pack_links
-from crawl.pool import ExtractError
+from crawl.queue.ledger import Ending, Link, pack_links
 from crawl.state import State
 from errors import RunError
 

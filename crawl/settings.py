@@ -122,8 +122,8 @@ CRAWL |= {
 # ---- Scrapy ----
 BOT_NAME = "nanolab-crawl"
 SPIDER_MODULES = ["crawl.spiders"]
-SCHEDULER = "crawl.scheduler.Scheduler"
-TWISTED_DNS_RESOLVER = "crawl.guard.GuardedResolver"
+SCHEDULER = "crawl.queue.scheduler.Scheduler"
+TWISTED_DNS_RESOLVER = "crawl.web.guard.GuardedResolver"
 # Only the web: a link to file:// or ftp:// has no handler even if it got this far.
 DOWNLOAD_HANDLERS = {"file": None, "data": None, "ftp": None, "s3": None}
 DOWNLOADER_MIDDLEWARES = {
@@ -133,8 +133,8 @@ DOWNLOADER_MIDDLEWARES = {
     "scrapy.downloadermiddlewares.redirect.MetaRefreshMiddleware": None,
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
     "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
-    "crawl.guard.GuardMiddleware": 50,
-    "crawl.robots.RobotsMiddleware": 100,
+    "crawl.web.guard.GuardMiddleware": 50,
+    "crawl.web.robots.RobotsMiddleware": 100,
 }
 SPIDER_MIDDLEWARES = {
     "scrapy.spidermiddlewares.referer.RefererMiddleware": None,
@@ -147,7 +147,7 @@ ITEM_PIPELINES = {
 }
 EXTENSIONS = {
     "scrapy.extensions.throttle.AutoThrottle": None,
-    "crawl.manners.Throttle": 0,
+    "crawl.web.manners.Throttle": 0,
     "crawl.progress.Progress": 500,
     "scrapy.extensions.telnet.TelnetConsole": None,
     "scrapy.extensions.remote_control.RemoteControl": None,

@@ -1,12 +1,12 @@
-"""`data=arithmetic`: word problems with worked steps, generated (datamodules/problems.py); nothing to download."""
+"""`data=arithmetic`: word problems with worked steps, generated, with nothing to download."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from datamodules.conversations import ConversationDataModule
-from datamodules.examples import Conversation, Examples, GeneratedExamples
-from datamodules.problems import Side, make_problem
+from datamodules.batching.examples import Conversation, Examples, GeneratedExamples
+from datamodules.kinds.conversations import ConversationDataModule
+from datamodules.reading.problems import Side, make_problem
 from errors import RequestError
 from tokenization.chat import Rendered
 

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from datamodules.loading import at_least_1
+from datamodules.kinds.steps import at_least_1
 from datamodules.preference import PairDataModule
-from datamodules.preference_rows import Preference
-from datamodules.problems import Problem, Side, Sum, make_problem, written
+from datamodules.reading.preference_rows import Preference
+from datamodules.reading.problems import Problem, Side, Sum, make_problem, written
 from errors import RequestError
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from datamodules.base import TokenDataModule
-from datamodules.nanogpt import read_meta_pkl
-from datamodules.token_folder import TokenFolder, open_folder
+from datamodules.kinds.tokens import TokenDataModule
+from datamodules.preparing.token_folder import TokenFolder, open_folder
+from datamodules.reading.nanogpt import read_meta_pkl
 from errors import RequestError
 from tokenization.base import FILE_NAME, Tokenizer, load_tokenizer
 from tokenization.char import CharTokenizer

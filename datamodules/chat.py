@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from datamodules.conversations import ConversationDataModule
-from datamodules.examples import Conversation, Examples, render_all
-from datamodules.formats import to_messages
-from datamodules.records import Row
-from datamodules.row_files import RowFiles
+from datamodules.batching.examples import Conversation, Examples, render_all
+from datamodules.kinds.conversations import ConversationDataModule
+from datamodules.reading.formats import to_messages
+from datamodules.reading.records import Row
+from datamodules.reading.row_files import RowFiles
 from errors import RequestError
 from tokenization.chat import check_messages, prompt_of
 

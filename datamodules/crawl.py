@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from datamodules.prepared import PreparedDataModule
-from datamodules.readers import Document
-from datamodules.sources import FileSource
+from datamodules.kinds.prepared import PreparedDataModule
+from datamodules.reading.readers import Document
+from datamodules.reading.sources import FileSource
 from errors import RequestError
 
 MIN_SITES = 10  # fewer cannot be divided fairly: one site may be most of the corpus

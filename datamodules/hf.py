@@ -17,14 +17,14 @@ from typing import Any, Literal
 
 import torch.distributed as dist
 
-from datamodules.hub import HubData, HubSource, HubStream
-from datamodules.loading import at_least_1
-from datamodules.prepared import PreparedDataModule
-from datamodules.readers import Document, reader_for
-from datamodules.sources import FileSource, Source, find_files
-from datamodules.split import text_hash
-from datamodules.stream import Stream, StreamSteps
-from datamodules.token_folder import TokenFolder
+from datamodules.batching.stream import Stream, StreamSteps
+from datamodules.kinds.prepared import PreparedDataModule
+from datamodules.kinds.steps import at_least_1
+from datamodules.preparing.split import text_hash
+from datamodules.preparing.token_folder import TokenFolder
+from datamodules.reading.hub import HubData, HubSource, HubStream
+from datamodules.reading.readers import Document, reader_for
+from datamodules.reading.sources import FileSource, Source, find_files
 from errors import RequestError
 from tokenization.base import digest
 

@@ -14,14 +14,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datamodules.permutation import permute
-from datamodules.prepare import prepare_tokens
-from datamodules.prepared import PreparedDataModule
-from datamodules.sources import FileSource, find_files
-from datamodules.split import plan_split
-from datamodules.token_files import META, TokenFile, document_ends
-from datamodules.token_folder import TokenFolder, open_folder
-from datamodules.windows import ORDERS, Order, SequentialOrder
+from datamodules.batching.permutation import permute
+from datamodules.batching.windows import ORDERS, Order, SequentialOrder
+from datamodules.kinds.prepared import PreparedDataModule
+from datamodules.preparing.prepare import prepare_tokens
+from datamodules.preparing.split import plan_split
+from datamodules.preparing.token_files import META, TokenFile, document_ends
+from datamodules.preparing.token_folder import TokenFolder, open_folder
+from datamodules.reading.sources import FileSource, find_files
 from errors import RequestError
 from tokenization.base import FILE_NAME, Tokenizer, digest, load_tokenizer
 

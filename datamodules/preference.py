@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 from torch.utils.data import DataLoader
 
-from datamodules.conversations import Question
-from datamodules.loading import StepDataModule
-from datamodules.preference_rows import Preference, preferences
-from datamodules.preference_table import PairBatches, PairSteps, PairTable, make_table
-from datamodules.row_files import RowFiles
-from datamodules.windows import Batch
+from datamodules.batching.preference_table import PairBatches, PairSteps, PairTable, make_table
+from datamodules.batching.windows import Batch
+from datamodules.kinds.conversations import Question
+from datamodules.kinds.steps import StepDataModule
+from datamodules.reading.preference_rows import Preference, preferences
+from datamodules.reading.row_files import RowFiles
 from errors import RequestError
 from tokenization.chat import chat_template
 
@@ -149,7 +149,7 @@ class PairDataModule(StepDataModule):
 
 
 class PreferenceDataModule(RowFiles, PairDataModule):
-    """Pairs out of files or from the Hub; the formats are those of datamodules/preference_rows.py."""
+    """Pairs out of files or from the Hub; the formats are those of datamodules/reading/preference_rows.py."""
 
     without_file = "objective=dpo data=arithmetic_pairs"
 

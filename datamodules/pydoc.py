@@ -17,8 +17,8 @@ from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any, Literal
 
-from datamodules.prepared import PreparedDataModule
-from datamodules.readers import Document
+from datamodules.kinds.prepared import PreparedDataModule
+from datamodules.reading.readers import Document
 from tokenization.base import utf8
 
 STRING = re.compile(r'[rR]?"""(.*?)"""', re.DOTALL)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from datamodules.download import fetched
-from datamodules.prepared import PreparedDataModule
-from datamodules.sources import FileSource, find_files
+from datamodules.kinds.prepared import PreparedDataModule
+from datamodules.reading.download import fetched
+from datamodules.reading.sources import FileSource, find_files
 from errors import RequestError
 
 

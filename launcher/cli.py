@@ -31,7 +31,7 @@ def main(argv: Sequence[str], root: Path) -> int:
     try:
         return _dispatch(list(argv), root)
     except (Exception, KeyboardInterrupt, Interrupted) as error:
-        from launcher.endings import explain, wants_traceback
+        from launcher.jobs.endings import explain, wants_traceback
 
         ending = explain(error)
         if wants_traceback() or ending.is_bug:
@@ -55,7 +55,7 @@ def _dispatch(argv: list[str], root: Path) -> int:
     if flags.hydra_help or flags.info or flags.shell_completion:
         return _ask_hydra(argv, lab)
     if flags.help:
-        from launcher.help import help_text
+        from launcher.help.screens import help_text
 
         _end_quietly_with_the_reader()
         print(help_text(flags.words, lab, FLAGS))
@@ -64,10 +64,10 @@ def _dispatch(argv: list[str], root: Path) -> int:
 
 
 def _run(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
-    from launcher.compose import compose
+    from launcher.config.compose import compose
 
     if (sweep := _resumed_sweep(flags.words)) is not None:
-        from launcher.sweep import resume_sweep
+        from launcher.jobs.sweep import resume_sweep
 
         return resume_sweep(sweep, lab, argv)
     multirun = flags.multirun or any(word.lstrip("+").startswith("sweeps=") for word in flags.words)
@@ -77,10 +77,10 @@ def _run(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
         print(_shown(plan, flags), end="")
         return 0
     if multirun or plan.is_multirun:
-        from launcher.sweep import run_sweep
+        from launcher.jobs.sweep import run_sweep
 
         return run_sweep(flags.words, plan, lab, argv)
-    from launcher.job import Job, run_job
+    from launcher.jobs.job import Job, run_job
 
     return run_job(Job(plan, lab, argv))[0].code
 
@@ -97,9 +97,9 @@ def _resumed_sweep(words: Sequence[str]) -> Path | None:
 
 def _run_rank(folder: Path, command: list[str], root: Path) -> int:
     """One rank of a job that another process supervises: everything is read from the run folder, and checked again."""
-    from launcher import ranks
-    from launcher.compose import reload
-    from launcher.job import Job, work
+    from launcher.config.compose import reload
+    from launcher.jobs import ranks
+    from launcher.jobs.job import Job, work
 
     run = ranks.child_folder(folder)
     return work(Job(reload(folder, Lab(root)), Lab(root), command), run).code
@@ -108,7 +108,7 @@ def _run_rank(folder: Path, command: list[str], root: Path) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     flags, unknown = FLAGS.parse_known_intermixed_args(argv)
     if unknown:
-        from launcher.words import did_you_mean
+        from launcher.help.words import did_you_mean
 
         names = [name for action in FLAGS._actions for name in action.option_strings]
         raise RequestError(f"{' '.join(unknown)}: there is no such flag.{did_you_mean(unknown[0], names)}")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from datamodules.pydoc import PydocDataModule
 from errors import RequestError
-from launcher.instantiate import build
+from launcher.config.instantiate import build
 from lightning_modules.causal_lm import CausalLMModule
 from models.boosting.ensemble import Boosted
 from models.boosting.plan import Plan

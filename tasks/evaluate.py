@@ -16,17 +16,17 @@ from tqdm import tqdm
 from errors import RequestError
 from evaluation.answers import is_right
 from evaluation.intervals import Estimate, mean_interval, text_metrics
-from launcher.summary import plain
+from launcher.jobs.summary import plain
 from lightning_modules.base import Totals, token_totals
 from models.generation import evaluating, generate
 from models.heads import RewardModel
 from models.layers.loss import IGNORE
 from models.sampling import Sampling
 from tasks import parts
-from tasks.benchmark import run_benchmark
-from tasks.evaluate_pairs import pair_metrics
-from tasks.lm_eval import run_lm_eval
-from tasks.past_context import evaluate_past_context
+from tasks.evaluating.benchmark import run_benchmark
+from tasks.evaluating.lm_eval import run_lm_eval
+from tasks.evaluating.pairs import pair_metrics
+from tasks.evaluating.past_context import evaluate_past_context
 from tasks.trainer import resolve_accelerator, set_number_formats
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from launcher.instantiate import build
+from launcher.config.instantiate import build
 from models.adapters.lora import save_adapter
 from models.heads import RewardModel
 from tasks import boosting, parts, start

@@ -8,8 +8,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
-from launcher.inherit import read_run
-from launcher.instantiate import build, resolve_target
+from launcher.config.inherit import read_run
+from launcher.config.instantiate import build, resolve_target
 from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
 from tasks.checkpoints import checkpoint_of, read_checkpoint

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from datamodules.card import data_card, show
+from datamodules.preparing.card import data_card, show
 from errors import RequestError
 from tasks import parts
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from launcher.instantiate import build
+from launcher.config.instantiate import build
 from lightning_modules.chosen import ChosenModule
 from optimization.adamw import adamw
 from optimization.schedules import cosine

@@ -59,7 +59,7 @@ def build_trainer(
     return pl.Trainer(
         default_root_dir=run_dir,
         accelerator=device,
-        # ranks are started by launcher/ranks.py or torchrun: one device each, all of this node's visible
+        # ranks are started by launcher/jobs/ranks.py or torchrun: one device each, all of this node's visible
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
         num_nodes=nodes,
         strategy=_strategy(strategy, device),

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from datamodules.preference_table import PairBatches, PairSteps, PairTable, to_micro
-from datamodules.windows import StepSampler
+from datamodules.batching.preference_table import PairBatches, PairSteps, PairTable, to_micro
+from datamodules.batching.windows import StepSampler
 from tasks.trainer import fit_and_validate
 from tests.small import make_trainer
 

@@ -12,16 +12,16 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
-from launcher.annotations import is_free_dict
-from launcher.checking import check
-from launcher.comments import read_help
-from launcher.compatibility import _provided
-from launcher.compose import Plan, apply, compose
-from launcher.instantiate import resolve_target, signature_of
+from launcher.config.annotations import is_free_dict
+from launcher.config.checking import check
+from launcher.config.compatibility import _provided
+from launcher.config.compose import Plan, apply, compose
+from launcher.config.instantiate import resolve_target, signature_of
+from launcher.config.overrides import parse
+from launcher.config.schema import Schema
+from launcher.config.source import read_target
+from launcher.help.comments import read_help
 from launcher.lab import Lab
-from launcher.overrides import parse
-from launcher.schema import Schema
-from launcher.source import read_target
 
 LAB = Lab(Path(__file__).parents[1])
 FILES = sorted([*LAB.conf.rglob("*.yaml"), *(LAB.root / "sweeps").rglob("*.yaml")])

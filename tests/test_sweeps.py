@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from launcher.compose import compose
-from launcher.instantiate import build
+from launcher.config.compose import compose
+from launcher.config.instantiate import build
 from launcher.lab import Lab
 from models.base import LanguageModel
 

@@ -25,7 +25,8 @@ USER_START, USER_END = "<|user_start|>", "<|user_end|>"
 ASSISTANT_START, ASSISTANT_END = "<|assistant_start|>", "<|assistant_end|>"
 CHAT_SPECIALS = (BOS, USER_START, USER_END, ASSISTANT_START, ASSISTANT_END)  # nanochat's names
 
-# ScienceQA, the same words in training (datamodules/formats.py) and evaluation (evaluation/benchmarks/scienceqa.py)
+# ScienceQA, the same words in training (datamodules/reading/formats.py) and in evaluation
+# (evaluation/benchmarks/scienceqa.py)
 TUTOR = "You are a helpful science tutor. Choose the right answer, then explain it."
 CORRECT_ANSWER = "The correct answer is"
 

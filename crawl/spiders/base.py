@@ -12,11 +12,12 @@ from scrapy import signals
 from scrapy.exceptions import StopDownload
 from scrapy.http import Request, Response
 
-from crawl import answers, options
+from crawl import options
 from crawl.items import Item
-from crawl.ledger import Ending, Link
+from crawl.queue.ledger import Ending, Link
 from crawl.settings import scrapy_settings
 from crawl.state import State
+from crawl.web import answers
 from errors import RequestError, RunError
 
 LISTING_BYTES = 52_428_800  # what sitemaps.org allows for one sitemap

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from crawl.ledger import Link
+from crawl.queue.ledger import Link
 from crawl.spiders.base import CrawlSpider
 
 

@@ -8,11 +8,11 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from crawl.answers import KEPT_HEADERS, PAGE_TYPES
 from crawl.document import Page
 from crawl.items import Item
-from crawl.ledger import Ending, Entry, Link
+from crawl.queue.ledger import Ending, Entry, Link
 from crawl.spiders.base import CrawlSpider
+from crawl.web.answers import KEPT_HEADERS, PAGE_TYPES
 from errors import RunError
 
 AHEAD = 64  # pages given to the pipelines before their turn

@@ -12,7 +12,7 @@ from errors import RequestError
 from evaluation.boosting import by_category, by_stage, measure
 from evaluation.boosting_moves import moves
 from evaluation.boosting_page import example_places, page
-from launcher.summary import plain
+from launcher.jobs.summary import plain
 from models.boosting.ensemble import Boosted
 from tasks import parts
 from tasks.evaluate import torch_device

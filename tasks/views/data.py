@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from datamodules.card import data_card, token_counts
+from datamodules.preparing.card import data_card, token_counts
 from errors import RequestError
 from inspection.charts import bars, log_log, spans
 from inspection.page import Page, Tokens, facts, table

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from crawl.document import Document
-from crawl.files import Files
-from crawl.frontier import Frontier
-from crawl.ledger import Ending, Link
+from crawl.queue.files import Files
+from crawl.queue.frontier import Frontier
+from crawl.queue.ledger import Ending, Link
 from crawl.samples import Samples
 from crawl.settings import CRAWL
 from errors import RequestError

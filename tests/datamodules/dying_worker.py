@@ -3,7 +3,7 @@
 import os
 import signal
 
-from datamodules import workers
+from datamodules.preparing import workers
 
 
 def work(part, **options):

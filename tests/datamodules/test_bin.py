@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules import token_folder
 from datamodules.bin import BinDataModule
+from datamodules.preparing import token_folder
 from errors import RequestError
 from tokenization.base import Tokenizer
 from tokenization.byte import ByteTokenizer

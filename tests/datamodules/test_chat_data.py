@@ -11,7 +11,7 @@ import pytest
 
 from datamodules.arithmetic import ArithmeticDataModule
 from datamodules.chat import ChatDataModule
-from datamodules.formats import FORMATS, to_messages
+from datamodules.reading.formats import FORMATS, to_messages
 from errors import RequestError
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer

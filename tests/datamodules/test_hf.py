@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datamodules import retry
 from datamodules.hf import HfDataModule
-from datamodules.hub import HubData, HubSource, HubStream, explained
-from datamodules.retry import resuming, with_retries
+from datamodules.reading import retry
+from datamodules.reading.hub import HubData, HubSource, HubStream, explained
+from datamodules.reading.retry import resuming, with_retries
 from errors import RequestError, RunError
 from tokenization.byte import ByteTokenizer
 

@@ -4,12 +4,12 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from tests.datamodules.test_stream import Texts
 from torch.utils.data import DataLoader
 
-from datamodules.loading import as_is
-from datamodules.stream import StreamSteps
-from datamodules.windows import ShuffleOrder, StepSampler, TrainSteps, ValidationBatches
-from tests.datamodules.test_stream import Texts
+from datamodules.batching.stream import StreamSteps
+from datamodules.batching.windows import ShuffleOrder, StepSampler, TrainSteps, ValidationBatches
+from datamodules.kinds.steps import as_is
 from tokenization.byte import ByteTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -91,7 +91,7 @@ def test_N41_validation_comes_once_in_equal_steps_whoever_reads_it(ranks, worker
 @pytest.fixture
 def tokens(tmp_path):
     """Ids that count from 0, so that a token tells where it lies."""
-    from datamodules.token_files import TokenFile
+    from datamodules.preparing.token_files import TokenFile
 
     path = tmp_path / "train.bin"
     np.arange(N * TOKENS + 1, dtype="<u2").tofile(path)

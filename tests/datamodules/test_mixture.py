@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from datamodules.batching.windows import ORDERS
 from datamodules.mixture import CYCLE, MixtureDataModule, MixtureOrder, quotas
-from datamodules.windows import ORDERS
 from errors import RequestError
 from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer

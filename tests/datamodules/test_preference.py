@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from datamodules.arithmetic_pairs import ArithmeticPairsDataModule, slip, slipped
+from datamodules.batching.preference_table import PairSteps, cut
 from datamodules.preference import PreferenceDataModule
-from datamodules.preference_rows import dialogue, preferences, shared_text
-from datamodules.preference_table import PairSteps, cut
-from datamodules.problems import Sum, make_problem
+from datamodules.reading.preference_rows import dialogue, preferences, shared_text
+from datamodules.reading.problems import Sum, make_problem
 from errors import RequestError
 from tests.pairs import as_pairs, make_pairs, table_of
 from tokenization.byte import ByteTokenizer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.formats import to_messages
+from datamodules.reading.formats import to_messages
 from errors import RequestError
 from evaluation.answering import by_choices, by_generation, choice_metrics, generation_metrics
 from evaluation.benchmarks.base import Question, draw_shots

@@ -234,8 +234,8 @@ def test_N7_no_state_leaks_between_jobs(toy_root: Path, tmp_path: Path) -> None:
 import logging, os, random, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from launcher.compose import compose
-from launcher.job import Job, run_job
+from launcher.config.compose import compose
+from launcher.jobs.job import Job, run_job
 from launcher.lab import Lab
 lab = Lab(Path(sys.argv[1]))
 def facts():

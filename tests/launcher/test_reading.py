@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from errors import RequestError
-from launcher.annotations import choices, describe, fits, is_free_dict
 from launcher.cli import FLAGS
-from launcher.comments import read_help, split_comment
-from launcher.help import default_options, help_text
+from launcher.config.annotations import choices, describe, fits, is_free_dict
+from launcher.config.source import class_attribute, read_target
+from launcher.help.comments import read_help, split_comment
+from launcher.help.screens import default_options, help_text
+from launcher.help.words import nearest, nearest_key
 from launcher.lab import Lab
-from launcher.source import class_attribute, read_target
-from launcher.words import nearest, nearest_key
 
 ALIASES = {"Act": ast.parse("Literal['relu', 'gelu']", mode="eval").body}
 

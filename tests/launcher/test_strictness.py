@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from errors import RequestError
-from launcher.compose import compose
+from launcher.config.compose import compose
 from launcher.lab import Lab
 
 

@@ -6,8 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from errors import RequestError
-from launcher.compose import compose
-from launcher.instantiate import build, resolve_target
+from launcher.config.compose import compose
+from launcher.config.instantiate import build, resolve_target
 from launcher.lab import Lab
 
 FOREIGN = [
@@ -17,7 +17,7 @@ FOREIGN = [
     "models.toy.os.system",
     "builtins.eval",
     "subprocess.run",
-    "launcher.instantiate.build",
+    "launcher.config.instantiate.build",
     "models.toy.Toy.__init__",
     "models.toy",
     "lightning.pytorch.callbacks.early_stopping.torch.hub.load",

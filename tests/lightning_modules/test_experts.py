@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.packed import PackedSteps, pack_documents
-from datamodules.token_files import TokenFile
+from datamodules.batching.packed import PackedSteps, pack_documents
+from datamodules.preparing.token_files import TokenFile
 from lightning_modules.causal_lm import CausalLMModule
 from lightning_modules.dpo import DPOModule
 from lightning_modules.reward import RewardModule

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from datamodules.example_batches import padded
+from datamodules.batching.example_batches import padded
 from lightning_modules.base import supervised_tokens
 from lightning_modules.sft import SFTModule
 from models.base import LanguageModel

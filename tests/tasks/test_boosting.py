@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from errors import RequestError
-from launcher.compose import compose
+from launcher.config.compose import compose
 from launcher.lab import Lab
 from models.boosting.ensemble import Boosted
 from models.boosting.learners.lora import LoRA

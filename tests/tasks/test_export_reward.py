@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from launcher.cli import main
-from launcher.inherit import read_run
+from launcher.config.inherit import read_run
 from models.adapters.lora import load_adapter
 from models.heads import RewardModel, score
 from models.hf import HFModel, save_wrapped

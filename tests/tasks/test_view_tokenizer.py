@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from errors import RequestError
-from launcher.compose import compose
+from launcher.config.compose import compose
 from launcher.lab import Lab
 from tasks.views.tokenizer import as_html, show
 

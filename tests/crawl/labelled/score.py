@@ -17,7 +17,7 @@ from lxml import html
 from parsel import Selector
 
 from crawl.document import Page
-from crawl.extract import extract
+from crawl.extract.page import extract
 from crawl.settings import CRAWL
 from tests.crawl.labelled import articles, reference
 

@@ -21,10 +21,10 @@ from evaluation.benchmarks.scienceqa import ScienceQA
 from evaluation.benchmarks.sst2 import SST2
 from evaluation.benchmarks.svamp import SVAMP
 from evaluation.intervals import mean_interval
-from launcher.compose import compose
-from launcher.instantiate import build
+from launcher.config.compose import compose
+from launcher.config.instantiate import build
 from launcher.lab import Lab
-from tasks.benchmark import load, record
+from tasks.evaluating.benchmark import load, record
 
 LAB = Lab(Path(__file__).parents[3])
 

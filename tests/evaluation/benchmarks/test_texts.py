@@ -15,7 +15,7 @@ from evaluation.benchmarks.wikitext2 import WikiText2
 from evaluation.likelihood import rolling_pairs
 from launcher.cli import main
 from models.gpt import GPT
-from tasks.benchmark_texts import load, measure, text_metrics
+from tasks.evaluating.benchmark_texts import load, measure, text_metrics
 from tokenization.byte import ByteTokenizer
 
 ROOT = Path(__file__).parents[3]

@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 
-from launcher.instantiate import build
+from launcher.config.instantiate import build
 from models.weights.families import family_of, model_section, read_config
 from models.weights.files import read_tensors
 from models.weights.filling import fill, is_tied

@@ -1,0 +1,115 @@
+"""Blocks -> blocks: leave out what names and tags did not give away: lists of links, "Related articles", buttons,
+doubles.
+"""
+
+import re
+
+from crawl.extract.blocks import Block
+
+LINK_LIST = 0.7  # share of link text above which a list is navigation; a reference list has text beside its links
+LINK_LINE = 0.9  # ... above which a short line is a button or a teaser
+SHORT_LINE = 80  # characters
+DOUBLE = 80  # characters from which a text that was there already is a copy (a version for phones, a lead repeated)
+BUTTONS = re.compile(
+    r"(advertisement|sponsored|share( this)?( (page|article|post))?|tweet|copy( (code|link))?|copied!?|"
+    r"print( this page)?|reply|quote|"
+    r"report( post)?|edit( this page| on github)?|permalink|like|follow( us)?|(back to )?top|"
+    r"skip to (main )?content|menu|close|"
+    r"loading\W*|previous|next|read more\W*|show more|view all|see all|log ?in|sign (in|up)|subscribe|"
+    r"add to (cart|basket|wishlist)|"
+    r"expand|collapse|play|pause|download pdf|listen|save|bookmark|\d+ (comments?|shares?|likes?)|¶|#)[.:»›→]?",
+    re.I,
+)
+JUNK_HEADINGS = re.compile(
+    r"(related (articles?|posts?|stories|products?|topics?|links|reading|content|questions?|pages?|searches)|"
+    r"read (next|more)|more (from|in|on)\b.*|"
+    r"you (may|might) (also )?(like|enjoy|be interested in)|(customers|people) (who|also)\b.*|"
+    r"recommended( for you| products?)?|"
+    r"(most )?(popular|read|viewed)( (articles?|posts?|now|topics?))?|trending( now)?|latest (news|posts?|"
+    r"articles?)|share this.*|follow us.*|"
+    r"(leave|post|add) a (comment|reply).*|(\d+ )?comments?( \(\d+\))?|navigation|table of contents|contents|"
+    r"on this page|in this (article|section)|"
+    r"recently viewed.*|similar (products?|topics?|threads?|items?)|about the author|tags|categories|sign up\b.*|"
+    r"newsletter|subscribe\b.*|"
+    r"verwandte (artikel|beiträge|themen)|das könnte (sie|dich|ihnen) auch.*|articles (liés|similaires)|"
+    r"à lire aussi|artículos relacionados|"
+    r"مقالات ذات صلة|اقرأ أيضا|كتبות נוספות|כתבות נוספות|קראו גם|похожие (статьи|темы)|читайте также|関連記事)\W*",
+    re.I,
+)
+
+
+def tidy(found: list[Block], strict_headings: bool = True) -> list[Block]:
+    """What is left of the blocks of a main text."""
+    found = [block for block in found if not _is_button(block)]
+    if strict_headings:
+        found = without_junk_sections(found)
+    return without_empty_headings(without_doubles(without_link_lists(found)))
+
+
+def _is_button(block: Block) -> bool:
+    if block.kind in ("code", "table"):
+        return block.kind == "table" and block.link_density > LINK_LIST
+    text = block.text
+    if not any(character.isalnum() for character in text):
+        return True
+    if len(text) <= SHORT_LINE and block.link_density > LINK_LINE and block.kind == "p":
+        return True
+    return len(text) <= 40 and bool(BUTTONS.fullmatch(text))
+
+
+def without_junk_sections(found: list[Block]) -> list[Block]:
+    """Headings that announce other pages, with all that follows until a heading of the same rank."""
+    kept, inside = [], 0
+    for block in found:
+        if block.kind == "heading":
+            if inside and block.level <= inside:
+                inside = 0
+            if not inside and len(block.text) < 80 and JUNK_HEADINGS.fullmatch(block.text):
+                inside = block.level
+        if not inside:
+            kept.append(block)
+    return kept
+
+
+def without_link_lists(found: list[Block]) -> list[Block]:
+    """Runs of list items that are mostly links."""
+    kept: list[Block] = []
+    run: list[Block] = []
+    for block in [*found, None]:
+        if block is not None and block.kind == "item":
+            run.append(block)
+            continue
+        if sum(item.link_chars for item in run) <= LINK_LIST * sum(len(item.text) for item in run) or not run:
+            kept += run
+        run = []
+        if block is not None:
+            kept.append(block)
+    return kept
+
+
+def without_doubles(found: list[Block]) -> list[Block]:
+    """Each long text once, and each subject of a discussion."""
+    kept, seen = [], set()
+    for block in found:
+        key = "".join(block.text.split())
+        if block.kind == "heading":
+            if key.lower().startswith("re:") and key[3:] in seen:
+                continue  # a forum says its subject above each answer
+            seen.add(key)
+        if block.kind != "code" and len(key) >= DOUBLE:
+            if key in seen:
+                continue
+            seen.add(key)
+        kept.append(block)
+    return kept
+
+
+def without_empty_headings(found: list[Block]) -> list[Block]:
+    """Headings whose section went away, or never had text."""
+    kept: list[Block] = []
+    for block in reversed(found):
+        below = kept[-1] if kept else None
+        if block.kind == "heading" and (below is None or (below.kind == "heading" and below.level <= block.level)):
+            continue
+        kept.append(block)
+    return kept[::-1]

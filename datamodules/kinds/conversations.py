@@ -1,0 +1,200 @@
+"""What every data module of conversations does: render, count, batch, and hold questions ready for evaluation.
+
+How to add one: a format in `datamodules/reading/formats.py` and a YAML on `ChatDataModule`; or, for data that is
+generated, a subclass with `_load` as `datamodules/arithmetic.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import abstractmethod
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from datamodules.batching.example_batches import Batch, ExampleSteps, PackedSteps, ValidationExamples
+from datamodules.batching.examples import Conversation, Examples, Report, Truncate
+from datamodules.batching.preview import marked
+from datamodules.kinds.steps import StepDataModule
+from errors import RequestError
+from tokenization.base import digest
+from tokenization.chat import chat_template, prompt_of
+
+
+class Question(NamedTuple):
+    """For evaluation by generation: what the model is asked, and the answer that was expected."""
+
+    prompt: np.ndarray  # (n,) ids
+    asked: str
+    expected: str
+
+
+class ConversationDataModule(StepDataModule):
+    """Examples out of conversations.
+
+    `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
+    """
+
+    provides: tuple[str, ...] = ("conversations",)
+    truncate: Truncate = "drop"
+    answers: Literal["number", "letter", "text"]
+
+    def __init__(
+        self,
+        *,
+        template: Literal["chat", "alpaca", "plain"] = "chat",
+        learn: Literal["assistant", "last", "all"] = "assistant",
+        batching: Literal["grouped", "plain", "packed"] = "grouped",
+        preview: int = 0,
+        **shared: Any,
+    ):
+        """Raises RequestError for a number out of its range, each named."""
+        super().__init__(**shared)
+        if preview < 0:
+            raise RequestError(f"data.preview={preview}: expected 0 or more.")
+        self.template, self.tokenizer = chat_template(self.tokenizer, template)
+        self.learn, self.batching, self.preview = learn, batching, preview
+        self._sides: tuple[Examples, Examples] | None = None
+
+    @abstractmethod
+    def _load(self) -> tuple[Examples, Examples]:
+        """Training and validation examples; the latter have an end."""
+
+    @abstractmethod
+    def _val_conversation(self, i: int) -> Conversation:
+        """The conversation that validation example `i` was rendered from."""
+
+    # Preparing ----------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Render and count; a second call does nothing. Raises RequestError where nothing would be learned (N26)."""
+        if self._sides is not None:
+            return
+        train, val = self._load()
+        for side, examples in (("training", train), ("validation", val)):
+            if examples.report.kept == 0:
+                raise RequestError(nothing_to_learn(side, examples.report, self.learn, self.seq_len))
+        self._sides = (train, val)
+
+    @property
+    def end(self) -> int:
+        return self.template.end
+
+    @property
+    def train(self) -> Examples:
+        return self._prepared()[0]
+
+    @property
+    def val(self) -> Examples:
+        return self._prepared()[1]
+
+    def _prepared(self) -> tuple[Examples, Examples]:
+        if self._sides is None:
+            raise RuntimeError(f"{type(self).__name__}: call prepare() first")
+        return self._sides
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the examples and of the tokenizer: equal, if training would see the same."""
+        sides = [examples.fingerprint() for examples in self._prepared()]
+        return digest({"tokenizer": self.tokenizer.fingerprint, "examples": sides})
+
+    def describe(self) -> dict[str, Any]:
+        """What there is, JSON types."""
+        return {side: facts_of(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)}
+
+    def facts(self) -> dict[str, str]:
+        """The same in words, one line a side, and a preview of the mask where it was asked for."""
+        words = {side: in_words(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)}
+        if self.batching == "packed":
+            words["packed"] = f"{self._packed_steps().filled:.1%} of each row of {self.seq_len} tokens is filled"
+        for i in range(self.preview):
+            colour = sys.stdout.isatty()
+            words[f"row {i}"] = marked(self.tokenizer, self.train[i], colour=colour)
+        return words
+
+    # Loading ------------------------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader[list[Batch]]:
+        """Endless; item k holds the micro-batches of optimizer step `start_step` + k on this rank."""
+        steps = self._packed_steps() if self.batching == "packed" else self._example_steps()
+        return self._step_loader(steps)
+
+    def _example_steps(self) -> ExampleSteps:
+        return ExampleSteps(self.train, grouped=self.batching == "grouped", **self._shape())
+
+    def _packed_steps(self) -> PackedSteps:
+        return PackedSteps(self.train, seq_len=self.seq_len, **self._shape())
+
+    def _shape(self) -> dict[str, Any]:
+        return {
+            "batch_size": self.batch_size,
+            "accumulate": self.accumulate,
+            "rank": self.rank,
+            "world_size": self.world_size,
+            "seed": self.seed,
+            "pad": self.tokenizer.eot,
+        }
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Every validation example once; this rank's share of them."""
+        dataset = self._validation(self.rank, self.world_size)
+        return self._loader(dataset, range(len(dataset)))
+
+    def val_dataset(self) -> ValidationExamples:
+        """All of the validation side, on one rank."""
+        return self._validation(0, 1)
+
+    def _validation(self, rank: int, world_size: int) -> ValidationExamples:
+        return ValidationExamples(
+            self.val, batch_size=self.val_batch_size, rank=rank, world_size=world_size, pad=self.tokenizer.eot
+        )
+
+    def questions(self, limit: int | None = None) -> list[Question]:
+        """Validation conversations, each without its last answer; the first `limit` that leave room for an answer."""
+        assert self.val.size is not None
+        found: list[Question] = []
+        for i in range(self.val.size):
+            if len(found) == limit:
+                break
+            messages = self._val_conversation(i).messages
+            prompt = self.template.render_for_completion(messages)
+            if len(prompt) < self.seq_len:
+                found.append(Question(prompt, prompt_of(messages)[-1]["content"], messages[-1]["content"]))
+        return found
+
+
+def facts_of(examples: Examples) -> dict[str, Any]:
+    report = examples.report
+    counts = {name: getattr(report, name) for name in ("rows", "kept", "too_long", "tokens_cut", "unsupervised")}
+    return counts | {
+        "unlimited": examples.size is None,
+        "documents": report.kept,
+        "tokens": report.tokens,
+        "supervised_tokens": report.supervised,
+        "supervised_share": report.supervised_share,
+    }
+
+
+def in_words(examples: Examples) -> str:
+    """Examples, tokens, the share that is learned; what was cut and left out (N26)."""
+    report = examples.report
+    mean = report.tokens / max(1, report.kept)
+    start = "unlimited examples" if examples.size is None else f"{examples.size:,} examples"
+    words = [f"{start} of {mean:.0f} tokens, {report.supervised_share:.1%} of them supervised"]
+    if report.tokens_cut:
+        words.append(f"{report.too_long:,} cut ({report.tokens_cut:,} tokens lost)")
+    elif report.too_long:
+        words.append(f"{report.too_long:,} left out as too long")
+    if report.unsupervised:
+        words.append(f"{report.unsupervised:,} left out: nothing in them to learn")
+    return "; ".join(words)
+
+
+def nothing_to_learn(side: str, report: Report, learn: str, seq_len: int) -> str:
+    why = f"{report.too_long:,} are longer than data.seq_len={seq_len}" if report.too_long else "the mask is empty"
+    return (
+        f"The {side} side has nothing to learn: of {report.rows:,} conversations none is left ({why};"
+        f" data.learn={learn}).\nType a longer model.seq_len, data.learn=all, or look at it: data.preview=3."
+    )

@@ -1,0 +1,44 @@
+"""What every data module does whose token files are written from documents: where they lie, what is split off, how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datamodules.kinds.tokens import TokenDataModule
+from datamodules.preparing.prepare import prepare_tokens, target_of
+from datamodules.preparing.token_folder import TokenFolder, open_folder
+from datamodules.reading.sources import Source
+
+
+class PreparedDataModule(TokenDataModule):
+    """Documents in, token files out, once; a subclass says which documents (`_sides`)."""
+
+    def __init__(
+        self,
+        *,
+        val_fraction: float = 0.1,
+        cache_dir: str = "outputs/cache",
+        out: str | None = None,
+        shard_tokens: int | None = None,
+        prepare_workers: int | None = None,
+        **shared: Any,
+    ):
+        super().__init__(**shared)
+        self.val_fraction, self.cache_dir = val_fraction, Path(cache_dir)
+        self.target = target_of(cache_dir, out, shard_tokens, prepare_workers)
+
+    def _sides(self) -> tuple[Source, Source | None]:
+        """Documents for training and for validation; None: those of training are split by `val_fraction`."""
+        raise NotImplementedError
+
+    def _token_folder(self) -> TokenFolder:
+        source, val_source = self._sides()
+        folder, tokenizer = prepare_tokens(
+            source=source,
+            val_source=val_source,
+            tokenizer=self.tokenizer,
+            val_fraction=self.val_fraction,
+            target=self.target,
+        )
+        return open_folder(folder, tokenizer, self.cache_dir)

@@ -1,0 +1,91 @@
+"""What all data modules share: how steps are sized and divided, which step comes first, and a loader that adds nothing.
+
+The keys of `conf/data/<name>.yaml` are the keyword arguments of a class and of those it builds on: each is declared and
+typed once, where it is used, and the rest is passed on as `**shared`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from datamodules.batching.windows import StepSampler
+from errors import RequestError
+from tokenization.base import Tokenizer
+
+
+class StepDataModule(LightningDataModule):
+    """A training item is one optimizer step: a list of `accumulate` micro-batches.
+
+    `tokenizer` may be untrained until `prepare()`. The attributes below `__init__`'s arguments are set by the task
+    before the loaders are asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        seq_len: int,
+        batch_size: int,
+        val_batch_size: int | None = None,
+        workers: int = 0,
+        seed: int = 0,
+    ):
+        """Raises RequestError for a number out of its range, each named."""
+        super().__init__()
+        val_batch_size = batch_size if val_batch_size is None else val_batch_size
+        at_least_1(seq_len=seq_len, batch_size=batch_size, val_batch_size=val_batch_size)
+        if workers < 0:
+            raise RequestError(f"data.workers={workers}: expected 0 (load in the training process) or more.")
+        self.tokenizer, self.seq_len, self.workers, self.seed = tokenizer, seq_len, workers, seed
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size
+        self.start_step, self.accumulate, self.rank, self.world_size = 0, 1, 0, 1  # the task sets these
+        self.pin_memory = False  # the task sets it where a CUDA device trains
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make everything ready; a second call does nothing."""
+
+    def prepare_data(self) -> None:
+        self.prepare()
+
+    def setup(self, stage: str | None = None) -> None:
+        self.prepare()
+
+    @property
+    def first_step(self) -> int:
+        """The step that training goes on with."""
+        attached = 0 if self.trainer is None else self.trainer.global_step
+        return max(self.start_step, attached)
+
+    def _step_loader(self, steps: torch.utils.data.Dataset[Any]) -> DataLoader[Any]:
+        """Endless; its items are those of `steps` from the first step on."""
+        return self._loader(steps, StepSampler(self.first_step))
+
+    def _loader(self, dataset: Any, sampler: Any) -> DataLoader[Any]:
+        """A loader that adds nothing: items come as batches, and no draw is taken from torch's global generator."""
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=as_is,
+            pin_memory=self.pin_memory,
+            generator=torch.Generator(),
+        )
+
+
+def as_is(item: Any) -> Any:
+    """Instead of default_convert, which walks through every batch; a named function, so that workers can pickle it."""
+    return item
+
+
+def at_least_1(**sizes: int) -> None:
+    """Raises RequestError for the first that is smaller."""
+    for name, value in sizes.items():
+        if value < 1:
+            raise RequestError(f"data.{name}={value}: expected at least 1.")

@@ -1,0 +1,62 @@
+"""Where rows of conversations or pairs come from, of both sides: the keys of all data that is read row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from datamodules.reading.records import Asked, Row, read_rows
+from errors import RequestError
+
+
+class RowFiles:
+    """Beside a data module: rows of a file, a folder or a data set on the Hub; validation given, or split off."""
+
+    columns: list[str] | None = None  # of files without a header
+    without_file: str  # a command that needs no file, for messages
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        name: str | None = None,
+        split: str = "train",
+        revision: str | None = None,
+        val_path: str | None = None,
+        val_split: str | None = None,
+        val_fraction: float = 0.1,
+        max_rows: int | None = None,
+        **shared: Any,
+    ):
+        """Raises RequestError for a number out of its range."""
+        super().__init__(**shared)
+        if not 0 < val_fraction < 1 or (max_rows is not None and max_rows < 2):
+            raise RequestError(
+                f"data.val_fraction={val_fraction} (between 0 and 1) or data.max_rows={max_rows} (2 or more)"
+                " is out of its range."
+            )
+        self.path, self.name, self.split, self.revision = path, name, split, revision
+        self.val_path, self.val_split, self.val_fraction, self.max_rows = val_path, val_split, val_fraction, max_rows
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether validation is given; else `val_fraction` of the rows is split off."""
+        return self.val_path is not None or self.val_split is not None
+
+    def place(self, side: str) -> tuple[str, str, str]:
+        """Config key, path and split of "train" or "val"."""
+        if side == "train" or not self.has_validation:
+            return "data.path", self.path, self.split
+        if self.val_path is None:
+            return "data.path", self.path, self.val_split or self.split
+        return "data.val_path", self.val_path, self.val_split or self.split
+
+    def rows(self, side: str) -> Iterator[tuple[Row, str]]:
+        """(row, where it stands) of a side, `max_rows` at most."""
+        key, path, split = self.place(side)
+        found = read_rows(
+            path, name=self.name, split=split, revision=self.revision, columns=self.columns,
+            asked=Asked(key, self.without_file),
+        )  # fmt: skip
+        return islice(found, self.max_rows)

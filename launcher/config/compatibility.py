@@ -1,0 +1,46 @@
+"""Does the data give what the objective needs? Read from class attributes, `needs` and `provides`, without imports."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from errors import RequestError
+from launcher.config.source import class_attribute, read_target
+from launcher.help.words import listing
+from launcher.lab import Lab
+
+
+def check_data_fits(cfg: DictConfig, choices: dict[str, Any], lab: Lab) -> None:
+    """Raises RequestError where the objective needs what the data does not provide; lists the data that would do."""
+    needs = _attribute(cfg.get("objective"), "needs", lab)
+    provides = _attribute(cfg.get("data"), "provides", lab)
+    if not needs or not provides or set(needs) & set(provides):
+        return
+    objective, data = choices.get("objective"), choices.get("data")
+    would_do = [option for option in lab.groups.get("data", {}) if set(needs) & set(_provided(option, lab))]
+    ready = [option for option in would_do if "path" not in OmegaConf.load(lab.groups["data"][option])]
+    example = f"\nType: data={(ready or would_do)[0]}" if would_do else ""
+    raise RequestError(
+        f"objective={objective} and data={data} do not go together.\n"
+        f"objective={objective} needs {_either(needs)}; data={data} provides {_either(provides)}.\n"
+        f"Data that would do: {listing(would_do) or 'none here yet'}.{example}"
+    )
+
+
+def _provided(option: str, lab: Lab) -> tuple[str, ...]:
+    node = OmegaConf.load(lab.groups["data"][option])
+    return _attribute(node, "provides", lab) if isinstance(node, DictConfig) else ()
+
+
+def _attribute(section: Any, name: str, lab: Lab) -> tuple[str, ...]:
+    if not isinstance(section, DictConfig) or "_target_" not in section:
+        return ()
+    try:
+        value = class_attribute(read_target(section._target_, lab, key="_target_"), name, lab)
+    except RequestError:
+        return ()  # reported where that option is chosen
+    return tuple(value) if isinstance(value, tuple | list) else ()
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return " or ".join(names)

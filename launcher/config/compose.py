@@ -1,0 +1,215 @@
+"""One command line -> one checked config. The order is the meaning:
+
+1. the files: conf/config.yaml and the options chosen, composed by Hydra (experiment, debug and sweeps come last);
+2. what `init_from` hands down: sections of an earlier run's saved config;
+3. the keys typed on the command line;
+4. the checks: every key, type and `_target_`; data that fits the objective.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.version import setbase
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from errors import RequestError
+from launcher.config import annotations, hydra_keys, inherit
+from launcher.config.checking import check
+from launcher.config.compatibility import check_data_fits
+from launcher.config.overrides import Override, is_group, parse
+from launcher.config.schema import NO_SECTION, Schema
+from launcher.help.words import did_you_mean, listing
+from launcher.lab import Lab
+
+PATHS = ("run_dir", "init_from", "resume", "rerun")
+Files = dict[tuple[str, ...], tuple[DictConfig, DictConfig]]
+
+
+@dataclass
+class Plan:
+    """A checked request: `cfg` is the job's config, `hydra` what Hydra knows about it, `overrides` what was typed."""
+
+    cfg: DictConfig
+    hydra: DictConfig
+    overrides: list[str]
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        return dict(self.hydra.runtime.choices)
+
+    @property
+    def is_multirun(self) -> bool:
+        return self.hydra.mode == RunMode.MULTIRUN
+
+
+@contextmanager
+def hydra_of(lab: Lab) -> Iterator[Hydra]:
+    """Hydra, looking into conf/, the extra folders and the root (for sweeps/)."""
+    setbase("1.3")
+    path = create_config_search_path(str(lab.conf.absolute()))
+    for provider, folder in [("sweeps", lab.root), *(("command-line", extra) for extra in lab.extra)]:
+        path.append(provider, f"file://{folder.absolute()}", anchor=SearchPathQuery(provider="main"))
+    GlobalHydra.instance().clear()
+    try:
+        yield Hydra.create_main_hydra2("nanolab", path)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False, cache: Files | None = None) -> Plan:
+    """Composes and checks one job, or with `multirun` the frame of a sweep, whose values are checked job by job.
+
+    Args:
+        cache: kept between the jobs of a sweep, most of which choose the same files.
+
+    Raises:
+        RequestError: anything about the request is wrong.
+    """
+    overrides = parse(words, lab, multirun=multirun)
+    saved = [o for o in overrides if o.key in ("resume", "rerun") and o.value is not None]
+    if saved:
+        return _from_saved(saved, overrides, lab)
+    check_groups(overrides, lab, multirun=multirun)
+    cfg, hydra = compose_files(overrides, lab, multirun=multirun, cache=cache)
+    typed = [o for o in overrides if not o.is_hydra and not is_group(o.key, lab) and not o.is_sweep]
+    init_from = cfg.get("init_from")
+    for o in typed:
+        if o.key == "init_from":
+            init_from = None if o.value is None else o.text_value
+    if init_from is not None:
+        named = {o.key for o in overrides if is_group(o.key, lab)}
+        inherit.take_sections(cfg, hydra, str(init_from), named=named)
+    return finish(cfg, hydra, typed, [o.typed for o in overrides if not o.is_hydra], lab)
+
+
+def finish(cfg: DictConfig, hydra: DictConfig, typed: Sequence[Override], words: list[str], lab: Lab) -> Plan:
+    """Applies the keys typed, then checks everything."""
+    remember(hydra)
+    before = deepcopy(cfg)
+    schema = Schema(cfg, dict(hydra.runtime.choices), lab)
+    for override in typed:
+        apply(override, schema)
+    drop_nulls(cfg)
+    for key in PATHS:
+        if isinstance(cfg.get(key), str):
+            cfg[key] = str(Path(cfg[key]).expanduser())
+    with read_write(hydra), open_dict(hydra):
+        hydra.overrides.task = words
+    check(schema, before=before)
+    check_data_fits(cfg, dict(hydra.runtime.choices), lab)
+    OmegaConf.set_struct(cfg, True)
+    return Plan(cfg, hydra, words)
+
+
+def remember(hydra: DictConfig) -> None:
+    """Makes this job's record the one that ${hydra:...} reads; set_config would refuse one read from a file."""
+    HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra})  # type: ignore[assignment]
+
+
+def compose_files(
+    overrides: Sequence[Override], lab: Lab, *, multirun: bool, cache: Files | None = None
+) -> tuple[DictConfig, DictConfig]:
+    """The options chosen, without any key typed but those of Hydra itself."""
+    words = [o.text for o in overrides if (is_group(o.key, lab) or o.is_hydra) and not (multirun and o.is_sweep)]
+    if cache is not None and tuple(words) in cache:
+        return deepcopy(cache[tuple(words)])
+    mode = RunMode.MULTIRUN if multirun else RunMode.RUN
+    try:
+        with hydra_of(lab) as hydra:
+            cfg = hydra.compose_config("config", words, mode, with_log_configuration=False)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RequestError(hydra_keys.translate(error)) from error
+    node = cfg.hydra
+    hydra_keys.check(node)
+    with read_write(cfg), open_dict(cfg):
+        cfg.pop("hydra")
+    OmegaConf.set_struct(cfg, False)
+    if cache is not None:
+        cache[tuple(words)] = deepcopy((cfg, node))
+    return cfg, node
+
+
+def check_groups(overrides: Sequence[Override], lab: Lab, *, multirun: bool = False) -> None:
+    """Raises RequestError for an option that no file defines, and for a group given twice over."""
+    for o in overrides:
+        if not is_group(o.key, lab) or o.is_hydra:
+            continue
+        if o.deletes:
+            raise RequestError(f"{o.typed}: a group cannot be left out. Options: {listing(lab.groups[o.key])}.")
+        if o.is_sweep and not multirun:
+            raise RequestError(f"{o.typed}: several options. To run once for each, add -m (multirun).")
+        options = [v.strip("'\"") for v in o.parsed.sweep_string_iterator()] if o.is_sweep else [o.value]
+        for option in options:
+            if (option is not None or o.key not in NO_SECTION) and str(option) not in lab.groups[o.key]:
+                names = list(lab.groups[o.key])
+                hint = did_you_mean(str(option), names, form=f"{o.key}={{}}")
+                raise RequestError(f"{o.key}={option}: there is no such option.\nOptions: {listing(names)}.{hint}")
+
+
+def apply(override: Override, schema: Schema) -> None:
+    """Writes one typed key into the config, as text where text is what the key takes.
+
+    Raises:
+        RequestError: there is no such key.
+    """
+    cfg, key = schema.cfg, override.key
+    try:
+        param = schema.find(key, value=override.raw)
+    except RequestError as error:
+        raise RequestError(f"{override.typed}: {error}") from None
+    if override.deletes:
+        parent, _, leaf = key.rpartition(".")
+        with open_dict(cfg):
+            OmegaConf.select(cfg, parent).pop(leaf) if parent else cfg.pop(leaf)
+        return
+    value, aliases = override.value, schema.aliases(key.rpartition(".")[0])
+    fits = annotations.fits(value, param.annotation, aliases)
+    if not fits and not isinstance(value, str) and annotations.allows_text(param.annotation, aliases):
+        value = override.raw
+    OmegaConf.update(cfg, key, value, merge=True, force_add=True)
+
+
+def drop_nulls(cfg: DictConfig) -> None:
+    """`callbacks.sample_text=null` leaves that part out."""
+    for section in ("callbacks", "logger"):
+        node = cfg.get(section)
+        if isinstance(node, DictConfig):
+            with open_dict(cfg):
+                for name in [name for name in node if node._get_node(name)._is_none()]:  # type: ignore[union-attr]
+                    del node[name]
+
+
+def _from_saved(saved: Sequence[Override], overrides: Sequence[Override], lab: Lab) -> Plan:
+    """resume=RUN_DIR goes on in that folder; rerun=RUN_DIR does the same again in a new one."""
+    if len(saved) > 1:
+        raise RequestError(f"{' '.join(o.typed for o in saved)}: give one of them.")
+    typed = [o for o in overrides if o is not saved[0]]
+    if saved[0].key == "resume":
+        cfg, hydra, before = inherit.resumed_run(saved[0].text_value)
+        inherit.check_horizon_only(typed, cfg)
+    else:
+        inherit.check_no_choices(typed, lab)
+        cfg, hydra, before = inherit.repeated_run(saved[0].text_value)
+    return finish(cfg, hydra, typed, [*before, *(o.typed for o in overrides)], lab)
+
+
+def reload(folder: str | Path, lab: Lab) -> Plan:
+    """The plan of a run as it was saved in its folder, checked again: a saved config is a file like any other.
+
+    Raises:
+        RequestError: there is none, or it is not valid here.
+    """
+    cfg, hydra = inherit.read_run(folder)
+    return finish(cfg, hydra, [], list(inherit.saved_overrides(folder)), lab)

@@ -1,0 +1,190 @@
+"""What a run takes from an earlier one: `init_from` some sections of its saved config, `resume` all of it."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from errors import RequestError
+from launcher.config.instantiate import resolve_target
+from launcher.config.overrides import Override, is_group
+from launcher.lab import Lab
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+# what knows the models of others; imported only where `init_from` is given
+FOREIGN = "models.weights.foreign.sections"
+# where a run ends: what resume= may move
+HORIZON = ("trainer.max_steps", "trainer.max_time", "gbft.stages")
+CRAWL_HORIZON = ("crawl.max_pages", "crawl.max_bytes", "crawl.max_minutes")
+
+
+def run_folder_of(path: Path) -> Path | None:
+    """The run folder that `path` is or lies in (a checkpoint); None if it is in none."""
+    for folder in (path, *list(path.absolute().parents)[:2]):
+        if (folder / ".hydra" / "config.yaml").is_file():
+            return folder
+    return None
+
+
+def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, *, named: set[str]) -> None:
+    """Replaces the model and the tokenizer (and where nothing is trained, data and objective) by those of that run.
+
+    Args:
+        named: groups chosen on the command line; they stay.
+
+    Raises:
+        RequestError: `init_from` is no folder, no file, and cannot be the name of a model on the Hub; or a model of
+            others that we do not know.
+    """
+    path = Path(init_from).expanduser()
+    if not path.exists():
+        check_hub_id(init_from)
+    if foreign := resolve_target(FOREIGN)(init_from):
+        _take(cfg, hydra, foreign, name=foreign.pop("name"), named=named)
+        return
+    folder = run_folder_of(path)
+    if folder is None:
+        return
+    saved, saved_hydra = read_run(folder)
+    sections = ["model", "tokenizer"]
+    if cfg.get("gbft") is None:  # an ensemble of stages is a model too
+        sections += ["gbft", "learner"]
+    if hydra.runtime.choices.get("task") != "fit":
+        sections += ["data", "objective"]
+    with open_dict(cfg), read_write(hydra), open_dict(hydra):
+        for section in sections:
+            if section not in named and section in saved:
+                cfg[section] = saved._get_node(section)
+                hydra.runtime.choices[section] = saved_hydra.runtime.choices.get(section)
+
+
+def _take(cfg: DictConfig, hydra: DictConfig, sections: dict[str, Any], *, name: str, named: set[str]) -> None:
+    """Replaces whole sections, but for those of groups that were chosen on the command line."""
+    with open_dict(cfg), read_write(hydra), open_dict(hydra):
+        for section, content in sections.items():
+            if section not in named:
+                cfg[section] = content
+                hydra.runtime.choices[section] = name if section == "model" else str(content["_target_"]).split(".")[1]
+
+
+def resumed_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:
+    """The config of the run to go on with, Hydra's record, and what had been typed for it.
+
+    Raises:
+        RequestError: no run folder, or its config cannot be read.
+    """
+    cfg, hydra = read_run(path)
+    cfg["run_dir"] = cfg["resume"] = str(Path(path).expanduser())
+    return cfg, hydra, saved_overrides(path)
+
+
+def repeated_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:
+    """The same for a run to do again, in a folder of its own.
+
+    Raises:
+        RequestError: no run folder, or its config cannot be read.
+    """
+    cfg, hydra = read_run(path)
+    cfg["run_dir"] = cfg["resume"] = None
+    cfg["rerun"] = str(path)
+    return cfg, hydra, [word for word in saved_overrides(path) if not word.startswith(("run_dir=", "resume="))]
+
+
+def read_run(path: str | Path) -> tuple[DictConfig, DictConfig]:
+    """The config of a run as it was saved, and Hydra's record beside it.
+
+    Raises:
+        RequestError: no run folder, or its config cannot be read.
+    """
+    folder = Path(path).expanduser()
+    if not (folder / ".hydra" / "config.yaml").is_file():
+        what = "is not a run folder: it has no .hydra/config.yaml" if folder.exists() else "does not exist"
+        raise RequestError(f"{path} {what}.{nearby_runs(folder)}")
+    cfg, record = (_read(folder / ".hydra" / name) for name in ("config.yaml", "hydra.yaml"))
+    if "task" not in cfg:
+        raise RequestError(f"{folder}/.hydra/config.yaml is damaged: it has no section task.")
+    if "hydra" not in record or "runtime" not in record.hydra:
+        raise RequestError(f"{folder}/.hydra/hydra.yaml is damaged: it has no section hydra.runtime.")
+    return cfg, record.hydra
+
+
+def saved_overrides(path: str | Path) -> list[str]:
+    """What had been typed, from overrides.yaml; a record only, so a missing one is no reason to stop."""
+    file = Path(path).expanduser() / ".hydra" / "overrides.yaml"
+    words = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else []
+    return [str(word) for word in words] if isinstance(words, list) else []
+
+
+def check_horizon_only(typed: Sequence[Override], cfg: DictConfig) -> None:
+    """A resumed run is the same run: only its end may be moved, and only further away.
+
+    Raises:
+        RequestError: another key was typed, or fewer steps than before.
+    """
+    horizon = CRAWL_HORIZON if "crawl" in cfg else HORIZON
+    other = [o.typed for o in typed if o.key not in horizon]
+    if other:
+        raise RequestError(
+            f"resume= goes on exactly as that run was; it cannot be changed by {' '.join(other)}.\n"
+            f"Only its end can be moved: {' or '.join(f'{key}=...' for key in horizon)}.\n"
+            "For a new run from these weights, type init_from=RUN_DIR instead of resume=RUN_DIR."
+        )
+    for o in typed:
+        before: Any = OmegaConf.select(cfg, o.key)
+        if isinstance(before, int) and isinstance(o.value, int) and o.value < before:
+            what = o.key.rpartition(".")[2].removeprefix("max_")
+            raise RequestError(f"{o.typed}: that run was to take {before} {what}; resume= can only go further.")
+
+
+def check_no_choices(typed: Sequence[Override], lab: Lab) -> None:
+    """Raises RequestError where rerun= comes with an option of a group: a saved config has no room for another."""
+    chosen = [o.typed for o in typed if is_group(o.key, lab) or o.is_hydra]
+    if chosen:
+        raise RequestError(
+            f"rerun= repeats that run with its saved config; {' '.join(chosen)} cannot be chosen anew.\n"
+            "Single keys can be changed: optimizer.lr=... For other options, start a run without rerun=."
+        )
+
+
+def check_hub_id(name: str) -> None:
+    """Raises RequestError unless `name` may be a model on the Hugging Face Hub: org/name, and no folder org here."""
+    if HUB_ID.fullmatch(name) and "/" in name and not Path(name).parent.exists():
+        return
+    raise RequestError(
+        f"init_from={name}: there is no such folder or file.\n"
+        f"Expected a run folder, a .ckpt file in one, a Hugging Face folder, or a Hub id such as org/name."
+        f"{nearby_runs(Path(name))}"
+    )
+
+
+def nearby_runs(path: Path, *, limit: int = 5) -> str:
+    """The newest run folders around a path that was not found, one a line."""
+    base = next((p for p in path.absolute().parents if p.is_dir()), Path.cwd())
+    found = _newest(base, depth=2) or _newest(Path("outputs"), depth=4)
+    if not found:
+        return ""
+    return "\nRun folders nearby:" + "".join(f"\n  {folder}" for folder in found[:limit])
+
+
+def _newest(base: Path, *, depth: int) -> list[Path]:
+    """Run folders at most `depth` levels down, newest first, those with checkpoints before the others."""
+    patterns = [f"{'*/' * level}.hydra/config.yaml" for level in range(depth + 1)]
+    files: Iterable[Path] = [file for pattern in patterns for file in base.glob(pattern)]
+    folders = sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
+    return sorted((f.parents[1] for f in folders), key=lambda f: not (f / "checkpoints").is_dir())
+
+
+def _read(file: Path) -> DictConfig:
+    try:
+        node = OmegaConf.load(file)
+    except FileNotFoundError:
+        raise RequestError(f"{file} is missing: that run folder is not whole.") from None
+    except (OSError, YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise RequestError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(node, DictConfig):
+        raise RequestError(f"{file} is damaged: it holds no keys.")
+    return node

@@ -1,0 +1,94 @@
+"""The words of the command line: `group=option`, `key=value`, `~key`, each as one Override.
+
+Hydra's grammar is kept, with one courtesy: a value that it cannot read (a path with `=`, a prompt with a comma or an
+apostrophe) is taken as text, so that nobody has to quote twice.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override as HydraOverride
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+
+from errors import RequestError
+from launcher.help.words import listing, nearest
+from launcher.lab import Lab
+
+FORM = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Override:
+    """One word of the command line. `text` is what Hydra reads; `raw` the value as it was typed."""
+
+    typed: str
+    text: str
+    key: str
+    raw: str
+    deletes: bool
+    parsed: HydraOverride
+
+    @property
+    def is_hydra(self) -> bool:
+        return self.key.startswith(("hydra.", "hydra/"))
+
+    @property
+    def is_sweep(self) -> bool:
+        return self.parsed.is_sweep_override()
+
+    @property
+    def value(self) -> Any:
+        return self.parsed.value()
+
+    @property
+    def text_value(self) -> str:
+        """The value as text, also where Hydra reads a number or a list: run_dir=2024."""
+        return self.value if isinstance(self.value, str) else self.raw
+
+
+def parse(words: Iterable[str], lab: Lab, *, multirun: bool) -> list[Override]:
+    """Reads the words; with `multirun`, commas and ranges mean several values, otherwise they are text.
+
+    Raises:
+        RequestError: a word is not of the form key=value.
+    """
+    parser = OverridesParser.create()
+    return [_parse_one(word, parser, lab, multirun) for word in words]
+
+
+def is_group(key: str, lab: Lab) -> bool:
+    return key in lab.groups or key.startswith("hydra/")
+
+
+def _parse_one(word: str, parser: OverridesParser, lab: Lab, multirun: bool) -> Override:
+    match = FORM.fullmatch(word)
+    if match is None or (match["value"] is None and match["sign"] != "~"):
+        raise RequestError(_not_a_pair(word, lab))
+    sign, key, raw = match["sign"] or "", match["key"], match["value"] or ""
+    sign = sign if sign == "~" or key.startswith("hydra.") else ""  # + and ++ say nothing here: keys are known or not
+    text = f"{sign}{key}" if match["value"] is None else f"{sign}{key}={raw}"
+    try:
+        parsed = parser.parse_override(text)
+        if parsed.is_sweep_override() and not multirun and not is_group(key, lab):
+            raise HydraException("several values")
+        if raw != raw.strip() and not parsed.is_sweep_override() and isinstance(parsed.value(), str):
+            raise HydraException("Hydra would drop the spaces at the ends: prompt='The '")
+    except HydraException:
+        quoted = QuotedString(text=raw, quote=Quote.single).with_quotes()
+        text = f"{sign}{key}={quoted}"
+        parsed = parser.parse_override(text)
+    return Override(word.lstrip("+"), text, key, raw, sign == "~", parsed)
+
+
+def _not_a_pair(word: str, lab: Lab) -> str:
+    close = nearest(word.lstrip("-"), [*lab.groups, *lab.groups.get("task", {})])
+    hint = ""
+    if close in lab.groups.get("task", {}):
+        hint = f"\nType: task={close}"
+    elif close is not None:
+        hint = f"\nType: {close}=... with one of: {listing(lab.groups[close])}"
+    return f'"{word}" is not of the form group=option or key=value.{hint}'

@@ -1,0 +1,194 @@
+"""One job, from a checked plan to its end: claim a folder, save the config, run the task, write the summary."""
+
+import logging
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from errors import Interrupted, RequestError
+from launcher.config.compose import Plan, remember
+from launcher.config.instantiate import resolve_target
+from launcher.jobs import joining, ranks, repeated, state, summary
+from launcher.jobs.endings import FINISHED, WRONG_REQUEST, Ending, explain, wants_traceback
+from launcher.jobs.run_folder import RunFolder, claim, default_name, save_config
+from launcher.lab import Lab
+
+log = logging.getLogger("launcher")
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan with what is known about its surroundings. `command` is the command line, for the record."""
+
+    plan: Plan
+    lab: Lab
+    command: list[str]
+    folder: Path | None = None  # given by a sweep; else run_dir or the default name
+
+    @property
+    def in_sweep(self) -> bool:
+        return self.folder is not None
+
+
+def run_job(job: Job) -> tuple[Ending, RunFolder]:
+    """Runs the job to its end, in this process or in one per rank.
+
+    Raises:
+        RequestError: no folder could be claimed; nothing was left behind.
+    """
+    world_size = ranks.wanted(job.plan.cfg)
+    if joining.inside():
+        run = joining.share_folder(lambda: claim_folder(job), job.plan.cfg)
+        return work(job, run), run
+    run = claim_folder(job)
+    if world_size == 1:
+        return work(job, run), run
+    clock = summary.Clock(job.lab.root)
+    ending = ranks.supervise(run, world_size, job.lab, job.command, on_cpu=ranks.is_on_cpu(job.plan.cfg))
+    close(job, run, ending, clock, written_by_rank=True)
+    return ending, run
+
+
+def claim_folder(job: Job) -> RunFolder:
+    """Raises RequestError if the folder is in use, used or not writable."""
+    cfg, choices = job.plan.cfg, job.plan.choices
+    named = job.folder or (Path(cfg.run_dir).expanduser() if cfg.run_dir else None)
+    run = claim(named, default=default_name(choices.get("model"), choices.get("objective")), resume=bool(cfg.resume))
+    try:
+        save_config(run.path, cfg, job.plan.hydra, job.plan.overrides)
+    except RequestError:
+        run.discard()
+        run.release()
+        raise
+    return run
+
+
+def work(job: Job, run: RunFolder) -> Ending:
+    """Runs the task in this process; whatever happens is written to run.log and summary.json."""
+    clock = summary.Clock(job.lab.root)
+    with state.isolated(), _logging_to(run), _signals_raise():
+        log.info("started: %s", shlex.join(["python", "run.py", *job.command]))
+        then = repeated.summary_of(job.plan.cfg.rerun) if job.plan.cfg.get("rerun") else None
+        if then is not None and run.rank == 0:
+            now = {"versions": summary.versions()} | clock.code
+            _say_differences(job, run, repeated.surroundings(then, now), same="code and versions are those of then")
+        ending = explain(_call_task(job, run))
+        log.log(logging.INFO if ending.code == 0 else logging.DEBUG, "%s", ending.status)
+        if run.rank == 0:
+            if then is not None and ending.code == FINISHED:
+                _say_differences(job, run, repeated.outcome(then, run.results), same="the same data, the same result")
+            close(job, run, ending, clock)
+    return ending
+
+
+def _say_differences(job: Job, run: RunFolder, lines: list[str], *, same: str) -> None:
+    """On the screen, in run.log and in summary.json."""
+    words = repeated.told(str(job.plan.cfg.rerun), lines, same=same)
+    print(words, flush=True)
+    log.info("%s", words)
+    known = run.results.setdefault("rerun", {"of": str(job.plan.cfg.rerun), "differences": []})
+    known["differences"] += lines
+
+
+def close(job: Job, run: RunFolder, ending: Ending, clock: summary.Clock, *, written_by_rank: bool = False) -> None:
+    """Writes the summary, tells the user, and gives the folder back."""
+    is_child = ranks.is_child()
+    untouched = ending.code == WRONG_REQUEST and run.is_new and not job.in_sweep and not _has_worked(run)
+    if not (untouched and not is_child):
+        try:
+            summary.record(run, job.plan, ending, clock, job.command, keep=written_by_rank)
+        except OSError as error:
+            print(f"summary.json could not be written: {explain(error).error}", file=sys.stderr)
+    if untouched and not is_child:
+        run.discard()
+    if not is_child:
+        run.release()
+    if not ending.is_said:
+        _tell(run, ending, untouched=untouched)
+
+
+def _call_task(job: Job, run: RunFolder) -> BaseException | None:
+    try:
+        remember(job.plan.hydra)
+        function = resolve_target(job.plan.cfg.task._target_)
+        own = {key: job.plan.cfg[key] for key in _keyword_only(function) if key in job.plan.cfg}
+        function(job.plan.cfg, run, **own)
+        return None
+    except BaseException as error:
+        ending = explain(error)
+        log.debug("%s", ending.words)
+        if ending.is_bug or wants_traceback():
+            log.debug("%s", "".join(traceback.format_exception(error)))
+        if wants_traceback():
+            traceback.print_exception(error)
+        return error
+
+
+def _tell(run: RunFolder, ending: Ending, *, untouched: bool) -> None:
+    """Plain words on the screen, with what to type next."""
+    if ending.words is None:
+        return
+    lines = [ending.words]
+    if ending.is_bug:
+        lines.append(f"The traceback is in {run.path / run_log(run.rank)}")
+    if ending.status == "interrupted" and (run.path / "checkpoints" / "last.ckpt").is_file():
+        lines.append(f"Saved. To go on, type: python run.py resume={shlex.quote(str(run.path))}")
+    elif not untouched and not ending.is_bug:
+        lines.append(f"What there is of this run is in {run.path}")
+    print("\n" + "\n".join(lines), file=sys.stderr, flush=True)
+
+
+def run_log(rank: int) -> str:
+    return "run.log" if rank == 0 else f"run.rank{rank}.log"
+
+
+def _has_worked(run: RunFolder) -> bool:
+    return bool(run.results.get("step")) or any((run.path / "checkpoints").glob("*"))
+
+
+def _keyword_only(function: Any) -> list[str]:
+    code = function.__code__
+    return list(code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount])
+
+
+@contextmanager
+def _logging_to(run: RunFolder) -> Iterator[None]:
+    """Everything logged goes into run.log; warnings also to the screen."""
+    root = logging.getLogger()
+    to_file = logging.FileHandler(run.path / run_log(run.rank), encoding="utf-8", delay=True)
+    to_file.setFormatter(logging.Formatter(FORMAT))
+    to_screen = logging.StreamHandler()
+    to_screen.setLevel(logging.WARNING)
+    to_screen.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    root.handlers[:] = [to_file, *([to_screen] if run.rank == 0 else [])]
+    root.setLevel(logging.INFO)
+    log.setLevel(logging.DEBUG)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        to_file.close()
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """SIGTERM and Ctrl-C end the task where it is; while it trains, callbacks/stop.py takes over and saves first."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise Interrupted(signum, at_full_step=False)
+
+    before = [(number, signal.signal(number, stop)) for number in state.SIGNALS]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)

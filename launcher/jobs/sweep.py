@@ -1,0 +1,254 @@
+"""Several jobs from one line: `-m seed=1,2` or `sweeps=NAME`, by Hydra's sweeper and launcher.
+
+Every job of a grid is composed and checked before the first one starts. The sweep has one folder, and each job
+a folder in it. `sweep.json` keeps what was typed, so that `resume=SWEEP_FOLDER` goes on with what is missing (N36).
+"""
+
+import json
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+
+from errors import Interrupted, RequestError
+from launcher.config.compose import Files, Plan, check_groups, compose, hydra_of
+from launcher.config.overrides import Override, is_group, parse
+from launcher.jobs import devices, joining, ranks
+from launcher.jobs.endings import FINISHED, Ending
+from launcher.jobs.job import Job, run_job
+from launcher.jobs.run_folder import USED_BY_A_RUN, cannot_write, job_name, slug, sweep_folder, write_atomically
+from launcher.lab import SWEEP_RECORD, Lab
+
+# files composed for jobs of this process: jobs that choose the same options read them once
+COMPOSED: Files = {}
+
+
+class FailedFast(BaseException):
+    """A job failed and fail_fast=true was typed: no further job starts. Hydra lets a BaseException through."""
+
+
+def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str], *, folder: Path | None = None) -> int:
+    """Runs all jobs and returns the worst exit status; a job that fails does not stop the others.
+
+    Args:
+        folder: that of a sweep to go on with; its finished jobs are left alone.
+
+    Raises:
+        RequestError: anything about any job of a grid is wrong; nothing has been started then.
+    """
+    overrides = parse(words, lab, multirun=True)
+    _check_can_sweep(overrides)
+    grid = _grid(overrides, frame, lab)
+    jobs = None if grid is None else check_jobs([*grid, *overrides], lab)
+    varied = dict(frame.hydra.sweeper.get("params") or {}) if grid is None else [o.key for o in grid]
+    swept = [*varied, *(o.key for o in overrides if o.is_sweep)]
+    if folder is None:
+        folder = _claim(overrides, frame, swept)
+        record = {"words": list(words), "swept": swept, "jobs": None if jobs is None else len(jobs)}
+        write_atomically(folder / SWEEP_RECORD, json.dumps(record, indent=2) + "\n")
+    print(f"{f'{len(jobs)} jobs' if jobs is not None else 'A sweep'} -> {folder}", flush=True)
+    total = len(jobs) if jobs is not None else None
+    stopped = None
+    _be_importable(lab)
+    try:
+        with hydra_of(lab) as hydra:
+            task = SweepJob(lab, command, folder, tuple(swept), total)
+            hydra.multirun("config", task, _for_hydra(overrides, grid, folder, lab), with_log_configuration=False)
+    except FailedFast:
+        print("\nfail_fast=true: no further job was started.")
+    except Interrupted as error:
+        stopped = 128 + error.signum
+    code = report(folder, total)
+    return code if stopped is None else stopped
+
+
+def resume_sweep(folder: Path, lab: Lab, command: list[str]) -> int:
+    """Runs what is missing of a sweep: jobs that never started, and those that did not finish, from where they are.
+
+    Raises:
+        RequestError: its record cannot be read.
+    """
+    try:
+        words = json.loads((folder / SWEEP_RECORD).read_text(encoding="utf-8"))["words"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{folder / SWEEP_RECORD} cannot be read ({error}): start the sweep again.") from None
+    return run_sweep(words, compose(words, lab, multirun=True), lab, command, folder=folder)
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """What Hydra's launcher calls for each job; it can be pickled, for launchers that use other processes."""
+
+    lab: Lab
+    command: list[str]
+    folder: Path
+    swept: tuple[str, ...]
+    total: int | None
+
+    def __call__(self, cfg: DictConfig) -> float:
+        """Runs the job; returns val/loss, for sweepers that search, and infinity where there is none."""
+        hydra, launcher = HydraConfig.get(), HydraConfig.get().launcher._target_
+        words = [word for word in hydra.overrides.task if not word.lstrip("+").startswith("run_dir=")]
+        plan = compose(words, self.lab, cache=COMPOSED)
+        values = {word.lstrip("+").split("=", 1)[0]: word.lstrip("+") for word in words}
+        shown = ",".join(values[key] for key in self.swept if key in values)
+        number = int(hydra.job.num)
+        print(f"\njob {number}{f' of {self.total}' if self.total else ''}: {shown}", flush=True)
+        folder = self.folder / job_name(number, shown)
+        status = _read_summary(folder).get("status")
+        if status == "finished":
+            print("  finished before")
+        else:
+            if status is not None or (folder / "checkpoints" / "last.ckpt").is_file():
+                print(f"  {status or 'killed'} before: it goes on")
+            with self._devices(plan, launcher):
+                ending, _ = run_job(Job(self._plan(plan, folder), self.lab, self.command, folder=folder))
+            _stop_the_sweep(ending, fail_fast=bool(plan.cfg.get("fail_fast")))
+        loss = _read_summary(folder).get("metrics", {}).get("val/loss")
+        # Optuna takes no None, and its study would end with the first job that fails
+        return float(loss) if isinstance(loss, int | float) else math.inf
+
+    def _devices(self, plan: Plan, launcher: str) -> AbstractContextManager[None]:
+        """GPUs of this job's own, where jobs run beside each other on this machine."""
+        if "joblib" not in launcher or ranks.is_on_cpu(plan.cfg):
+            return nullcontext()
+        wanted = plan.cfg.trainer.get("devices")
+        return devices.slot(self.folder, per_job=wanted if isinstance(wanted, int) else 1)
+
+    def _plan(self, plan: Plan, folder: Path) -> Plan:
+        """As composed, or for a job that was cut off, as it was saved then."""
+        if (folder / ".hydra" / "config.yaml").is_file():
+            return compose([f"resume={quoted(folder)}"], self.lab)
+        return plan
+
+
+def _be_importable(lab: Lab) -> None:
+    """Launchers that start Python anew (submitit, Ray) find our packages there too, installed or not."""
+    paths = [str(lab.root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+
+
+def _stop_the_sweep(ending: Ending, *, fail_fast: bool) -> None:
+    """Ctrl-C and SIGTERM mean the whole sweep; a failure does so where the user asked for it."""
+    if ending.status == "interrupted":
+        raise Interrupted(ending.code - 128)
+    if fail_fast and ending.code != FINISHED:
+        raise FailedFast
+
+
+def _grid(overrides: Sequence[Override], frame: Plan, lab: Lab) -> list[Override] | None:
+    """What the sweep's file varies and nobody typed anew; None for a sweeper that chooses its jobs as it goes."""
+    if frame.hydra.sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
+        return None
+    typed = {o.key for o in overrides}
+    params = dict(frame.hydra.sweeper.get("params") or {})
+    return parse([f"{key}={value}" for key, value in params.items() if key not in typed], lab, multirun=True)
+
+
+def check_jobs(overrides: Sequence[Override], lab: Lab) -> list[Plan]:
+    """Composes every job of a grid."""
+    check_groups(overrides, lab, multirun=True)
+    everything = [o for o in overrides if not o.is_hydra and o.key != "run_dir"]
+    parser = OverridesParser.create()
+    batches = BasicSweeper.split_arguments([parser.parse_override(o.text) for o in everything], None)
+    COMPOSED.clear()  # an earlier sweep of this process may have had other files
+    return [_check_job(number, words, lab, COMPOSED) for number, words in enumerate(batches[0])]
+
+
+def report(folder: Path, total: int | None) -> int:
+    """Prints how the jobs ended, best validation loss first, and returns the worst exit status."""
+    files = sorted(folder.glob("[0-9]*-*/summary.json"))  # a report may lie beside the jobs
+    summaries = {file.parent: _read_summary(file.parent) for file in files}
+    loss = {path: s.get("metrics", {}).get("val/loss") for path, s in summaries.items()}
+    print(f"\n{len(summaries)} jobs in {folder}")
+    for path in sorted(summaries, key=lambda p: (loss[p] is None, loss[p] if loss[p] is not None else 0.0)):
+        shown = "" if loss[path] is None else f"val/loss {loss[path]:.4f}"
+        print(f"  {summaries[path].get('status', '?'):<12}{shown:<18}{path.name}")
+    place = shlex.quote(str(folder))
+    if any(s.get("status") != "finished" for s in summaries.values()) or len(summaries) < (total or 0):
+        print(f"  go on      python run.py resume={place}")
+    print(f"  compare    python run.py task=report runs={place}")
+    if any(folder.glob("*/tensorboard")):
+        print(f"  dashboard  tensorboard --logdir {place}   (the tab HPARAMS compares the jobs)")
+    return max((int(s.get("exit_status", 1)) for s in summaries.values()), default=FINISHED)
+
+
+def _check_job(number: int, words: list[str], lab: Lab, cache: Files) -> Plan:
+    try:
+        plan = compose(words, lab, cache=cache)
+        ranks.wanted(plan.cfg)
+        return plan
+    except RequestError as error:
+        raise RequestError(f"job {number} of the sweep ({' '.join(words)}):\n{error}") from None
+
+
+def _check_can_sweep(overrides: Sequence[Override]) -> None:
+    if joining.inside():
+        raise RequestError("a sweep cannot be started by torchrun or srun: its jobs start their own processes.")
+    for o in overrides:
+        if o.key == "resume" and o.value is not None:
+            raise RequestError(f"{o.typed}: a sweep starts new runs. Resume its jobs one by one, without -m.")
+        if o.key == "run_dir" and o.is_sweep:
+            raise RequestError(f"{o.typed}: run_dir= names the folder of the whole sweep; each job gets one in it.")
+
+
+def _claim(overrides: Sequence[Override], frame: Plan, swept: Sequence[str]) -> Path:
+    named = next((o.raw if not isinstance(o.value, str) else o.value for o in overrides if o.key == "run_dir"), None)
+    if named is None:
+        return sweep_folder(str(frame.choices.get("sweeps") or slug("-".join(swept)) or "sweep"))
+    folder = Path(named).expanduser()
+    if (folder / SWEEP_RECORD).is_file():
+        raise RequestError(
+            f"run_dir={folder} holds a sweep.\nTo go on with what is missing of it, type resume={folder}."
+        )
+    if any((folder / name).exists() for name in (*USED_BY_A_RUN, "multirun.yaml")):
+        raise RequestError(f"run_dir={folder} has been used already. Give another folder, or none.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    return folder
+
+
+def _for_hydra(overrides: Sequence[Override], grid: list[Override] | None, folder: Path, lab: Lab) -> list[str]:
+    """The words for Hydra's sweeper. `++`: our checks know the keys; Hydra would refuse those with defaults in code.
+
+    A grid is given as words: Hydra would combine each value of the sweep's file with those typed for the same key.
+    """
+    parser = OverridesParser.create()
+    words = [
+        o.text if is_group(o.key, lab) or o.is_hydra or o.deletes else f"++{o.text}"
+        for o in [*(grid or []), *overrides]
+        if o.key != "run_dir"
+    ]
+    words += ["hydra.sweeper.params=null"] if grid is not None else []
+    words += [
+        f"hydra.sweep.dir={quoted(folder.absolute())}",
+        "hydra.sweep.subdir=.",
+        "hydra.output_subdir=null",
+        "hydra.mode=MULTIRUN",
+    ]
+    for word in words:
+        parser.parse_override(word)
+    return words
+
+
+def quoted(path: Path) -> str:
+    """A path as a value that Hydra's grammar reads back, whatever is in it."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _read_summary(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,146 @@
+"""task=evaluate benchmark=NAME: questions with known answers, put to a model; or texts to foresee."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from datamodules.reading.problems import make_problem
+from errors import RequestError
+from evaluation import answering
+from evaluation.benchmarks.arithmetic import Arithmetic
+from evaluation.benchmarks.base import Benchmark, Question, draw_shots
+from evaluation.benchmarks.texts import Texts
+from evaluation.intervals import Estimate
+from evaluation.prompts import Prompt, Prompter
+from launcher.config.instantiate import build
+from launcher.jobs.summary import plain
+from models.sampling import Sampling
+from tasks.evaluating.benchmark_data import rows_of
+from tasks.evaluating.benchmark_texts import run_texts
+from tasks.text import StopStrings
+
+LEAST_ROOM = 16  # tokens for an answer: "The answer is positive." is longer than "positive"
+
+
+def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None:
+    """Asks, reads, counts; writes predictions.jsonl and evaluation.json, and prints each metric with its interval."""
+    benchmark, settings = build(cfg.benchmark), cfg.evaluate
+    name = Path(str(cfg.benchmark._target_).rsplit(".", 1)[0].replace(".", "/")).name
+    check_numbers(settings)
+    if isinstance(benchmark, Texts):
+        run_texts(cfg, run, model, tokenizer, name=name, benchmark=benchmark)
+        return
+    questions = load(benchmark, benchmark.split, settings.limit)
+    mode = settings.mode or ("choices" if questions[0].choices else "generate")
+    check(benchmark, questions, mode, settings)
+    trained = cfg.data.get("template") if "data" in cfg else None
+    prompter = Prompter(tokenizer, style=settings.template, context=model.seq_len, trained=trained)
+    print(f"asked as {prompter.style} (evaluate.template)", flush=True)
+    room = answer_room(prompter, questions, settings.max_new_tokens) if mode == "generate" else 0
+    prompts = ask(prompter, benchmark, questions, settings, room=room, seed=cfg.seed)
+    if mode == "choices":
+        predictions = answering.by_choices(model, prompts, questions, batch_size=settings.batch_size)
+        metrics = answering.choice_metrics(predictions, seed=cfg.seed)
+    else:
+        predictions = answering.by_generation(
+            model,
+            prompter,
+            prompts,
+            questions,
+            kind=benchmark.kind,
+            max_new_tokens=room,
+            sampling=Sampling(temperature=settings.temperature if settings.samples > 1 else 0.0),
+            samples=settings.samples,
+            seed=cfg.seed,
+            batch_size=settings.batch_size,
+            stop=StopStrings(prompter.tokenizer, prompter.stop) if prompter.stop else None,
+        )
+        metrics = answering.generation_metrics(predictions, seed=cfg.seed, summary=benchmark.summary)
+    record(run, name, mode, metrics, predictions, cut=sum(prompt.cut > 0 for prompt in prompts))
+
+
+def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
+    """Questions of a split. Raises RequestError where the data is missing: what to fetch, where to put it."""
+    if isinstance(benchmark, Arithmetic):
+        return problems(benchmark, split, benchmark.n if limit is None else min(limit, benchmark.n))
+    return benchmark.questions(rows_of(benchmark, split, limit))
+
+
+def problems(benchmark: Arithmetic, split: str, n: int) -> list[Question]:
+    """The first `n` problems of data=arithmetic; its validation side is asked, the other one gives the shots."""
+    side: Literal["train", "val"] = "train" if split == "train" else "val"
+    made = [
+        make_problem(i, side=side, max_steps=benchmark.max_steps, max_number=benchmark.max_number) for i in range(n)
+    ]
+    return benchmark.questions([({"question": p.question, "answer": p.solution}, "a problem") for p in made])
+
+
+def check_numbers(settings: DictConfig) -> None:
+    """Raises RequestError for a number that makes no sense."""
+    for key in ("samples", "max_new_tokens", "batch_size", "limit"):
+        if settings[key] is not None and settings[key] < 1:
+            raise RequestError(f"evaluate.{key}={settings[key]}: expected 1 or more.")
+    if settings.shots < 0:
+        raise RequestError(f"evaluate.shots={settings.shots}: expected 0 or more.")
+
+
+def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: DictConfig) -> None:
+    """Raises RequestError for settings that do not go together."""
+    if mode == "choices" and not all(question.choices for question in questions):
+        raise RequestError("evaluate.mode=choices: these questions have no choices.\nType evaluate.mode=generate.")
+    if mode == "choices" and settings.samples > 1:
+        raise RequestError(
+            "evaluate.samples is for evaluate.mode=generate; the likelihood of a choice is always the same."
+        )
+    if settings.samples > 1 and benchmark.summary:
+        raise RequestError("evaluate.samples: summaries are compared one by one. Type evaluate.samples=1.")
+
+
+def answer_room(prompter: Prompter, questions: list[Question], wanted: int | None) -> int:
+    """Tokens that are kept free for an answer: as `wanted`, or by the longest expected one.
+
+    Raises:
+        RequestError: none would be left for the question.
+    """
+    if wanted is None:
+        longest = max(len(prompter.tokenizer.encode(question.led_answer)) for question in questions)
+        return min(max(LEAST_ROOM, longest + longest // 4 + 1), prompter.context // 2)
+    if wanted >= prompter.context:
+        raise RequestError(
+            f"evaluate.max_new_tokens={wanted} leaves nothing of the model's context, {prompter.context} tokens, "
+            "for the question.\nType fewer, or leave it out: a quarter more than the longest expected answer is taken."
+        )
+    return wanted
+
+
+def ask(
+    prompter: Prompter, benchmark: Benchmark, questions: list[Question], settings: DictConfig, *, room: int, seed: int
+) -> list[Prompt]:
+    pool = load(benchmark, benchmark.shots_split, None) if settings.shots else []
+    prompts = []
+    for number, question in enumerate(tqdm(questions, desc="prompts", disable=None)):
+        shots = draw_shots(pool, settings.shots, seed=seed, asked=question, number=number)
+        prompts.append(prompter.prompt(question, shots, words=benchmark.words, room=room))
+    return prompts
+
+
+def record(
+    run: Any, name: str, mode: str, metrics: dict[str, Estimate], predictions: list[dict[str, Any]], *, cut: int
+) -> None:
+    run.results["metrics"] = {f"test/{name}/{key}": estimate.value for key, estimate in metrics.items()}
+    facts = {"benchmark": name, "mode": mode, "n": len(predictions), "prompts_cut": cut}
+    facts |= {key: estimate._asdict() for key, estimate in metrics.items()}
+    (run.path / "evaluation.json").write_text(json.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")
+    target = run.path / "predictions.jsonl"
+    with target.open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
+    print(f"\n{name}, by {mode}: {len(predictions):,} questions{f', {cut:,} prompts cut at the front' if cut else ''}")
+    for key, estimate in metrics.items():
+        known = not math.isnan(estimate.low)
+        spread = f"95 % interval {estimate.low:.4f} to {estimate.high:.4f}" if known else "(one question: no interval)"
+        print(f"  {key:<18}{estimate.value:.4f}   {spread}")
+    print(f"  written to {target}")

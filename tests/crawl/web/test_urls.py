@@ -1,0 +1,82 @@
+"""One form for each address; which links are followed; which are traps."""
+
+import pytest
+
+from crawl.settings import CRAWL
+from crawl.web.urls import Rules, canonical, in_domains, trap_key
+
+STRIP = tuple(CRAWL["strip_params"])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("HTTP://Example.ORG:80/a#top", "http://example.org/a"),
+        ("https://example.org:443", "https://example.org/"),
+        ("https://example.org:8443/x", "https://example.org:8443/x"),
+        ("http://a.org/x/../y/./z", "http://a.org/y/z"),
+        ("http://a.org//x///y/", "http://a.org/x/y/"),
+        ("http://a.org/%7Euser/%41", "http://a.org/~user/A"),
+        ("http://a.org/ü?q=ä", "http://a.org/%C3%BC?q=%C3%A4"),
+        ("http://bücher.example/", "http://xn--bcher-kva.example/"),
+        ("http://a.org/?utm_source=x&b=2&a=1&PHPSESSID=9", "http://a.org/?b=2&a=1"),
+        ("http://a.org/page;jsessionid=AB12?x=1", "http://a.org/page?x=1"),
+        ("http://a.org/?flag", "http://a.org/?flag="),
+        ("http://[2001:db8::1]:80/a", "http://[2001:db8::1]/a"),
+        ("http://a.org./x", "http://a.org/x"),
+        ("http://a.org/a%2Fb", "http://a.org/a%2Fb"),
+        ("mailto:x@y.z", None),
+        ("file:///etc/passwd", None),
+        ("http://[::", None),
+        ("http://a.org:99999/", None),
+        ("http:///nohost", None),
+    ],
+)
+def test_canonical(given: str, expected: str | None) -> None:
+    assert canonical(given, STRIP) == expected
+    if expected:
+        assert canonical(expected, STRIP) == expected, "the canonical form is its own"
+
+
+def test_domains() -> None:
+    assert in_domains("a.org", ["a.org"])
+    assert in_domains("www.a.org", ["a.org"])
+    assert not in_domains("evila.org", ["a.org"])
+    assert not in_domains("a.org.evil.com", ["a.org"])
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://a.org/doc", None),
+        ("http://b.org/doc", "offsite"),
+        ("http://a.org/private/doc", "excluded"),
+        ("http://a.org/other", "not_included"),
+        ("http://a.org/doc.PDF", "not_a_page"),
+        ("http://a.org/doc" + "/x1/x2" * 3 + "/x1", "trap_repeated_path"),
+        ("http://a.org/doc/" + "/".join(f"s{n}" for n in range(30)), "trap_deep_path"),
+        ("http://a.org/doc?" + "x" * 2000, "trap_long_address"),
+    ],
+)
+def test_rules(url: str, reason: str | None) -> None:
+    rules = Rules(CRAWL | {"include": ["/doc"], "exclude": ["/private/"]}, ["a.org"])
+    assert rules.judge(url) == reason
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [
+        ("http://a.org/calendar/2026/05/", "http://a.org/calendar/2031/11/", "calendar"),
+        ("http://a.org/events/?date=2026-05-01", "http://a.org/events/?date=2027-06-02", "calendar"),
+        ("http://a.org/kalender?year=2026&month=3", "http://a.org/kalender?year=2027&month=12", "calendar"),
+        ("http://a.org/list?page=1&sort=a", "http://a.org/list?page=2&sort=b", "query"),
+    ],
+)
+def test_traps_count_together(first: str, second: str, kind: str) -> None:
+    assert trap_key(first) == trap_key(second)
+    assert trap_key(first)[0] == kind  # type: ignore[index]
+
+
+def test_ordinary_addresses_are_no_traps() -> None:
+    assert trap_key("http://a.org/2026/05/a-blog-post") is None
+    assert trap_key("http://a.org/article/12345") is None

@@ -1,0 +1,105 @@
+"""Readers give exactly the text that is there, and say where and why they cannot."""
+
+import gzip
+import json
+from itertools import pairwise
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datamodules.reading.readers import read_jsonl, read_parquet, read_txt, reader_for, split_pieces, text_pieces
+from errors import RequestError
+
+
+def texts(documents) -> list[str]:
+    return ["".join(document) for document in documents]
+
+
+@given(text=st.text(alphabet="ab é\n\r\U0001f600"), size=st.integers(1, 9))
+def test_pieces_join_to_the_text_whatever_their_size(text, size, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "pieces.txt"
+    path.write_bytes(text.encode())
+    pieces = list(text_pieces(path, size))
+    assert "".join(pieces) == text
+    for before, after in pairwise(pieces):
+        assert before[-1].isalnum() != after[0].isalnum()
+
+
+def test_a_long_text_without_any_newline_still_comes_in_pieces(write, monkeypatch):
+    monkeypatch.setattr("datamodules.reading.readers.PIECE_BYTES", 100)
+    pieces = list(text_pieces(write("a.txt", "x" * 1000), 100))
+    assert len(pieces) > 2
+    assert "".join(pieces) == "x" * 1000
+
+
+def test_a_byte_order_mark_is_no_text(write):
+    assert texts(read_txt(write("a.txt", "\ufeffab"), separator=None)) == ["ab"]
+
+
+@given(pieces=st.lists(st.text(alphabet="ab|-")), separator=st.sampled_from(["|", "|-", "-|-", "aa"]))
+def test_separators_are_found_across_pieces(pieces, separator):
+    assert list(split_pieces(pieces, separator)) == "".join(pieces).split(separator)
+
+
+@pytest.mark.parametrize("at", [0, 5, 2**20 - 1, 2**20, 2**21 + 7])
+def test_not_utf8_names_the_byte_and_its_offset(at, write):
+    path = write("a.txt", b"a" * at + b"\xff" + b"b" * 10)
+    with pytest.raises(RequestError, match=f"(?s)not UTF-8: byte 0xff at offset {at:,}.*iconv"):
+        texts(read_txt(path, separator=None))
+
+
+def test_a_character_cut_off_at_the_end_is_not_utf8(write):
+    with pytest.raises(RequestError, match="byte 0xc3 at offset 3"):
+        texts(read_txt(write("a.txt", "aaaé".encode()[:-1]), separator=None))
+
+
+def test_utf16_is_recognised(write):
+    with pytest.raises(RequestError, match="iconv -f UTF-16"):
+        texts(read_txt(write("a.txt", "abc".encode("utf-16")), separator=None))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_jsonl(name, write):
+    lines = "\n".join(json.dumps(r) for r in [{"text": "one\n"}, {"text": None}, {"text": "zwölf", "n": 1}]) + "\n\n"
+    path = write(name, gzip.compress(lines.encode()) if name.endswith("gz") else lines)
+    assert texts(reader_for(path)(path, text_column="text", separator=None)) == ["one\n", "zwölf"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"{", "line 2: not JSON"),
+        (b"[1]", "line 2: expected a JSON object with 'text', found list"),
+        (b'{"body": "x", "id": 1}', r"line 2: no column 'text'; there are 'body', 'id'\.\nType data\.text_column="),
+        (b'{"text": 7}', "line 2: 'text' should be text, found int"),
+        (b'{"text": "\xff"}', "not UTF-8: byte 0xff at offset 25"),
+    ],
+)
+def test_jsonl_errors_name_the_line(line, words, write):
+    with pytest.raises(RequestError, match=words):
+        texts(read_jsonl(write("a.jsonl", b'{"text": "ok"}\n' + line + b"\n"), text_column="text"))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-12], lambda b: b"no gzip at all", lambda b: b[:40] + b"?" * 9 + b[49:]]
+)
+def test_a_damaged_gz_is_refused(damage, write):
+    whole = gzip.compress(b"".join(b'{"text": "%d"}\n' % i for i in range(500)))
+    with pytest.raises(RequestError, match=r"damaged or cut off|not JSON|not UTF-8"):
+        texts(read_jsonl(write("a.jsonl.gz", damage(whole)), text_column="text"))
+
+
+def test_parquet(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["one", None, "zwölf"], "n": [1, 2, 3]}), path)
+    assert texts(read_parquet(path, text_column="text")) == ["one", "zwölf"]
+    with pytest.raises(RequestError, match="no column 'body'; there are 'text', 'n'"):
+        texts(read_parquet(path, text_column="body"))
+    with pytest.raises(RequestError, match="'n' should be text, found int64"):
+        texts(read_parquet(path, text_column="n"))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(RequestError, match="damaged, cut off or no Parquet"):
+        texts(read_parquet(path, text_column="text"))

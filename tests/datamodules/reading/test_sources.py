@@ -1,0 +1,60 @@
+"""What data.path may name, and what is said when it names nothing that can be read."""
+
+import os
+
+import pytest
+
+from datamodules.reading import sources
+from datamodules.reading.sources import FileSource, find_files
+from errors import RequestError
+
+
+def test_a_file_a_folder_and_a_glob(write, tmp_path):
+    for name in ("b.txt", "a.txt", "sub/c.jsonl", "notes.md", ".hidden.txt"):
+        write(name, "x")
+    names = lambda path: [f.relative_to(tmp_path).as_posix() for f in find_files(path)]  # noqa: E731
+    assert names(str(tmp_path / "b.txt")) == ["b.txt"]
+    assert names(str(tmp_path)) == ["a.txt", "b.txt", "sub/c.jsonl"]
+    assert names(str(tmp_path / "*.txt")) == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("none.txt", r"data\.path=.*none\.txt: no such file or folder\. .* holds: bad\.doc, empty\.txt, folder"),
+        ("*.csv", "no file matches this pattern"),
+        ("empty.txt", r"empty, 0 bytes in 1 file"),
+        ("folder", r"holds no file that can be read \(\.txt, \.jsonl, \.jsonl\.gz, "),
+        ("bad.doc", r"bad\.doc has an unknown extension; expected \.txt"),
+    ],
+)
+def test_nothing_to_read(path, words, write, tmp_path):
+    write("empty.txt", "")
+    write("bad.doc", "x")
+    write("folder/readme.md", "x")
+    with pytest.raises(RequestError, match=words):
+        find_files(str(tmp_path / path))
+
+
+def test_a_missing_file_that_can_be_fetched(tmp_path):
+    with pytest.raises(
+        RequestError, match=r"curl -L -o \S+/valid\.txt https://host/valid\.txt\nType data\.val_path=.* null"
+    ):
+        find_files(str(tmp_path / "d" / "valid.txt"), "data.val_path", "https://host/{name}")
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 20], ids=["sampled", "whole"])
+def test_N8_fingerprint_follows_the_content(limit, write, monkeypatch):
+    monkeypatch.setattr(sources, "HASH_WHOLE_BYTES", limit)
+    path = write("a.txt", "x" * 300_000)
+
+    def fingerprint(separator=None):
+        return FileSource("x", (path,), "text", separator).fingerprint()
+
+    first = fingerprint()
+    assert fingerprint() == first
+    assert fingerprint(separator="|") != first
+    stat = path.stat()
+    write("a.txt", "x" * 299_999 + "y")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same size and time: the sample sees the end
+    assert fingerprint() != first

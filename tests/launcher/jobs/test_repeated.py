@@ -1,0 +1,48 @@
+"""rerun= says what is not as it was (N5)."""
+
+from pathlib import Path
+
+from launcher.jobs.repeated import outcome, summary_of, surroundings, told
+from launcher.jobs.summary import code_fingerprint
+
+THEN = {
+    "git_commit": "a" * 40, "git_dirty": False, "code_fingerprint": "1", "versions": {"torch": "2.0", "numpy": "2"},
+    "data_fingerprint": "d", "tokenizer_fingerprint": "t", "metrics": {"val/loss": 1.5, "val/bpb": 2.0}, "step": 10,
+}  # fmt: skip
+
+
+def test_N5_nothing_differs() -> None:
+    assert surroundings(THEN, THEN) == outcome(THEN, THEN) == []
+    assert "the same" in told("runs/a", [], same="the same")
+    other_commit = THEN | {"git_commit": "b" * 40}
+    assert surroundings(THEN, other_commit) == [], "a commit that changes no code"
+
+
+def test_N5_code_versions_data_and_result_are_each_named() -> None:
+    now = THEN | {"git_commit": "b" * 40, "code_fingerprint": "2", "versions": {"torch": "2.1", "numpy": "2"}}
+    assert surroundings(THEN, now) == [
+        "code: git diff aaaaaaaaaa bbbbbbbbbb shows what changed",
+        "torch: 2.0 then, 2.1 now",
+    ]
+    dirty = THEN | {"code_fingerprint": "2", "git_dirty": True}
+    assert surroundings(THEN, dirty) == ["code: files differ from those of that run, at the same commit"]
+    old = {key: value for key, value in THEN.items() if key != "code_fingerprint"}
+    assert "whether they are the same is not known" in surroundings(old, dirty)[0]
+    found = outcome(THEN, THEN | {"data_fingerprint": "e", "metrics": {"val/loss": 1.6}})
+    assert found == ["data: not the same as then (d then, e now)", "val/loss: 1.5 then, 1.6 now"]
+    assert outcome(THEN, THEN | {"step": 20, "metrics": {"val/loss": 1.2}}) == [], "a longer run is another run"
+
+
+def test_a_run_without_a_summary_is_compared_with_nothing(tmp_path: Path) -> None:
+    assert summary_of(tmp_path) is None
+
+
+def test_the_fingerprint_follows_the_code_and_not_the_tests(tmp_path: Path) -> None:
+    for name in ("models", "tests"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+    before = code_fingerprint(tmp_path)
+    (tmp_path / "tests" / "test_x.py").write_text("1")
+    assert code_fingerprint(tmp_path) == before
+    (tmp_path / "models" / "x.py").write_text("1")
+    assert code_fingerprint(tmp_path) != before
