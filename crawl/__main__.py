@@ -51,7 +51,7 @@ def _crawl(arguments: list[str]) -> tuple[dict, Path]:
 
 
 def _merge(arguments: list[str]) -> int:
-    from crawl.queue.merge import merge
+    from crawl.queueing.merge import merge
 
     if len(arguments) != 1:
         raise RequestError("Type python -m crawl merge FOLDER, with the folder that holds workers/.")

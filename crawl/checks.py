@@ -130,12 +130,12 @@ def _check_extras(settings: dict) -> None:
     if settings["spider"] == "warc":
         need("warcio", "crawl.spider=warc")
     if settings["queue"] == "redis":
-        need("scrapy_redis", "crawl.queue=redis")
+        need("scrapy_redis", "crawl.queueing=redis")
         if not settings["redis_key"]:
             raise RequestError(
-                "crawl.queue=redis shares one crawl between crawlers: name it with crawl.redis_key=my_crawl."
+                "crawl.queueing=redis shares one crawl between crawlers: name it with crawl.redis_key=my_crawl."
             )
         if settings["spider"] == "warc":
-            raise RequestError("crawl.queue=redis shares addresses to ask for; crawl.spider=warc asks for none.")
+            raise RequestError("crawl.queueing=redis shares addresses to ask for; crawl.spider=warc asks for none.")
     if settings["previous"] and not (Path(settings["previous"]) / "crawl.sqlite").is_file():
         raise RequestError(f"crawl.previous={settings['previous']} holds no earlier crawl (no crawl.sqlite in it).")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from crawl.document import Document, Drop, Page
-from crawl.queue.ledger import Ending, Entry, Link
+from crawl.queueing.ledger import Ending, Entry, Link
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 from crawl.document import Document, Drop
 from crawl.extract.pool import ExtractError
 from crawl.items import Item
-from crawl.queue.ledger import Ending, Link, pack_links
+from crawl.queueing.ledger import Ending, Link, pack_links
 from crawl.state import State
 from errors import RunError
 

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from crawl.document import Document
-from crawl.queue.ledger import unpack_links
+from crawl.queueing.ledger import unpack_links
 
 
 class Previous:

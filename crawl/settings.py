@@ -122,7 +122,7 @@ CRAWL |= {
 # ---- Scrapy ----
 BOT_NAME = "nanolab-crawl"
 SPIDER_MODULES = ["crawl.spiders"]
-SCHEDULER = "crawl.queue.scheduler.Scheduler"
+SCHEDULER = "crawl.queueing.scheduler.Scheduler"
 TWISTED_DNS_RESOLVER = "crawl.web.guard.GuardedResolver"
 # Only the web: a link to file:// or ftp:// has no handler even if it got this far.
 DOWNLOAD_HANDLERS = {"file": None, "data": None, "ftp": None, "s3": None}

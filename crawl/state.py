@@ -13,8 +13,8 @@ from crawl.dedup.documents import Dedup
 from crawl.extract.pool import Pool
 from crawl.options import differences
 from crawl.previous import Previous
-from crawl.queue.files import Files
-from crawl.queue.frontier import Frontier
+from crawl.queueing.files import Files
+from crawl.queueing.frontier import Frontier
 from crawl.samples import Samples
 from crawl.web.urls import Rules
 from errors import RequestError
@@ -73,7 +73,7 @@ class State:
             ) from None
 
     def _open_redis(self) -> Any:
-        from crawl.queue.redis_queue import RedisQueue  # optional: needs scrapy-redis
+        from crawl.queueing.redis_queue import RedisQueue  # optional: needs scrapy-redis
 
         try:
             return RedisQueue(self.frontier, self.settings, self.folder.name, self.crawl_delays)

@@ -14,7 +14,7 @@ from scrapy.http import Request, Response
 
 from crawl import options
 from crawl.items import Item
-from crawl.queue.ledger import Ending, Link
+from crawl.queueing.ledger import Ending, Link
 from crawl.settings import scrapy_settings
 from crawl.state import State
 from crawl.web import answers

@@ -6,7 +6,7 @@ from lxml import etree, html
 from scrapy.http import Response
 
 from crawl.items import Item
-from crawl.queue.ledger import Link
+from crawl.queueing.ledger import Link
 from crawl.spiders.base import CrawlSpider
 
 FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/rdf+xml")

@@ -8,7 +8,7 @@ from scrapy.utils.gz import gunzip
 from scrapy.utils.sitemap import Sitemap, sitemap_urls_from_robots
 
 from crawl.items import Item
-from crawl.queue.ledger import Link
+from crawl.queueing.ledger import Link
 from crawl.spiders.base import LISTING_BYTES, CrawlSpider
 
 

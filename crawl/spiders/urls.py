@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from crawl.queue.ledger import Link
+from crawl.queueing.ledger import Link
 from crawl.spiders.base import CrawlSpider
 
 

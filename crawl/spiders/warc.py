@@ -10,7 +10,7 @@ from typing import Any
 
 from crawl.document import Page
 from crawl.items import Item
-from crawl.queue.ledger import Ending, Entry, Link
+from crawl.queueing.ledger import Ending, Entry, Link
 from crawl.spiders.base import CrawlSpider
 from crawl.web.answers import KEPT_HEADERS, PAGE_TYPES
 from errors import RunError

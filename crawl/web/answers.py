@@ -9,7 +9,7 @@ from scrapy.http import Response
 
 from crawl.document import Page
 from crawl.items import Item
-from crawl.queue.ledger import Ending, Entry, Link
+from crawl.queueing.ledger import Ending, Entry, Link
 from crawl.state import State, now
 from crawl.web.guard import GuardedResolver, Refused
 from crawl.web.manners import retry_after

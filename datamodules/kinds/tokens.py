@@ -1,7 +1,8 @@
 """What every data module of tokens does: prepare token files once, then serve windows of them.
 
 How to add one: subclass `PreparedDataModule` (datamodules/kinds/prepared.py), say `provides`, list the keys of your
-own in `__init__` (with those of the bases they are the schema of `conf/data/<name>.yaml`), and return documents from `_sides`.
+own in `__init__` (with those of the bases they are the schema of `conf/data/<name>.yaml`), and return documents from
+`_sides`.
 """
 
 from __future__ import annotations

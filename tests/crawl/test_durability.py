@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from crawl.document import Document
-from crawl.queue.files import Files
-from crawl.queue.frontier import Frontier
-from crawl.queue.ledger import Ending, Link
+from crawl.queueing.files import Files
+from crawl.queueing.frontier import Frontier
+from crawl.queueing.ledger import Ending, Link
 from crawl.samples import Samples
 from crawl.settings import CRAWL
 from errors import RequestError

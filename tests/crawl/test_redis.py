@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from crawl.document import Document
-from crawl.queue.files import Files
-from crawl.queue.frontier import Frontier
-from crawl.queue.ledger import Ending, Link
-from crawl.queue.merge import merge
+from crawl.queueing.files import Files
+from crawl.queueing.frontier import Frontier
+from crawl.queueing.ledger import Ending, Link
+from crawl.queueing.merge import merge
 from crawl.samples import Samples
 from crawl.settings import CRAWL
 from tests.crawl.helpers import command, documents, environment, manifest, refused

@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from tests.datamodules.test_stream import Texts
+from tests.datamodules.batching.test_stream import Texts
 from torch.utils.data import DataLoader
 
 from datamodules.batching.stream import StreamSteps

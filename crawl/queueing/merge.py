@@ -6,8 +6,8 @@ import sqlite3
 from dataclasses import fields
 from pathlib import Path
 
-from crawl.queue.ledger import Ending, Link
-from crawl.queue.lock import hold
+from crawl.queueing.ledger import Ending, Link
+from crawl.queueing.lock import hold
 from crawl.report import finish
 from crawl.state import State
 from errors import RequestError

@@ -9,7 +9,7 @@ from typing import Any
 from scrapy import Request
 from scrapy.core.scheduler import BaseScheduler
 
-from crawl.queue.ledger import Entry, Link
+from crawl.queueing.ledger import Entry, Link
 from crawl.spiders.base import LISTING_BYTES
 from crawl.state import State
 

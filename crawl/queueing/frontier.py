@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from crawl.queue.ledger import TABLES, Ending, Entry, Link
-from crawl.queue.lock import hold
+from crawl.queueing.ledger import TABLES, Ending, Entry, Link
+from crawl.queueing.lock import hold
 from crawl.web.urls import trap_key
 
 QUEUED, DONE = 0, 2
