@@ -74,9 +74,9 @@ def train(folder: Path, module, data, *, steps: int, resume: bool = False, **set
     fit_and_validate(trainer, module, data, folder / "checkpoints/last.ckpt" if resume else None)
 
 
-def sgd(*, model):
+def sgd(*, model, lr=1.0):
     trainable = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.SGD([{"params": trainable, "initial_lr": 1.0}], lr=1.0)
+    return torch.optim.SGD([{"params": trainable, "initial_lr": lr}], lr=lr)
 
 
 def adam(*, model, lr):

@@ -2,12 +2,14 @@
 
 Legend: T = seq_len, B = rows of a micro-batch, A = micro-batches a step, W = ranks, P = steps of a pool.
 
-What step k sees is a pure function of (seed, k): resume costs nothing, ranks are disjoint, and the examples of an
-update are the same for any division of A * W * B.
+What step k sees is a pure function of (seed, k), see epochs.py: resume costs nothing, ranks are disjoint, and the
+examples of an update are the same for any division of A * W * B.
 
-- grouped: the examples of P steps are sorted by length and dealt out again, so that rows of a step are about as long
-  and little is padding. - plain: as they come, padded to the longest. - packed: several examples to a row of T tokens,
-  each a document of its own: neither attention nor positions nor targets cross a border (N28).
+- grouped: the examples of up to P steps of one epoch are sorted by length and dealt out again, so that rows of a step
+  are about as long and little is padding.
+- plain: as they come, padded to the longest.
+- packed: several examples to a row of T tokens, each a document of its own: neither attention nor positions nor targets
+  cross a border (N28).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from datamodules.batching.epochs import Epochs
 from datamodules.batching.examples import Examples
 from datamodules.batching.packing import Packing, best_fit
 from datamodules.batching.permutation import permute
@@ -27,19 +30,6 @@ POOL_STEPS = 16
 PAD_TO = 8  # rows are as long as a multiple of it: fewer shapes, and what matrix units like
 Batch = dict[str, torch.Tensor]
 Batching = Literal["grouped", "plain", "packed"]
-
-
-def draw(examples: Examples, first: int, n: int, seed: int) -> np.ndarray:
-    """(n,) numbers of the examples at places first .. first + n - 1 of the endless training sequence.
-
-    Stored examples come once an epoch, each epoch in another order; generated ones never come again.
-    """
-    places = np.arange(first, first + n)
-    if examples.size is None:
-        return places
-    epochs, index = np.divmod(places, examples.size)
-    parts = [permute(index[epochs == e], examples.size, seed, int(e)) for e in np.unique(epochs)]
-    return np.concatenate(parts)
 
 
 class ExampleSteps(torch.utils.data.Dataset[list[Batch]]):
@@ -59,17 +49,35 @@ class ExampleSteps(torch.utils.data.Dataset[list[Batch]]):
     ):
         self.examples, self.rank, self.seed, self.pad, self.grouped = examples, rank, seed, pad, grouped
         self.shape = (accumulate, world_size, batch_size)
+        self._sorted: tuple[range, np.ndarray] = (range(0), np.empty(0, np.int64))  # the pool of the latest step
 
     def numbers(self, step: int) -> np.ndarray:
         """(A, W, B): the examples of step `step`."""
-        n, pool_steps = int(np.prod(self.shape)), POOL_STEPS if self.grouped else 1
-        pool, place = divmod(step, pool_steps)
-        numbers = draw(self.examples, pool * pool_steps * n, pool_steps * n, self.seed)
-        if self.grouped:
-            by_length = numbers[np.argsort(self.examples.lengths(numbers), kind="stable")]
-            place = int(permute(np.array([place]), pool_steps, self.seed, pool)[0])
-            numbers = by_length[place * n : (place + 1) * n]
-        return numbers.reshape(self.shape)
+        if not self.grouped:
+            return self._drawn(step).reshape(self.shape)
+        pool = self._pool(step)
+        if pool != self._sorted[0]:
+            drawn = np.concatenate([self._drawn(k) for k in pool])
+            self._sorted = pool, drawn[np.argsort(self.examples.lengths(drawn), kind="stable")]
+        place = int(permute(np.array([step - pool.start]), len(pool), self.seed, pool.start)[0])
+        n = int(np.prod(self.shape))
+        return self._sorted[1][place * n : (place + 1) * n].reshape(self.shape)
+
+    def _drawn(self, step: int) -> np.ndarray:
+        """(A * W * B,): stored examples come once an epoch; generated ones never come again."""
+        n = int(np.prod(self.shape))
+        if self.examples.size is None:
+            return np.arange(step * n, (step + 1) * n)
+        return Epochs(self.examples.size, n, self.seed).update(step)
+
+    def _pool(self, step: int) -> range:
+        """The steps whose examples are sorted together: of one epoch, so that none is among them twice."""
+        if self.examples.size is None:
+            first = step - step % POOL_STEPS
+            return range(first, first + POOL_STEPS)
+        steps = Epochs(self.examples.size, int(np.prod(self.shape)), self.seed).steps_around(step)
+        first = step - (step - steps.start) % POOL_STEPS
+        return range(first, min(first + POOL_STEPS, steps.stop))
 
     def __getitem__(self, step: int) -> list[Batch]:
         return [
@@ -99,12 +107,15 @@ class PackedSteps(torch.utils.data.Dataset[list[Batch]]):
             sizes = examples.lengths(np.arange(examples.size)) - 1  # inputs
             self.plan = best_fit(sizes, seq_len)
 
-    def numbers(self, row: int) -> list[int]:
-        """The examples in row `row` of the endless sequence of rows."""
-        if self.plan is not None:
-            epoch, index = divmod(row, self.plan.n_rows)
-            return self.plan.row(int(permute(np.array([index]), self.plan.n_rows, self.seed, epoch)[0])).tolist()
-        # no end of examples: each row has a stretch of its own, and takes what fits
+    def numbers(self, step: int) -> list[list[int]]:
+        """The examples in each of the A * W * B rows of step `step`."""
+        n = int(np.prod(self.shape))
+        if self.plan is None:
+            return [self._stretch(row) for row in range(step * n, (step + 1) * n)]
+        return [self.plan.row(int(row)).tolist() for row in Epochs(self.plan.n_rows, n, self.seed).update(step)]
+
+    def _stretch(self, row: int) -> list[int]:
+        """Where examples have no end, each row has a stretch of its own, and takes what fits."""
         first, room = row * self.seq_len, self.seq_len
         taken: list[int] = []
         while (size := len(self.examples[first + len(taken)].ids) - 1) <= room:
@@ -114,10 +125,10 @@ class PackedSteps(torch.utils.data.Dataset[list[Batch]]):
 
     def __getitem__(self, step: int) -> list[Batch]:
         A, W, B = self.shape
-        rows = np.arange(step * A * W * B, (step + 1) * A * W * B).reshape(self.shape)[:, self.rank]  # (A, B)
+        rows, mine = self.numbers(step), np.arange(A * W * B).reshape(self.shape)[:, self.rank]  # (A, B)
         return [
-            packed([[self.examples[i] for i in self.numbers(int(row))] for row in micro], self.seq_len, pad=self.pad)
-            for micro in rows
+            packed([[self.examples[i] for i in rows[row]] for row in micro], self.seq_len, pad=self.pad)
+            for micro in mine.tolist()
         ]
 
     @property
@@ -125,7 +136,7 @@ class PackedSteps(torch.utils.data.Dataset[list[Batch]]):
         """Share of the rows that is not padding; of endless examples, of the first rows."""
         if self.plan is not None:
             return 1 - self.plan.padding_share
-        sizes = [sum(len(self.examples[i].ids) - 1 for i in self.numbers(row)) for row in range(64)]
+        sizes = [sum(len(self.examples[i].ids) - 1 for i in self._stretch(row)) for row in range(64)]
         return sum(sizes) / (len(sizes) * self.seq_len)
 
 

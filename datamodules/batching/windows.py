@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from datamodules.batching.epochs import Epochs
 from datamodules.batching.permutation import permute
 from datamodules.preparing.token_files import TokenFile
 
@@ -66,16 +67,14 @@ class SequentialOrder(Order):
 
 
 class ShuffleOrder(SequentialOrder):
-    """Every window once an epoch, each epoch in another order."""
+    """Every window once an epoch, each epoch in another order; in an update none twice while others are unread."""
+
+    def starts(self, step: int, n: int) -> np.ndarray:
+        return Epochs(self.n_windows, n, self.seed).update(step) * self.stride
 
     def _arrange(self, epochs: np.ndarray, index: np.ndarray) -> np.ndarray:
-        if not len(index):
-            return index
-        first, last = int(epochs[0]), int(epochs[-1])
-        if first == last:
-            return permute(index, self.n_windows, self.seed, first)
-        parts = [permute(index[epochs == e], self.n_windows, self.seed, e) for e in range(first, last + 1)]
-        return np.concatenate(parts)
+        parts = [permute(index[epochs == e], self.n_windows, self.seed, int(e)) for e in np.unique(epochs)]
+        return np.concatenate([index[:0], *parts])
 
 
 ORDERS: dict[str, type[Order]] = {"random": RandomOrder, "shuffle": ShuffleOrder, "sequential": SequentialOrder}

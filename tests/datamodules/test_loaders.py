@@ -4,12 +4,12 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from tests.datamodules.batching.test_stream import Texts
 from torch.utils.data import DataLoader
 
 from datamodules.batching.stream import StreamSteps
 from datamodules.batching.windows import ShuffleOrder, StepSampler, TrainSteps, ValidationBatches
 from datamodules.kinds.steps import as_is
+from tests.datamodules.batching.test_stream import Texts
 from tokenization.byte import ByteTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")

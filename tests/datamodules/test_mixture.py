@@ -135,5 +135,7 @@ def test_wrong_requests(keys, words, data):
 
 
 def test_orders_take_numbers_in_any_steps():
-    order = ORDERS["shuffle"](100, 8, 8, 0)
+    order = ORDERS["sequential"](100, 8, 8, 0)
     assert (order.at(np.arange(30)) == np.concatenate([order.starts(i, 10) for i in range(3)])).all()
+    shuffled = ORDERS["shuffle"](100, 8, 8, 0)
+    assert np.sort(shuffled.at(np.arange(24)).reshape(2, 12)).tolist() == [list(range(0, 96, 8))] * 2
