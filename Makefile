@@ -9,10 +9,15 @@ TORCH := $(shell grep '^torch==' $(CONSTRAINTS))
 PIP := PIP_CONSTRAINT=$(CONSTRAINTS) $(PY) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all checks format bench lock clean
+NUMERICS := tests/models tests/lightning_modules tests/optimization tests/evaluation tests/callbacks
+# what another processor would compute with; AVX-512 only where this one has it
+SETTINGS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 $(shell grep -qs avx512f /proc/cpuinfo && echo ATEN_CPU_CAPABILITY=avx512) \
+  MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2
+
+.PHONY: help demo test test-numerics test-all checks format bench lock clean
 
 help: ## list these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
 
 $(VENV)/run.stamp: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
@@ -32,6 +37,12 @@ demo: $(VENV)/run.stamp ## train the default model on the embedded corpus and re
 
 test: $(VENV)/dev.stamp ## run the tests (no network, no GPU)
 	@$(PY) -m pytest -n auto
+
+test-numerics: $(VENV)/dev.stamp ## run the tests that compute as other processors would, on 1 and 2 threads (half an hour)
+	@for setting in $(SETTINGS); do for threads in 1 2; do \
+	  echo "$$setting OMP_NUM_THREADS=$$threads"; \
+	  env $$setting OMP_NUM_THREADS=$$threads $(PY) -m pytest -n auto $(NUMERICS) || exit 1; \
+	done; done
 
 test-all: $(VENV)/dev.stamp ## run the slow tests too
 	@$(PY) -m pytest -n auto -m ''

@@ -12,7 +12,7 @@ from models.generation import generate as generate_tokens
 from models.sampling import Sampling
 from tasks import parts
 from tasks.evaluate import torch_device
-from tasks.text import StopStrings, stream_text
+from tasks.text import StopStrings, stream_text, typed
 from tasks.trainer import set_number_formats
 
 
@@ -38,6 +38,7 @@ def generate(
         raise RequestError("task=generate needs a model: type init_from=RUN_FOLDER (see outputs/).")
     if n < 1:
         raise RequestError(f"n={n}: expected a positive number of samples.")
+    prompt, strings = typed(prompt), [typed(s) for s in ([stop] if isinstance(stop, str) else stop or [])]
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
@@ -46,7 +47,7 @@ def generate(
         parts.load_start(model, cfg)
     model.to(torch_device(cfg))
     ids = list(map(int, tokenizer.encode(prompt))) or [tokenizer.eot]
-    ends = StopStrings(tokenizer, [stop] if isinstance(stop, str) else list(stop or []), context=ids)
+    ends = StopStrings(tokenizer, strings, context=ids)
     settings = {
         "max_new_tokens": max_new_tokens,
         "sampling": sampling,

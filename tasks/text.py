@@ -1,8 +1,20 @@
-"""Between tokens and the screen: stop strings, and text that is printed as far as it is certain."""
+"""Between the command line, tokens and the screen: escapes, stop strings, text that is printed as far as it is certain."""
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
+
+
+def typed(text: str) -> str:
+    r"""Text of the command line: \n, \t and \r are a new line, a tab and a carriage return, \\ is one backslash.
+
+    Shells hand "\n" on as two characters, and so does Hydra. All other backslashes stay as they are.
+    """
+    return re.sub(r"\\([ntr\\])", lambda match: ESCAPES[match[1]], text)
 
 
 class StopStrings:

@@ -154,6 +154,15 @@ def test_generate_takes_samples_and_stops_at_text(capsys):
     assert first["stopped"]
 
 
+def test_F42_a_new_line_can_be_typed():
+    train("run")
+    words = ["task=generate", "init_from=run", "max_new_tokens=30", "hardware=cpu", "temperature=2"]
+    assert lab(*words, r"prompt=a\nb", r"stop=['\n']", "run_dir=typed") == 0
+    text = Path("typed/sample.txt").read_text(encoding="utf-8")
+    assert text.startswith("a\nb")
+    assert text.count("\n") == 2  # the prompt's and the file's own
+
+
 @pytest.mark.parametrize("wrong", ["n=0", "max_new_tokens=0", "top_p=0", "temperature=-1", f"prompt={'x' * 17}"])
 def test_generate_refuses_what_means_nothing(wrong, capsys):
     train("run")

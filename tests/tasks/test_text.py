@@ -2,7 +2,7 @@
 
 import io
 
-from tasks.text import StopStrings, stream_text
+from tasks.text import StopStrings, stream_text, typed
 from tokenization.byte import ByteTokenizer
 
 TOKENIZER = ByteTokenizer()
@@ -42,3 +42,10 @@ def test_a_stop_string_is_noticed_when_its_last_token_comes():
     assert not stop(ids[:-1])
     assert stop(ids)
     assert stop(TOKENIZER.encode("ab…").tolist())
+
+
+def test_F42_escapes_are_what_a_shell_user_means():
+    assert typed(r"a\nb\tc\rd") == "a\nb\tc\rd"
+    assert typed(r"\\nabla \alpha C:\x") == r"\nabla \alpha C:\x"
+    assert typed(r"\\\n") == "\\\n"
+    assert typed("a\nb") == "a\nb"
