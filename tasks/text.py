@@ -1,10 +1,9 @@
-"""Between the command line, tokens and the screen: escapes, stop strings, text that is printed as far as it is certain."""
+"""Between the command line, tokens and the screen: escapes, stop strings, text printed as far as it is certain."""
 
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
-
 
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
