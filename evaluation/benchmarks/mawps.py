@@ -1,7 +1,7 @@
 """MAWPS, a repository of math word problems (Koncel-Kedziorski et al. 2016); columns of MU-NLPC/Calc-mawps."""
 
-from evaluation.answers import written
 from evaluation.benchmarks.base import Benchmark, Question, Row
+from evaluation.numbers import written
 
 
 class MAWPS(Benchmark):

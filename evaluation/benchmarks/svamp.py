@@ -1,7 +1,7 @@
 """SVAMP, arithmetic word problems with misleading wording (Patel et al. 2021, 2103.07191); columns of ChilleD/SVAMP."""
 
-from evaluation.answers import written
 from evaluation.benchmarks.base import Benchmark, Question, Row
+from evaluation.numbers import written
 
 
 class SVAMP(Benchmark):
