@@ -31,7 +31,7 @@ class PairDataModule(StepDataModule):
     """
 
     provides = ("pairs",)
-    answers: Literal["number", "letter", "text"] = "text"
+    answers: Literal["number", "letter", "text"] | None = None
 
     def __init__(
         self, *, template: Literal["chat", "alpaca", "plain"] = "chat", max_prompt: int | None = None, **shared: Any
@@ -95,7 +95,11 @@ class PairDataModule(StepDataModule):
         """The first prompts of validation, cut as in training, with the chosen answer as the expected one."""
         pairs = islice(self._read("val", Counter()), limit)
         prompts = ((p, self.template.render_for_completion(p.prompt)[-self.max_prompt :]) for p in pairs)
-        return [Question(prompt, asked_of(p), p.chosen) for p, prompt in prompts]
+        return [Question(prompt, asked_of(p), p.chosen, self._source(p)) for p, prompt in prompts]
+
+    def _source(self, preference: Preference) -> str:
+        """What a pair is about, where others are about the same."""
+        return ""
 
     def facts(self) -> dict[str, str]:
         """What there is, for the lines at the start."""

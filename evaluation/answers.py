@@ -2,6 +2,7 @@
 
 - number: evaluation/numbers.py, exact.
 - letter: of a multiple choice, as people write it: "The correct answer is B. ...", "**B**", "(B)", "option b".
+- span: words of a passage, as SQuAD counts them (evaluation/metrics.py).
 - text: the whole text, case and spaces aside; where there are choices, the one that it names.
 """
 
@@ -10,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from evaluation.metrics import squad_words
 from evaluation.numbers import last_boxed, number
 from evaluation.words import SPACELESS
 
-Kind = Literal["number", "letter", "text"]
+Kind = Literal["number", "letter", "span", "text"]
 
 MARKUP = re.compile(r"\*|__|[`$]|\\[()\[\]]|\\(?:boxed|text|textbf|mathrm|mathbf)\b|(?<=\\text)bf|[{}]|<[^<>\s]{1,8}>")
 # "A spider" and "I know" are no letters of choices; "A because" is one
@@ -95,7 +97,12 @@ def _after(low: str) -> str:
     return "" if not low[-1].isalnum() or SPACELESS.match(low[-1]) else r"(?![^\W_])"
 
 
-READERS: dict[str, Callable[[str], str | None]] = {"number": number, "letter": letter, "text": plain}
+def span(text: str) -> str | None:
+    """The words that count of a piece of a passage; None where none is left."""
+    return " ".join(squad_words(text)) or None
+
+
+READERS: dict[str, Callable[[str], str | None]] = {"number": number, "letter": letter, "span": span, "text": plain}
 
 
 @dataclass(frozen=True)

@@ -50,47 +50,11 @@ NUMBER = re.compile(
 )
 UNIT = re.compile(r"[\s%°]*(?:[^\W\d_]|[\s%°²³€£¥₹₽₩$'’\",.:!?()]|(?<=[^\W\d_])(?:[-/]|\^[23]|\^\{[23]\}))*")
 SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-MORE = frozenset(  # words behind a number that make it another one
-    [
-        "half",
-        "halves",
-        "third",
-        "thirds",
-        "quarter",
-        "quarters",
-        "plus",
-        "minus",
-        "over",
-        "to",
-        "or",
-        "squared",
-        "cubed",
-        "point",
-        "k",
-        "m",
-        "b",
-        "t",
-        "x",
-        "y",
-        "z",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "twenty",
-        "thirty",
-        "forty",
-        "fifty",
-    ]
-) | set(SCALES)
+MORE = {  # words behind a number that make it another one
+    "half", "halves", "third", "thirds", "quarter", "quarters", "point", "plus", "minus", "over", "to", "or", "squared",
+    "cubed", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "twenty", "thirty", "forty", "fifty", "k", "m", "b", "t", "x", "y", "z", *SCALES,
+}  # fmt: skip
 UNIT_LETTERS = {"m", "b", "t"}  # small: metres, bits, tonnes; large: millions, billions, trillions or units
 
 

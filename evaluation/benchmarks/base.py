@@ -21,13 +21,19 @@ ReadRows = Callable[[str], list[tuple[Row, str]]]  # split -> rows, each with th
 class Question:
     """`answer` is what a right answer says; with `choices`, it is one of them. `ask` is shown to the model.
 
-    `lead`: words with which a model that was trained on such questions opens its answer, before the choice.
+    Args:
+        lead: words with which a model that was trained on such questions opens its answer, before the choice.
+        source: what other questions may be about as well (a passage, a template, a chain of sums): those stand and fall
+            together, so intervals are over sources. Left out: the question itself, so that repeated ones are one.
+        others: further right answers, of which any will do.
     """
 
     ask: str
     answer: str
     choices: tuple[str, ...] = ()
     lead: str = ""
+    source: str = ""
+    others: tuple[str, ...] = ()
 
     @property
     def led_answer(self) -> str:

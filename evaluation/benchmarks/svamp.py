@@ -11,4 +11,5 @@ class SVAMP(Benchmark):
     def question(self, row: Row) -> Question:
         body = str(row["Body"]).strip()
         end = "" if body.endswith((".", "?", "!")) else "."
-        return Question(f"{body}{end} {str(row['Question']).strip()}", f"#### {written(row['Answer'])}")
+        ask = f"{body}{end} {str(row['Question']).strip()}"
+        return Question(ask, f"#### {written(row['Answer'])}", source=body)

@@ -20,4 +20,5 @@ def test_without_questions_it_is_left_out_with_one_line(tmp_path, capsys):
 
 
 def test_evaluation_without_questions_measures_the_rest():
-    assert len(answers_right(None, NOTHING, limit=8, batch_size=4)) == 0
+    right, sources = answers_right(None, NOTHING, limit=8, batch_size=4)
+    assert (len(right), sources) == (0, [])

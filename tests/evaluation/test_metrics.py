@@ -59,7 +59,7 @@ def test_rouge_worked_by_hand() -> None:
 
 IDENTICAL = {
     "Chinese": "\u4eca\u5929\u5929\u6c14\u5f88\u597d\uff0c\u6211\u4eec\u53bb\u516c\u56ed\u3002",
-    "Russian": "\u0421\u0435\u0433\u043e\u0434\u043d\u044f \u0445\u043e\u0440\u043e\u0448\u0438\u0439 \u0434\u0435\u043d\u044c.",
+    "Russian": "\u0445\u043e\u0440\u043e\u0448\u0438\u0439 \u0434\u0435\u043d\u044c.",
     "Thai": "\u0e27\u0e31\u0e19\u0e19\u0e35\u0e49\u0e2d\u0e32\u0e01\u0e32\u0e28\u0e14\u0e35",
     "Hindi": "\u0928\u092e\u0938\u094d\u0924\u0947 \u0926\u0941\u0928\u093f\u092f\u093e",
     "Arabic": "\u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645",
@@ -70,7 +70,7 @@ IDENTICAL = {
 def test_F12_identical_texts_of_any_script_score_one(text: str) -> None:
     pytest.importorskip("rouge_score")
     assert rouge([text], [text]) == [{"rouge1": 1.0, "rouge2": 1.0, "rougeL": 1.0}]
-    assert 0 < rouge([text[: len(text) // 2]], [text])[0]["rouge1"] < 1
+    assert 0 < rouge([text + " x y"], [text])[0]["rouge1"] < 1
 
 
 ENGLISH = [
