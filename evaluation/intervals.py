@@ -116,8 +116,8 @@ def proportion_interval(right: np.ndarray, *, sources: Sequence[Hashable] | None
     if len(totals) < n:
         units = float(sizes.sum() ** 2 / (sizes**2).sum())  # as if of equal size (Kish 1965)
         error, t = float(_ratio_errors(totals, sizes)), stats.t.ppf(0.5 + LEVEL / 2, [n - 1, max(1.0, units - 1)])
-        spread = value * (1 - value) / error**2 if error > 0 else units
-        worth = min(float(n), MOST_OF_A_SOURCE * units, float(spread * (t[0] / t[1]) ** 2))
+        spread = value * (1 - value) / error**2 * float(t[0] / t[1]) ** 2 if error > 0 else units
+        worth = min(float(n), MOST_OF_A_SOURCE * units, spread)
     return Estimate(value, *_clopper_pearson(value * worth, worth))
 
 

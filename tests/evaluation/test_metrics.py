@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.intervals import mean_interval, statistic_interval
 from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, rouge, squad_exact, squad_f1
 
 
@@ -97,15 +96,3 @@ def test_F12_squad_worked_by_hand() -> None:
     )
     assert squad_f1("x y", ["z", "y x", "x"]) == 1.0, "the best of the right answers counts"
     assert (squad_f1("the", ["a"]), squad_f1("the", ["b"])) == (1.0, 0.0), "both without words: equal"
-
-
-def test_bootstrap_intervals_cover_the_truth() -> None:
-    rng = np.random.default_rng(0)
-    inside = 0
-    for trial in range(200):
-        low, high = mean_interval((rng.random(100) < 0.3).astype(float), seed=trial)[1:]
-        inside += low <= 0.3 <= high
-    assert inside / 200 == pytest.approx(0.95, abs=0.05)
-    values = rng.normal(size=300)
-    whole = statistic_interval(lambda i: float(np.median(values[i])), 300)
-    assert whole.low < whole.value < whole.high
