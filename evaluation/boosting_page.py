@@ -1,5 +1,6 @@
 """One self-contained HTML page about the stages of an ensemble: figures as SVG, tables, examples in context."""
 
+import math
 from collections.abc import Callable
 from html import escape
 from typing import Any, Literal
