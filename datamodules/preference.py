@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from torch.utils.data import DataLoader
 
+from batch import Batch
 from datamodules.batching.preference_table import PairBatches, PairSteps, PairTable, make_table
-from datamodules.batching.windows import Batch
 from datamodules.kinds.conversations import Question
 from datamodules.kinds.steps import StepDataModule
 from datamodules.reading.preference_rows import Preference, preferences
@@ -74,7 +74,7 @@ class PairDataModule(StepDataModule):
             self._tables[side] = table
 
     @property
-    def n_pairs(self) -> int:
+    def n_indexed(self) -> int:
         """Of both sides; a pair's `index` in a batch is below it, validation after training."""
         return len(self._tables["train"]) + len(self._tables["val"])
 

@@ -4,13 +4,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from batch import Batch
 from evaluation.intervals import Estimate, mean_interval, statistic_interval
 from lightning_modules.dpo import sequence_log_probs
-from lightning_modules.pairs import real_tokens
 from lightning_modules.reward import calibration_counts, calibration_error
-from models.base import LanguageModel
+from models.base import LanguageModel, real_tokens
 from models.generation import evaluating
 from models.heads import RewardModel, score
 
@@ -25,10 +24,10 @@ def pair_metrics(
 
 
 @torch.no_grad()
-def _pairs(model: LanguageModel, micro: dict[str, Tensor]) -> list[np.ndarray]:
+def _pairs(model: LanguageModel, micro: Batch) -> list[np.ndarray]:
     with evaluating(model):
         if isinstance(model, RewardModel):
-            values_2P = score(model, micro["ids"], real_tokens(micro))[0]
+            values_2P = score(model, micro["ids"], real_tokens(micro))[0]  # type: ignore[arg-type]
             tokens_2P = torch.ones_like(values_2P)
         else:
             values_2P, tokens_2P, _ = sequence_log_probs(model, micro)
@@ -66,5 +65,5 @@ def of_log_probs(values: np.ndarray, *, seed: int) -> dict[str, Estimate]:
     }
 
 
-def on(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+def on(batch: Batch, device: torch.device) -> Batch:
     return {name: value.to(device) for name, value in batch.items()}
