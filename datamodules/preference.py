@@ -95,7 +95,10 @@ class PairDataModule(StepDataModule):
         """The first prompts of validation, cut as in training, with the chosen answer as the expected one."""
         pairs = islice(self._read("val", Counter()), limit)
         prompts = ((p, self.template.render_for_completion(p.prompt)[-self.max_prompt :]) for p in pairs)
-        return [Question(prompt, asked_of(p), p.chosen) for p, prompt in prompts]
+        return [self.question(p, prompt) for p, prompt in prompts]
+
+    def question(self, pair: Preference, prompt: Any) -> Question:
+        return Question(prompt, asked_of(pair), pair.chosen)
 
     def facts(self) -> dict[str, str]:
         """What there is, for the lines at the start."""

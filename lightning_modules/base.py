@@ -131,6 +131,13 @@ class LanguageModule(pl.LightningModule):
         """What `loss` sums over, hence what it is divided by: supervised tokens, unless an objective says otherwise."""
         return supervised_tokens(micro)
 
+    def before_update(self, batch: list[Batch]) -> None:
+        """What the loss needs to know of all of an update's micro-batches, before the first of them; on all ranks."""
+
+    def update_metrics(self, sums: dict[str, Tensor], size: Size) -> dict[str, float]:
+        """Metrics of an update by name, without "train/", from `Output.sums` over all micro-batches and ranks."""
+        return {name: value.item() / size.units for name, value in sums.items()}
+
     def validation_sums(self, batch: Batch, out: Output) -> dict[str, Tensor]:
         """What a batch adds to a validation, float64 on the CPU; the same names for every batch and rank."""
         assert out.nll_BT is not None
@@ -193,6 +200,7 @@ class LanguageModule(pl.LightningModule):
         step = self.trainer.global_step
         torch.manual_seed(step_seed(self.seed, step, self.global_rank))
         multiplier = self._set_learning_rate(step)
+        self.before_update(batch)
         size = self._agree(batch)
         sums = self._backward(batch, size)
         norm = self._clip()
@@ -209,8 +217,8 @@ class LanguageModule(pl.LightningModule):
 
     def _log_update(self, sums: Sums, size: Size, facts: dict[str, float]) -> None:
         found = sums.over_ranks(world_size=self.trainer.world_size, device=self.device)
-        means = {name: value.item() / size.units for name, value in found.items()}
-        means = {"loss": means.pop("loss")} | facts | means | self.model.stats_metrics(self._recent_stats)
+        means = {"loss": found.pop("loss").item() / size.units} | facts | self.update_metrics(found, size)
+        means |= self.model.stats_metrics(self._recent_stats)
         self.measured.train = {f"train/{name}": value for name, value in means.items()}
         self._recent_stats = {}
 

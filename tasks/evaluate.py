@@ -25,7 +25,7 @@ from models.sampling import Sampling
 from tasks import parts
 from tasks.evaluating.benchmark import run_benchmark
 from tasks.evaluating.lm_eval import run_lm_eval
-from tasks.evaluating.pairs import pair_metrics
+from tasks.evaluating.pairs import label_metrics, pair_metrics
 from tasks.evaluating.past_context import evaluate_past_context
 from tasks.trainer import set_number_formats
 
@@ -68,6 +68,9 @@ def measured(
     if "pairs" in data.provides:
         metrics, n = pair_metrics(model, data, device, seed=cfg.seed)
         unit, words = "pair", f"{n:,} pairs"
+    elif "labels" in data.provides:
+        metrics, n = label_metrics(model, data, device, seed=cfg.seed)
+        unit, words = "completion", f"{n:,} labelled completions"
     else:
         unit, totals = unit_totals(model, data, device)
         metrics, n = text_metrics(*totals.T, seed=cfg.seed), len(totals)

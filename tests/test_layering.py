@@ -53,7 +53,7 @@ OWNERS: dict[str, set[str]] = {
     **{name: {"crawl"} for name in ("scrapy", "twisted", "lxml", "trafilatura", "ftfy", "warcio", "redis")},
     "tensorboard": {"loggers", "tasks"},
     "wandb": {"loggers"},
-    "scipy": {"reports", "evaluation"},
+    "scipy": {"reports", "evaluation", "tasks"},
     "matplotlib": {"reports", "evaluation"},
 }
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 
 from batch import Batch
 from evaluation.intervals import Estimate, mean_interval, statistic_interval
@@ -34,6 +35,43 @@ def _pairs(model: LanguageModel, micro: Batch) -> list[np.ndarray]:
     real_P = (micro["lengths"].view(2, -1)[0] > 0).cpu().numpy()
     rows = [*values_2P.chunk(2), *tokens_2P.chunk(2)]
     return [np.stack([row.double().cpu().numpy()[real_P] for row in rows])]
+
+
+@torch.no_grad()
+def label_metrics(
+    model: LanguageModel, data: Any, device: torch.device, *, seed: int
+) -> tuple[dict[str, Estimate], int]:
+    """Of completions with a label each: log-probabilities of both kinds, and how well they tell the kinds apart.
+
+    `auc`: how often a desirable completion is likelier, per token, than an undesirable one; ties count half.
+    """
+    found: list[np.ndarray] = []
+    with evaluating(model):
+        for batch in data.val_dataset():
+            micro = on(batch, device)
+            log_probs_P, tokens_P = (x.chunk(2)[0] for x in sequence_log_probs(model, micro)[:2])
+            rows = torch.stack([log_probs_P, tokens_P, micro["labels"]]).double().cpu().numpy()
+            found.append(rows[:, (micro["lengths"].chunk(2)[0] > 0).cpu().numpy()])
+    values_3N = np.concatenate(found, axis=1)
+    log_probs, good = values_3N[0], values_3N[2] > 0.5
+    per_token = log_probs / values_3N[1]
+
+    def auc(i: np.ndarray) -> float:
+        return float(auc_of(per_token[i], good[i]))
+
+    return {
+        "auc": statistic_interval(auc, len(good), seed=seed),
+        "logps/chosen": mean_interval(log_probs[good], seed=seed),
+        "logps/rejected": mean_interval(log_probs[~good], seed=seed),
+    }, len(good)
+
+
+def auc_of(scores: np.ndarray, good: np.ndarray) -> float:
+    """Area under the ROC curve, by ranks (Mann and Whitney 1947); nan where one kind is missing."""
+    n_good, n_bad = int(good.sum()), int((~good).sum())
+    if not n_good or not n_bad:
+        return float("nan")
+    return (rankdata(scores)[good].sum() - n_good * (n_good + 1) / 2) / (n_good * n_bad)
 
 
 def of_scores(values: np.ndarray, *, seed: int) -> dict[str, Estimate]:
