@@ -79,9 +79,9 @@ class ExactMatch(Callback):
             return
         self.after = self.measure(trainer, pl_module)
         if (found := self.after.score) is not None:
-            pl_module.extra_metrics |= {"val/exact_match": found.exact_match, "val/unparsed": found.unparsed / found.n}
+            pl_module.measured.extra |= {"val/exact_match": found.exact_match, "val/unparsed": found.unparsed / found.n}
         if self.after.per_source is not None:
-            pl_module.extra_metrics["val/exact_match_per_source"] = self.after.per_source
+            pl_module.measured.extra["val/exact_match_per_source"] = self.after.per_source
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero or self.after is None:

@@ -35,8 +35,8 @@ class ArithmeticPairsDataModule(PairDataModule):
         for index in range(self.sizes[side]):
             yield self.pair(index, side)
 
-    def _source(self, preference: Preference) -> str:
-        return preference.chosen  # the chain of sums, whatever the story
+    def _source(self, pair: Preference) -> str:
+        return pair.chosen  # the chain of sums, whatever the story
 
     def pair(self, index: int, side: Side) -> Preference:
         seed = self.seed if side == "train" else 0  # validation is the same for every seed: runs compare
