@@ -60,7 +60,7 @@ def test_F37_experts_that_a_token_is_not_sent_to_do_no_work() -> None:
     assert model.inactive_parameters() > 0
     assert model.flops_per_token(T) == 6 * used + attention
     for name, weight in model.named_parameters():
-        weight.requires_grad_("attn" in name)
+        weight.requires_grad_("attention" in name)
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert 0 < learning < used
     assert model.flops_per_token(T) == 4 * used + 2 * learning + attention
