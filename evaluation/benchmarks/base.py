@@ -46,8 +46,8 @@ class Benchmark(ABC):
     Args:
         path: a file, a folder, or a Hub id. name: configuration on the Hub. revision: commit of the Hub's repository.
         split: what is asked. shots_split: where examples come from; never the questions themselves.
-        columns: names of the columns of a .tsv or .csv file without a header; or, by the name that this benchmark has for
-            a column, the name that the data has: {question: problem, answer: solution}.
+        columns: names of the columns of a .tsv or .csv file without a header; or, by the name that a column has here,
+            the one that it has in the data: {question: problem, answer: solution}.
     """
 
     kind: ClassVar[Kind] = "text"  # how a free answer is read: number, letter or text
@@ -92,9 +92,8 @@ class Benchmark(ABC):
         if missing := min(forms, key=len):
             headless = f"\nA file without a header: benchmark.columns=[{','.join(self.needs)}]"
             renamed = f"\nOther names: 'benchmark.columns={{{missing[0]}: <the one that it is>}}'"
-            hint = (
-                headless if self.columns is None and any(end in where.lower() for end in (".tsv", ".csv")) else renamed
-            )
+            is_table = any(end in f"{self.path} {where}".lower() for end in (".tsv", ".csv"))
+            hint = headless if self.columns is None and is_table else renamed
             raise RequestError(
                 f"{where}: {', '.join(map(repr, missing))} is not there or empty; columns: {there}.{hint}"
             )

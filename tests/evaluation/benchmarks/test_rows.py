@@ -118,7 +118,7 @@ def test_a_downloaded_file_is_read(name: str, row: dict, answer: str, kind: str,
 
 
 MAWPS_CSV = """Question,Numbers,Equation,Answer,group_nums,Body,Ques_Statement
-mary is baking a cake . the recipe wants number0 cups of flour . she already put in number1 cups . how many cups does she need to add ?,8.0 2.0,- number0 number1,6.0,"[12, 13]",x,y
+ann needs number0 nails . she has number1 nails . how many are missing ?,8.0 2.0,- number0 number1,6.0,"[12, 13]",x,y
 how much is number0 of number1 ?,0.5 3,* number0 number1,1.5,[],x,y
 """
 
@@ -132,7 +132,7 @@ def test_F40_the_published_csv_of_mawps_is_read_as_it_is(tmp_path: Path) -> None
     (tmp_path / "dev.csv").write_text(MAWPS_CSV)
     benchmark = evaluated("mawps", tmp_path, "benchmark.split=dev")
     first, second = load(benchmark, "dev", None)
-    assert first.ask.startswith("mary is baking a cake . the recipe wants 8 cups of flour . she already put in 2 cups")
+    assert first.ask == "ann needs 8 nails . she has 2 nails . how many are missing ?"
     assert (first.answer, second.ask, second.answer) == ("#### 6", "how much is 0.5 of 3 ?", "#### 1.5")
     (tmp_path / "dev.csv").write_text(MAWPS_CSV.replace("8.0 2.0", "8.0"))
     with pytest.raises(RequestError, match=r"dev.csv, row 1: not a row of this benchmark"):
