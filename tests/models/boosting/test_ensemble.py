@@ -185,7 +185,9 @@ def test_gbft8_states_of_rows_are_those_of_the_ensemble(learner):
     """In float64: batches of another size go through other kernels, which round differently."""
     model = boosted(learner).double()
     found = RowStates(model, None, dtype=torch.float64).read(ids(4), None, stage=3)[1]
-    torch.testing.assert_close(found, model.prefixes(ids(4), [3])[0], rtol=1e-10, atol=1e-12)
+    whole = model.prefixes(ids(4), [3])[0]
+    # but for one rounding to float32, 6e-8 of a state, as it is kept
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-7 * whole.abs().max().item())
 
 
 def test_rows_beyond_the_budget_are_computed_again(tmp_path):
