@@ -55,7 +55,8 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     target.write_text(json.dumps(plain({"checkpoint": str(source), "unit": unit, "n": n} | report), indent=2) + "\n")
     print(f"\n{source}: {words}")
     for name, estimate in metrics.items():
-        print(f"  {name:<24}{estimate.value:.4f}   {in_words(estimate, over=unit, n=n)}")
+        over = "question" if name.startswith("exact_match") else unit
+        print(f"  {name:<24}{estimate.value:.4f}   {in_words(estimate, over=over, n=n)}")
     print(f"  written to {target}")
 
 

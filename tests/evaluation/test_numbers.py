@@ -1,7 +1,7 @@
 """Numbers out of answers: the value, or nothing; never the digits up to the first odd character."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.answers import is_right
@@ -69,11 +69,13 @@ def test_F11_no_two_fractions_are_equal_for_their_first_digit() -> None:
     assert fault("1/3=<<1/3=0.333>>0.333\n#### 0.333", "1/3=<<1/3=0.333>>0.333\n#### 1/3", stopped=True)
 
 
+@settings(deadline=None)
 @given(st.fractions(min_value=-(10**9), max_value=10**9))
 def test_F11_what_is_written_is_read_again(exact) -> None:
     assert value(written(exact)) == exact
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789 ,./-+$%e:#*{}\\^kmx\n", max_size=40))
 def test_F11_any_text_is_a_number_or_none(text: str) -> None:
     read = number(f"#### {text}")
