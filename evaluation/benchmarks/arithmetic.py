@@ -1,5 +1,7 @@
 """The held-out problems of data=arithmetic, generated: grade-school sums with worked steps, as GSM8K's."""
 
+from typing import Any
+
 from errors import RequestError
 from evaluation.benchmarks.base import Benchmark, Question, Row
 
@@ -33,6 +35,12 @@ class Arithmetic(Benchmark):
                 f"benchmark.split={split}, benchmark.shots_split={shots_split}: expected val and train, or the reverse."
             )
         self.n, self.max_steps, self.max_number = n, max_steps, max_number
+
+    def rows(self, split: str, limit: int | None, *, read: Any, make: Any) -> list[tuple[Row, str]]:
+        """The first problems of data=arithmetic; its validation side is asked, the other one gives the shots."""
+        n = self.n if limit is None else min(limit, self.n)
+        made = (make(i, side=split, max_steps=self.max_steps, max_number=self.max_number) for i in range(n))
+        return [({"question": problem.question, "answer": problem.solution}, "a problem") for problem in made]
 
     def question(self, row: Row) -> Question:
         return Question(row["question"], row["answer"], source=row["answer"])  # the chain of sums, whatever the story

@@ -1,4 +1,4 @@
-"""Benchmarks without questions: how well a model foresees given texts. A row of the data set is a document.
+"""Benchmarks without questions: how well a model predicts given texts. A row of the data set is a document.
 
 How to add one: a subclass with `documents(rows)` in a file of its own where rows are not documents, and
 `conf/benchmark/<name>.yaml`.

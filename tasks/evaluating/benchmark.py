@@ -1,8 +1,8 @@
-"""task=evaluate benchmark=NAME: questions with known answers, put to a model; or texts to foresee."""
+"""task=evaluate benchmark=NAME: questions with known answers, put to a model; or texts to predict."""
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import DictConfig
 from tqdm import tqdm
@@ -10,7 +10,6 @@ from tqdm import tqdm
 from datamodules.reading.problems import make_problem
 from errors import RequestError
 from evaluation import answering
-from evaluation.benchmarks.arithmetic import Arithmetic
 from evaluation.benchmarks.base import Benchmark, Question, draw_shots
 from evaluation.benchmarks.texts import Texts
 from evaluation.intervals import Estimate, in_words
@@ -64,18 +63,7 @@ def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None
 
 def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
     """Questions of a split. Raises RequestError where the data is missing: what to fetch, where to put it."""
-    if isinstance(benchmark, Arithmetic):
-        return problems(benchmark, split, benchmark.n if limit is None else min(limit, benchmark.n))
-    return benchmark.questions(rows_of(benchmark, split, limit))
-
-
-def problems(benchmark: Arithmetic, split: str, n: int) -> list[Question]:
-    """The first `n` problems of data=arithmetic; its validation side is asked, the other one gives the shots."""
-    side: Literal["train", "val"] = "train" if split == "train" else "val"
-    made = [
-        make_problem(i, side=side, max_steps=benchmark.max_steps, max_number=benchmark.max_number) for i in range(n)
-    ]
-    return benchmark.questions([({"question": p.question, "answer": p.solution}, "a problem") for p in made])
+    return benchmark.questions(benchmark.rows(split, limit, read=rows_of, make=make_problem))
 
 
 def check_numbers(settings: DictConfig) -> None:

@@ -57,7 +57,7 @@ def load(benchmark: Texts, limit: int | None) -> list[Document]:
 
 
 def measure(model: Any, tokenizer: Any, document: Document, *, batch_size: int) -> Counts:
-    """Each token is foreseen once; a text begins as after the end of another."""
+    """Each token is predicted once; a text begins as after the end of another."""
     ids = tokenizer.encode(document.text)
     pairs = rolling_pairs(np.asarray(ids), tokenizer.eot, model.seq_len)
     nats = -float(continuation_logprobs(model, pairs, batch_size=batch_size).sum())
