@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
+from bounds import PositiveInt, at_least
 from datamodules.kinds.steps import at_least_1
 from datamodules.preference import PairDataModule
 from datamodules.reading.preference_rows import Preference
@@ -23,7 +24,15 @@ class ArithmeticPairsDataModule(PairDataModule):
 
     answers = "number"
 
-    def __init__(self, *, pairs: int, val_pairs: int, max_steps: int, max_number: int, **shared: Any):
+    def __init__(
+        self,
+        *,
+        pairs: PositiveInt,
+        val_pairs: PositiveInt,
+        max_steps: PositiveInt,
+        max_number: Annotated[int, at_least(20)],
+        **shared: Any,
+    ):
         super().__init__(**shared)
         at_least_1(pairs=pairs, val_pairs=val_pairs, max_steps=max_steps)
         if max_number < 20:

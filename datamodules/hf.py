@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import torch.distributed as dist
 
+from bounds import OpenShare, PositiveInt
 from datamodules.batching.stream import Stream, StreamSteps
 from datamodules.kinds.prepared import PreparedDataModule
 from datamodules.kinds.steps import at_least_1
@@ -44,11 +45,11 @@ class HfDataModule(PreparedDataModule):
         revision: str | None = None,
         text_column: str = "text",
         join_rows: bool = False,
-        val_fraction: float = 0.01,
+        val_fraction: OpenShare = 0.01,
         streaming: bool = False,
-        shuffle_buffer: int = 2048,
-        val_documents: int = 1000,
-        sample_documents: int = 10_000,
+        shuffle_buffer: PositiveInt = 2048,
+        val_documents: PositiveInt = 1000,
+        sample_documents: PositiveInt = 10_000,
         sampling: Literal["random", "shuffle", "sequential"] = "shuffle",
         **shared: Any,
     ):

@@ -11,12 +11,13 @@ import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, at_least, below
 from errors import RequestError, RunError
 from lightning_modules.base import Batch
 from lightning_modules.pairs import PairModule, real_pairs, real_tokens, sum_over, switch_dropout_off
@@ -143,14 +144,14 @@ class DPOModule(PairModule):
         self,
         *,
         loss_type: LossType,
-        beta: float,
-        label_smoothing: float = 0.0,
-        gamma: float = 0.0,
-        nll_weight: float | None = 0.0,
+        beta: PositiveFloat,
+        label_smoothing: Annotated[float, at_least(0), below(0.5)] = 0.0,
+        gamma: NonNegativeFloat = 0.0,
+        nll_weight: NonNegativeFloat | None = 0.0,
         reference: Literal["cached", "online"] = "cached",
         cache_dir: str = "outputs/cache",
-        sft_steps: int = 0,
-        sft_lr: float = 1e-3,
+        sft_steps: NonNegativeInt = 0,
+        sft_lr: NonNegativeFloat = 1e-3,
         **common: Any,
     ):
         """Raises RequestError for a value out of its range."""

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bounds import NonNegativeFloat, NonNegativeInt
 from errors import RequestError
 from lightning_modules.base import Batch
 from lightning_modules.pairs import PairModule, real_pairs, real_tokens, sum_over
@@ -78,11 +79,11 @@ class RewardModule(PairModule):
     def __init__(
         self,
         *,
-        center_rewards: float = 0.0,
-        nll_weight: float = 0.0,
-        token_weight: float = 0.0,
-        sft_steps: int = 0,
-        sft_lr: float = 1e-3,
+        center_rewards: NonNegativeFloat = 0.0,
+        nll_weight: NonNegativeFloat = 0.0,
+        token_weight: NonNegativeFloat = 0.0,
+        sft_steps: NonNegativeInt = 0,
+        sft_lr: NonNegativeFloat = 1e-3,
         **common: Any,
     ):
         super().__init__(**common)

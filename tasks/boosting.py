@@ -136,7 +136,7 @@ def learn_base(cfg: DictConfig, tokenizer: Any, model: Boosted, run: Any) -> Non
     data.prepare()
     module = CausalLMModule(
         model=base.requires_grad_(True).train(),
-        optimizer=partial(adamw, lr=BASE_LR, betas=[0.9, 0.99], eps=1e-8, weight_decay=0.1),
+        optimizer=partial(adamw, lr=BASE_LR, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1),
         schedule=partial(cosine, total_steps=steps, warmup_steps=min(50, steps // 10), final_ratio=0.1),
         token_bytes=torch.from_numpy(tokenizer.token_bytes()),
         seed=cfg.seed,

@@ -1,10 +1,11 @@
 """task=chat: a conversation in the terminal; answers appear as they are written."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 
+from bounds import NonNegativeFloat, PositiveInt, PositiveShare, Text
 from errors import RequestError
 from models.generation import stream
 from models.sampling import Sampling
@@ -19,12 +20,12 @@ def chat(
     cfg: DictConfig,
     run: Any,
     *,
-    system: str,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    template: str,
+    system: Text,
+    max_new_tokens: PositiveInt,
+    temperature: NonNegativeFloat,
+    top_k: PositiveInt | None,
+    top_p: PositiveShare | None,
+    template: Literal["chat", "alpaca", "plain"],
 ) -> None:
     """Reads a line, answers, until an empty line or the end of the input. Writes chat.json."""
     if not (cfg.init_from or "path" in cfg.model):

@@ -6,13 +6,14 @@ On conversations also the exact match of answers, on pairs how often the chosen 
 import json
 import math
 from collections import defaultdict
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from bounds import NonNegativeFloat, NonNegativeInt, PositiveInt
 from errors import RequestError
 from evaluation.answers import is_right
 from evaluation.intervals import Estimate, mean_interval, text_metrics
@@ -28,6 +29,24 @@ from tasks.evaluating.lm_eval import run_lm_eval
 from tasks.evaluating.pairs import pair_metrics
 from tasks.evaluating.past_context import evaluate_past_context
 from tasks.trainer import resolve_accelerator, set_number_formats
+
+
+class Evaluate(TypedDict):
+    """The section `evaluate`."""
+
+    mode: Literal["choices", "generate"] | None
+    shots: NonNegativeInt
+    limit: PositiveInt | None
+    samples: PositiveInt
+    temperature: NonNegativeFloat
+    max_new_tokens: PositiveInt | None
+    template: Literal["auto", "chat", "plain", "completion", "alpaca"]
+    batch_size: PositiveInt
+    harness: Literal["lm_eval"] | None
+    tasks: list[str]
+    tasks_path: str | None
+    past_context: PositiveInt | None
+    beside: list[str]
 
 
 def evaluate(cfg: DictConfig, run: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from bounds import NonNegativeFloat, PositiveFloat, PositiveInt, PositiveShare, Share, Text
 from errors import RequestError
 from models.generation import Completion, Token, stream
 from models.generation import generate as generate_tokens
@@ -20,15 +21,15 @@ def generate(
     cfg: DictConfig,
     run: Any,
     *,
-    prompt: str,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    min_p: float | None,
-    repetition_penalty: float,
+    prompt: Text,
+    max_new_tokens: PositiveInt,
+    temperature: NonNegativeFloat,
+    top_k: PositiveInt | None,
+    top_p: PositiveShare | None,
+    min_p: Share | None,
+    repetition_penalty: PositiveFloat,
     stop: list[str] | str | None,
-    n: int,
+    n: PositiveInt,
 ) -> None:
     """Prints the prompt and `n` continuations; the same `seed` gives the same text.
 

@@ -27,7 +27,7 @@ def learn_chosen(cfg: DictConfig, data: Any, model: Any, run: Any) -> None:
         print(f"start   no init_from: {steps} updates on the chosen answers come first", flush=True)
     module = ChosenModule(
         model=model,
-        optimizer=partial(adamw, lr=cfg.objective.sft_lr, betas=[0.9, 0.99], eps=1e-8, weight_decay=0.1),
+        optimizer=partial(adamw, lr=cfg.objective.sft_lr, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1),
         schedule=partial(cosine, total_steps=steps, warmup_steps=min(50, steps // 10), final_ratio=0.1),
         token_bytes=torch.from_numpy(data.tokenizer.token_bytes()),
         seed=cfg.seed,

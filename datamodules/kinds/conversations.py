@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from torch.utils.data import DataLoader
 
+from bounds import NonNegativeInt
 from datamodules.batching.example_batches import Batch, ExampleSteps, PackedSteps, ValidationExamples
 from datamodules.batching.examples import Conversation, Examples, Report, Truncate
 from datamodules.batching.preview import marked
@@ -46,7 +47,7 @@ class ConversationDataModule(StepDataModule):
         template: Literal["chat", "alpaca", "plain"] = "chat",
         learn: Literal["assistant", "last", "all"] = "assistant",
         batching: Literal["grouped", "plain", "packed"] = "grouped",
-        preview: int = 0,
+        preview: NonNegativeInt = 0,
         **shared: Any,
     ):
         """Raises RequestError for a number out of its range, each named."""

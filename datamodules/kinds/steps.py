@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from bounds import NonNegativeInt, PositiveInt, Seed
 from datamodules.batching.windows import StepSampler
 from errors import RequestError
 from tokenization.base import Tokenizer
@@ -29,11 +30,11 @@ class StepDataModule(LightningDataModule):
         self,
         *,
         tokenizer: Tokenizer,
-        seq_len: int,
-        batch_size: int,
-        val_batch_size: int | None = None,
-        workers: int = 0,
-        seed: int = 0,
+        seq_len: PositiveInt,
+        batch_size: PositiveInt,
+        val_batch_size: PositiveInt | None = None,
+        workers: NonNegativeInt = 0,
+        seed: Seed = 0,
     ):
         """Raises RequestError for a number out of its range, each named."""
         super().__init__()

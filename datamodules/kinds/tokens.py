@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import DataLoader
 
+from bounds import PositiveInt
 from datamodules.batching.packed import PackedSteps, Rows, pack_documents
 from datamodules.batching.windows import ORDERS, Batch, Order, TrainSteps, ValidationBatches
 from datamodules.kinds.steps import StepDataModule, at_least_1
@@ -27,7 +28,7 @@ class TokenDataModule(StepDataModule):
     def __init__(
         self,
         *,
-        stride: int | None = None,
+        stride: PositiveInt | None = None,
         sampling: Literal["random", "shuffle", "sequential"] = "random",
         doc_mask: bool = False,
         packing: Literal["concat", "bestfit"] = "concat",

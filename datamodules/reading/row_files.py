@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any
 
+from bounds import OpenShare, at_least
 from datamodules.reading.records import Asked, Row, read_rows
 from errors import RequestError
 
@@ -25,8 +26,8 @@ class RowFiles:
         revision: str | None = None,
         val_path: str | None = None,
         val_split: str | None = None,
-        val_fraction: float = 0.1,
-        max_rows: int | None = None,
+        val_fraction: OpenShare = 0.1,
+        max_rows: Annotated[int, at_least(2)] | None = None,
         **shared: Any,
     ):
         """Raises RequestError for a number out of its range."""

@@ -15,16 +15,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
 from launcher.config import annotations as types
+from launcher.config import standard
 from launcher.config.nodes import has_target, names_in, node_at
-from launcher.config.source import Param, Target, read_target
+from launcher.config.source import Param, Target, module_target, read_record, read_target
 from launcher.help.words import listing, nearest_key
 from launcher.lab import Lab
 
 RESERVED = {"_target_": Param(ast.Name("str"), True), "_partial_": Param(ast.Name("bool"), False)}
 TASK_KEYS = {"_target_": RESERVED["_target_"], "every_rank": Param(ast.Name("bool"), False)}
 NO_SECTION = ("hardware", "experiment", "debug", "sweeps")  # groups that fill other sections
-OPTIONAL_TEXT = ast.parse("str | None", mode="eval").body
-STANDARD = {"seed": ast.Name("int")} | dict.fromkeys(("run_dir", "init_from", "resume", "rerun"), OPTIONAL_TEXT)
+STANDARD = module_target(standard)
 
 
 @dataclass
@@ -60,7 +60,9 @@ class Schema:
             # what is required and not written in the file is filled in by the program: never a key
             own = {name: p for name, p in target.params.items() if not p.required or name in names_in(node)}
             return RESERVED | own, target.name
-        names = {name: self._declared_param(key, name) for name in self._declared_under(key)}
+        record = self.record(key)
+        typed = {} if record is None else record.params
+        names = {name: typed.get(name) or self._declared_param(key, name) for name in self._declared_under(key)}
         if isinstance(node, DictConfig) and key:
             names |= {name: Param(None, False) for name in names_in(node) if has_target(node_at(node, name))}
         return names, None
@@ -69,7 +71,26 @@ class Schema:
         node = node_at(self.cfg, key)
         if key != "task" and has_target(node):
             return self.target(node, key).aliases
-        return {}
+        record = self.record(key)
+        return {} if record is None else record.aliases
+
+    def record(self, key: str) -> Target | None:
+        """The class that types a section without `_target_`, called as the section: `Evaluate` in the task's module,
+        `Init` in standard.py; below it, what the field's annotation names.
+        """
+        parent, _, leaf = key.rpartition(".")
+        if not key:
+            return read_record("Standard", STANDARD, self.lab)
+        if not parent:
+            task = self.cfg.get("task")
+            beside = [self.target(task, "task")] if has_target(task) else []
+            found = (read_record(key.title(), module, self.lab) for module in [*beside, STANDARD])
+        elif (owner := self.record(parent)) is not None and leaf in owner.params:
+            names = types.class_names(owner.params[leaf].annotation, owner.aliases)
+            found = (read_record(name, owner, self.lab) for name in names)
+        else:
+            return None
+        return next((record for record in found if record is not None), None)
 
     def valid_keys(self, key: str = "", *, in_file: bool = False) -> Iterator[str]:
         """Every key that may be typed, depth first; or that a file may hold, which has to write the required ones."""
@@ -129,8 +150,6 @@ class Schema:
         return tree if isinstance(tree, dict) else {}
 
     def _declared_param(self, key: str, name: str) -> Param:
-        if not key and name in STANDARD:
-            return Param(STANDARD[name], True)
         if not key and name in (typed := self._task_params()):
             return typed[name]
         return Param(_annotation_of(self._declared_under(key)[name]), True)
@@ -147,7 +166,7 @@ def _annotation_of(value: Any) -> ast.expr | None:
         return None
     if value is None:
         return ast.parse("int | float | bool | str | list | None", mode="eval").body
-    return ast.Name(type(value).__name__)
+    return ast.Name("Text" if value == "" else type(value).__name__)
 
 
 def _is_global(file: Path) -> bool:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 
 from errors import RequestError
+from launcher.config.annotations import assigned
 from launcher.help.words import listing, nearest
-from launcher.lab import FIRST_PARTY, THIRD_PARTY, Lab
+from launcher.lab import FIRST_PARTY, READABLE, THIRD_PARTY, Lab
 
 Definition = ast.ClassDef | ast.FunctionDef
 
@@ -62,6 +64,22 @@ def read_target(name: object, lab: Lab, *, key: str) -> Target:
         hint = f" Did you mean {module}.{close}?" if close else ""
         raise RequestError(f"{key}={name}: {module} defines no {attribute}; it defines: {listing(names)}.{hint}")
     return Target(name, tree, found, _params(tree, found, lab), _aliases(tree, found, lab))
+
+
+def module_target(module: ModuleType) -> Target:
+    """A module as what stands beside its records."""
+    tree = parse(Path(str(module.__file__)))
+    first = next(node for node in tree.body if isinstance(node, Definition))
+    return Target(module.__name__, tree, first, aliases=assigned(tree))
+
+
+def read_record(name: str, beside: Target, lab: Lab) -> Target | None:
+    """The dataclass or TypedDict that `name` stands for in the module of `beside`; None if there is none."""
+    found = _lookup(beside.tree, name, lab)
+    if found is None or not isinstance(found[1], ast.ClassDef) or not _is_record(found[1]):
+        return None
+    tree, node = found
+    return Target(name, tree, node, _params(tree, node, lab), _aliases(tree, node, lab))
 
 
 def class_attribute(target: Target, attribute: str, lab: Lab) -> object:
@@ -112,8 +130,8 @@ def _params(tree: ast.Module, node: Definition, lab: Lab) -> dict[str, Param]:
         own: dict[str, Param] = {}
         if init is not None:
             own = _function_params(init, keyword_only=True)
-        elif any("dataclass" in ast.unparse(decorator) for decorator in owner.decorator_list):
-            own = _dataclass_params(owner)
+        elif _is_record(owner):
+            own = _fields(owner)
         params |= {name: param for name, param in own.items() if name not in params.keys() | passed}
         if init is not None:
             if init.args.kwarg is None:
@@ -133,8 +151,7 @@ def _aliases(tree: ast.Module, node: Definition, lab: Lab) -> dict[str, ast.expr
     """What the module assigns to names, and below it the modules of the bases that parameters may come from."""
     aliases: dict[str, ast.expr] = {}
     for module in [tree, *(base for base, _ in _lineage(tree, node, lab))]:
-        plain = [s for s in module.body if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name)]
-        aliases = {s.targets[0].id: s.value for s in plain} | aliases  # type: ignore[attr-defined]
+        aliases = assigned(module) | aliases
     return aliases
 
 
@@ -154,7 +171,7 @@ def _lookup(tree: ast.Module, name: str, lab: Lab) -> tuple[ast.Module, Definiti
     if node := _definition(tree, name):
         return tree, node
     module, original = _imported(tree, name)
-    if module is None or module.split(".")[0] not in FIRST_PARTY:
+    if module is None or module.split(".")[0] not in READABLE:
         return None
     file = module_file(module, lab)
     return _lookup(parse(file), original, lab) if file else None
@@ -200,6 +217,13 @@ def _function_params(node: ast.FunctionDef, *, keyword_only: bool) -> dict[str, 
     return params
 
 
-def _dataclass_params(node: ast.ClassDef) -> dict[str, Param]:
+def _is_record(node: ast.ClassDef) -> bool:
+    """A dataclass or a TypedDict: its fields are its keys."""
+    return any("dataclass" in ast.unparse(d) for d in node.decorator_list) or any(
+        ast.unparse(base) == "TypedDict" for base in node.bases
+    )
+
+
+def _fields(node: ast.ClassDef) -> dict[str, Param]:
     fields = [s for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
     return {s.target.id: Param(s.annotation, s.value is None) for s in fields}  # type: ignore[union-attr]

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bounds import Below1, PositiveFloat, PositiveInt
 from errors import RequestError
 from models.base import LanguageModel
 
@@ -28,9 +29,9 @@ HEADS = ("score_head",)  # small and new: learned whole, beside adapters
 def lora(
     *,
     model: LanguageModel,
-    rank: int,
-    alpha: float,
-    dropout: float,
+    rank: PositiveInt,
+    alpha: PositiveFloat,
+    dropout: Below1,
     targets: str | list[str],
     rslora: bool,
     dora: bool,
@@ -70,9 +71,9 @@ def lora(
 def qlora(
     *,
     model: LanguageModel,
-    rank: int,
-    alpha: float,
-    dropout: float,
+    rank: PositiveInt,
+    alpha: PositiveFloat,
+    dropout: Below1,
     targets: str | list[str],
     rslora: bool,
     dora: bool,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from bounds import Below1, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, PositiveShare
 from errors import RequestError
 
 
@@ -10,35 +11,35 @@ from errors import RequestError
 class Plan:
     """See conf/gbft/default.yaml for what each key means."""
 
-    stages: int = 5
-    use_stages: int | None = None
-    steps_per_stage: int = 100
+    stages: PositiveInt = 5
+    use_stages: NonNegativeInt | None = None
+    steps_per_stage: PositiveInt = 100
     ensemble: Literal["boosted", "bagged"] = "boosted"
     loss: Literal["causal_lm", "sft"] = "causal_lm"
     objective: Literal["ce", "newton", "newton_diag", "fisher", "mse"] = "ce"
-    newton_lambda: float = 0.1
-    focus: float = 0.0
+    newton_lambda: NonNegativeFloat = 0.1
+    focus: NonNegativeFloat = 0.0
     space: Literal["logit", "weight"] = "logit"
-    eta: float = 0.5
+    eta: PositiveFloat = 0.5
     eta_rule: Literal["fixed", "line_search"] = "fixed"
-    shrinkage: float = 1.0
-    eta_max: float = 50.0
+    shrinkage: PositiveFloat = 1.0
+    eta_max: PositiveFloat = 50.0
     literal_recipe: bool = False
     refit_etas: bool = False
-    dev_fraction: float = 0.1
+    dev_fraction: Below1 = 0.1
     tol: float = 1e-4
-    patience: int = 1
-    best_every: int = 0
-    row_fraction: float = 1.0
-    token_fraction: float = 1.0
-    train_fraction: float = 1.0
+    patience: PositiveInt = 1
+    best_every: NonNegativeInt = 0
+    row_fraction: PositiveShare = 1.0
+    token_fraction: PositiveShare = 1.0
+    train_fraction: PositiveShare = 1.0
     bias_first: bool = False
-    corrective_steps: int = 0
-    corrective_lr_scale: float = 0.33
+    corrective_steps: NonNegativeInt = 0
+    corrective_lr_scale: NonNegativeFloat = 0.33
     cache: Literal["auto", "hidden", "none"] = "auto"
     cache_dtype: Literal["float32", "bfloat16"] = "float32"
-    cache_gb: float = 4.0
-    base_steps: int = 800
+    cache_gb: NonNegativeFloat = 4.0
+    base_steps: NonNegativeInt = 800
 
     def __post_init__(self) -> None:
         """Raises RequestError for numbers out of range and settings that contradict each other."""

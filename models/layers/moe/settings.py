@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from bounds import Below1, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from errors import RequestError
 
 
@@ -34,30 +35,30 @@ class MoESettings:
         RequestError: settings that contradict each other, that learn nothing, or that see the future unasked.
     """
 
-    n_experts: int
-    top_k: int
-    ff: int
-    every: int = 1
-    first_dense: int = 0
-    layers: list[int] | None = None
+    n_experts: PositiveInt
+    top_k: PositiveInt
+    ff: PositiveInt
+    every: PositiveInt = 1
+    first_dense: NonNegativeInt = 0
+    layers: list[NonNegativeInt] | None = None
     router: Literal["softmax", "sigmoid_bias", "expert_choice"] = "softmax"
     norm_topk: bool = True
-    routed_scale: float = 1.0
+    routed_scale: PositiveFloat = 1.0
     noisy: bool = False
-    jitter: float = 0.0
-    n_shared: int = 0
-    capacity_factor: float | None = None
+    jitter: Below1 = 0.0
+    n_shared: NonNegativeInt = 0
+    capacity_factor: PositiveFloat | None = None
     drop_order: Literal["token", "choice", "prob"] = "token"
     eval_dropless: bool = True
     dispatch: Literal["auto", "fused", "loop", "grouped"] = "auto"
     combine: Literal["index_add", "permute"] = "index_add"
-    lb_coef: float | None = None
+    lb_coef: NonNegativeFloat | None = None
     lb_scope: Literal["global", "micro", "sequence"] | None = None
-    z_coef: float = 0.001
-    bias_update: float = 1e-3
-    bias_steps: int | None = None
+    z_coef: NonNegativeFloat = 0.001
+    bias_update: NonNegativeFloat = 1e-3
+    bias_steps: NonNegativeInt | None = None
     allow_noncausal: bool = False
-    router_init_std: float = 0.02
+    router_init_std: PositiveFloat = 0.02
 
     def __post_init__(self) -> None:
         if self.n_experts < 1 or not 1 <= self.top_k <= self.n_experts:
