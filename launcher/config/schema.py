@@ -17,7 +17,7 @@ from errors import RequestError
 from launcher.config import annotations as types
 from launcher.config import standard
 from launcher.config.nodes import has_target, names_in, node_at
-from launcher.config.source import Param, Target, module_target, read_record, read_target
+from launcher.config.source import Param, Target, module_target, read_target, record_of
 from launcher.help.words import listing, nearest_key
 from launcher.lab import Lab
 
@@ -75,22 +75,10 @@ class Schema:
         return {} if record is None else record.aliases
 
     def record(self, key: str) -> Target | None:
-        """The class that types a section without `_target_`, called as the section: `Evaluate` in the task's module,
-        `Init` in standard.py; below it, what the field's annotation names.
-        """
-        parent, _, leaf = key.rpartition(".")
-        if not key:
-            return read_record("Standard", STANDARD, self.lab)
-        if not parent:
-            task = self.cfg.get("task")
-            beside = [self.target(task, "task")] if has_target(task) else []
-            found = (read_record(key.title(), module, self.lab) for module in [*beside, STANDARD])
-        elif (owner := self.record(parent)) is not None and leaf in owner.params:
-            names = types.class_names(owner.params[leaf].annotation, owner.aliases)
-            found = (read_record(name, owner, self.lab) for name in names)
-        else:
-            return None
-        return next((record for record in found if record is not None), None)
+        """What types a section without `_target_`: a class in the task's module, or in standard.py."""
+        task = self.cfg.get("task")
+        beside = [self.target(task, "task")] if has_target(task) else []
+        return record_of(key or "Standard", [*beside, STANDARD], self.lab)
 
     def valid_keys(self, key: str = "", *, in_file: bool = False) -> Iterator[str]:
         """Every key that may be typed, depth first; or that a file may hold, which has to write the required ones."""

@@ -6,7 +6,7 @@ Only keyword-only parameters of first-party code are keys of a config; what is p
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from errors import RequestError
-from launcher.config.annotations import assigned
+from launcher.config.annotations import assigned, class_names
 from launcher.help.words import listing, nearest
 from launcher.lab import FIRST_PARTY, READABLE, THIRD_PARTY, Lab
 
@@ -80,6 +80,21 @@ def read_record(name: str, beside: Target, lab: Lab) -> Target | None:
         return None
     tree, node = found
     return Target(name, tree, node, _params(tree, node, lab), _aliases(tree, node, lab))
+
+
+def record_of(section: str, modules: Iterable[Target], lab: Lab) -> Target | None:
+    """The class that types a section without `_target_`, called as the section: `Evaluate` beside one of `modules`;
+    of a section below it, what the field's annotation names.
+    """
+    parent, _, leaf = section.rpartition(".")
+    if not parent:
+        found = (read_record(section.title(), module, lab) for module in modules)
+    elif (owner := record_of(parent, modules, lab)) is not None and leaf in owner.params:
+        names = class_names(owner.params[leaf].annotation, owner.aliases)
+        found = (read_record(name, owner, lab) for name in names)
+    else:
+        return None
+    return next((record for record in found if record is not None), None)
 
 
 def class_attribute(target: Target, attribute: str, lab: Lab) -> object:
