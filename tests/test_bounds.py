@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from bounds import Bound, MayBeEmpty, above, at_least, at_most, below, between
 from errors import RequestError
 from launcher.cli import FLAGS
+from launcher.config import standard
 from launcher.config.checking import value_problem
 from launcher.config.compose import compose
 from launcher.config.instantiate import resolve_target, signature_of
@@ -62,11 +63,10 @@ def hints_of(key: str, node: DictConfig, cfg: DictConfig) -> dict[str, Any]:
         owners = [vars(inspect.getmodule(owner)) for owner in getattr(target, "__mro__", [target])]
         parameters = signature_of(target).parameters
         return {name: evaluated(p.annotation, owners) for name, p in parameters.items()}
-    module = inspect.getmodule(resolve_target(cfg.task._target_))
-    record: Any = None
-    for name in [part.title() for part in key.split(".")[:1] if part]:
-        record = getattr(module, name, None)
-    for part in key.split(".")[1:]:
+    first, *rest = (key or "Standard").split(".")
+    beside = (inspect.getmodule(resolve_target(cfg.task._target_)), standard)
+    record: Any = next((found for m in beside if (found := getattr(m, first.title(), None)) is not None), None)
+    for part in rest:
         record = get_type_hints(record, include_extras=True).get(part) if record is not None else None
     found = {} if record is None else get_type_hints(record, include_extras=True)
     if not key:
