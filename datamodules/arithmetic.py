@@ -23,13 +23,7 @@ class ArithmeticDataModule(ConversationDataModule):
         val_examples: PositiveInt = 512,
         **shared: Any,
     ):
-        """Raises RequestError for a number out of its range."""
         super().__init__(**shared)
-        if not 1 <= max_steps <= 8 or max_number < 10 or val_examples < 1:
-            raise RequestError(
-                f"data.max_steps={max_steps} (1 to 8), data.max_number={max_number} (10 or more) or "
-                f"data.val_examples={val_examples} (1 or more) is out of its range."
-            )
         self.max_steps, self.max_number, self.val_examples = max_steps, max_number, val_examples
 
     def _load(self) -> tuple[Examples, Examples]:

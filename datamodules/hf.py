@@ -20,7 +20,6 @@ import torch.distributed as dist
 from bounds import OpenShare, PositiveInt
 from datamodules.batching.stream import Stream, StreamSteps
 from datamodules.kinds.prepared import PreparedDataModule
-from datamodules.kinds.steps import at_least_1
 from datamodules.preparing.split import text_hash
 from datamodules.preparing.token_folder import TokenFolder
 from datamodules.reading.hub import HubData, HubSource, HubStream
@@ -54,7 +53,6 @@ class HfDataModule(PreparedDataModule):
         **shared: Any,
     ):
         super().__init__(val_fraction=val_fraction, sampling=sampling, **shared)
-        at_least_1(shuffle_buffer=shuffle_buffer, val_documents=val_documents, sample_documents=sample_documents)
         self.path, self.config, self.revision = path, name, revision
         self.split, self.val_split, self.text_column, self.join_rows = split, val_split, text_column, join_rows
         self.streaming, self.shuffle_buffer = streaming, shuffle_buffer

@@ -156,7 +156,7 @@ class DPOModule(PairModule):
     ):
         """Raises RequestError for a value out of its range."""
         super().__init__(**common)
-        check_knobs(loss_type, beta, label_smoothing)
+        check_knobs(loss_type, label_smoothing)
         self.loss_type, self.knobs = loss_type, Knobs(beta, label_smoothing, gamma)
         self.nll_weight = weight_of_likelihood(loss_type, nll_weight)
         self.cache_dir = Path(cache_dir)
@@ -244,25 +244,19 @@ class DPOModule(PairModule):
             self.reference_log_probs = checkpoint["reference_log_probs"]
 
 
-def check_knobs(loss_type: str, beta: float, smoothing: float) -> None:
+def check_knobs(loss_type: str, smoothing: float) -> None:
     """Raises RequestError for a value that the loss has no meaning for."""
-    if beta <= 0:
-        raise RequestError(f"objective.beta={beta}: expected more than 0. Type objective.beta=0.1")
     if smoothing and loss_type not in ("sigmoid", "robust"):
         raise RequestError(
             f"objective.label_smoothing={smoothing} has no meaning in objective.loss_type={loss_type}.\n"
             "Type objective.loss_type=sigmoid (conservative DPO) or robust."
         )
-    if not 0 <= smoothing < 0.5:
-        raise RequestError(f"objective.label_smoothing={smoothing}: expected 0 <= label_smoothing < 0.5.")
 
 
 def weight_of_likelihood(loss_type: str, asked: float | None) -> float:
-    """Weight of the chosen answer's loss. Raises RequestError where it is below 0, or in the loss already."""
+    """Weight of the chosen answer's loss. Raises RequestError where it is in the loss already."""
     if asked is None:
         return DEFAULT_NLL_WEIGHT if loss_type in WITH_LIKELIHOOD else 0.0
-    if asked < 0:
-        raise RequestError(f"objective.nll_weight={asked}: expected 0 or more, or null.")
     if asked and loss_type == "orpo":
         raise RequestError(
             f"objective.nll_weight={asked}: objective.loss_type=orpo has the chosen answer's loss in it already.\n"

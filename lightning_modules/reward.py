@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bounds import NonNegativeFloat, NonNegativeInt
-from errors import RequestError
 from lightning_modules.base import Batch
 from lightning_modules.pairs import PairModule, real_pairs, real_tokens, sum_over
 from models.base import LanguageModel, Output
@@ -87,10 +86,6 @@ class RewardModule(PairModule):
         **common: Any,
     ):
         super().__init__(**common)
-        weights = {"center_rewards": center_rewards, "nll_weight": nll_weight, "token_weight": token_weight}
-        for name, value in weights.items():
-            if value < 0:
-                raise RequestError(f"objective.{name}={value}: expected 0 (off) or more.")
         self.center_rewards, self.nll_weight, self.token_weight = center_rewards, nll_weight, token_weight
         if nll_weight:
             self.model.head.weight.requires_grad_(True)

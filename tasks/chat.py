@@ -30,8 +30,6 @@ def chat(
     """Reads a line, answers, until an empty line or the end of the input. Writes chat.json."""
     if not (cfg.init_from or "path" in cfg.model):
         raise RequestError("task=chat needs a model trained on conversations: type init_from=RUN_FOLDER.")
-    if template not in ("chat", "alpaca", "plain"):
-        raise RequestError(f"template={template}: expected chat, alpaca or plain.")
     sampling = Sampling(temperature, top_k, top_p)
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
@@ -41,7 +39,7 @@ def chat(
             f"this model's tokenizer has no {', '.join(missing)}: it was not trained on conversations.\n"
             "Train one with objective=sft, or type template=plain."
         )
-    turns, tokenizer = chat_template(tokenizer, template)  # type: ignore[arg-type]
+    turns, tokenizer = chat_template(tokenizer, template)
     model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
     if cfg.init_from:
         parts.load_start(model, cfg)

@@ -37,8 +37,6 @@ def generate(
     """
     if not (cfg.init_from or "path" in cfg.model):
         raise RequestError("task=generate needs a model: type init_from=RUN_FOLDER (see outputs/).")
-    if n < 1:
-        raise RequestError(f"n={n}: expected a positive number of samples.")
     prompt, strings = typed(prompt), [typed(s) for s in ([stop] if isinstance(stop, str) else stop or [])]
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     set_number_formats()

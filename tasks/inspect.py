@@ -24,7 +24,7 @@ class Inspect(TypedDict):
     document_tokens: PositiveInt
     terminal_rows: PositiveInt
     text: str | None
-    tokens: Annotated[int, between(2, 512)]
+    tokens: Annotated[int, between(2, 512)]  # of a map: T x T places for each head
     predictions: str | None
     examples: PositiveInt
 

@@ -50,10 +50,7 @@ class ConversationDataModule(StepDataModule):
         preview: NonNegativeInt = 0,
         **shared: Any,
     ):
-        """Raises RequestError for a number out of its range, each named."""
         super().__init__(**shared)
-        if preview < 0:
-            raise RequestError(f"data.preview={preview}: expected 0 or more.")
         self.template, self.tokenizer = chat_template(self.tokenizer, template)
         self.learn, self.batching, self.preview = learn, batching, preview
         self._sides: tuple[Examples, Examples] | None = None

@@ -18,7 +18,7 @@ from launcher.config import annotations as types
 from launcher.config import standard
 from launcher.config.nodes import has_target, names_in, node_at
 from launcher.config.source import Param, Target, module_target, read_target, record_of
-from launcher.help.words import listing, nearest_key
+from launcher.help.words import cut, listing, nearest_key
 from launcher.lab import Lab
 
 RESERVED = {"_target_": Param(ast.Name("str"), True), "_partial_": Param(ast.Name("bool"), False)}
@@ -121,11 +121,11 @@ class Schema:
         tasks = [] if parent else self._tasks_with(leaf)
         if tasks:
             value = "..." if value is None else value
-            return f"{key} is a key of task={' and task='.join(tasks)} only.\nType: task={tasks[0]} {key}={value}"
+            return f"{cut(key)} is a key of task={' and task='.join(tasks)} only.\nType: task={tasks[0]} {key}={value}"
         close = nearest_key(key, list(self.valid_keys(in_file=value is None)))
         meant = "" if close is None else f"\nDid you mean {close}?"
         meant += f"\nType: {close}={value}" if close is not None and value is not None else ""
-        return f"there is no key {key}.\n{takes}{meant}"
+        return f"there is no key {cut(key)}.\n{takes}{meant}"
 
     def _tasks_with(self, key: str) -> list[str]:
         options = self.lab.groups.get("task", {}).items()

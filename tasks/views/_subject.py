@@ -16,8 +16,6 @@ from tasks import parts
 from tasks.evaluate import torch_device
 from tasks.trainer import set_number_formats
 
-MOST_TOKENS = 512  # of a map: T x T places for each head
-
 
 class Subject(NamedTuple):
     """`ids`: at most inspect.tokens of the text. `where`: which text it is. `data`: None where the text was typed."""
@@ -52,11 +50,9 @@ def load(cfg: DictConfig, view: str) -> Subject:
     """Model and text: inspect.text as it was typed, else the beginning of the validation data.
 
     Raises:
-        RequestError: no model, no text, or a number of tokens that makes no sense.
+        RequestError: no model, or no text.
     """
     n = cfg.inspect.tokens
-    if not 2 <= n <= MOST_TOKENS:
-        raise RequestError(f"inspect.tokens={n}: expected 2 to {MOST_TOKENS}.")
     if cfg.inspect.text is not None:
         model, tokenizer = load_model(cfg, view)
         ids, where, data = list(map(int, tokenizer.encode(str(cfg.inspect.text)))), "inspect.text", None

@@ -34,8 +34,6 @@ class LoRA(UpperLearner):
         super().__init__(base=base, top_blocks=top_blocks)
         if not isinstance(rank, int) or rank < 1:
             raise RequestError(f"learner.rank={rank}: expected 1 or more, or a list of such, one for each stage.")
-        if not 0 <= dropout < 1:
-            raise RequestError(f"learner.dropout={dropout}: expected 0 or more, below 1.")
         assert self.start is not None
         layers = upper_linears(base, self.start)
         self.names = [n for n in layers if targets == "all_linear" or n.endswith(tuple(targets))]
