@@ -20,6 +20,9 @@ from launcher.help.words import cut, listing, nearest
 from launcher.lab import Lab
 
 MOST_JOBS = 2_000  # of one sweep: all of them are checked before the first starts
+# a comma inside quotes, braces or parentheses belongs to the element
+ELEMENT = re.compile(r"""(?:"[^"]*"|'[^']*'|\{[^}]*\}|\([^)]*\)|[^,])+""")
+QUOTED = re.compile(r"""^["']|["']$""")
 FORM = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
 
 
@@ -109,10 +112,22 @@ def _parse_one(word: str, parser: OverridesParser, lab: Lab, multirun: bool) -> 
         if raw != raw.strip() and not parsed.is_sweep_override() and isinstance(parsed.value(), str):
             raise HydraException("Hydra would drop the spaces at the ends: prompt='The '")
     except HydraException:
-        quoted = QuotedString(text=raw, quote=Quote.single).with_quotes()
-        text = f"{sign}{key}={quoted}"
+        text = f"{sign}{key}={_listed(raw) or _quoted(raw)}"
         parsed = parser.parse_override(text)
     return Override(word.lstrip("+"), text, key, raw, sign == "~", parsed)
+
+
+def _quoted(text: str) -> str:
+    return QuotedString(text=text, quote=Quote.single).with_quotes()
+
+
+def _listed(raw: str) -> str | None:
+    """A list whose elements Hydra cannot read as they are, [https://a.org/?q=1,/b{2,3}], each as text; or None."""
+    inner = raw.strip()
+    if len(inner) < 3 or inner[0] != "[" or inner[-1] != "]" or "[" in inner[1:-1]:
+        return None
+    elements = [element.strip() for element in ELEMENT.findall(inner[1:-1])]
+    return f"[{','.join(_quoted(re.sub(QUOTED, '', e)) for e in elements if e)}]"
 
 
 def _not_a_pair(word: str, lab: Lab) -> str:

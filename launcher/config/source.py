@@ -76,7 +76,7 @@ def module_target(module: ModuleType) -> Target:
 def read_record(name: str, beside: Target, lab: Lab) -> Target | None:
     """The dataclass or TypedDict that `name` stands for in the module of `beside`; None if there is none."""
     found = _lookup(beside.tree, name, lab)
-    if found is None or not isinstance(found[1], ast.ClassDef) or not _is_record(found[1]):
+    if found is None or not isinstance(found[1], ast.ClassDef) or not _is_record(found[0], found[1], lab):
         return None
     tree, node = found
     return Target(name, tree, node, _params(tree, node, lab), _aliases(tree, node, lab))
@@ -140,12 +140,13 @@ def _params(tree: ast.Module, node: Definition, lab: Lab) -> dict[str, Param]:
         return _function_params(node, keyword_only=True)
     params: dict[str, Param] = {}
     passed: set[str] = set()  # on to a base by a class itself: no keys
+    is_record = _is_record(tree, node, lab)
     for _, owner in _lineage(tree, node, lab):
         init = _init(owner)
         own: dict[str, Param] = {}
         if init is not None:
             own = _function_params(init, keyword_only=True)
-        elif _is_record(owner):
+        elif is_record:
             own = _fields(owner)
         params |= {name: param for name, param in own.items() if name not in params.keys() | passed}
         if init is not None:
@@ -232,11 +233,12 @@ def _function_params(node: ast.FunctionDef, *, keyword_only: bool) -> dict[str, 
     return params
 
 
-def _is_record(node: ast.ClassDef) -> bool:
-    """A dataclass or a TypedDict: its fields are its keys."""
-    return any("dataclass" in ast.unparse(d) for d in node.decorator_list) or any(
-        ast.unparse(base) == "TypedDict" for base in node.bases
-    )
+def _is_record(tree: ast.Module, node: ast.ClassDef, lab: Lab) -> bool:
+    """A dataclass, a TypedDict, or made from one: its fields are its keys."""
+    owners = [owner for _, owner in _lineage(tree, node, lab)]
+    decorators = [ast.unparse(decorator) for owner in owners for decorator in owner.decorator_list]
+    bases = [ast.unparse(base) for owner in owners for base in owner.bases]
+    return "TypedDict" in bases or any("dataclass" in decorator for decorator in decorators)
 
 
 def _fields(node: ast.ClassDef) -> dict[str, Param]:
