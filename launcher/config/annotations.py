@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ DICTS = {"dict", "Dict", "Mapping"}
 BOUNDS: dict[str, Callable[..., Bound]] = {
     f.__name__: f for f in (bounds.at_least, bounds.above, bounds.at_most, bounds.below, bounds.between)
 }
+SURROGATE = re.compile(r"[\ud800-\udfff]")  # half a character: nothing can write it down
 LARGEST = 2**63 - 1  # of a whole number, either way: what torch and numpy hold
 WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "Path": "a path"}
 WORDS |= dict.fromkeys(LISTS, "a list") | dict.fromkeys(DICTS, "a dictionary")
@@ -42,7 +44,7 @@ def fits(value: object, annotation: ast.expr | None, aliases: Aliases) -> bool:
         case ast.Name(id="float"):
             return _is_number(value, int | float)
         case ast.Name(id="str" | "Path"):
-            return isinstance(value, str) and value != ""
+            return isinstance(value, str) and value != "" and not SURROGATE.search(value)
         case ast.Name(id=name) if name in LISTS:
             return isinstance(value, list)
         case ast.Name(id=name) if name in DICTS:

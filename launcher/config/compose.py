@@ -28,6 +28,7 @@ from errors import RequestError
 from launcher.config import annotations, hydra_keys, inherit, paths
 from launcher.config.checking import check
 from launcher.config.compatibility import check_data_fits
+from launcher.config.files import check_chosen
 from launcher.config.overrides import Override, count_jobs, is_group, parse
 from launcher.config.schema import NO_SECTION, Schema
 from launcher.help.words import cut, did_you_mean, listing
@@ -93,6 +94,7 @@ def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False, cache: Fi
         if o.key == "init_from":
             init_from = None if o.value is None else o.text_value
     if init_from is not None:
+        paths.check_path("init_from", str(init_from))
         named = {o.key for o in overrides if is_group(o.key, lab)}
         inherit.take_sections(cfg, hydra, str(init_from), named=named)
     return finish(cfg, hydra, typed, [o.typed for o in overrides if not o.is_hydra], lab)
@@ -144,7 +146,7 @@ def compose_files(
 
 
 def check_groups(overrides: Sequence[Override], lab: Lab, *, multirun: bool = False) -> None:
-    """Raises RequestError for an option that no file defines, and for a group given twice over."""
+    """Raises RequestError for an option that no file defines or whose file is no config, and for a group left out."""
     for o in overrides:
         if not is_group(o.key, lab) or o.is_hydra:
             continue
@@ -160,6 +162,7 @@ def check_groups(overrides: Sequence[Override], lab: Lab, *, multirun: bool = Fa
                 raise RequestError(
                     f"{o.key}={cut(str(option))}: there is no such option.\nOptions: {listing(names)}.{hint}"
                 )
+            check_chosen(o.key, str(option), lab)
 
 
 def apply(override: Override, schema: Schema) -> None:

@@ -68,8 +68,7 @@ def parse(words: Iterable[str], lab: Lab, *, multirun: bool) -> list[Override]:
             word.encode("utf-8")
             overrides.append(_parse_one(word, parser, lab, multirun))
         except UnicodeEncodeError:
-            plain = word.encode("utf-8", "backslashreplace").decode()
-            raise RequestError(f"{cut(plain)} is not valid UTF-8: a byte of it stands for no character.") from None
+            raise RequestError(f"{cut(word)} is not valid UTF-8: a byte of it stands for no character.") from None
         except RecursionError:
             raise RequestError(f"{cut(word)}: brackets within brackets, too many to read.") from None
         except ValueError:

@@ -7,7 +7,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from errors import RequestError
+from launcher.config.annotations import SURROGATE
 from launcher.config.overrides import Override
+from launcher.help.words import cut
 from launcher.lab import Lab
 
 PATHS = ("run_dir", "init_from", "resume", "rerun")
@@ -15,27 +17,33 @@ LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on Linux and macOS
 
 
 def check_typed(overrides: Iterable[Override]) -> None:
-    """Before any of them is followed. Raises RequestError for a path that is empty, or that no file can have."""
+    """Before any of them is followed. Raises RequestError as check_path."""
     for o in overrides:
-        if o.key not in PATHS or o.deletes or o.is_sweep or o.value is None:
-            continue
-        text = o.text_value
-        if not text.strip():
-            raise RequestError(
-                f"{o.key}= is empty, as an unset shell variable leaves it: expected a path.\n"
-                f"Type {o.key}=PATH, or leave it out."
-            )
-        longest = max(len(os.fsencode(part)) for part in text.split("/"))
-        if longest > LONGEST_NAME or len(os.fsencode(text)) > LONGEST_PATH:
-            raise RequestError(
-                f"{o.key}={text[:40]}...: a name of {longest} bytes is longer than a file's may be ({LONGEST_NAME})."
-            )
+        if o.key in PATHS and not o.deletes and not o.is_sweep and o.value is not None:
+            check_path(o.key, o.text_value)
+
+
+def check_path(key: str, text: str) -> None:
+    """Raises RequestError for a path that is empty, or that no file can have."""
+    if not text.strip():
+        raise RequestError(
+            f"{key}= is empty, as an unset shell variable leaves it: expected a path.\n"
+            f"Type {key}=PATH, or leave it out."
+        )
+    if "\0" in text or SURROGATE.search(text):
+        raise RequestError(f"{key}={cut(repr(text))} is no path: it holds what stands for no character.")
+    longest = max(len(os.fsencode(part)) for part in text.split("/"))
+    if longest > LONGEST_NAME or len(os.fsencode(text)) > LONGEST_PATH:
+        raise RequestError(
+            f"{key}={text[:40]}...: a name of {longest} bytes is longer than a file's may be ({LONGEST_NAME})."
+        )
 
 
 def expand(cfg: DictConfig, lab: Lab) -> None:
     """Writes `~` out. Raises RequestError for a `run_dir` that cannot be a run's own folder."""
     for key in PATHS:
         if isinstance(cfg.get(key), str):
+            check_path(key, cfg[key])
             cfg[key] = str(Path(cfg[key]).expanduser())
     if isinstance(cfg.get("run_dir"), str) and not cfg.get("resume"):
         check_run_dir(Path(cfg.run_dir), lab)

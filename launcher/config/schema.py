@@ -11,11 +11,12 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from errors import RequestError
 from launcher.config import annotations as types
 from launcher.config import standard
+from launcher.config.files import load_option
 from launcher.config.nodes import has_target, names_in, node_at
 from launcher.config.source import Param, Target, module_target, read_target, record_of
 from launcher.help.words import cut, listing, nearest_key
@@ -167,5 +168,4 @@ def _load(file: Path) -> dict[str, Any]:
 
 @cache
 def _read(file: Path, changed: int) -> dict[str, Any]:
-    tree = OmegaConf.to_container(OmegaConf.load(file))
-    return tree if isinstance(tree, dict) else {}  # type: ignore[return-value]
+    return load_option(file)

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from errors import RequestError
 from launcher.config.checking import check
 from launcher.config.compose import apply
+from launcher.config.files import load_yaml
 from launcher.config.overrides import parse
 from launcher.config.schema import Schema
 from launcher.lab import Lab
@@ -26,8 +27,7 @@ def checked_section(
     Raises:
         RequestError: an unknown key, a value of the wrong type or out of its range.
     """
-    cfg = OmegaConf.load(lab.groups["task"][task])
-    assert isinstance(cfg, DictConfig)
+    cfg = load_yaml(lab.groups["task"][task])
     schema, before = Schema(cfg, {"task": task}, lab), deepcopy(cfg)
     for override in parse([f"{section}.{word}" for word in words], lab, multirun=False):
         apply(override, schema)

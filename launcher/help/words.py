@@ -55,4 +55,5 @@ def shown(value: object) -> str:
 
 def cut(text: str, *, limit: int = 120) -> str:
     """A text for a message: its beginning, and how long it is, where it is longer than a line."""
+    text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
