@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from torch.utils.data import DataLoader
 
+from batch import Batch
 from bounds import OpenShare, PositiveInt
 from datamodules.batching.preference_table import PairBatches, PairSteps, PairTable, make_table
-from datamodules.batching.windows import Batch
 from datamodules.kinds.conversations import Question
 from datamodules.kinds.steps import StepDataModule
 from datamodules.reading.preference_rows import Preference, preferences
@@ -32,7 +32,7 @@ class PairDataModule(StepDataModule):
     """
 
     provides = ("pairs",)
-    answers: Literal["number", "letter", "text"] = "text"
+    answers: Literal["number", "letter", "text"] | None = None
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class PairDataModule(StepDataModule):
             self._tables[side] = table
 
     @property
-    def n_pairs(self) -> int:
+    def n_indexed(self) -> int:
         """Of both sides; a pair's `index` in a batch is below it, validation after training."""
         return len(self._tables["train"]) + len(self._tables["val"])
 
@@ -100,7 +100,14 @@ class PairDataModule(StepDataModule):
         """The first prompts of validation, cut as in training, with the chosen answer as the expected one."""
         pairs = islice(self._read("val", Counter()), limit)
         prompts = ((p, self.template.render_for_completion(p.prompt)[-self.max_prompt :]) for p in pairs)
-        return [Question(prompt, asked_of(p), p.chosen) for p, prompt in prompts]
+        return [self.question(p, prompt) for p, prompt in prompts]
+
+    def question(self, pair: Preference, prompt: Any) -> Question:
+        return Question(prompt, asked_of(pair), pair.chosen, self._source(pair))
+
+    def _source(self, pair: Preference) -> str:
+        """What a pair is about, where others are about the same."""
+        return ""
 
     def facts(self) -> dict[str, str]:
         """What there is, for the lines at the start."""

@@ -28,7 +28,6 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt(3)
 def build_trainer(
     *,
     run_dir: Path,
-    seq_len: int,
     callbacks: list[pl.Callback],
     loggers: list[Any],
     max_steps: PositiveInt,
@@ -80,7 +79,7 @@ def build_trainer(
         logger=loggers,
         profiler=SimpleProfiler(dirpath=run_dir, filename="profile") if profile else None,
         callbacks=[
-            Metrics(log_every=log_every, seq_len=seq_len),
+            Metrics(log_every=log_every),
             *callbacks,
             Validation(every=val_every),
             Checkpoints(
@@ -100,6 +99,13 @@ def fit_and_validate(trainer: pl.Trainer, module: pl.LightningModule, data: Any,
     validation = next(c for c in trainer.callbacks if isinstance(c, Validation))  # type: ignore[attr-defined]
     if validation.validated_step != trainer.global_step:  # no step was left, so fit() had nothing to do
         trainer.validate(module, data, verbose=False)
+
+
+def prepare_process() -> None:
+    """What this process needs before it trains: quiet libraries, fast numbers, memory that is kept."""
+    quiet_lightning()
+    set_number_formats()
+    keep_freed_memory()
 
 
 def quiet_lightning() -> None:
