@@ -9,6 +9,7 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from bounds import NonNegativeInt, PositiveInt
 from evaluation.answers import READERS, Kind, Score, is_right
 from evaluation.intervals import Estimate, mean_of_sources, proportion_interval
 from models.generation import Completion, generate
@@ -44,7 +45,14 @@ class ExactMatch(Callback):
     """
 
     def __init__(
-        self, *, data: Any, tokenizer: Any, questions: int, shown: int, max_new_tokens: int | None, batch_size: int
+        self,
+        *,
+        data: Any,
+        tokenizer: Any,
+        questions: PositiveInt,
+        shown: NonNegativeInt,
+        max_new_tokens: PositiveInt | None,
+        batch_size: PositiveInt,
     ):
         self.data, self.tokenizer, self.batch_size = data, tokenizer, batch_size
         self.n_questions, self.shown, self.max_new_tokens = questions, shown, max_new_tokens

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from torch.utils.data import DataLoader
 
 from batch import Batch
+from bounds import OpenShare, PositiveInt
 from datamodules.batching.preference_table import PairBatches, PairSteps, PairTable, make_table
 from datamodules.kinds.conversations import Question
 from datamodules.kinds.steps import StepDataModule
@@ -34,7 +35,11 @@ class PairDataModule(StepDataModule):
     answers: Literal["number", "letter", "text"] | None = None
 
     def __init__(
-        self, *, template: Literal["chat", "alpaca", "plain"] = "chat", max_prompt: int | None = None, **shared: Any
+        self,
+        *,
+        template: Literal["chat", "alpaca", "plain"] = "chat",
+        max_prompt: PositiveInt | None = None,
+        **shared: Any,
     ):
         """Raises RequestError for a number out of its range."""
         super().__init__(**shared)
@@ -160,7 +165,7 @@ class PreferenceDataModule(RowFiles, PairDataModule):
 
     without_file = "objective=dpo data=arithmetic_pairs"
 
-    def __init__(self, *, val_fraction: float = 0.05, score_columns: list[str] | None = None, **shared: Any):
+    def __init__(self, *, val_fraction: OpenShare = 0.05, score_columns: list[str] | None = None, **shared: Any):
         """Raises RequestError for a value out of its range."""
         super().__init__(val_fraction=val_fraction, **shared)
         if score_columns is not None and len(score_columns) != 2:

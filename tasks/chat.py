@@ -1,10 +1,11 @@
 """task=chat: a conversation in the terminal; answers appear as they are written."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 
+from bounds import NonNegativeFloat, PositiveInt, PositiveShare, Text
 from errors import RequestError
 from models.generation import stream
 from models.sampling import Sampling
@@ -18,17 +19,15 @@ def chat(
     cfg: DictConfig,
     run: Any,
     *,
-    system: str,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    template: str,
+    system: Text,
+    max_new_tokens: PositiveInt,
+    temperature: NonNegativeFloat,
+    top_k: PositiveInt | None,
+    top_p: PositiveShare | None,
+    template: Literal["chat", "alpaca", "plain"],
 ) -> None:
     """Reads a line, answers, until an empty line or the end of the input. Writes chat.json."""
     parts.needs_model(cfg, "task=chat")
-    if template not in ("chat", "alpaca", "plain"):
-        raise RequestError(f"template={template}: expected chat, alpaca or plain.")
     sampling = Sampling(temperature, top_k, top_p)
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
@@ -38,7 +37,7 @@ def chat(
             f"this model's tokenizer has no {', '.join(missing)}: it was not trained on conversations.\n"
             "Train one with objective=sft, or type template=plain."
         )
-    turns, tokenizer = chat_template(tokenizer, template)  # type: ignore[arg-type]
+    turns, tokenizer = chat_template(tokenizer, template)
     model = parts.trained_model(cfg, tokenizer)
     opening = [{"role": "system", "content": system}] if system else []
     messages = opening

@@ -5,7 +5,7 @@ On conversations also the exact match of answers, on pairs how often the chosen 
 
 import json
 from collections import defaultdict
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from batch import IGNORE
+from bounds import NonNegativeFloat, NonNegativeInt, PositiveInt
 from evaluation.answers import is_right
 from evaluation.intervals import Estimate, in_words, mean_interval, mean_of_sources, text_metrics
 from launcher.jobs.run_folder import RunFolder
@@ -27,6 +28,24 @@ from tasks.evaluating.lm_eval import run_lm_eval
 from tasks.evaluating.pairs import label_metrics, pair_metrics
 from tasks.evaluating.past_context import evaluate_past_context
 from tasks.trainer import set_number_formats
+
+
+class Evaluate(TypedDict):
+    """The section `evaluate`."""
+
+    mode: Literal["choices", "generate"] | None
+    shots: NonNegativeInt
+    limit: PositiveInt | None
+    samples: PositiveInt
+    temperature: NonNegativeFloat
+    max_new_tokens: PositiveInt | None
+    template: Literal["auto", "chat", "plain", "completion", "alpaca"]
+    batch_size: PositiveInt
+    harness: Literal["lm_eval"] | None
+    tasks: list[str]
+    tasks_path: str | None
+    past_context: PositiveInt | None
+    beside: list[str]
 
 
 def evaluate(cfg: DictConfig, run: RunFolder) -> None:

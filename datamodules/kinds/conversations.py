@@ -14,6 +14,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from batch import Batch
+from bounds import NonNegativeInt
 from datamodules.batching.example_batches import ExampleSteps, PackedSteps, ValidationExamples
 from datamodules.batching.examples import Conversation, Examples, Report, Truncate
 from datamodules.batching.preview import marked
@@ -52,13 +53,10 @@ class ConversationDataModule(StepDataModule):
         template: Literal["chat", "alpaca", "plain"] = "chat",
         learn: Literal["assistant", "last", "all"] = "assistant",
         batching: Literal["grouped", "plain", "packed"] = "grouped",
-        preview: int = 0,
+        preview: NonNegativeInt = 0,
         **shared: Any,
     ):
-        """Raises RequestError for a number out of its range, each named."""
         super().__init__(**shared)
-        if preview < 0:
-            raise RequestError(f"data.preview={preview}: expected 0 or more.")
         self.template, self.tokenizer = chat_template(self.tokenizer, template)
         self.learn, self.batching, self.preview = learn, batching, preview
         self._sides: tuple[Examples, Examples] | None = None

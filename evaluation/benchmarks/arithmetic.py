@@ -1,7 +1,8 @@
 """The held-out problems of data=arithmetic, generated: grade-school sums with worked steps, as GSM8K's."""
 
-from typing import Any
+from typing import Annotated, Any
 
+from bounds import PositiveInt, at_least, between
 from errors import RequestError
 from evaluation.benchmarks.base import Benchmark, Question, Row
 
@@ -17,9 +18,9 @@ class Arithmetic(Benchmark):
     def __init__(
         self,
         *,
-        n: int = 512,
-        max_steps: int = 2,
-        max_number: int = 20,
+        n: PositiveInt = 512,
+        max_steps: Annotated[int, between(1, 8)] = 2,
+        max_number: Annotated[int, at_least(10)] = 20,
         split: str = "val",
         shots_split: str = "train",
     ):

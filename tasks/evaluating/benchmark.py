@@ -28,7 +28,6 @@ def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None
     """Asks, reads, counts; writes predictions.jsonl and evaluation.json, and prints each metric with its interval."""
     benchmark, settings = build(cfg.benchmark), cfg.evaluate
     name = Path(str(cfg.benchmark._target_).rsplit(".", 1)[0].replace(".", "/")).name
-    check_numbers(settings)
     if isinstance(benchmark, Texts):
         run_texts(cfg, run, model, tokenizer, name=name, benchmark=benchmark)
         return
@@ -64,15 +63,6 @@ def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None
 def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
     """Questions of a split. Raises RequestError where the data is missing: what to fetch, where to put it."""
     return benchmark.questions(benchmark.rows(split, limit, read=rows_of, make=make_problem))
-
-
-def check_numbers(settings: DictConfig) -> None:
-    """Raises RequestError for a number that makes no sense."""
-    for key in ("samples", "max_new_tokens", "batch_size", "limit"):
-        if settings[key] is not None and settings[key] < 1:
-            raise RequestError(f"evaluate.{key}={settings[key]}: expected 1 or more.")
-    if settings.shots < 0:
-        raise RequestError(f"evaluate.shots={settings.shots}: expected 0 or more.")
 
 
 def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: DictConfig) -> None:
