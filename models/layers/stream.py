@@ -49,5 +49,7 @@ class Smear(nn.Module):
         if padding_BS is not None:  # nothing of what pads
             real_BS = torch.cat([torch.zeros_like(padding_BS[:, :1]), padding_BS[:, :-1]], dim=1)
             before_BTC = before_BTC * real_BS[:, -x_BTC.shape[1] :].unsqueeze(-1)
-        gate_BT1 = self.share.to(x_BTC.dtype) * torch.sigmoid(self.smear_gate(x_BTC[..., : self.smear_gate.in_features]))
+        gate_BT1 = self.share.to(x_BTC.dtype) * torch.sigmoid(
+            self.smear_gate(x_BTC[..., : self.smear_gate.in_features])
+        )
         return x_BTC + gate_BT1 * before_BTC

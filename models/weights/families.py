@@ -122,7 +122,8 @@ FAMILIES = {
                demanded=SILU | NO_BIAS, windows="switched", without_effect=("max_window_layers", "layer_types"),
                moe_keys={"n_experts": "num_experts", "top_k": "num_experts_per_tok", "ff": "moe_intermediate_size",
                          "norm_topk": "norm_topk_prob"}),
-        Family("olmoe", "OlmoeForCausalLM", names.OLMOE, fixed=LLAMA_FIXED | {"qk_norm": "full"},
+        Family("olmoe", "OlmoeForCausalLM", names.OLMOE,
+               keys={ours: theirs for ours, theirs in LLAMA_KEYS.items() if ours != "head_dim"}, fixed=LLAMA_FIXED | {"qk_norm": "full"},
                demanded=SILU | NO_BIAS | {"clip_qkv": None},
                moe_keys={"n_experts": "num_experts", "top_k": "num_experts_per_tok", "ff": "intermediate_size",
                          "norm_topk": "norm_topk_prob"},
@@ -228,12 +229,16 @@ def config_of(settings: dict[str, Any], wanted: str | None = None) -> tuple[Fami
         raise RequestError(f"export.family={wanted}: expected null or one of {', '.join(FAMILIES)}.")
     tried = FAMILIES if wanted is None else {wanted: FAMILIES[wanted]}
     judged = {name: _obstacles(family, settings) for name, family in tried.items()}
-    name = min(judged, key=lambda name: len(judged[name]))
+    name = min(judged, key=lambda name: (any(key in ("moe", "_target_") for key in judged[name]), len(judged[name])))
     if judged[name]:
         keys = ", ".join(f"model.{key}={settings_value(settings, key)}" for key in judged[name])
         raise RequestError(
-            ("no Hugging Face family that is known here can express this model. The nearest is " if wanted is None
-             else "this model cannot be exported as ") + f"{name}; "
+            (
+                "no Hugging Face family that is known here can express this model. The nearest is "
+                if wanted is None
+                else "this model cannot be exported as "
+            )
+            + f"{name}; "
             f"in the way: {keys}.\nFamilies: {', '.join(FAMILIES)}."
         )
     family = FAMILIES[name]
@@ -275,10 +280,14 @@ def _obstacles(family: Family, settings: dict[str, Any]) -> list[str]:
         found.append("moe")
     elif moe is not None and family.moe_keys is not None:
         found += [f"moe.{key}" for key, value in family.moe_fixed.items() if moe.get(key, value) != value]
+        if moe.get("capacity_factor") is not None and not moe.get("eval_dropless", True):
+            found.append("moe.eval_dropless")  # nothing is ever dropped there
         if family.model_type != "qwen3_moe" and len(moe_layers(moe, settings["n_layer"])) < settings["n_layer"]:
             found.append("moe.layers")
     chosen = window_layers(settings)
-    if chosen and (family.windows == "none" or (family.windows in ("all", "switched") and len(chosen) < settings["n_layer"])):
+    if chosen and (
+        family.windows == "none" or (family.windows in ("all", "switched") and len(chosen) < settings["n_layer"])
+    ):
         found.append("window")
     return found
 
@@ -310,7 +319,9 @@ def _check_keys(family: Family, config: dict[str, Any], where: str) -> None:
     if config.get("head_dim") and "head_dim" not in family.keys and family.target == TRANSFORMER:
         width = config["hidden_size"] // config["num_attention_heads"]
         if config["head_dim"] != width:
-            raise RequestError(f"{where}: head_dim={config['head_dim']}; {family.model_type} has {width} with this width.")
+            raise RequestError(
+                f"{where}: head_dim={config['head_dim']}; {family.model_type} has {width} with this width."
+            )
 
 
 def _scales_in(family: Family, config: dict[str, Any]) -> dict[str, Any]:

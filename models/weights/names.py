@@ -84,9 +84,7 @@ _SANDWICH = _table(
         "blocks.{i}.post_norm2.weight": "model.layers.{i}.post_feedforward_layernorm.weight",
     }
 )
-GEMMA3 = {
-    ours: rule._replace(plus=1.0) if "norm" in ours else rule for ours, rule in (QWEN3 | _SANDWICH).items()
-}
+GEMMA3 = {ours: rule._replace(plus=1.0) if "norm" in ours else rule for ours, rule in (QWEN3 | _SANDWICH).items()}
 # one matrix of theirs for several of ours, by the ends of their names; the rest of the table is Llama's
 FUSED = {
     "self_attn.qkv_proj.weight": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),

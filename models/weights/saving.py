@@ -37,7 +37,11 @@ def settings_of(model: LanguageModel, section: Mapping[str, Any]) -> dict[str, A
 
 
 def save_hf(
-    model: LanguageModel, settings: dict[str, Any], folder: Path, *, special_ids: Mapping[str, int] | None = None,
+    model: LanguageModel,
+    settings: dict[str, Any],
+    folder: Path,
+    *,
+    special_ids: Mapping[str, int] | None = None,
     family: str | None = None,
 ) -> str:
     """Writes the folder; returns the family's name. A reward model becomes a sequence classifier with one output.
@@ -63,7 +67,7 @@ def save_hf(
     tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
     dtype = next(iter(tensors.values())).dtype
     config |= {"dtype": str(dtype).removeprefix("torch."), "torch_dtype": str(dtype).removeprefix("torch.")}
-    config |= {"bos_token_id": None, "eos_token_id": None} | dict(special_ids or {})
+    config |= {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None} | dict(special_ids or {})
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     write_json(folder / "config.json", config)

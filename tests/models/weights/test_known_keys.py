@@ -104,7 +104,9 @@ def outcome(config, folder):
         if any((getattr(whole, size, 0) or 0) > most for size, most in LARGEST.items()):
             return "left out"
         whole.dtype = "float32"
-        reference = transformers.AutoModelForCausalLM.from_config(whole, attn_implementation="eager").eval()
+        reference = transformers.AutoModelForCausalLM.from_config(
+            whole, attn_implementation="eager", experts_implementation="eager"
+        ).eval()
         for parameter in reference.parameters():
             torch.nn.init.normal_(parameter, mean=0.1, std=0.3)
         reference.save_pretrained(folder)
