@@ -90,7 +90,9 @@ def _check_keys(source: str | Path, config: Mapping[str, Any]) -> None:
     strange = {k: v for k, v in config.items() if k not in {*KEYS.values(), "vocab_size", "window_pattern"} and v}
     if strange:
         said = ", ".join(f"{key}={value}" for key, value in strange.items())
-        raise RequestError(f"{source}: its model_config says {said}: nanochat has no such key, or it is newer than this.")
+        raise RequestError(
+            f"{source}: its model_config says {said}: nanochat has no such key, or it is newer than this."
+        )
 
 
 def _check_new(source: str | Path, n_layer: int) -> None:
@@ -112,7 +114,11 @@ def tokenizer_file(source: str | Path) -> Path | None:
     base_checkpoints/d20/ and tokenizer/ in one folder.
     """
     file = _weights_file(source)
-    places = [] if file is None else [file.parent, file.parent / "tokenizer", file.absolute().parent.parent.parent / "tokenizer"]
+    places = (
+        []
+        if file is None
+        else [file.parent, file.parent / "tokenizer", file.absolute().parent.parent.parent / "tokenizer"]
+    )
     return next((place / "tokenizer.pkl" for place in places if (place / "tokenizer.pkl").is_file()), None)
 
 
