@@ -46,12 +46,12 @@ class Block(nn.Module):
         mlp: nn.Module,
         norms: tuple[nn.Module, nn.Module],
         windowed: bool,
-        post_norms: tuple[nn.Module, nn.Module] | None = None,
+        post_norms: tuple[nn.Module | None, nn.Module | None] = (None, None),
         scale: float = 1.0,
     ):
         super().__init__()
         self.norm1, self.attention, self.norm2, self.mlp = norms[0], attention, norms[1], mlp
-        self.post_norm1, self.post_norm2 = post_norms or (None, None)
+        self.post_norm1, self.post_norm2 = post_norms
         self.windowed, self.scale = windowed, scale
 
     def forward(
@@ -232,7 +232,7 @@ class Transformer(LanguageModel):
                 mlp=MoE(moe, n_embd=width, dropout=dropout) if moe and moe.has_experts(i) else dense(),
                 norms=(a_norm(), a_norm()),
                 windowed=windowed[i],
-                post_norms=(a_norm(), a_norm()) if post_norm else None,
+                post_norms=(a_norm(), a_norm()) if post_norm else (None, None),
                 scale=residual_scale,
             )
             for i in range(n_layer)

@@ -41,7 +41,7 @@ def as_json(tokenizer: Any) -> dict[str, Any] | None:
         }  # fmt: skip
     cuts = [{"String": "\n"}] if "\n" in separators else []
     cuts += [{"Regex": f"[{apart}]"}] if apart and tokenizer.algorithm == "unigram" else []
-    splits = [{"type": "Split", "pattern": cut, "behavior": "Isolated", "invert": False} for cut in cuts]
+    splits: list[Any] = [{"type": "Split", "pattern": cut, "behavior": "Isolated", "invert": False} for cut in cuts]
     return {
         "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": BLANK},
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": splits} if len(splits) > 1 else (splits or [None])[0],

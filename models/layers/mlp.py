@@ -18,7 +18,7 @@ GATED = ("swiglu", "geglu_tanh")
 
 
 def default_width(n_embd: int, kind: str) -> int:
-    """4 C for two matrices; for the three of a gated one 8/3 C, so that they cost the same, up to the next multiple of 64.
+    """4 C for two matrices; for the three of a gated one 8/3 C, which cost the same, up to the next multiple of 64.
 
     128 -> 384, 768 -> 2048, 4096 -> 10944 (Llama 2 rounds up to a multiple of 256: 11008).
     """

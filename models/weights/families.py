@@ -46,6 +46,7 @@ LLAMA_KEYS = {
     "norm_eps": "rms_norm_eps",
     "tied": "tie_word_embeddings",
 }
+WITHOUT_HEAD_DIM = {ours: theirs for ours, theirs in LLAMA_KEYS.items() if ours != "head_dim"}
 LLAMA_FIXED = {
     "mlp": "swiglu", "norm": "rms", "norm_weight": True, "bias": False, "qkv_bias": False, "qk_norm": "none",
     "position": "rope", "sinks": "none", "n_sink": 0, "embed_norm": False, "softcap": None,
@@ -71,7 +72,8 @@ class Family:
         windows: which layers may have a sliding window: all or none by a switch (switched), each by its type (chosen).
         without_effect: theirs that transformers reads from files, and whose effect is in other keys already, or none.
         scale: how the factor on attention's scores is written. rope_by_layer: layers with a window turn otherwise.
-        fused: some matrices of theirs are several of ours (names.FUSED). moe_keys, moe_fixed: the same for the experts, if it has any.
+        fused: some matrices of theirs are several of ours (names.FUSED).
+        moe_keys, moe_fixed: the same for the experts, if it has any.
         prefix: of its parameters, but the head. classifier: transformers has a sequence classifier of it.
     """
 
@@ -123,7 +125,8 @@ FAMILIES = {
                moe_keys={"n_experts": "num_experts", "top_k": "num_experts_per_tok", "ff": "moe_intermediate_size",
                          "norm_topk": "norm_topk_prob"}),
         Family("olmoe", "OlmoeForCausalLM", names.OLMOE,
-               keys={ours: theirs for ours, theirs in LLAMA_KEYS.items() if ours != "head_dim"}, fixed=LLAMA_FIXED | {"qk_norm": "full"},
+               keys=WITHOUT_HEAD_DIM,
+               fixed=LLAMA_FIXED | {"qk_norm": "full"},
                demanded=SILU | NO_BIAS | {"clip_qkv": None},
                moe_keys={"n_experts": "num_experts", "top_k": "num_experts_per_tok", "ff": "intermediate_size",
                          "norm_topk": "norm_topk_prob"},
@@ -137,10 +140,10 @@ FAMILIES = {
                without_effect=("_sliding_window_pattern", "sliding_window_pattern", "hidden_act"),
                windows="chosen", scale="squared", rope_by_layer=True, classifier=False),
         Family("phi3", "Phi3ForCausalLM", names.LLAMA,
-               keys={ours: theirs for ours, theirs in LLAMA_KEYS.items() if ours != "head_dim"},
+               keys=WITHOUT_HEAD_DIM,
                fixed=LLAMA_FIXED | {"rope_scaling": "none"}, windows="all", fused=True),
         Family("granite", "GraniteForCausalLM", names.LLAMA, demanded=SILU | NO_BIAS | {"mlp_bias": False},
-               keys={ours: theirs for ours, theirs in LLAMA_KEYS.items() if ours != "head_dim"}
+               keys=WITHOUT_HEAD_DIM
                | {"embed_scale": "embedding_multiplier", "residual_scale": "residual_multiplier",
                   "logits_scaling": "logits_scaling"},
                scale="factor", classifier=False),
@@ -197,7 +200,7 @@ def model_section(folder: str | Path) -> dict[str, Any]:
     section = {"_target_": family.target} | ours | family.fixed
     if family.target == TRANSFORMER:
         section["tied"] = bool(ours["tied"])
-        section["norm_eps"] = float(ours["norm_eps"])
+        section["norm_eps"] = float(config["rms_norm_eps"])
         section |= rope_in(config) | _window_in(family, config) | _scales_in(family, config)
         if family.moe_keys is not None:
             section["moe"] = _moe_in(family, config)

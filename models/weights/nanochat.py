@@ -76,7 +76,7 @@ def model_section(source: str | Path) -> dict[str, Any]:
 
 
 def _windows(source: str | Path, config: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
-    """S: a quarter of the context behind each token, in tiles, and the token itself. L, and the last layer: all of it."""
+    """S: a quarter of the context behind each token, in tiles, and the token itself. L, and the last layer: all."""
     pattern = str(config["window_pattern"]).upper()
     if not pattern or set(pattern) - {"S", "L"}:
         raise RequestError(f"{source}: window_pattern={config['window_pattern']}: expected letters S and L.")

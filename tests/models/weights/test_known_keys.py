@@ -127,7 +127,8 @@ def outcome(config, folder):
 
 
 LARGEST = {"hidden_size": 64, "n_embd": 64, "num_hidden_layers": 8, "n_layer": 8, "intermediate_size": 64,
-           "vocab_size": 1000, "num_experts": 16, "num_local_experts": 16, "moe_intermediate_size": 64, "head_dim": 64}  # fmt: skip
+           "vocab_size": 1000, "num_experts": 16, "num_local_experts": 16, "moe_intermediate_size": 64,
+           "head_dim": 64}  # fmt: skip
 
 
 def ours(folder, vocab_size, ids):

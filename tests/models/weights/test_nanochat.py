@@ -24,8 +24,8 @@ CONFIG = {"sequence_len": 64, "vocab_size": V, "n_layer": L, "n_head": H, "n_kv_
 
 def weights(gate: int = 12) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    shapes = {"transformer.wte.weight": (PADDED, C), "lm_head.weight": (PADDED, C), "resid_lambdas": (L,),
-              "x0_lambdas": (L,), "smear_gate.weight": (1, 24), "smear_lambda": (1,), "backout_lambda": (1,)}  # fmt: skip
+    shapes = {"transformer.wte.weight": (PADDED, C), "lm_head.weight": (PADDED, C), "smear_gate.weight": (1, 24)}
+    shapes |= {"resid_lambdas": (L,), "x0_lambdas": (L,), "smear_lambda": (1,), "backout_lambda": (1,)}
     for i in range(L):
         at = f"transformer.h.{i}"
         shapes |= {f"{at}.attn.c_q.weight": (C, C), f"{at}.attn.c_proj.weight": (C, C)}
