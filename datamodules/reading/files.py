@@ -46,7 +46,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 def _stream(path: Path) -> Any:
     end = path.suffix.lower()
-    if end == ".gz":
+    if end in (".gz", ".tgz"):
         return gzip.open(path, "rb")
     if end == ".zst":
         import pyarrow as pa  # slow to import, and only this format needs it
