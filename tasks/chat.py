@@ -12,7 +12,7 @@ from tasks import parts
 from tasks.evaluate import torch_device
 from tasks.text import StopStrings, stream_text
 from tasks.trainer import set_number_formats
-from tokenization.chat import CHAT_SPECIALS, chat_template
+from tokenization.chat import TURN_SPECIALS, chat_template
 
 
 def chat(
@@ -34,7 +34,7 @@ def chat(
     sampling = Sampling(temperature, top_k, top_p)
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
-    missing = [name for name in CHAT_SPECIALS if name not in tokenizer.specials]
+    missing = [name for name in TURN_SPECIALS if name not in tokenizer.specials]
     if template == "chat" and missing and not getattr(tokenizer, "chat_template", None):
         raise RequestError(
             f"this model's tokenizer has no {', '.join(missing)}: it was not trained on conversations.\n"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tokenization.base import Tokenizer
-from tokenization.chat import ASSISTANT_END, ASSISTANT_START, BOS, CHAT_SPECIALS, USER_END, USER_START
+from tokenization.chat.specials import ASSISTANT_END, ASSISTANT_START, BOS, CHAT_SPECIALS, USER_END, USER_START
 from tokenization.export_sentencepiece import as_json
 from tokenization.hf_files import MAIN
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from errors import RequestError
 from tokenization.base import EOT
 from tokenization.byte_bpe import ByteBPE
-from tokenization.chat import BOS
+from tokenization.chat.specials import BOS
 from tokenization.patterns import split_pattern
 from tokenization.pickled_encoding import read_encoding
 

@@ -9,10 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 from errors import RequestError
-from tokenization.chat import CORRECT_ANSWER, TUTOR, Message
+from tokenization.chat import Message
 
 Row = dict[str, Any]
 SENTIMENTS = ("negative", "positive")  # SST-2's labels 0 and 1
+# ScienceQA, the words in which evaluation/benchmarks/scienceqa.py asks
+TUTOR = "You are a helpful science tutor. Choose the right answer, then explain it."
+CORRECT_ANSWER = "The correct answer is"
 
 
 def dialogue(question: str, answer: str, system: str | None = None) -> list[Message]:

@@ -25,6 +25,8 @@ PLAIN = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + ' ' }}{% en
 )
 # only the last answer keeps a note: the beginning changes once the conversation goes on
 CHANGING = CHATML.replace("m['content']", "('(last) ' if loop.last else '') + m['content']")
+BY_NUMBER = CHATML.replace("for m in messages %}", "for i in range(messages | length) %}{% set m = messages[i] %}")
+BOTH = CHANGING.replace("for m in messages %}", "for i in range(messages | length) %}{% set m = messages[i] %}")
 TWO_TURNS = [
     {"role": "user", "content": "say 42, 42"},
     {"role": "assistant", "content": "42"},
@@ -70,7 +72,7 @@ def test_ids_are_those_of_transformers(text, load, tmp_path):
         assert rendered.mask.tolist() == [bool(x) for x in found["assistant_masks"]]
 
 
-@pytest.mark.parametrize("text", [CHATML, MARKED], ids=["chatml", "marked"])
+@pytest.mark.parametrize("text", [CHATML, MARKED, BY_NUMBER], ids=["chatml", "marked", "by number"])
 def test_S9_N27_each_answer_is_learned_with_its_end_and_nothing_else(text, load):
     template, tokenizer = chat_template(load(text))
     rendered = template.render(TWO_TURNS)
@@ -97,8 +99,14 @@ def test_N27_a_template_without_an_end_gets_one(load):
     assert rendered.mask[-1]
 
 
+def test_S7_a_beginning_that_changes_is_masked_where_the_template_goes_through_the_messages(load):
+    template, tokenizer = chat_template(load(CHANGING))
+    rendered = template.render(TWO_TURNS)
+    assert tokenizer.decode(rendered.ids[rendered.mask]) == "42<|im_end|>(last)  42 <|im_end|>"
+
+
 def test_S7_what_cannot_be_masked_is_refused(load):
-    template, _ = chat_template(load(CHANGING))
+    template, _ = chat_template(load(BOTH))
     with pytest.raises(RequestError, match=r"no \{% generation %\} marks"):
         template.render(TWO_TURNS)
 
