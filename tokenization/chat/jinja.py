@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
+from os.path import commonprefix
 from typing import NamedTuple
 
 from errors import RequestError
@@ -95,8 +96,11 @@ class JinjaTemplate(ChatTemplate):
         if any(flag & LEARNED for flag in text._flags):
             return text, self._marked(text, written, len(turns))
         if {turn for _, _, turn in written} == set(turns.values()):
-            heading = self._heading(messages, tools)
-            return text, [self._spoken(text, *part, heading=heading) for part in written]
+            # asked by the user and by a tool's result may look different
+            last = {messages[i - 1]["role"]: i for i in turns}
+            headings = {role: self._heading(messages[:i], tools) for role, i in last.items()}
+            before = {turn: headings[messages[i - 1]["role"]] for i, turn in turns.items()}
+            return text, [self._spoken(text, *part, heading=before[part[2]]) for part in written]
         return text, [self._added_by(messages, tools, i, text, turn) for i, turn in turns.items()]
 
     def _marked(self, text: Traced, written: list[tuple[int, int, int]], n_turns: int) -> list[Span]:
@@ -109,11 +113,14 @@ class JinjaTemplate(ChatTemplate):
             )
         return [Span(start, stop, turn) for (start, stop), turn in zip(runs, of, strict=True)]
 
-    def _heading(self, messages: Sequence[Message], tools: Tools) -> str:
-        """What the template writes where the assistant is asked to give its last answer."""
-        asked = messages[: answers_in(messages)[-1]]
-        without, asking = (self._render(asked, tools, ask=ask).text for ask in (False, True))
-        return str.__getitem__(asking, slice(len(without), None)) if asking.startswith(without) else ""
+    def _heading(self, asked: Sequence[Message], tools: Tools) -> str:
+        """What the template writes behind these messages, and where the assistant is asked to speak."""
+        without = plain(self._render(asked, tools, ask=False).text)
+        found = self._render(asked, tools, ask=True)
+        asking, behind = plain(found.text), found.places[-1][0] if found.places else len(found.text)
+        same = len(commonprefix([without, asking]))
+        cut = [name.start() for name in self._control.finditer(asking) if name.start() < same < name.end()]
+        return asking[min(behind, *cut, same) :]
 
     def _spoken(self, text: Traced, start: int, stop: int, turn: int, *, heading: str) -> Span:
         """A turn without its heading, or the part of it that ends with a control token, and without what follows its

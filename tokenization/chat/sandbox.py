@@ -24,11 +24,12 @@ from jinja2 import nodes
 from jinja2.compiler import CodeGenerator
 from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError
 from jinja2.ext import Extension, loopcontrols
+from jinja2.filters import make_attrgetter
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
+from jinja2.utils import Namespace, pass_environment
 
 from errors import RequestError
-from tokenization.chat.traced import Traced, TracedMarkup, concat, followed, is_traced, learned
+from tokenization.chat.traced import Traced, TracedMarkup, between, concat, flags_of, followed, is_traced, learned
 
 STEPS, CPU_SECONDS = 1_000_000, 30.0  # of one rendering
 CHARS = 1 << 25  # of any text on the way
@@ -72,10 +73,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.code_generator_class = Joining
         self.finalize = self.shown  # type: ignore[assignment]
         self.concat = self.joined  # type: ignore[assignment, method-assign]
-        self.filters["tojson"] = as_json
+        self.filters |= {"tojson": as_json, "join": join, "replace": replace}
         self.filters = {name: self._guarded(name, function) for name, function in self.filters.items()}
         del self.globals["lipsum"]
-        self.globals |= {"raise_exception": refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
+        self.globals |= {"raise_exception": refuse, "strftime_now": now}
         self.globals |= {"dict": NewDict(), "namespace": SafeNamespace}
         self._start()
 
@@ -238,6 +239,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             result = function(*args, **kwargs)
             if name not in MAKERS or not (is_traced(args[hidden:]) or is_traced(kwargs)):
                 return result
+            if isinstance(result, Traced):  # what was done inside with a str may have lost flags
+                result = str.__str__(result)
             make = partial(function, *args[:hidden]) if name in MOVERS else None
             return followed(result, make, tuple(args[hidden:]), kwargs)
 
@@ -272,6 +275,23 @@ def as_json(
 ) -> str:
     """transformers' filter: Jinja's own escapes what HTML would not bear."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+@pass_environment
+def join(environment: Sandbox, value: Any, d: str = "", attribute: Any = None) -> Any:
+    """Jinja's; every part keeps its flags."""
+    parts = value if attribute is None else map(make_attrgetter(environment, attribute), value)
+    return concat(between(str(d), map(environment.shown, parts)))
+
+
+def replace(s: Any, old: Any, new: Any, count: int | None = None) -> Any:
+    """Jinja's; what is put in keeps its flags."""
+    return Traced(str(s), flags_of(str(s))).replace(str(old), str(new), -1 if count is None else count)
+
+
+def now(form: str) -> str:
+    text = datetime.now().strftime(form)
+    return Traced(text) if is_traced(form) else text
 
 
 def refuse(message: str) -> None:
