@@ -306,12 +306,28 @@ COMMAND_R = r"""
 
 IM = ("<|im_start|>", "<|im_end|>")
 FAMILIES = {
-    "qwen3": Family(QWEN3, (*IM, "<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>"), "", "<|im_end|>", thinks=True),
-    "llama3": Family(LLAMA3, ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), "<|begin_of_text|>", "<|eot_id|>", n_calls=1),
+    "qwen3": Family(
+        QWEN3,
+        (*IM, "<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>"),
+        "",
+        "<|im_end|>",
+        thinks=True,
+    ),
+    "llama3": Family(
+        LLAMA3, ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), "<|begin_of_text|>", "<|eot_id|>", n_calls=1
+    ),
     "gemma": Family(GEMMA, ("<start_of_turn>", "<end_of_turn>"), "<bos>", "<eos>", tools=False),
     "mistral": Family(
         MISTRAL,
-        ("[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
+        (
+            "[INST]",
+            "[/INST]",
+            "[TOOL_CALLS]",
+            "[AVAILABLE_TOOLS]",
+            "[/AVAILABLE_TOOLS]",
+            "[TOOL_RESULTS]",
+            "[/TOOL_RESULTS]",
+        ),
         "<s>",
         "</s>",
     ),
@@ -328,14 +344,26 @@ FAMILIES = {
     ),
     "phi4": Family(
         PHI4,
-        ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|tool|>", "<|/tool|>", "<|tool_call|>", "<|/tool_call|>"),
+        (
+            "<|system|>",
+            "<|user|>",
+            "<|assistant|>",
+            "<|end|>",
+            "<|tool|>",
+            "<|/tool|>",
+            "<|tool_call|>",
+            "<|/tool_call|>",
+        ),
         "<|endoftext|>",
         "<|endoftext|>",
     ),
     "smollm3": Family(SMOLLM3, (*IM, "<think>", "</think>", "<tool_call>"), "", "<|im_end|>"),
     "olmo2": Family(OLMO2, ("<|user|>", "<|assistant|>", "<|system|>"), "<|bos|>", "<|endoftext|>", tools=False),
     "granite": Family(
-        GRANITE, ("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>", "<|tool_call|>"), "<|end_of_text|>", "<|end_of_text|>"
+        GRANITE,
+        ("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>", "<|tool_call|>"),
+        "<|end_of_text|>",
+        "<|end_of_text|>",
     ),
     "command_r": Family(
         COMMAND_R,

@@ -20,7 +20,23 @@ from tests.tokenization.ten_templates import FAMILIES, Family
 from tokenization.chat import chat_template
 from tokenization.hf import HFTokenizer
 
-WORDS = ["Rain", " falls", "\n", "  two ", "é漢", "{{ messages }}", "{%", '"quoted"', "\\", "</s", "<|", "42", "\n\n", "'", "&<b>"]
+WORDS = [
+    "Rain",
+    " falls",
+    "\n",
+    "  two ",
+    "é漢",
+    "{{ messages }}",
+    "{%",
+    '"quoted"',
+    "\\",
+    "</s",
+    "<|",
+    "42",
+    "\n\n",
+    "'",
+    "&<b>",
+]
 THINKING = ("<think>", "</think>")
 MODES = ("/think", "/no_think")
 
@@ -69,6 +85,7 @@ class Talk:
 
     def __init__(self, family: Family, seed: int, *, stray: bool = False):
         self.rng, self.family, self.stray = random.Random(seed), family, stray
+        self.thinking: set[str] = set()  # answers that begin with thoughts
         self.names = [name for name in dict.fromkeys((family.bos, family.eos, *family.controls)) if name]
         self.tools = [self.tool() for _ in range(self.rng.randint(1, 2))] if family.tools and self.maybe() else None
         self.messages = self.turns()
@@ -83,7 +100,11 @@ class Talk:
 
     def tool(self) -> dict:
         properties = {self.text(): {"type": "string", "description": self.text()}}
-        function = {"name": self.text(), "description": self.text(), "parameters": {"type": "object", "properties": properties}}
+        function = {
+            "name": self.text(),
+            "description": self.text(),
+            "parameters": {"type": "object", "properties": properties},
+        }
         return {"type": "function", "function": function}
 
     def call(self) -> dict:
@@ -106,7 +127,7 @@ class Talk:
                     messages[-1]["content"] = self.text(looked_at=True)
                 messages += [{"role": "tool", "tool_call_id": "c" * 9, "content": self.text(empty=True)} for _ in calls]
             messages.append({"role": "assistant", "content": self.answer()})
-            if not messages[-1]["content"].startswith("<think>"):  # thoughts stand in one place only
+            if messages[-1]["content"] not in self.thinking:  # thoughts stand in one place only
                 messages[-1] |= self.thoughts()
         return messages
 
@@ -117,13 +138,14 @@ class Talk:
         if not (self.family.thinks and self.maybe()):
             return self.text(looked_at=True)
         inner, said = ("".join(c for c in self.twin(self.text()) if c not in "\n") for _ in range(2))
+        self.thinking.add(f"<think>\n{inner}\n</think>\n\n{said}")
         return f"<think>\n{inner}\n</think>\n\n{said}"
 
     def twin(self, value):
         """The same with crosses instead of names of control tokens, except where an answer begins with thoughts."""
         if isinstance(value, str):
             names = sorted(self.names, key=len, reverse=True)
-            if value.startswith("<think>\n"):
+            if value in self.thinking:
                 names = [name for name in names if name not in THINKING]
             return re.sub("|".join(map(re.escape, names)), lambda found: "#" * len(found[0]), value)
         if isinstance(value, dict):

@@ -21,7 +21,7 @@ from operator import mod
 from typing import Any, NamedTuple
 
 from jinja2 import nodes
-from jinja2.compiler import CodeGenerator
+from jinja2.compiler import CodeGenerator, operators
 from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.filters import make_attrgetter
@@ -31,7 +31,7 @@ from jinja2.utils import Namespace, pass_environment
 from errors import RequestError
 from tokenization.chat.traced import Traced, TracedMarkup, between, concat, flags_of, followed, is_traced, learned
 
-STEPS, CPU_SECONDS = 1_000_000, 30.0  # of one rendering
+STEPS, CPU_SECONDS = 1_000_000, 10.0  # of one rendering
 CHARS = 1 << 25  # of any text on the way
 NUMBER = 10_000  # widths, counts; a number in an argument is nothing larger
 DEPTH = 200
@@ -75,6 +75,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.concat = self.joined  # type: ignore[assignment, method-assign]
         self.filters |= {"tojson": as_json, "join": join, "replace": replace}
         self.filters = {name: self._guarded(name, function) for name, function in self.filters.items()}
+        self.tests = {name: self._weighed(function) for name, function in self.tests.items()}
         del self.globals["lipsum"]
         self.globals |= {"raise_exception": refuse, "strftime_now": now}
         self.globals |= {"dict": NewDict(), "namespace": SafeNamespace}
@@ -174,6 +175,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def _step(self) -> None:
         self._steps += 1
+        self._check_time()
+
+    def _check_time(self) -> None:
         if self._steps > STEPS or time.thread_time() > self._until:
             raise TooMuchError(f"more than {STEPS:,} steps or {CPU_SECONDS:.0f} seconds")
 
@@ -193,10 +197,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
         elif isinstance(value, list | tuple | set):
             parts = value
         total = 1
+        self._check_time()
         for part in parts:
             total += self._weigh(part, depth + 1)
             self._check(total)
         return total
+
+    def small(self, *values: Any) -> Any:
+        """The first of them, which may be compared: none is a list of lists of lists without end."""
+        for value in values:
+            if not isinstance(value, str):
+                self._weigh(value)
+        return values[0]
 
     def _check_numbers(self, values: Any) -> int:
         """The largest number among arguments. TooMuchError: it would be a width or a count that nothing needs."""
@@ -245,6 +257,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return followed(result, make, tuple(args[hidden:]), kwargs)
 
         return guarded
+
+    def _weighed(self, test: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(test)
+        def weighed(*args: Any) -> Any:
+            self._step()
+            self.small(*args[hasattr(test, "jinja_pass_arg") :])
+            return test(*args)
+
+        return weighed
 
     def _check_filter(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         options = [*args[1:], *kwargs.values()]
@@ -341,7 +362,17 @@ class Generation(Extension):
 
 
 class Joining(CodeGenerator):
-    """`a ~ b` and loops, with a word to the sandbox."""
+    """`a ~ b` and comparisons, with a word to the sandbox."""
+
+    def visit_Compare(self, node: nodes.Compare, frame: Any) -> None:
+        self.write("(environment.small(")
+        self.visit(node.expr, frame)
+        self.write(")")
+        for operand in node.ops:
+            self.write(f" {operators[operand.op]} environment.small(")
+            self.visit(operand.expr, frame)
+            self.write(")")
+        self.write(")")
 
     def visit_Concat(self, node: nodes.Concat, frame: Any) -> None:
         self.write("environment.joined((")
