@@ -22,6 +22,7 @@ from datamodules.reading.preference_rows import Preference, preferences
 from datamodules.reading.row_files import RowFiles
 from errors import RequestError
 from tokenization.chat import chat_template
+from tokenization.chat.messages import strings_of, text_of
 
 
 class PairDataModule(StepDataModule):
@@ -176,7 +177,7 @@ def prompt_hash(pair: Preference) -> float:
 
 
 def asked_of(pair: Preference) -> str:
-    return "\n".join(message["content"] for message in pair.prompt)
+    return "\n".join(map(text_of, pair.prompt))
 
 
 def in_words(facts: dict[str, Any]) -> str:
@@ -185,4 +186,4 @@ def in_words(facts: dict[str, Any]) -> str:
 
 
 def texts_of(pair: Preference) -> list[str]:
-    return [*(message["content"] for message in pair.prompt), pair.chosen, pair.rejected]
+    return [*strings_of(pair.prompt), pair.chosen, pair.rejected]

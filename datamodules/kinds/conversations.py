@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
+from collections import Counter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from datamodules.kinds.steps import StepDataModule
 from errors import RequestError
 from tokenization.base import digest
 from tokenization.chat import chat_template, prompt_of
+from tokenization.chat.messages import answer_of, text_of
 
 
 class Question(NamedTuple):
@@ -100,13 +102,23 @@ class ConversationDataModule(StepDataModule):
         sides = [examples.fingerprint() for examples in self._prepared()]
         return digest({"tokenizer": self.tokenizer.fingerprint, "examples": sides})
 
+    @property
+    def ignored(self) -> dict[str, int]:
+        """What was there and is not used, by name, with how often: columns of rows, and fields of messages (as
+        "messages.name") that the template does not show to the model."""
+        found = sum((examples.report.not_rendered for examples in self._prepared()), Counter())
+        return {f"messages.{name}": n for name, n in found.items()}
+
     def describe(self) -> dict[str, Any]:
         """What there is, JSON types."""
-        return {side: facts_of(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)}
+        sides = {side: facts_of(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)}
+        return sides | ({"ignored": self.ignored} if self.ignored else {})
 
     def facts(self) -> dict[str, str]:
         """The same in words, one line a side, and a preview of the mask where it was asked for."""
         words = {side: in_words(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)}
+        if self.ignored:
+            words["ignored"] = ", ".join(f"{name} ({n:,})" for name, n in self.ignored.items())
         if self.batching == "packed":
             words["packed"] = f"{self._packed_steps().filled:.1%} of each row of {self.seq_len} tokens is filled"
         for i in range(self.preview):
@@ -158,10 +170,10 @@ class ConversationDataModule(StepDataModule):
         for i in range(self.val.size):
             if len(found) == limit:
                 break
-            messages = self._val_conversation(i).messages
-            prompt = self.template.render_for_completion(messages)
+            messages, _, tools = self._val_conversation(i)
+            prompt = self.template.render_for_completion(messages, tools=tools)
             if len(prompt) < self.seq_len:
-                found.append(Question(prompt, prompt_of(messages)[-1]["content"], messages[-1]["content"]))
+                found.append(Question(prompt, text_of(prompt_of(messages)[-1]), answer_of(messages[-1])))
         return found
 
 
@@ -187,6 +199,8 @@ def in_words(examples: Examples) -> str:
         words.append(f"{report.too_long:,} cut ({report.tokens_cut:,} tokens lost)")
     elif report.too_long:
         words.append(f"{report.too_long:,} left out as too long")
+    if report.read_only:
+        words.append(f"{report.read_only:,} turns of weight 0 read, not learned")
     if report.unsupervised:
         words.append(f"{report.unsupervised:,} left out: nothing in them to learn")
     return "; ".join(words)

@@ -1,12 +1,13 @@
-"""Rows of well-known data sets -> messages. One function a format: it names the columns that it reads.
+"""Rows of well-known data sets -> conversations. One function a format: it names the columns that it reads.
 
 How to add one: a function here, its line in `FORMATS`, a YAML that chooses it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from errors import RequestError
 from tokenization.chat import Message
@@ -16,6 +17,30 @@ SENTIMENTS = ("negative", "positive")  # SST-2's labels 0 and 1
 # ScienceQA, the words in which evaluation/benchmarks/scienceqa.py asks
 TUTOR = "You are a helpful science tutor. Choose the right answer, then explain it."
 CORRECT_ANSWER = "The correct answer is"
+SPEAKERS = {  # who speaks in ShareGPT's rows and their relatives
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "chatgpt", "bing", "bard", "model"), "assistant"),
+    **dict.fromkeys(("observation", "tool", "function_response", "function"), "tool"),
+    **{role: role for role in ("system", "developer", "function_call")},
+}
+
+
+class Read(NamedTuple):
+    """A row as a conversation. `ignored`: columns that its format does not read; `said`: what the row was taken for."""
+
+    messages: list[Message]
+    tools: list[Any]
+    said: str
+    ignored: tuple[str, ...]
+
+
+class Format(NamedTuple):
+    """`needs`, `reads`: columns that must and that may be there."""
+
+    needs: tuple[str, ...]
+    reads: tuple[str, ...]
+    said: str
+    messages: Callable[[Row], list[Message]]
 
 
 def dialogue(question: str, answer: str, system: str | None = None) -> list[Message]:
@@ -24,8 +49,60 @@ def dialogue(question: str, answer: str, system: str | None = None) -> list[Mess
 
 
 def messages(row: Row) -> list[Message]:
-    """`messages`: [{role, content}, ...], as TRL's conversational format."""
-    return list(row["messages"])
+    """`messages`: [{role, content}, ...], as TRL's conversational format and OpenAI's for fine-tuning."""
+    return [turn(message) for message in listed(row["messages"])]
+
+
+def sharegpt(row: Row) -> list[Message]:
+    """`conversations`: [{from, value}, ...], perhaps `system`."""
+    return [*opening(row), *(turn(message) for message in listed(row["conversations"]))]
+
+
+def opening(row: Row) -> list[Message]:
+    return [{"role": "system", "content": row["system"]}] if row.get("system") else []
+
+
+def listed(value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{type(value).__name__} instead of a list of messages")
+    return list(value)
+
+
+def turn(message: Any) -> Message:
+    """A message under today's names: ShareGPT's {from, value}, and OpenAI's former functions."""
+    if not isinstance(message, Mapping):
+        return message
+    found = dict(message)
+    if "from" in found and "role" not in found:
+        speaker = found.pop("from")
+        found = {"role": SPEAKERS.get(speaker, speaker), "content": found.pop("value", None), **found}
+    if found.get("role") == "function_call":
+        found["role"], found["function_call"], found["content"] = "assistant", found.get("content"), None
+    if found.get("role") == "function":
+        found["role"] = "tool"
+    if found.get("function_call") is not None:
+        calls = parsed(found.pop("function_call"), "a call of a function")
+        called = [{"type": "function", "function": call} for call in (calls if isinstance(calls, list) else [calls])]
+        found["tool_calls"] = [*(found.get("tool_calls") or []), *called]
+    return found
+
+
+def parsed(value: Any, what: str) -> Any:
+    """JSON that stands in a text, as it is. Raises RequestError where it is none."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        raise RequestError(f"{what} is {value!r:.80}: expected JSON.") from None
+
+
+def tools_of(row: Row) -> list[Any]:
+    """`tools`: a list of JSON schemas, or the JSON of one in a text; `functions`: OpenAI's former name."""
+    tools = [parsed(tool, "one of tools") for tool in parsed(row.get("tools") or [], "tools") or []]
+    functions = parsed(row.get("functions") or [], "functions") or []
+    found = [*tools, *({"type": "function", "function": function} for function in functions)]
+    if not all(isinstance(tool, Mapping) for tool in found):
+        raise RequestError(f"tools holds {found!r:.80}: expected a list of JSON schemas, one object for each tool.")
+    return found
 
 
 def prompt_completion(row: Row) -> list[Message]:
@@ -33,13 +110,20 @@ def prompt_completion(row: Row) -> list[Message]:
     prompt, completion = row["prompt"], row["completion"]
     if isinstance(prompt, str) and isinstance(completion, str):
         return dialogue(prompt, completion)
-    return [*prompt, *completion]
+    return [turn(message) for message in (*listed(prompt), *listed(completion))]
 
 
 def alpaca(row: Row) -> list[Message]:
-    """`instruction`, `input` (often empty), `output`: tatsu-lab/alpaca."""
+    """`instruction`, `input` (often empty), `output`: tatsu-lab/alpaca; perhaps `system`, and `history`:
+    [[question, answer], ...] of the turns before."""
     given = row.get("input") or ""
-    return dialogue(f"{row['instruction']}\n\n### Input:\n{given}" if given else row["instruction"], row["output"])
+    before: list[Message] = []
+    for pair in row.get("history") or []:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise RequestError(f"history holds {pair!r:.80}: expected pairs of a question and its answer.")
+        before += dialogue(*pair)
+    asked = f"{row['instruction']}\n\n### Input:\n{given}" if given else row["instruction"]
+    return [*opening(row), *before, *dialogue(asked, row["output"])]
 
 
 def gsm8k(row: Row) -> list[Message]:
@@ -76,35 +160,46 @@ def samsum(row: Row) -> list[Message]:
     return dialogue(f"Summarise this dialogue.\n\n{row['dialogue']}", row["summary"])
 
 
-FORMATS: dict[str, tuple[tuple[str, ...], Callable[[Row], list[Message]]]] = {
-    "messages": (("messages",), messages),
-    "prompt_completion": (("prompt", "completion"), prompt_completion),
-    "alpaca": (("instruction", "output"), alpaca),
-    "scienceqa": (("question", "choices", "answer"), scienceqa),
-    "gsm8k": (("question", "answer"), gsm8k),
-    "sst2": (("sentence", "label"), sst2),
-    "samsum": (("dialogue", "summary"), samsum),
+FORMATS: dict[str, Format] = {
+    "messages": Format(("messages",), ("tools", "functions"), "messages, as TRL and OpenAI have them", messages),
+    "sharegpt": Format(("conversations",), ("tools", "system"), "ShareGPT's conversations", sharegpt),
+    "prompt_completion": Format(("prompt", "completion"), ("tools",), "prompt and completion", prompt_completion),
+    "alpaca": Format(("instruction", "output"), ("input", "system", "history"), "Alpaca", alpaca),
+    "scienceqa": Format(("question", "choices", "answer"), ("hint", "solution", "lecture"), "ScienceQA", scienceqa),
+    "gsm8k": Format(("question", "answer"), (), "GSM8K", gsm8k),
+    "sst2": Format(("sentence", "label"), (), "SST-2", sst2),
+    "samsum": Format(("dialogue", "summary"), (), "SAMSum", samsum),
 }
 
 
 def to_messages(row: Row, form: str, where: str) -> list[Message]:
+    """The messages alone of `to_conversation`."""
+    return to_conversation(row, form, where).messages
+
+
+def to_conversation(row: Row, form: str, where: str) -> Read:
     """The row's conversation; "auto" goes by its columns. Raises RequestError naming the row's place."""
     if form == "auto":
-        form = next((name for name, (columns, _) in FORMATS.items() if set(columns) <= row.keys()), "")
-    columns, convert = FORMATS.get(form, ((), None))
-    missing = [column for column in columns if row.get(column) is None]
+        form = next((name for name, known in FORMATS.items() if set(known.needs) <= row.keys()), "")
     there = ", ".join(map(repr, row)) or "none"
-    if convert is None:
-        known = "; ".join(f"{name}: {', '.join(needed)}" for name, (needed, _) in FORMATS.items())
+    if form not in FORMATS:
+        known = "; ".join(f"{name}: {', '.join(found.needs)}" for name, found in FORMATS.items())
         raise RequestError(f"{where}: columns {there} are of no format that is known.\nKnown: {known}.")
+    found = FORMATS[form]
+    missing = [column for column in found.needs if row.get(column) is None]
     if missing:
         raise RequestError(
             f"{where}: data.format={form} needs {', '.join(map(repr, missing))}, which is not there or empty; "
             f"the columns are {there}."
         )
     try:
-        return convert(row)
+        tools = tools_of({column: row.get(column) for column in ("tools", "functions") if column in found.reads})
+        said = found.messages(row)
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise RequestError(f"{where}: not in data.format={form}: {error}.") from None
+    others = tuple(
+        name for name, value in row.items() if name not in (*found.needs, *found.reads) and value is not None
+    )
+    return Read(said, tools, found.said, others)

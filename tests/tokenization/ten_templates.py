@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a line of a template is a line
 """Chat templates that look at what the templates of ten families of models look at, in words of our own.
 
 What they test, split, trim and join of a conversation is what those published with the models do, and so are the names

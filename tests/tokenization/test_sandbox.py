@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a template is a line
 """Templates as foreign code: bounded in steps, size and time (F25), and every character followed (N13)."""
 
 import time
@@ -105,7 +106,7 @@ def test_F25_what_real_templates_do_is_within_the_bounds():
         ("{% macro f(z) %}<a>{{ z }}{{ caller() }}{% endmacro %}{% call f(x) %}<b>{% endcall %}", "<a>...<b>"),
         ("{{ x | upper }}", "..."),
         ("{{ x | e }}{{ x | safe }}<b>", "......<b>"),
-        ("{{ '<a>' + (x | safe) }}", "............"),
+        ("{{ '<a>' + (x | safe) }}", "............"),  # as in Jinja, what is added to safe text is escaped
         ("{{ 'a' | safe }}{{ x | default('<a>') }}{{ nothing | default('<a>') }}", "a...<a>"),
         ("{{ messages[0] }}", "." * len("{'role': 'user', 'content': 'abc'}")),
         ("{{ messages[0] | string }}", "." * len("{'role': 'user', 'content': 'abc'}")),
@@ -123,10 +124,7 @@ def test_F25_what_real_templates_do_is_within_the_bounds():
     ],
 )  # fmt: skip
 def test_N13_what_came_from_the_data_is_known_whatever_is_done_with_it(template, expected):
-    found = render(template, "abc")
-    if "{{ '<a>' + (x | safe) }}" == template:  # as in Jinja: the rest is escaped to match
-        assert str.__str__(found.text) == "&lt;a&gt;abc"
-    assert own(found).replace("&lt;a&gt;", "." * 9) == expected
+    assert own(render(template, "abc")) == expected
 
 
 OPERATIONS = {

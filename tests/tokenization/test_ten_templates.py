@@ -1,8 +1,8 @@
 """Templates of ten families of models on random conversations, with tools, thinking and specials in every field.
 
 The text is transformers'. Control tokens are where they are in the same conversation without their names in it, and
-what is learned is what `{% generation %}` encloses in the same template with these marks: two oracles that share nothing
-with what is tested.
+what is learned is what `{% generation %}` encloses in the same template with these marks: two oracles that share
+nothing with what is tested.
 """
 
 import json

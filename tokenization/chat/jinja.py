@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
-from os.path import commonprefix
 from typing import NamedTuple
 
 from errors import RequestError
@@ -118,7 +117,7 @@ class JinjaTemplate(ChatTemplate):
         without = plain(self._render(asked, tools, ask=False).text)
         found = self._render(asked, tools, ask=True)
         asking, behind = plain(found.text), found.places[-1][0] if found.places else len(found.text)
-        same = len(commonprefix([without, asking]))
+        same = next((n for n, (a, b) in enumerate(zip(without, asking, strict=False)) if a != b), len(without))
         cut = [name.start() for name in self._control.finditer(asking) if name.start() < same < name.end()]
         return asking[min(behind, *cut, same) :]
 

@@ -68,6 +68,11 @@ def as_object(arguments: Any) -> Any:
         return arguments
 
 
+def answer_of(message: Message) -> str:
+    """What is said and called, as one text to compare."""
+    return "\n".join(filter(None, [text_of(message), *map(as_json, calls_of(message))]))
+
+
 def is_learned(message: Message) -> bool:
     """False for a turn that a flag takes out of training."""
     return all(message[name] for name in FLAGS if message.get(name) is not None)

@@ -42,6 +42,5 @@ class TextTemplate(ChatTemplate):
         return [Segment(self.tokenizer.encode(f"{self.before}{text_of(merged[0])}{self.between}"))]
 
     def not_rendered(self, messages: Sequence[Message], tools: Tools) -> list[str]:
-        names = ("name", *REASONING)
-        fields = [name for message in messages for name in names if message.get(name) is not None]
-        return [*fields, *(["tools"] if tools else [])]
+        thoughts = [name for message in messages for name in REASONING if message.get(name) is not None]
+        return [*super().not_rendered(messages, tools), *thoughts, *(["tools"] if tools else [])]
