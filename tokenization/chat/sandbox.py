@@ -18,7 +18,7 @@ from datetime import datetime
 from functools import partial, wraps
 from itertools import islice
 from operator import mod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, operators
@@ -71,11 +71,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
         self.code_generator_class = Joining
-        self.finalize = self.shown  # type: ignore[assignment]
-        self.concat = self.joined  # type: ignore[assignment, method-assign]
+        self.finalize = self.shown
+        self.concat = self.joined  # type: ignore[method-assign]
         self.filters |= {"tojson": as_json, "join": join, "replace": replace}
         self.filters = {name: self._guarded(name, function) for name, function in self.filters.items()}
-        self.tests = {name: self._weighed(function) for name, function in self.tests.items()}
+        self.tests = {name: self._weighed(cast(Callable[..., Any], function)) for name, function in self.tests.items()}
         del self.globals["lipsum"]
         self.globals |= {"raise_exception": refuse, "strftime_now": now}
         self.globals |= {"dict": NewDict(), "namespace": SafeNamespace}

@@ -51,37 +51,37 @@ class Traced(str):
     def __iter__(self) -> Iterator[Traced]:
         return (Traced(char, bytes([flag])) for char, flag in zip(super().__iter__(), self._flags, strict=True))
 
-    def lstrip(self, chars: str | None = None) -> Traced:  # type: ignore[override]
+    def lstrip(self, chars: str | None = None) -> Traced:
         return self[len(self) - len(super().lstrip(chars)) :]
 
-    def rstrip(self, chars: str | None = None) -> Traced:  # type: ignore[override]
+    def rstrip(self, chars: str | None = None) -> Traced:
         return self[: len(super().rstrip(chars))]
 
-    def strip(self, chars: str | None = None) -> Traced:  # type: ignore[override]
+    def strip(self, chars: str | None = None) -> Traced:
         return self.lstrip(chars).rstrip(chars)
 
-    def removeprefix(self, prefix: str) -> Traced:  # type: ignore[override]
+    def removeprefix(self, prefix: str) -> Traced:
         return self[len(self) - len(super().removeprefix(prefix)) :]
 
-    def removesuffix(self, suffix: str) -> Traced:  # type: ignore[override]
+    def removesuffix(self, suffix: str) -> Traced:
         return self[: len(super().removesuffix(suffix))]
 
-    def partition(self, sep: str) -> tuple[Traced, Traced, Traced]:  # type: ignore[override]
+    def partition(self, sep: str) -> tuple[Traced, Traced, Traced]:
         return self._in_three(*map(len, super().partition(sep)))
 
-    def rpartition(self, sep: str) -> tuple[Traced, Traced, Traced]:  # type: ignore[override]
+    def rpartition(self, sep: str) -> tuple[Traced, Traced, Traced]:
         return self._in_three(*map(len, super().rpartition(sep)))
 
     def _in_three(self, a: int, b: int, c: int) -> tuple[Traced, Traced, Traced]:
         return self[:a], self[a : a + b], self[a + b :]
 
-    def split(self, sep: str | None = None, maxsplit: Any = -1) -> list[Traced]:  # type: ignore[override]
+    def split(self, sep: str | None = None, maxsplit: Any = -1) -> list[Traced]:
         return self._parts(super().split(sep, maxsplit), sep)
 
-    def rsplit(self, sep: str | None = None, maxsplit: Any = -1) -> list[Traced]:  # type: ignore[override]
+    def rsplit(self, sep: str | None = None, maxsplit: Any = -1) -> list[Traced]:
         return self._parts(super().rsplit(sep, maxsplit), sep)
 
-    def splitlines(self, keepends: bool = False) -> list[Traced]:  # type: ignore[override]
+    def splitlines(self, keepends: bool = False) -> list[Traced]:
         return self._parts(super().splitlines(keepends), None)
 
     def _parts(self, parts: list[str], sep: str | None) -> list[Traced]:
@@ -93,12 +93,12 @@ class Traced(str):
             at += len(part) + len(sep or "")
         return found
 
-    def replace(self, old: str, new: str, count: Any = -1) -> Traced:  # type: ignore[override]
+    def replace(self, old: str, new: str, count: Any = -1) -> Traced:
         if not old:
             return Traced(super().replace(old, new, count))
         return Traced(new, flags_of(new)).join(self.split(old, count))
 
-    def join(self, parts: Iterable[str]) -> Traced:  # type: ignore[override]
+    def join(self, parts: Iterable[str]) -> Traced:
         return concat(between(self, parts))
 
 
