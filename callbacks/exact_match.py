@@ -63,7 +63,7 @@ class ExactMatch(Callback):
             return
         self.after = self.measure(trainer, pl_module)
         found = self.after.score
-        pl_module.extra_metrics |= {"val/exact_match": found.exact_match, "val/unparsed": found.unparsed / found.n}
+        pl_module.measured.extra |= {"val/exact_match": found.exact_match, "val/unparsed": found.unparsed / found.n}
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero or self.after is None:

@@ -33,12 +33,12 @@ class Metrics(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         # the module starts the clock after the callbacks of the step before: so waiting for data counts,
         # validation and checkpoints do not
-        self._recent.append(pl_module.step_tokens / (time.perf_counter() - pl_module.step_started))
+        self._recent.append(pl_module.measured.step_tokens / (time.perf_counter() - pl_module.measured.step_ended))
         if trainer.global_step % self.log_every == 0 or trainer.global_step == 1:
             self._log_training(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self._log(trainer, pl_module, pl_module.val_metrics)
+        self._log(trainer, pl_module, pl_module.measured.val)
 
     def _log_training(self, trainer: Trainer, module: Any) -> None:
         speed = statistics.median(self._recent)
@@ -47,11 +47,11 @@ class Metrics(Callback):
         if self._peak is None:
             self._peak = peak_flops(module.device) * trainer.world_size
         mfu = speed * module.model.flops_per_token(self.seq_len) / self._peak
-        self._log(trainer, module, module.last_step | {"train/tokens_per_second": speed, "train/mfu": mfu})
+        self._log(trainer, module, module.measured.train | {"train/tokens_per_second": speed, "train/mfu": mfu})
 
     def _log(self, trainer: Trainer, module: Any, metrics: dict[str, float]) -> None:
         self.latest |= metrics
-        row = metrics | {"tokens_seen": float(module.tokens_seen)}
+        row = metrics | {"tokens_seen": float(module.measured.tokens_seen)}
         for logger in trainer.loggers:
             logger.log_metrics(row, step=trainer.global_step)
 

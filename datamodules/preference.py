@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from torch.utils.data import DataLoader
 
+from batch import Batch
 from datamodules.batching.preference_table import PairBatches, PairSteps, PairTable, make_table
-from datamodules.batching.windows import Batch
 from datamodules.kinds.conversations import Question
 from datamodules.kinds.steps import StepDataModule
 from datamodules.reading.preference_rows import Preference, preferences
@@ -75,7 +75,7 @@ class PairDataModule(StepDataModule):
             self._tables[side] = table
 
     @property
-    def n_pairs(self) -> int:
+    def n_indexed(self) -> int:
         """Of both sides; a pair's `index` in a batch is below it, validation after training."""
         return len(self._tables["train"]) + len(self._tables["val"])
 
@@ -96,7 +96,10 @@ class PairDataModule(StepDataModule):
         """The first prompts of validation, cut as in training, with the chosen answer as the expected one."""
         pairs = islice(self._read("val", Counter()), limit)
         prompts = ((p, self.template.render_for_completion(p.prompt)[-self.max_prompt :]) for p in pairs)
-        return [Question(prompt, asked_of(p), p.chosen) for p, prompt in prompts]
+        return [self.question(p, prompt) for p, prompt in prompts]
+
+    def question(self, pair: Preference, prompt: Any) -> Question:
+        return Question(prompt, asked_of(pair), pair.chosen)
 
     def facts(self) -> dict[str, str]:
         """What there is, for the lines at the start."""

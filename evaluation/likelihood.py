@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from batch import IGNORE
 from models.base import LanguageModel
 from models.generation import evaluating
-from models.layers.loss import IGNORE
 
 Pair = tuple[np.ndarray, np.ndarray]  # ids of a prompt and of what follows it
 

@@ -11,8 +11,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from batch import IGNORE, Batch
 from models.layers.cache import KVCache
-from models.layers.loss import IGNORE, linear_cross_entropy, linear_token_nll, sparse_cross_entropy
+from models.layers.loss import linear_cross_entropy, linear_token_nll, sparse_cross_entropy
+
+FORWARD_KEYS = {"ids_BT": "ids", "targets_BT": "targets", "weights_BT": "weights", "documents_BT": "documents"}
 
 
 class Output(NamedTuple):
@@ -44,6 +47,7 @@ class LanguageModel(nn.Module):
     n_sink: int = 0  # reserved tokens that the trunk puts in front of a text; they take slots of a cache
     n_ids: int | None = None  # ids that the tokenizer has, where the embedding has more rows: never generated
     softcap: float | None = None
+    learns_new_ids: bool = True  # False: the embedding is frozen
     has_cache: bool = True  # False: generation reads everything again for each token
 
     @property
@@ -112,6 +116,16 @@ class LanguageModel(nn.Module):
             nll_BT = nll.view_as(targets_BT)
         return Output(hidden, loss, nll_BT, self._logits(hidden, logits), aux, stats=stats)
 
+    def inputs_of(self, micro: Batch) -> dict[str, Tensor]:
+        """What of a batch `forward` takes, by argument: the one place where keys (batch.py) become arguments.
+
+        Padding comes last, where causal attention never looks: only a model that counts its tokens is told (S15).
+        """
+        inputs = {argument: micro[key] for argument, key in FORWARD_KEYS.items() if key in micro}
+        if self.inactive_parameters() and (padding_BT := real_tokens(micro)) is not None:
+            inputs["padding_BT"] = padding_BT
+        return inputs
+
     def _token_nll(self, hidden_BTC: Tensor, targets_BT: Tensor) -> Tensor:
         """Differentiable loss of each token; logits are computed at the tokens that count only."""
         at_N = (targets_BT.reshape(-1) != IGNORE).nonzero().squeeze(1)
@@ -169,6 +183,16 @@ class LanguageModel(nn.Module):
         """Training FLOPs of one token: 6 per multiplied parameter, plus attention (PaLM, 2204.02311, appendix B)."""
         multiplied = self.parameter_counts()["active"] - self.lookup_parameters()
         return 6 * multiplied + self.attention_flops_per_token(seq_len)
+
+
+def real_tokens(micro: Batch) -> Tensor | None:
+    """(B, T) bool: False at padding; None where the batch says nothing of it."""
+    if "padding" in micro:
+        return micro["padding"]
+    if "lengths" not in micro:
+        return None
+    T = micro["ids"].shape[1]
+    return torch.arange(T, device=micro["ids"].device) < micro["lengths"].unsqueeze(1)
 
 
 def restarting_positions(documents_BT: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from errors import RequestError
 from models.generation import stream
 from models.sampling import Sampling
 from tasks import parts
-from tasks.evaluate import torch_device
 from tasks.text import StopStrings, stream_text
 from tasks.trainer import set_number_formats
 from tokenization.chat import TURN_SPECIALS, chat_template
@@ -27,8 +26,7 @@ def chat(
     template: str,
 ) -> None:
     """Reads a line, answers, until an empty line or the end of the input. Writes chat.json."""
-    if not (cfg.init_from or "path" in cfg.model):
-        raise RequestError("task=chat needs a model trained on conversations: type init_from=RUN_FOLDER.")
+    parts.needs_model(cfg, "task=chat")
     if template not in ("chat", "alpaca", "plain"):
         raise RequestError(f"template={template}: expected chat, alpaca or plain.")
     sampling = Sampling(temperature, top_k, top_p)
@@ -41,10 +39,7 @@ def chat(
             "Train one with objective=sft, or type template=plain."
         )
     turns, tokenizer = chat_template(tokenizer, template)  # type: ignore[arg-type]
-    model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
-    if cfg.init_from:
-        parts.load_start(model, cfg)
-    model.to(torch_device(cfg))
+    model = parts.trained_model(cfg, tokenizer)
     opening = [{"role": "system", "content": system}] if system else []
     messages = opening
     while question := _ask():

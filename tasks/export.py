@@ -21,15 +21,13 @@ from tokenization.exporting import hf_files
 
 def export(cfg: DictConfig, run: Any) -> None:
     """Writes config.json, generation_config.json, model.safetensors and the tokenizer's files; prints where."""
-    if not (cfg.init_from or "path" in cfg.model):
-        raise RequestError("task=export needs a model: type init_from=RUN_FOLDER (see outputs/).")
+    parts.needs_model(cfg, "task=export")
     folder = Path(cfg.export.path).expanduser() if cfg.export.path else run.path / "export"
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"export.path={folder} is not empty. Give a new folder.")
     tokenizer = parts.saved_tokenizer(cfg)
-    model = parts.prepared_model(cfg, vocab_size=tokenizer.vocab_size)
-    if cfg.init_from:
-        parts.load_start(model, cfg)
+    model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
+    parts.load_start(model, cfg)
     if isinstance(model, Boosted):
         model = model.merged()
     ids = special_ids(tokenizer)

@@ -101,6 +101,13 @@ def fit_and_validate(trainer: pl.Trainer, module: pl.LightningModule, data: Any,
         trainer.validate(module, data, verbose=False)
 
 
+def prepare_process() -> None:
+    """What this process needs before it trains: quiet libraries, fast numbers, memory that is kept."""
+    quiet_lightning()
+    set_number_formats()
+    keep_freed_memory()
+
+
 def quiet_lightning() -> None:
     """Its hints about hardware and products say nothing about this run; warnings stay."""
     for name in ("lightning.pytorch", "lightning.fabric"):

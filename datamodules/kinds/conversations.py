@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from torch.utils.data import DataLoader
 
-from datamodules.batching.example_batches import Batch, ExampleSteps, PackedSteps, ValidationExamples
+from batch import Batch
+from datamodules.batching.example_batches import ExampleSteps, PackedSteps, ValidationExamples
 from datamodules.batching.examples import Conversation, Examples, Report, Truncate
 from datamodules.batching.preview import marked
 from datamodules.kinds.steps import StepDataModule

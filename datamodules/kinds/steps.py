@@ -44,6 +44,7 @@ class StepDataModule(LightningDataModule):
         self.tokenizer, self.seq_len, self.workers, self.seed = tokenizer, seq_len, workers, seed
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.start_step, self.accumulate, self.rank, self.world_size = 0, 1, 0, 1  # the task sets these
+        self.updates_per_item = 1  # by the objective: more where a step's item serves several updates
         self.pin_memory = False  # the task sets it where a CUDA device trains
 
     @abstractmethod
@@ -58,9 +59,9 @@ class StepDataModule(LightningDataModule):
 
     @property
     def first_step(self) -> int:
-        """The step that training goes on with."""
+        """The item that training goes on with: its step, unless an item serves several updates."""
         attached = 0 if self.trainer is None else self.trainer.global_step
-        return max(self.start_step, attached)
+        return max(self.start_step, attached // self.updates_per_item)
 
     def _step_loader(self, steps: torch.utils.data.Dataset[Any]) -> DataLoader[Any]:
         """Endless; its items are those of `steps` from the first step on."""

@@ -8,15 +8,17 @@ own in `__init__` (with those of the bases they are the schema of `conf/data/<na
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader
 
+from batch import Batch
 from datamodules.batching.packed import PackedSteps, Rows, pack_documents
-from datamodules.batching.windows import ORDERS, Batch, Order, TrainSteps, ValidationBatches
+from datamodules.batching.windows import ORDERS, Order, TrainSteps, ValidationBatches
 from datamodules.kinds.steps import StepDataModule, at_least_1
-from datamodules.preparing.token_files import document_ends
+from datamodules.preparing.token_files import FirstTokens, document_ends
 from datamodules.preparing.token_folder import TokenFolder
 from errors import RequestError
 
@@ -93,6 +95,13 @@ class TokenDataModule(StepDataModule):
     def fingerprint(self) -> str:
         """SHA-256 of the ids themselves and of the tokenizer: equal, if training would see the same."""
         return self.folder.fingerprint
+
+    def shorten(self, fraction: float) -> None:
+        """Trains on the first `fraction` of the text alone. Raises RequestError where that is less than two windows."""
+        n = int(len(self.folder.train) * fraction)
+        if n < 2 * (self.seq_len + 1):
+            raise RequestError(f"{fraction} of the training text is {n} tokens: less than two windows.")
+        self._folder = replace(self.folder, train=FirstTokens(self.folder.train, n))  # type: ignore[arg-type]
 
     def describe(self) -> dict[str, Any]:
         """What there is: source, folder, documents, bytes and tokens of both sides, split, overlap. JSON types."""

@@ -35,6 +35,7 @@ class Boosted(LanguageModel):
     Buffers: `etas` (M,) steps, 0 where a stage was dropped; `closed`, stages whose step is decided.
     """
 
+    learns_new_ids = False
     etas: Tensor
     closed: Tensor
 

@@ -76,6 +76,27 @@ class Plan:
         if not holds:
             raise RequestError(f"gbft.{name}={getattr(self, name)}: expected {expected}.")
 
+    def run_length(self, max_steps: int) -> int:
+        """Updates of the run: those of the plan, or fewer where `max_steps` ends it with an earlier stage.
+
+        Raises:
+            RequestError: it would end in the middle of a stage, which then would never be closed.
+        """
+        total, size = self.total_steps, self.steps_per_stage
+        if max_steps >= total:
+            return total
+        whole, rest = divmod(max_steps, size)
+        if rest or whole > self.stages:
+            border = min(max(whole, 1), self.stages) * size
+            raise RequestError(
+                f"trainer.max_steps={max_steps} ends in the middle of a stage: a stage has {size} updates, and the run "
+                f"{self.stages} stages and {self.corrective_steps} corrective updates, {total} in all.\n"
+                f"Leave it out for all of them, or type trainer.max_steps={border}; shorter stages: "
+                f"gbft.steps_per_stage={max(1, max_steps // self.stages)}."
+            )
+        print(f"length  trainer.max_steps={max_steps} ends this run after {whole} of {self.stages} stages", flush=True)
+        return max_steps
+
     @property
     def total_steps(self) -> int:
         """Updates of the whole run."""

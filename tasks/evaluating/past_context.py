@@ -72,7 +72,7 @@ def runs_of(cfg: DictConfig, tokenizer: Any, context: int) -> dict[str, DictConf
 
 def model_for(cfg: DictConfig, vocab_size: int, *, length: int) -> LanguageModel:
     """The run's model; with room for `length` positions if it rotates them, which needs no new weights."""
-    model = parts.build_model(cfg, vocab_size=vocab_size)
+    model = parts.language_model(cfg, vocab_size=vocab_size)
     if not model.has_cache:
         raise RequestError(
             f"{cfg.init_from or cfg.model.path}: this model works without a cache; there is nothing to measure past it."
@@ -82,9 +82,8 @@ def model_for(cfg: DictConfig, vocab_size: int, *, length: int) -> LanguageModel
         if "rope_trained_len" in cfg.model and cfg.model.rope_trained_len is None:
             cfg.model.rope_trained_len = cfg.model.seq_len
         cfg.model.seq_len = length
-        model = parts.build_model(cfg, vocab_size=vocab_size)
-    if cfg.init_from:
-        parts.load_start(model, cfg)
+        model = parts.language_model(cfg, vocab_size=vocab_size)
+    parts.load_start(model, cfg)
     return model
 
 

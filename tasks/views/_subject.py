@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from batch import IGNORE
 from errors import RequestError
 from models.base import LanguageModel
-from models.layers.loss import IGNORE
 from tasks import parts
-from tasks.evaluate import torch_device
 from tasks.trainer import set_number_formats
 
 MOST_TOKENS = 512  # of a map: T x T places for each head
@@ -42,10 +41,7 @@ def load_model(cfg: DictConfig, view: str, tokenizer: Any = None) -> tuple[Langu
         )
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg) if tokenizer is None else tokenizer
-    model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
-    if cfg.init_from:
-        parts.load_start(model, cfg)
-    return model.to(torch_device(cfg)).eval(), tokenizer
+    return parts.trained_model(cfg, tokenizer).eval(), tokenizer
 
 
 def load(cfg: DictConfig, view: str) -> Subject:

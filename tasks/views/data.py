@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
+from batch import IGNORE
 from datamodules.preparing.card import data_card, token_counts
 from errors import RequestError
 from inspection.charts import bars, log_log, spans
 from inspection.page import Page, Tokens, facts, table
 from inspection.terminal import coloured, plain
-from models.layers.loss import IGNORE
 from tasks import parts
 from tasks.views._rows import batch_rows, has_windows, supervised_share
 

@@ -15,7 +15,7 @@ def test_without_questions_it_is_left_out_with_one_line(tmp_path, capsys):
     module = make_module()
     make_trainer(tmp_path, max_steps=2, callbacks=[callback]).fit(module, RandomTokens())
     assert "val/exact_match is left out" in capsys.readouterr().out
-    assert "val/exact_match" not in module.val_metrics
+    assert "val/exact_match" not in module.measured.val
     assert not (tmp_path / "answers.json").exists()
 
 

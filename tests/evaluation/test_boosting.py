@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from batch import IGNORE
 from evaluation.boosting import (
     Measured,
     by_category,
@@ -24,7 +25,6 @@ from models.boosting.ensemble import Boosted
 from models.boosting.learners.lora import LoRA
 from models.boosting.plan import Plan
 from models.gpt import GPT
-from models.layers.loss import IGNORE
 
 TEXT = "ab 12. <b>"
 IDS = np.array([ord(c) for c in TEXT])

@@ -136,7 +136,7 @@ def test_help_shows_every_group_option_and_common_key() -> None:
 
 
 def test_help_leaves_two_blanks_behind_a_value_that_is_longer_than_its_column(own_root: Path) -> None:
-    long = "${boosting_steps:${gbft}}_and_more_than_the_column_is_wide"
+    long = "${times_plus:${gbft.stages},2,1}_and_more_than_the_column_is_wide"
     (own_root / "conf/model/long.yaml").write_text(f"# long\n_target_: models.toy.Toy\nwidth: {long}  # channels\n")
     lines = help_text(["model=long"], Lab(own_root), FLAGS).splitlines()
     assert f"  model.width={long}  channels" in lines

@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from batch import IGNORE
 from errors import Interrupted, RequestError
 from lightning_modules.gbft import GBFTModule
 from models.boosting.ensemble import Boosted
@@ -17,7 +18,6 @@ from models.boosting.objectives import hidden_residual
 from models.boosting.plan import Plan
 from models.boosting.stage import DevRow, identity_of, is_dev
 from models.gpt import GPT
-from models.layers.loss import IGNORE
 from optimization.adamw import adamw
 from optimization.schedules import cosine
 from tasks.trainer import fit_and_validate
@@ -55,6 +55,8 @@ def make_module(*, learner=None, **plan) -> GBFTModule:
     model = Boosted(base=base, learner=learner or partial(LoRA, rank=4), plan=Plan(**settings), seed=1)
     return GBFTModule(
         model=model,
+        strategy="single",
+        adapter=None,
         optimizer=partial(adamw, lr=3e-2, betas=[0.9, 0.98], eps=1e-8, weight_decay=0.0),
         schedule=partial(cosine, total_steps=10**9, warmup_steps=1, final_ratio=0.1),
         seed=1,
@@ -155,7 +157,7 @@ def test_N17_gbft10_stop_in_and_between_stages_and_resume_is_the_same_run(tmp_pa
     resumed = train(stopped, resume=True, **plan)
     assert same(weights(straight), weights(resumed))
     assert facts(resumed) == facts(straight)
-    assert resumed.tokens_seen == straight.tokens_seen
+    assert resumed.measured.tokens_seen == straight.measured.tokens_seen
     assert resumed.corrective == straight.corrective
 
 
@@ -314,7 +316,7 @@ def test_token_masks_of_fine_tuning_count_as_ignored(tmp_path):
     trainer = make_trainer(tmp_path, max_steps=6, val_every=6, checkpoint_every=6)
     fit_and_validate(trainer, module, RandomTokens(masked), None)
     rows = sum(len(m["ids"]) for s in range(6) for m in module._rows_of(masked(s), 0, s))
-    assert module.tokens_seen == rows * SEQ_LEN // 2
+    assert module.measured.tokens_seen == rows * SEQ_LEN // 2
 
 
 @pytest.mark.parametrize("space", ["logit", "weight"])
