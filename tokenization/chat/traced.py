@@ -75,13 +75,13 @@ class Traced(str):
     def _in_three(self, a: int, b: int, c: int) -> tuple[Traced, Traced, Traced]:
         return self[:a], self[a : a + b], self[a + b :]
 
-    def split(self, sep: str | None = None, maxsplit: Any = -1) -> list[Traced]:
+    def split(self, sep: str | None = None, maxsplit: Any = -1) -> list[Traced]:  # type: ignore[override]
         return self._parts(super().split(sep, maxsplit), sep)
 
-    def rsplit(self, sep: str | None = None, maxsplit: Any = -1) -> list[Traced]:
+    def rsplit(self, sep: str | None = None, maxsplit: Any = -1) -> list[Traced]:  # type: ignore[override]
         return self._parts(super().rsplit(sep, maxsplit), sep)
 
-    def splitlines(self, keepends: bool = False) -> list[Traced]:
+    def splitlines(self, keepends: bool = False) -> list[Traced]:  # type: ignore[override]
         return self._parts(super().splitlines(keepends), None)
 
     def _parts(self, parts: list[str], sep: str | None) -> list[Traced]:
