@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from evaluation.answers import Score, is_right, score
 from models.generation import Completion, generate
 from models.sampling import Sampling
+from tokenization.chat.messages import answer_of
 
 
 class Measured(NamedTuple):
@@ -49,7 +50,7 @@ class ExactMatch(Callback):
                 print("exact   no held-out question leaves room for an answer: val/exact_match is left out", flush=True)
             return
         if self.max_new_tokens is None:
-            longest = max(len(self.tokenizer.encode(question.expected)) for question in self.questions)
+            longest = max(q.tokens or len(self.tokenizer.encode(q.expected)) for q in self.questions)
             self.max_new_tokens = longest + longest // 4 + 1
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -96,9 +97,9 @@ class ExactMatch(Callback):
         return Measured(trainer.global_step, found, answers[: self.shown])
 
     def text(self, completion: Completion) -> str:
-        """The answer without the id that ends it."""
+        """What the answer says, without the id that ends it and without what was thought before."""
         ids = completion.ids
-        return self.tokenizer.decode(ids[:-1] if completion.stopped else ids)
+        return answer_of(self.data.template.answer(ids[:-1] if completion.stopped else ids))
 
     def example(self, i: int) -> str:
         """Question, expected answer, answers before and after training."""

@@ -52,9 +52,7 @@ CALLS = (
 
 def chat_jinja(*, tools: bool) -> str:
     """The template, with or without tools and thinking."""
-    shown = {
-        name: part if tools else "" for name, part in (("t", TOOLS), ("r", RESULT), ("th", THOUGHTS), ("c", CALLS))
-    }
+    declared, result, thoughts, calls = (TOOLS, RESULT, THOUGHTS, CALLS) if tools else ("",) * 4
     return (
         f"{{{{- '{BOS}' }}}}{declared}{{%- set ns = namespace(system='') %}}{{%- for m in messages %}}"
         "{%- if m.role in ('system', 'developer') %}{%- if m.content %}"

@@ -31,6 +31,7 @@ class Question(NamedTuple):
     prompt: np.ndarray  # (n,) ids
     asked: str
     expected: str
+    tokens: int = 0  # that the expected turn takes, thoughts included; 0: those of `expected`
 
 
 class ConversationDataModule(StepDataModule):
@@ -174,7 +175,9 @@ class ConversationDataModule(StepDataModule):
             messages, _, tools = self._val_conversation(i)
             prompt = self.template.render_for_completion(messages, tools=tools)
             if len(prompt) < self.seq_len:
-                found.append(Question(prompt, text_of(prompt_of(messages)[-1]), answer_of(messages[-1])))
+                asked, expected = text_of(prompt_of(messages)[-1]), answer_of(messages[-1])
+                tokens = int(self.template.render(messages, learn="last", tools=tools).mask.sum()) - 1  # its end
+                found.append(Question(prompt, asked, expected, tokens))
         return found
 
 

@@ -26,8 +26,10 @@ from tokenization.base import Tokenizer
 from tokenization.chat.messages import FLAGS, REASONING, Message, Tools, reasoning_of, text_of
 from tokenization.chat.sandbox import Rendering, Turn, compiled
 from tokenization.chat.template import NOBODY, ChatTemplate, Segment
-from tokenization.chat.traced import LEARNED, Traced, traced
+from tokenization.chat.traced import DATA, LEARNED, Traced, traced
 
+# runs of flags: of what is marked as learned, of what is the template's own
+MARKED, TEMPLATES = re.compile(b"[%c%c]+" % (LEARNED, LEARNED | DATA)), re.compile(b"[%c%c]+" % (0, LEARNED))
 PROBE = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
 
 
@@ -92,7 +94,7 @@ class JinjaTemplate(ChatTemplate):
         text, places = self._render(messages, tools, ask=False)
         turns = {i: n for n, i in enumerate(answers_in(messages), start=1)}
         written = [(a, b, turns[i]) for a, b, i in stretches(places) if i in turns]
-        if any(flag & LEARNED for flag in text._flags):
+        if MARKED.search(text._flags):
             return text, self._marked(text, written, len(turns))
         if {turn for _, _, turn in written} == set(turns.values()):
             # asked by the user and by a tool's result may look different
@@ -104,7 +106,7 @@ class JinjaTemplate(ChatTemplate):
 
     def _marked(self, text: Traced, written: list[tuple[int, int, int]], n_turns: int) -> list[Span]:
         """Where `{% generation %}` was."""
-        runs = [found.span() for found in re.finditer(rb"[\x02\x03]+", text._flags)]
+        runs = [found.span() for found in MARKED.finditer(text._flags)]
         of = [next((turn for a, b, turn in written if a <= start < b), n) for n, (start, _) in enumerate(runs, start=1)]
         if sorted(set(of)) != list(range(1, n_turns + 1)):
             raise RequestError(
@@ -117,7 +119,9 @@ class JinjaTemplate(ChatTemplate):
         without = plain(self._render(asked, tools, ask=False).text)
         found = self._render(asked, tools, ask=True)
         asking, behind = plain(found.text), found.places[-1][0] if found.places else len(found.text)
-        same = next((n for n, (a, b) in enumerate(zip(without, asking, strict=False)) if a != b), len(without))
+        if asking.startswith(without):
+            return asking[min(behind, len(without)) :]
+        same = next((n for n, (a, b) in enumerate(zip(without, asking, strict=False)) if a != b), len(asking))
         cut = [name.start() for name in self._control.finditer(asking) if name.start() < same < name.end()]
         return asking[min(behind, *cut, same) :]
 
@@ -183,7 +187,7 @@ class JinjaTemplate(ChatTemplate):
 
     def _controls(self, text: Traced) -> list[re.Match[str]]:
         """Control tokens that the template wrote, no character of which is from the data."""
-        own = re.finditer(rb"[^\x01\x03]+", text._flags)
+        own = TEMPLATES.finditer(text._flags)
         return [found for run in own for found in self._control.finditer(plain(text), *run.span())]
 
     def _cut(self, text: Traced, spans: Sequence[Span]) -> list[Segment]:

@@ -47,12 +47,14 @@ class SpecialsTemplate(ChatTemplate):
                 f"tokenizer={tokenizer.kind} has no {', '.join(missing)}: it cannot mark whose turn it is.\n"
                 "Train with objective=sft, which adds them, or type data.template=alpaca."
             )
+        self._ids: dict[str, int] = {}  # the specials', looked up once for each conversation
 
     @property
     def end(self) -> int:
         return self.tokenizer.specials[ASSISTANT_END]
 
     def segments(self, messages: Sequence[Message], tools: Tools) -> list[Segment]:
+        self._ids = self.tokenizer.specials
         parts, turn = [self._special(BOS)], NOBODY
         if tools:
             parts += self._between(TOOLS_START, "\n".join(map(as_json, tools)), TOOLS_END)
@@ -109,7 +111,7 @@ class SpecialsTemplate(ChatTemplate):
         return [self._special(start, turn), Segment(self.tokenizer.encode(text), turn), self._special(end, turn)]
 
     def _special(self, name: str, turn: int = NOBODY) -> Segment:
-        found = self.tokenizer.specials.get(name)
+        found = self._ids.get(name)
         if found is None:
             raise RequestError(
                 f"this tokenizer has no {name}: it was made for conversations without tools and thinking.\n"
