@@ -16,6 +16,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from datamodules.kinds.prepared import PreparedDataModule
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.readers import Document
 from datamodules.reading.sources import FileSource
 from errors import RequestError
@@ -38,6 +39,8 @@ class SiteSource:
     @property
     def n_bytes(self) -> int | None:
         return None
+
+    ignored = Ignored()
 
     def documents(self) -> Iterator[Document]:
         for record in records(self.shards):

@@ -167,7 +167,9 @@ class PreferenceDataModule(RowFiles, PairDataModule):
         self.score_columns = score_columns or []
 
     def _read(self, side: str, dropped: Counter[str]) -> Iterator[Preference]:
-        pairs = preferences(self.rows(side), dropped, scores=self.score_columns)
+        pairs = self.read(
+            side, lambda rows, ignored: preferences(rows, dropped, scores=self.score_columns, ignored=ignored)
+        )
         if self.has_validation:
             return pairs
         return (pair for pair in pairs if (prompt_hash(pair) < self.val_fraction) == (side == "val"))

@@ -18,6 +18,7 @@ from pydoc_data.topics import topics
 from typing import Any, Literal
 
 from datamodules.kinds.prepared import PreparedDataModule
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.readers import Document
 from tokenization.base import utf8
 
@@ -42,6 +43,7 @@ class PydocSource:
     """The embedded corpus as a source of documents."""
 
     name = "pydoc"
+    ignored = Ignored()
 
     def __init__(self, part: str = "all"):
         self.part = part

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamodules.reading.sources import what_is_near
+from datamodules.reading.ignored import Ignored
+from datamodules.reading.sources import files_in, plain_file, what_is_near
 from errors import RequestError
 
 Row = dict[str, Any]
@@ -46,6 +47,7 @@ def read_rows(
     revision: str | None,
     columns: list[str] | None,
     asked: Asked,
+    ignored: Ignored | None = None,
 ) -> Iterator[tuple[Row, str]]:
     """(row, where it stands) of everything that `path` names.
 
@@ -53,6 +55,7 @@ def read_rows(
         name, split, revision: of a data set on the Hub. In a folder, `split` chooses the files named after it, if any.
         columns: names of the columns of .csv and .tsv files that have no header.
         asked: for messages.
+        ignored: counts what is passed over, by name.
 
     Raises:
         RequestError: nothing is there, or it cannot be read; names the file and the line.
@@ -61,7 +64,7 @@ def read_rows(
     if (given / "dataset_info.json").is_file() or (given / "dataset_dict.json").is_file():
         yield from saved_rows(given, split)
     elif given.exists():
-        for file in files_of(given, split, asked.key):
+        for file in files_of(given, split, asked.key, Ignored() if ignored is None else ignored):
             yield from file_rows(file, columns)
     elif HUB_ID.fullmatch(path) and not path.lower().endswith(asked.endings):
         yield from hub_rows(path, name, split, revision, asked)
@@ -72,13 +75,16 @@ def read_rows(
         )
 
 
-def files_of(given: Path, split: str, key: str) -> list[Path]:
+def files_of(given: Path, split: str, key: str, ignored: Ignored) -> list[Path]:
     """A file, or those of a folder that can be read: the ones named after the split, if there are such."""
-    if given.is_file():
-        found = [given]
+    if given.is_dir():
+        found = files_in(given, lambda file: file.name.lower().endswith(ENDINGS), ignored)
+        of_split = [f for f in found if f.name.split(".")[0].split("-")[0].split("_")[0] == split]
+        for _ in range(len(found) - len(of_split) if of_split else 0):
+            ignored.file(f"of another split than {split}")
+        found = of_split or found
     else:
-        found = sorted(file for file in given.rglob("*") if file.name.lower().endswith(ENDINGS))
-        found = [f for f in found if f.name.split(".")[0].split("-")[0].split("_")[0] == split] or found
+        found = [plain_file(given, key)]
     unknown = [file for file in found if not file.name.lower().endswith(ENDINGS)]
     if unknown or not found:
         what = f"{unknown[0].name} has an unknown extension" if unknown else "this folder holds no file to read"
