@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from datamodules.batching.examples import Conversation, Examples, render_all
 from datamodules.kinds.conversations import ConversationDataModule
-from datamodules.reading.formats import to_conversation
+from datamodules.reading.formats import format_of, to_conversation
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.records import Row
 from datamodules.reading.row_files import RowFiles
 from errors import RequestError
@@ -38,8 +39,7 @@ class ChatDataModule(RowFiles, ConversationDataModule):
         super().__init__(**shared)
         self.format, self.columns, self.answers, self.truncate = format, columns, answers, truncate
         self._val_kept: list[Conversation] = []
-        self._read: Counter[str] = Counter()  # rows of both sides by what they were taken for
-        self._ignored: Counter[str] = Counter()  # columns that were there and are not read
+        self._taken_for: Counter[str] = Counter()  # rows of both sides by their format
 
     def _load(self) -> tuple[Examples, Examples]:
         train, val = self._split()
@@ -56,10 +56,10 @@ class ChatDataModule(RowFiles, ConversationDataModule):
 
     @property
     def ignored(self) -> dict[str, int]:
-        return dict(self._ignored) | super().ignored
+        return super().ignored | self.not_rendered
 
     def facts(self) -> dict[str, str]:
-        read = ", ".join(f"{n:,} rows as {said}" for said, n in self._read.items())
+        read = ", ".join(f"{n:,} rows as {said}" for said, n in self._taken_for.items())
         return {"read": read} | super().facts()
 
     def _val_conversation(self, i: int) -> Conversation:
@@ -81,15 +81,19 @@ class ChatDataModule(RowFiles, ConversationDataModule):
         return sides
 
     def _conversations(self, side: str) -> Iterator[Conversation]:
+        return self.read(side, lambda rows, ignored: self._converted(side, rows, ignored))
+
+    def _converted(self, side: str, rows: Iterator[tuple[Row, str]], ignored: Ignored) -> Iterator[Conversation]:
         _, path, split = self.place(side)
-        for row, where in self._pid_rows(Path(path).expanduser(), split) or self.rows(side):
-            messages, tools, said, ignored = to_conversation(row, self.format, where)
+        for row, where in self._pid_rows(Path(path).expanduser(), split) or rows:
+            form = format_of(row, self.format, where)
+            messages, tools = to_conversation(row, form, where)
             try:
                 check_messages(messages, complete=True)
             except RequestError as error:
                 raise RequestError(f"{where}: {error}") from None
-            self._read[said] += 1
-            self._ignored.update(ignored)
+            self._taken_for[form.said] += 1
+            ignored.beside((*form.needs, *form.reads), row)
             yield Conversation(messages, where, tools)
 
     def _pid_rows(self, folder: Path, split: str) -> Iterator[tuple[Row, str]] | None:

@@ -19,6 +19,7 @@ from datamodules.batching.example_batches import ExampleSteps, PackedSteps, Vali
 from datamodules.batching.examples import Conversation, Examples, Report, Truncate
 from datamodules.batching.preview import marked
 from datamodules.kinds.steps import StepDataModule
+from datamodules.reading.ignored import in_words
 from errors import RequestError
 from tokenization.base import digest
 from tokenization.chat import chat_template, prompt_of
@@ -106,10 +107,13 @@ class ConversationDataModule(StepDataModule):
 
     @property
     def ignored(self) -> dict[str, int]:
-        """What was there and is not used, by name, with how often: columns of rows, and fields of messages (as
-        "messages.name") that the template does not show to the model."""
-        found = sum((examples.report.not_rendered for examples in self._prepared()), Counter())
-        return {f"messages.{name}": n for name, n in found.items()}
+        return self.not_rendered
+
+    @property
+    def not_rendered(self) -> dict[str, int]:
+        """Fields of messages, and tools, that the template does not show to the model, with how often."""
+        found: Counter[str] = sum((examples.report.not_rendered for examples in self._sides or ()), Counter())
+        return {f"column {name!r}" if name == "tools" else f"a message's {name!r}": n for name, n in found.items()}
 
     def describe(self) -> dict[str, Any]:
         """What there is, JSON types."""
@@ -118,9 +122,11 @@ class ConversationDataModule(StepDataModule):
 
     def facts(self) -> dict[str, str]:
         """The same in words, one line a side, and a preview of the mask where it was asked for."""
-        words = {side: in_words(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)}
+        words = {
+            side: side_in_words(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)
+        }
         if self.ignored:
-            words["ignored"] = ", ".join(f"{name} ({n:,})" for name, n in self.ignored.items())
+            words["ignored"] = in_words(self.ignored)
         if self.batching == "packed":
             words["packed"] = f"{self._packed_steps().filled:.1%} of each row of {self.seq_len} tokens is filled"
         for i in range(self.preview):
@@ -193,7 +199,7 @@ def facts_of(examples: Examples) -> dict[str, Any]:
     }
 
 
-def in_words(examples: Examples) -> str:
+def side_in_words(examples: Examples) -> str:
     """Examples, tokens, the share that is learned; what was cut and left out (N26)."""
     report = examples.report
     mean = report.tokens / max(1, report.kept)

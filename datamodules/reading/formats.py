@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from datamodules.reading.ignored import Field, Fields, check_fields
 from errors import RequestError
 from tokenization.chat import Message
 
@@ -25,22 +26,30 @@ SPEAKERS = {  # who speaks in ShareGPT's rows and their relatives
 }
 
 
-class Read(NamedTuple):
-    """A row as a conversation. `ignored`: columns that its format does not read; `said`: what the row was taken for."""
-
-    messages: list[Message]
-    tools: list[Any]
-    said: str
-    ignored: tuple[str, ...]
+SYSTEM = {"system": Field((str,), "stands before the conversation")}
+HISTORY = {"history": Field((list,), "turns before the question")}
+TOOLS = {
+    "tools": Field((list, str), "what the assistant may call"),
+    "functions": Field((list, str), "OpenAI's former name of tools"),
+}
+REFUSED = SYSTEM | HISTORY | TOOLS | {
+    "weight": Field((), "how much a row counts"),
+    **dict.fromkeys(("images", "videos", "audios"), Field((), "what stands beside the text")),
+}  # fmt: skip
 
 
 class Format(NamedTuple):
-    """`needs`, `reads`: columns that must and that may be there."""
+    """`needs`, `reads`: columns that must and that may be there; `said`: what a row was taken for."""
 
     needs: tuple[str, ...]
-    reads: tuple[str, ...]
+    reads: Fields
     said: str
     messages: Callable[[Row], list[Message]]
+
+    @property
+    def refused(self) -> Fields:
+        """What would change what is learned, and has no meaning here."""
+        return {name: field for name, field in REFUSED.items() if name not in (*self.needs, *self.reads)}
 
 
 def dialogue(question: str, answer: str, system: str | None = None) -> list[Message]:
@@ -50,7 +59,7 @@ def dialogue(question: str, answer: str, system: str | None = None) -> list[Mess
 
 def messages(row: Row) -> list[Message]:
     """`messages`: [{role, content}, ...], as TRL's conversational format and OpenAI's for fine-tuning."""
-    return [turn(message) for message in listed(row["messages"])]
+    return [*opening(row), *(turn(message) for message in listed(row["messages"]))]
 
 
 def sharegpt(row: Row) -> list[Message]:
@@ -106,24 +115,28 @@ def tools_of(row: Row) -> list[Any]:
 
 
 def prompt_completion(row: Row) -> list[Message]:
-    """`prompt` and `completion`: text, or messages, as TRL's formats."""
+    """`prompt` and `completion`: text, or messages, as TRL's formats; perhaps `system` and `history`."""
     prompt, completion = row["prompt"], row["completion"]
     if isinstance(prompt, str) and isinstance(completion, str):
-        return dialogue(prompt, completion)
-    return [turn(message) for message in (*listed(prompt), *listed(completion))]
+        return [*opening(row), *turns_before(row), *dialogue(prompt, completion)]
+    return [*opening(row), *turns_before(row), *map(turn, [*listed(prompt), *listed(completion)])]
 
 
 def alpaca(row: Row) -> list[Message]:
-    """`instruction`, `input` (often empty), `output`: tatsu-lab/alpaca; perhaps `system`, and `history`:
-    [[question, answer], ...] of the turns before."""
+    """`instruction`, `input` (often empty), `output`: tatsu-lab/alpaca; perhaps `system` and `history`."""
     given = row.get("input") or ""
+    asked = f"{row['instruction']}\n\n### Input:\n{given}" if given else row["instruction"]
+    return [*opening(row), *turns_before(row), *dialogue(asked, row["output"])]
+
+
+def turns_before(row: Row) -> list[Message]:
+    """`history`: [[question, answer], ...]."""
     before: list[Message] = []
     for pair in row.get("history") or []:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise RequestError(f"history holds {pair!r:.80}: expected pairs of a question and its answer.")
         before += dialogue(*pair)
-    asked = f"{row['instruction']}\n\n### Input:\n{given}" if given else row["instruction"]
-    return [*opening(row), *before, *dialogue(asked, row["output"])]
+    return before
 
 
 def gsm8k(row: Row) -> list[Message]:
@@ -161,45 +174,56 @@ def samsum(row: Row) -> list[Message]:
 
 
 FORMATS: dict[str, Format] = {
-    "messages": Format(("messages",), ("tools", "functions"), "messages, as TRL and OpenAI have them", messages),
-    "sharegpt": Format(("conversations",), ("tools", "system"), "ShareGPT's conversations", sharegpt),
-    "prompt_completion": Format(("prompt", "completion"), ("tools",), "prompt and completion", prompt_completion),
-    "alpaca": Format(("instruction", "output"), ("input", "system", "history"), "Alpaca", alpaca),
-    "scienceqa": Format(("question", "choices", "answer"), ("hint", "solution", "lecture"), "ScienceQA", scienceqa),
-    "gsm8k": Format(("question", "answer"), (), "GSM8K", gsm8k),
-    "sst2": Format(("sentence", "label"), (), "SST-2", sst2),
-    "samsum": Format(("dialogue", "summary"), (), "SAMSum", samsum),
+    "messages": Format(("messages",), TOOLS | SYSTEM, "messages, as TRL and OpenAI have them", messages),
+    "sharegpt": Format(("conversations",), TOOLS | SYSTEM, "ShareGPT's conversations", sharegpt),
+    "prompt_completion": Format(
+        ("prompt", "completion"), TOOLS | SYSTEM | HISTORY, "prompt and completion", prompt_completion
+    ),
+    "alpaca": Format(
+        ("instruction", "output"), {"input": Field((str,), "what it is about")} | SYSTEM | HISTORY, "Alpaca", alpaca
+    ),
+    "scienceqa": Format(
+        ("question", "choices", "answer"),
+        dict.fromkeys(("hint", "solution", "lecture"), Field((str,), "beside the question or the answer")),
+        "ScienceQA",
+        scienceqa,
+    ),
+    "gsm8k": Format(("question", "answer"), {}, "GSM8K", gsm8k),
+    "sst2": Format(("sentence", "label"), {}, "SST-2", sst2),
+    "samsum": Format(("dialogue", "summary"), {}, "SAMSum", samsum),
 }
 
 
 def to_messages(row: Row, form: str, where: str) -> list[Message]:
-    """The messages alone of `to_conversation`."""
-    return to_conversation(row, form, where).messages
+    """The messages of a row; "auto" goes by its columns. Raises RequestError naming the row's place."""
+    return to_conversation(row, format_of(row, form, where), where)[0]
 
 
-def to_conversation(row: Row, form: str, where: str) -> Read:
-    """The row's conversation; "auto" goes by its columns. Raises RequestError naming the row's place."""
+def format_of(row: Row, form: str, where: str) -> Format:
+    """Raises RequestError where the columns are of no format, or one lacks."""
     if form == "auto":
         form = next((name for name, known in FORMATS.items() if set(known.needs) <= row.keys()), "")
     there = ", ".join(map(repr, row)) or "none"
     if form not in FORMATS:
         known = "; ".join(f"{name}: {', '.join(found.needs)}" for name, found in FORMATS.items())
         raise RequestError(f"{where}: columns {there} are of no format that is known.\nKnown: {known}.")
-    found = FORMATS[form]
-    missing = [column for column in found.needs if row.get(column) is None]
+    missing = [column for column in FORMATS[form].needs if row.get(column) is None]
     if missing:
         raise RequestError(
             f"{where}: data.format={form} needs {', '.join(map(repr, missing))}, which is not there or empty; "
             f"the columns are {there}."
         )
+    return FORMATS[form]
+
+
+def to_conversation(row: Row, found: Format, where: str) -> tuple[list[Message], list[Any]]:
+    """Messages and tools of a row. Raises RequestError naming the row's place."""
+    check_fields(row, found.reads, found.refused, where)
     try:
-        tools = tools_of({column: row.get(column) for column in ("tools", "functions") if column in found.reads})
-        said = found.messages(row)
+        tools = tools_of(row) if "tools" in found.reads else []
+        return found.messages(row), tools
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from None
     except (TypeError, ValueError, AttributeError, KeyError) as error:
-        raise RequestError(f"{where}: not in data.format={form}: {error}.") from None
-    others = tuple(
-        name for name, value in row.items() if name not in (*found.needs, *found.reads) and value is not None
-    )
-    return Read(said, tools, found.said, others)
+        name = next(name for name, known in FORMATS.items() if known is found)
+        raise RequestError(f"{where}: not in data.format={name}: {error}.") from None

@@ -263,8 +263,8 @@ def test_F1_reasoning_is_learned(field, tmp_path):
     assert text.endswith("<|assistant_start|>[[<|think_start|>0 and 1.<|think_end|>1<|assistant_end|>]]")
     text, data = shown(tmp_path, row, template="alpaca")
     assert "0 and 1." not in text
-    assert data.ignored == {f"messages.{field}": 9}
-    assert data.facts()["ignored"] == f"messages.{field} (9)"
+    assert data.ignored == {f"a message's {field!r}": 9}
+    assert data.facts()["ignored"] == f"not used: a message's {field!r} (9)"
 
 
 @pytest.mark.parametrize("flag", [{"weight": 0}, {"train": False}, {"loss": 0.0}, {"weight": 0, "train": False}])
@@ -319,15 +319,21 @@ def test_F1_sharegpt_and_openais_former_functions(tmp_path):
     messages = [CALLED[0], function, {"role": "function", "name": "add", "content": "1"}, CALLED[3]]
     old, data = shown(tmp_path, {"messages": messages, "functions": [TOOLS[0]["function"]]})
     assert old == new
-    assert data.ignored == {"messages.name": 9}
+    assert data.ignored == {"a message's 'name'": 9}
 
 
 def test_F1_what_is_not_used_is_told_by_name(tmp_path):
     messages = [{"role": "user", "content": "q", "name": "Ann", "id": None}, {"role": "assistant", "content": "a"}]
     _, data = shown(tmp_path, {"messages": messages, "source": "web", "lang": None})
-    assert data.ignored == {"source": 9, "messages.name": 9}
+    assert data.ignored == {"column 'source'": 9, "a message's 'name'": 9}
     assert data.describe()["ignored"] == data.ignored
-    assert data.facts()["ignored"] == "source (9), messages.name (9)"
+    assert data.facts()["ignored"] == "not used: a message's 'name' (9), column 'source' (9)"
+    with pytest.raises(RequestError, match=r"'weight' .how much a row counts. would change what is learned"):
+        shown(tmp_path, {"messages": messages, "weight": 0.5})
+    with pytest.raises(RequestError, match=r"'history' .turns before the question. would change"):
+        shown(tmp_path, {"question": "q", "answer": "a", "history": [["a", "b"]]})
+    with pytest.raises(RequestError, match="'system' should be text"):
+        shown(tmp_path, {"messages": messages, "system": 3})
 
 
 @pytest.mark.parametrize(
