@@ -27,23 +27,28 @@ from tokenization.chat.messages import answer_of, text_of
 
 
 class Question(NamedTuple):
-    """For evaluation by generation: what the model is asked, and the answer that was expected."""
+    """For evaluation by generation: what the model is asked, and the answer that was expected.
+
+    `source`: what other questions may be about as well; those stand and fall together. "": the question itself.
+    """
 
     prompt: np.ndarray  # (n,) ids
     asked: str
     expected: str
+    source: str = ""
     tokens: int = 0  # that the expected turn takes, thoughts included; 0: those of `expected`
 
 
 class ConversationDataModule(StepDataModule):
     """Examples out of conversations.
 
-    `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
+    `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py); None:
+    they are not, since there is no one right answer to match.
     """
 
     provides: tuple[str, ...] = ("conversations",)
     truncate: Truncate = "drop"
-    answers: Literal["number", "letter", "text"]
+    answers: Literal["number", "letter", "text"] | None
 
     def __init__(
         self,
@@ -182,9 +187,13 @@ class ConversationDataModule(StepDataModule):
             prompt = self.template.render_for_completion(messages, tools=tools)
             if len(prompt) < self.seq_len:
                 asked, expected = text_of(prompt_of(messages)[-1]), answer_of(messages[-1])
-                tokens = int(self.template.render(messages, learn="last", tools=tools).mask.sum()) - 1  # its end
-                found.append(Question(prompt, asked, expected, tokens))
+                learned = int(self.template.render(messages, learn="last", tools=tools).mask.sum())
+                found.append(Question(prompt, asked, expected, self._source(i), max(0, learned - 1)))  # without its end
         return found
+
+    def _source(self, i: int) -> str:
+        """What validation example `i` is about, where others are about the same."""
+        return ""
 
 
 def facts_of(examples: Examples) -> dict[str, Any]:
