@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from datamodules.batching.examples import Conversation, Examples, render_all
 from datamodules.kinds.conversations import ConversationDataModule
 from datamodules.reading.formats import format_of, to_conversation
 from datamodules.reading.ignored import Ignored
+from datamodules.reading.json_rows import json_value
 from datamodules.reading.records import Row
 from datamodules.reading.row_files import RowFiles
 from errors import RequestError
@@ -101,11 +101,11 @@ class ChatDataModule(RowFiles, ConversationDataModule):
         problems, splits = folder / "problems.json", folder / "pid_splits.json"
         if self.format != "scienceqa" or not (problems.is_file() and splits.is_file()):
             return None
-        pids = json.loads(splits.read_text(encoding="utf-8"))
+        pids = json_value(splits)
         side = split if split in pids else PID_SPLITS.get(split, split)
         if side not in pids:
             raise RequestError(f"{splits} has no split {split!r}; there are {', '.join(pids)}.")
-        rows = json.loads(problems.read_text(encoding="utf-8"))
+        rows = json_value(problems)
         missing = [pid for pid in pids[side] if str(pid) not in rows]
         if missing:
             raise RequestError(

@@ -242,8 +242,7 @@ class Head:
 
     @property
     def ignored(self) -> Ignored:
-        found: Ignored = getattr(self.stream, "ignored", Ignored())
-        return found
+        return Ignored(getattr(self.stream, "ignored", {}))
 
     def documents(self) -> Iterator[Document]:
         texts = (text for shard in range(self.stream.n_shards) for text in self.stream.open(shard, 0))

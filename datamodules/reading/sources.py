@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from datamodules.reading.files import kind_of
 from datamodules.reading.ignored import Ignored, in_words
-from datamodules.reading.readers import READERS, Document, reader_for
+from datamodules.reading.readers import KNOWN, Document, NoColumnError, is_lines_of_plain_text, reader_for
 from errors import RequestError
 
 HASH_WHOLE_BYTES = 64 << 20  # up to here the whole content is hashed: 0.1 s
@@ -49,7 +50,7 @@ class FileSource:
 
     @property
     def n_bytes(self) -> int | None:
-        plain = all(path.suffix.lower() in (".txt", ".jsonl") for path in self.files)
+        plain = all(is_lines_of_plain_text(path) for path in self.files)
         return sum(path.stat().st_size for path in self.files) if plain else None
 
     @property
@@ -63,7 +64,21 @@ class FileSource:
         for path in self.files:
             read = reader_for(path)
             assert read is not None, path  # find_files let no other through
-            yield from read(path, text_column=self.text_column, separator=self.separator, ignored=ignored)
+            documents = read(path, text_column=self.text_column, separator=self.separator, ignored=ignored)
+            yield from (
+                documents if len(self.files) == 1 or kind_of(path) != ".json" else self._if_text(documents, ignored)
+            )
+
+    def _if_text(self, documents: Iterator[Document], ignored: Ignored) -> Iterator[Document]:
+        """Those of a .json file among others, which may be something else: settings, an index."""
+        try:
+            first = next(documents, None)
+        except NoColumnError:
+            ignored.file(f"ending .json without {self.text_column!r}")
+            return
+        if first is not None:
+            yield first
+            yield from documents
 
     def fingerprint(self) -> str:
         """SHA-256 of the files' content; of a sample of it, with sizes and times of change, beyond 64 MiB.
@@ -107,7 +122,7 @@ def find_files(
     holds beside is counted in `ignored`.
     Raises RequestError where there is nothing to read.
     """
-    given, known, ignored = Path(path).expanduser(), ", ".join(READERS), Ignored() if ignored is None else ignored
+    given, known, ignored = Path(path).expanduser(), KNOWN, Ignored() if ignored is None else ignored
     if given.is_dir():
         found = files_in(given, lambda file: reader_for(file) is not None, ignored)
         if not found:

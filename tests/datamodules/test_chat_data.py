@@ -200,7 +200,7 @@ def test_a_missing_file_is_named(tmp_path):
     given, expected, typed = str(caught.value).splitlines()
     assert given.startswith(f"data.path={tmp_path}/nothing.jsonl: no such file or folder")
     assert given.endswith(f"{tmp_path} holds: train.jsonl.")
-    kinds = ".jsonl, .jsonl.gz, .json, .parquet, .csv, .tsv"
+    kinds = ".jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow"
     assert expected == f"Expected a file ({kinds}), a folder of them, or a data set on the Hub."
     assert typed == "Type data.path=<one of these>; what needs no file: python run.py objective=sft data=arithmetic"
     with pytest.raises(RequestError, match=r"^data.val_path=a/b.tsv: no such file"):
