@@ -17,7 +17,7 @@ from bounds import NonNegativeInt
 from errors import RequestError
 from tokenization.base import EOT
 from tokenization.byte_bpe import ByteBPE
-from tokenization.chat import BOS
+from tokenization.chat.specials import BOS
 from tokenization.patterns import split_pattern
 from tokenization.pickled_encoding import read_encoding
 
