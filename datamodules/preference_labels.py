@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from batch import Batch
+from bounds import OpenShare, PositiveInt
 from datamodules.arithmetic_pairs import ArithmeticPairsDataModule
 from datamodules.preference import PairDataModule, prompt_hash
 from datamodules.reading.ignored import Ignored
@@ -44,9 +45,14 @@ class PreferenceLabelsDataModule(RowFiles, PairDataModule):
     without_file = "objective=kto"
 
     def __init__(
-        self, *, path: str | None = None, val_fraction: float = 0.05, pairs: int = 4096, val_pairs: int = 128,
+        self,
+        *,
+        path: str | None = None,
+        val_fraction: OpenShare = 0.05,
+        pairs: PositiveInt = 4096,
+        val_pairs: PositiveInt = 128,
         **shared: Any,
-    ):  # fmt: skip
+    ):
         super().__init__(path=path or "", val_fraction=val_fraction, **shared)
         if path is None:
             own = {key: getattr(self, key) for key in ("tokenizer", "seq_len", "batch_size", "seed")}
