@@ -20,7 +20,7 @@ from launcher.config.instantiate import resolve_target, signature_of
 from launcher.config.overrides import parse
 from launcher.config.schema import Schema
 from launcher.config.source import read_target
-from launcher.help.comments import read_help
+from launcher.help.comments import read_help, read_option
 from launcher.lab import Lab
 
 LAB = Lab(Path(__file__).parents[1])
@@ -140,7 +140,7 @@ def keyword_only(target: Any) -> set[str]:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(LAB.root).as_posix())
 def test_every_option_and_key_has_a_line_of_help(file: Path) -> None:
-    written = read_help(file)
+    written = read_option(file.relative_to(LAB.root).parts[-2], file)
     assert len(written.about) > 5, "the first line of the file should say what it is for"
     if set(file.relative_to(LAB.root).parts) & set(RECIPES):
         return  # their keys are explained where they come from

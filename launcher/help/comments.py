@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.lab import lineage
+
 KEY = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z_][\w.-]*):(?P<rest>(?: .*)?)$")
 QUOTED = re.compile(r"\"(?:\\.|[^\"])*\"|'(?:''|[^'])*'")
 NOT_KEYS = ("defaults", "hydra")
@@ -22,11 +24,28 @@ class KeyHelp:
 @dataclass(frozen=True)
 class FileHelp:
     about: str
-    keys: dict[str, KeyHelp]  # by dotted key, as it stands in the file
+    keys: dict[str, KeyHelp]  # by dotted key
+
+
+def read_option(group: str, file: Path) -> FileHelp:
+    """An option as it is typed, with what it inherits; a value that differs keeps the comment of its key."""
+    keys: dict[str, KeyHelp] = {}
+    for older in lineage(file):
+        prefix = f"{package}." if (package := package_of(group, older)) else ""
+        for key, own in read_help(older).keys.items():
+            known = keys.get(prefix + key)
+            keys[prefix + key] = KeyHelp(own.value, own.help or (known.help if known else ""))
+    return FileHelp(read_help(file).about, keys)
+
+
+def package_of(group: str, file: Path) -> str:
+    """The section in which a file lands: that of its group, unless its first line says otherwise; "" is the top."""
+    first = next((s.split()[-1] for s in file.read_text(encoding="utf-8").splitlines() if "@package" in s), group)
+    return "" if first == "_global_" else first
 
 
 def read_help(file: Path) -> FileHelp:
-    """The comments of one config file."""
+    """The comments of one config file, its keys as they stand in it."""
     lines = file.read_text(encoding="utf-8").splitlines()
     comments = [line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line]
     keys: dict[str, KeyHelp] = {}

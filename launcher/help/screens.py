@@ -2,11 +2,10 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from errors import RequestError
 from launcher.config.source import read_target
-from launcher.help.comments import FileHelp, read_help
+from launcher.help.comments import FileHelp, KeyHelp, read_help, read_option
 from launcher.help.words import did_you_mean, listing
 from launcher.lab import Lab
 
@@ -104,29 +103,27 @@ def _option(group: str, option: str, lab: Lab) -> Iterator[str]:
         names = list(lab.groups[group])
         hint = did_you_mean(option, names, form=f"--help {group}={{}}")
         raise RequestError(f"{group}={option}: there is no such option.\nOptions: {listing(names)}.{hint}")
-    written = read_help(lab.groups[group][option])
+    written = read_option(group, lab.groups[group][option])
     yield f"{group}={option}   {written.about}"
-    yield from _table("Keys", dict(_keys(lab.groups[group][option], group, written)))
+    yield from _table("Keys", {f"{key}={known.value}": known.help for key, known in _typed(written)})
     yield from _optional(group, written, lab)
 
 
-def _keys(file: Path, group: str, written: FileHelp) -> Iterator[tuple[str, str]]:
-    """Keys as they are typed: a file lands in the section of its group, unless its first line says otherwise."""
-    package = next((s.split()[-1] for s in file.read_text(encoding="utf-8").splitlines() if "@package" in s), group)
-    prefix = "" if package == "_global_" else f"{package}."
+def _typed(written: FileHelp) -> Iterator[tuple[str, KeyHelp]]:
+    """The keys that one would type."""
     for key, known in written.keys.items():
         if not known.is_section and not key.rpartition(".")[2].startswith("_"):
-            yield f"{prefix}{key}={known.value}", known.help
+            yield key, known
 
 
 def _optional(group: str, written: FileHelp, lab: Lab) -> Iterator[str]:
     """Keys that the code takes beside those in the file."""
-    if "_target_" not in written.keys:
+    if (at := f"{group}._target_") not in written.keys:
         return
-    target = read_target(written.keys["_target_"].value, lab, key=f"{group}._target_")
-    more = [name for name, param in target.params.items() if not param.required and name not in written.keys]
-    if more:
-        yield f"\nAlso, with defaults in the code: {listing(f'{group}.{name}' for name in more)}"
+    params = read_target(written.keys[at].value, lab, key=at).params
+    optional = [f"{group}.{name}" for name, param in params.items() if not param.required]
+    if more := [key for key in optional if key not in written.keys]:
+        yield f"\nAlso, with defaults in the code: {listing(more)}"
 
 
 def _key(key: str, lab: Lab) -> str:
@@ -135,7 +132,7 @@ def _key(key: str, lab: Lab) -> str:
     known = {k: v.help for k, v in read_help(lab.conf / "config.yaml").keys.items()}
     for group, file in files:
         if file is not None:
-            known |= {typed.split("=", 1)[0]: text for typed, text in _keys(file, group, read_help(file))}
+            known |= {key: own.help for key, own in _typed(read_option(group, file))}
     if key not in known:
         raise RequestError(f"--help {key}: no such group or key.{did_you_mean(key, [*lab.groups, *known])}")
     return f"{key}   {known[key]}"

@@ -8,11 +8,12 @@ import pytest
 from errors import RequestError
 from launcher.cli import FLAGS
 from launcher.config.annotations import choices, describe, fits, is_free_dict
+from launcher.config.compose import compose
 from launcher.config.source import class_attribute, read_target
-from launcher.help.comments import read_help, split_comment
+from launcher.help.comments import read_help, read_option, split_comment
 from launcher.help.screens import default_options, help_text
 from launcher.help.words import nearest, nearest_key
-from launcher.lab import Lab
+from launcher.lab import Lab, lineage
 
 ALIASES = {"Act": ast.parse("Literal['relu', 'gelu']", mode="eval").body}
 
@@ -108,6 +109,44 @@ def test_help_of_a_file(toy: Lab) -> None:
     assert written.keys["speak.words"].help == "words"
     assert written.keys["speak"].is_section
     assert read_help(toy.groups["task"]["say"]).about == "say something"
+
+
+@pytest.mark.parametrize("written", ["defaults: [small, _self_]", "defaults:\n  - small   # as it is\n  - _self_"])
+def test_an_option_says_what_differs_and_inherits_the_rest_with_its_help(own_root: Path, written: str) -> None:
+    (own_root / "conf/model/wide.yaml").write_text(f"# wide\n{written}\n\nwidth: 800\nact: relu  # bends\n")
+    lab = Lab(own_root)
+    assert [file.stem for file in lineage(lab.groups["model"]["wide"])] == ["small", "wide"]
+    text = help_text(["model=wide"], lab, FLAGS)
+    assert text.startswith("model=wide   wide")
+    shown = [line.split() for line in text.splitlines() if line.startswith("  model.")]
+    assert shown == [["model.width=800", "channels"], ["model.rate=0.5", "share"], ["model.act=relu", "bends"]]
+    assert "Also, with defaults in the code: model.depth, model.sizes, model.extra" in text
+    assert compose(["model=wide"], lab).cfg.model == {"_target_": "models.toy.Toy", "width": 800, "rate": 0.5,
+                                                      "act": "relu"}  # fmt: skip
+
+
+def test_a_recipe_inherits_the_section_of_its_group(own_root: Path) -> None:
+    (own_root / "conf/model/wide.yaml").write_text(
+        "# @package _global_\n# wide\ndefaults: [small@model, _self_]\nmodel:\n  width: 800\noptimizer:\n  lr: 0.5\n"
+    )
+    (own_root / "conf/model/wider.yaml").write_text(
+        "# @package _global_\n# wider\ndefaults: [wide, _self_]\nmodel:\n  width: 8000\n"
+    )
+    lab = Lab(own_root)
+    keys = read_option("model", lab.groups["model"]["wider"]).keys
+    assert {key: (known.value, known.help) for key, known in keys.items() if not known.is_section} == {
+        "model._target_": ("models.toy.Toy", ""),
+        "model.width": ("8000", "channels"),
+        "model.rate": ("0.5", "share"),
+        "optimizer.lr": ("0.5", ""),
+    }
+    assert compose(["model=wider"], lab).cfg.model == {"_target_": "models.toy.Toy", "width": 8000, "rate": 0.5}
+
+
+def test_choices_of_other_groups_are_no_lineage() -> None:
+    lab = Lab(Path(__file__).parents[2])
+    assert len(lineage(lab.groups["objective"]["gbft"])) == 1
+    assert len(lineage(lab.conf / "config.yaml")) == 1
 
 
 def test_nearest() -> None:
