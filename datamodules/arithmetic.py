@@ -33,6 +33,9 @@ class ArithmeticDataModule(ConversationDataModule):
     def _val_conversation(self, i: int) -> Conversation:
         return self._conversation("val", i)
 
+    def _source(self, i: int) -> str:
+        return self._val_conversation(i).messages[-1]["content"]  # the chain of sums, whatever the story
+
     def _conversation(self, side: Side, i: int) -> Conversation:
         # validation is the same for every seed: runs compare
         seed = self.seed if side == "train" else 0

@@ -35,6 +35,9 @@ class ArithmeticPairsDataModule(PairDataModule):
         for index in range(self.sizes[side]):
             yield self.pair(index, side)
 
+    def _source(self, pair: Preference) -> str:
+        return pair.chosen  # the chain of sums, whatever the story
+
     def pair(self, index: int, side: Side) -> Preference:
         seed = self.seed if side == "train" else 0  # validation is the same for every seed: runs compare
         problem = make_problem(index, seed=seed, side=side, max_steps=self.max_steps, max_number=self.max_number)

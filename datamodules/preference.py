@@ -31,7 +31,7 @@ class PairDataModule(StepDataModule):
     """
 
     provides = ("pairs",)
-    answers: Literal["number", "letter", "text"] = "text"
+    answers: Literal["number", "letter", "text"] | None = None
 
     def __init__(
         self, *, template: Literal["chat", "alpaca", "plain"] = "chat", max_prompt: int | None = None, **shared: Any
@@ -98,7 +98,11 @@ class PairDataModule(StepDataModule):
         return [self.question(p, prompt) for p, prompt in prompts]
 
     def question(self, pair: Preference, prompt: Any) -> Question:
-        return Question(prompt, asked_of(pair), pair.chosen)
+        return Question(prompt, asked_of(pair), pair.chosen, self._source(pair))
+
+    def _source(self, pair: Preference) -> str:
+        """What a pair is about, where others are about the same."""
+        return ""
 
     def facts(self) -> dict[str, str]:
         """What there is, for the lines at the start."""

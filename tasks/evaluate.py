@@ -4,7 +4,6 @@ On conversations also the exact match of answers, on pairs how often the chosen 
 """
 
 import json
-import math
 from collections import defaultdict
 from typing import Any
 
@@ -15,7 +14,7 @@ from tqdm import tqdm
 
 from batch import IGNORE
 from evaluation.answers import is_right
-from evaluation.intervals import Estimate, mean_interval, text_metrics
+from evaluation.intervals import Estimate, in_words, mean_interval, mean_of_sources, text_metrics
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from lightning_modules.sums import text_sums
@@ -56,7 +55,7 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     target.write_text(json.dumps(plain({"checkpoint": str(source), "unit": unit, "n": n} | report), indent=2) + "\n")
     print(f"\n{source}: {words}")
     for name, estimate in metrics.items():
-        print(f"  {name:<19}{_shown(estimate, unit)}")
+        print(f"  {name:<24}{estimate.value:.4f}   {in_words(estimate, over=unit, n=n)}")
     print(f"  written to {target}")
 
 
@@ -75,19 +74,22 @@ def measured(
         unit, totals = unit_totals(model, data, device)
         metrics, n = text_metrics(*totals.T, seed=cfg.seed), len(totals)
         words = f"{int(totals[:, 1].sum()):,} tokens in {n:,} {unit}s"
-    if hasattr(data, "questions") and not isinstance(model, RewardModel):
-        right = answers_right(model, data, limit=cfg.evaluate.limit or 256, batch_size=cfg.evaluate.batch_size)
+    if getattr(data, "answers", None) is not None and not isinstance(model, RewardModel):
+        right, sources = answers_right(model, data, limit=cfg.evaluate.limit or 256, batch_size=cfg.evaluate.batch_size)
         words += f", {len(right):,} questions answered"
         if len(right):
-            metrics["exact_match"] = mean_interval(right, seed=cfg.seed)
+            metrics["exact_match"] = mean_interval(right, sources=sources, seed=cfg.seed)
+        if len(set(sources)) < len(right):
+            words += f" about {len(set(sources)):,} sources"
+            metrics["exact_match_per_source"] = mean_of_sources(right, sources, seed=cfg.seed)
     return metrics, (unit, n, words)
 
 
-def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> np.ndarray:
-    """(n,) 1.0 where the greedy answer to a held-out question is the expected one, by the rule of the data."""
+def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
+    """(n,) 1.0 where the greedy answer to a held-out question is the expected one, by the rule of the data; sources."""
     questions = data.questions(limit)
     if not questions:  # none leaves room for an answer
-        return np.zeros(0)
+        return np.zeros(0), []
     longest = max(len(data.tokenizer.encode(question.expected)) for question in questions)
     found = generate(
         model,
@@ -99,7 +101,8 @@ def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> np.n
     )
     answers = [data.tokenizer.decode(c.ids[:-1] if c.stopped else c.ids) for (c, *_) in found]
     pairs = zip(answers, questions, strict=True)
-    return np.array([is_right(answer, question.expected, data.answers) for answer, question in pairs], dtype=float)
+    right = [is_right(answer, question.expected, data.answers) for answer, question in pairs]
+    return np.array(right, dtype=float), [question.source or question.asked for question in questions]
 
 
 def evaluate_questions(cfg: DictConfig, run: Any) -> None:
@@ -134,9 +137,3 @@ def unit_totals(model: Any, data: Any, device: torch.device) -> tuple[str, np.nd
     unit, rows = ("document", list(documents.values())) if len(documents) > 1 else ("window", windows)
     totals = np.array(rows, dtype=np.float64)
     return unit, totals[totals[:, 1] > 0]  # without padding rows
-
-
-def _shown(estimate: Estimate, unit: str) -> str:
-    if math.isnan(estimate.low):
-        return f"{estimate.value:.4f}   (one {unit}: no interval)"
-    return f"{estimate.value:.4f}   95 % interval over {unit}s {estimate.low:.4f} to {estimate.high:.4f}"

@@ -51,7 +51,6 @@ def build_trainer(cfg: DictConfig, data: Any, objective: LanguageModule, run: Ru
     return build(
         section,
         run_dir=run.path,
-        seq_len=cfg.data.seq_len,
         callbacks=callbacks_of(cfg, data),
         loggers=loggers if run.rank == 0 else [],
     )
@@ -69,7 +68,7 @@ def short_run(cfg: DictConfig, run: RunFolder, module: LanguageModule, data: Any
     section = cfg.trainer.copy()
     section.max_steps = section.val_every = section.checkpoint_every = steps
     callbacks = callbacks_of(cfg, data, only=("progress",))
-    trainer = build(section, run_dir=run.path / folder, seq_len=cfg.data.seq_len, callbacks=callbacks, loggers=[])
+    trainer = build(section, run_dir=run.path / folder, callbacks=callbacks, loggers=[])
     trainer.fit(module, data)
     data.trainer = None
 

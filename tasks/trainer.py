@@ -27,7 +27,6 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt(3)
 def build_trainer(
     *,
     run_dir: Path,
-    seq_len: int,
     callbacks: list[pl.Callback],
     loggers: list[Any],
     max_steps: int,
@@ -79,7 +78,7 @@ def build_trainer(
         logger=loggers,
         profiler=SimpleProfiler(dirpath=run_dir, filename="profile") if profile else None,
         callbacks=[
-            Metrics(log_every=log_every, seq_len=seq_len),
+            Metrics(log_every=log_every),
             *callbacks,
             Validation(every=val_every),
             Checkpoints(

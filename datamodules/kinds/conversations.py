@@ -24,22 +24,27 @@ from tokenization.chat import chat_template, prompt_of
 
 
 class Question(NamedTuple):
-    """For evaluation by generation: what the model is asked, and the answer that was expected."""
+    """For evaluation by generation: what the model is asked, and the answer that was expected.
+
+    `source`: what other questions may be about as well; those stand and fall together. "": the question itself.
+    """
 
     prompt: np.ndarray  # (n,) ids
     asked: str
     expected: str
+    source: str = ""
 
 
 class ConversationDataModule(StepDataModule):
     """Examples out of conversations.
 
-    `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
+    `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py); None:
+    they are not, since there is no one right answer to match.
     """
 
     provides: tuple[str, ...] = ("conversations",)
     truncate: Truncate = "drop"
-    answers: Literal["number", "letter", "text"]
+    answers: Literal["number", "letter", "text"] | None
 
     def __init__(
         self,
@@ -162,8 +167,13 @@ class ConversationDataModule(StepDataModule):
             messages = self._val_conversation(i).messages
             prompt = self.template.render_for_completion(messages)
             if len(prompt) < self.seq_len:
-                found.append(Question(prompt, prompt_of(messages)[-1]["content"], messages[-1]["content"]))
+                asked, expected = prompt_of(messages)[-1]["content"], messages[-1]["content"]
+                found.append(Question(prompt, asked, expected, self._source(i)))
         return found
+
+    def _source(self, i: int) -> str:
+        """What validation example `i` is about, where others are about the same."""
+        return ""
 
 
 def facts_of(examples: Examples) -> dict[str, Any]:

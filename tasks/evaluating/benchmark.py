@@ -1,7 +1,6 @@
 """task=evaluate benchmark=NAME: questions with known answers, put to a model; or texts to foresee."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from evaluation import answering
 from evaluation.benchmarks.arithmetic import Arithmetic
 from evaluation.benchmarks.base import Benchmark, Question, draw_shots
 from evaluation.benchmarks.texts import Texts
-from evaluation.intervals import Estimate
+from evaluation.intervals import Estimate, in_words
 from evaluation.prompts import Prompt, Prompter
 from launcher.config.instantiate import build
 from launcher.jobs.summary import plain
@@ -133,14 +132,22 @@ def record(
 ) -> None:
     run.results["metrics"] = {f"test/{name}/{key}": estimate.value for key, estimate in metrics.items()}
     facts = {"benchmark": name, "mode": mode, "n": len(predictions), "prompts_cut": cut}
+    sources = len(set(answering.sources_of(predictions)))
+    facts |= {"sources": sources} | answering.unread(predictions)
+    if "rouge1" in metrics:
+        facts["rouge_words"] = "stemmed words of any script; Han, kana, Thai, Lao, Khmer and Myanmar letter by letter"
     facts |= {key: estimate._asdict() for key, estimate in metrics.items()}
     (run.path / "evaluation.json").write_text(json.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")
     target = run.path / "predictions.jsonl"
     with target.open("w", encoding="utf-8") as lines:
         lines.writelines(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
-    print(f"\n{name}, by {mode}: {len(predictions):,} questions{f', {cut:,} prompts cut at the front' if cut else ''}")
+    about = f" about {sources:,} sources" if sources < len(predictions) else ""
+    print(f"\n{name}, by {mode}: {len(predictions):,} questions{about}"
+          f"{f', {cut:,} prompts cut at the front' if cut else ''}")  # fmt: skip
     for key, estimate in metrics.items():
-        known = not math.isnan(estimate.low)
-        spread = f"95 % interval {estimate.low:.4f} to {estimate.high:.4f}" if known else "(one question: no interval)"
-        print(f"  {key:<18}{estimate.value:.4f}   {spread}")
+        print(
+            f"  {key:<22}{estimate.value:.4f}   {in_words(estimate, over='source' if about else 'question', n=sources)}"
+        )
+    if facts.get("unread"):
+        print(f"  {facts['unread']:,} answers could not be read; ten of them are in evaluation.json")
     print(f"  written to {target}")
