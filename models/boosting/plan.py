@@ -86,6 +86,10 @@ class Plan:
         print(f"length  trainer.max_steps={max_steps} ends this run after {whole} of {self.stages} stages", flush=True)
         return max_steps
 
+    def seen_by(self, m: int) -> int:
+        """How many stages the learner m finds in place: bagged learners find the base alone."""
+        return 0 if self.ensemble == "bagged" else m
+
     @property
     def total_steps(self) -> int:
         """Updates of the whole run."""
