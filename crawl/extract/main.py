@@ -22,7 +22,7 @@ MIN_DECLARED = 250  # characters; trafilatura's own MIN_EXTRACTED_SIZE, below wh
 DECLARED = (".//*[@itemprop='articleBody']", ".//main", ".//*[@role='main']")
 FORUM = re.compile(r"DiscussionForumPosting|QAPage|schema\.org/Question", re.I)
 FORUM_NAMES = re.compile(r"forum|thread|viewtopic|discussion|phpbb|vbulletin|discourse|question-page", re.I)
-AGREE = (0.7, 1.5)  # trafilatura's text as a share of the plain one: less loses the text, more is the whole page
+LEAST = 0.7  # share of the plain text that trafilatura must find; with more than all of it, it took the whole page
 
 
 def main_blocks(tree: HtmlElement, engine: str, title: str | None) -> list[Block]:
@@ -41,7 +41,7 @@ def main_blocks(tree: HtmlElement, engine: str, title: str | None) -> list[Block
     plain = tidy(plain, is_forum=forum)
     if engine == "auto" and not forum:
         found = tidy(article_blocks(tree), title)
-        if AGREE[0] * size(plain) < size(found) < AGREE[1] * size(plain):
+        if LEAST * size(plain) < size(found) <= size(plain):
             return found
     return plain
 

@@ -1,7 +1,7 @@
 """Formulas, powers, indices and readings as plain text.
 
 `x<sup>10</sup>` -> `x^10`, `a<sub>n+1</sub>` -> `a_(n+1)`, `<math>` -> `$TeX$` where the page carries the TeX
-(annotation, alttext, MathJax script, alt of a picture), else the MathML in one readable line; `<ruby>` -> `漢字(かんじ)`.
+(annotation, alttext, MathJax script, alt of a picture), else the MathML in one line; `<ruby>` -> `漢字(かんじ)`.
 """
 
 import re
