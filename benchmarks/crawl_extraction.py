@@ -5,8 +5,8 @@
 FOLDER holds `ground-truth.json` (id -> {"articleBody": text that people marked, "url": ...}) and `html/<id>.html.gz`
 (or .html), as scrapinghub/article-extraction-benchmark has them, so that any such set can be scored. Per page, the runs
 of four words of both texts are compared as multisets; precision and recall are averaged over pages, and F1 is that of
-the two averages. The pages are scored in two halves as well, by a hash of their ids: what was tuned on one is judged by the
-other. Without --path, the labelled pages of tests/crawl are scored, by paragraphs.
+the two averages. The pages are scored in two halves as well, by a hash of their ids: what was tuned on one is
+judged by the other. Without --path, the labelled pages of tests/crawl are scored, by paragraphs.
 
 Documentation, where --docs FOLDER has pages made by Sphinx (default: Debian's python3-doc): runs of words against all
 text of `role=main`, and the share of code blocks that come out line for line.

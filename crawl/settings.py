@@ -81,7 +81,7 @@ CRAWL: dict = {
 # CLEANING (extraction, cleaning, filters, personal data, duplicates)
 CRAWL |= {
     "extract": {
-        "engine": "auto",  # auto: what a page declares to be its text, else trafilatura; trafilatura; plain: neither
+        "engine": "auto",  # auto: trafilatura for articles, else what a page declares; trafilatura; plain: never
     },
     "clean": {
         "mojibake": True,  # repair text that was decoded wrongly on its way to the page (ftfy)

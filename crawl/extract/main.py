@@ -22,6 +22,7 @@ MIN_DECLARED = 250  # characters; trafilatura's own MIN_EXTRACTED_SIZE, below wh
 DECLARED = (".//*[@itemprop='articleBody']", ".//main", ".//*[@role='main']")
 FORUM = re.compile(r"DiscussionForumPosting|QAPage|schema\.org/Question", re.I)
 FORUM_NAMES = re.compile(r"forum|thread|viewtopic|discussion|phpbb|vbulletin|discourse|question-page", re.I)
+TOLD = 40  # characters from which a declared part is taken at its word; "Loading ..." is not
 LEAST = 0.7  # share of the plain text that trafilatura must find; with more than all of it, it took the whole page
 
 
@@ -34,16 +35,17 @@ def main_blocks(tree: HtmlElement, engine: str, title: str | None) -> list[Block
     forum = is_forum(tree)
     strictness = Strictness.COMMENTS if forum else Strictness.ALL
     root = declared(tree)
-    found = tidy(_lenient_if_needed(root, strictness), is_forum=forum) if root is not None else []
-    if size(found) >= MIN_DECLARED:
-        return found
+    part = tidy(_lenient_if_needed(root, strictness), is_forum=forum) if root is not None else []
+    if size(part) >= MIN_DECLARED:
+        return part
     plain = [block for block in _lenient_if_needed(tree, strictness) if block.link_density < 0.5]
     plain = tidy(plain, is_forum=forum)
     if engine == "auto" and not forum:
         found = tidy(article_blocks(tree), title)
         if LEAST * size(plain) < size(found) <= size(plain):
             return found
-    return plain
+    is_told = root is not None and len("".join(root.itertext()).strip()) >= TOLD  # but a list of links
+    return part if part or is_told else plain
 
 
 def size(found: list[Block]) -> int:

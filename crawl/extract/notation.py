@@ -11,7 +11,7 @@ from lxml.etree import _Element
 from lxml.html import HtmlElement
 
 from crawl.extract.find import find_all
-from crawl.extract.junk import words
+from crawl.extract.junk import HIDDEN, words
 
 NOTATION = (
     ".//math | .//ruby | .//script[starts-with(@type, 'math/')] | .//sup | .//sub"
@@ -79,11 +79,16 @@ def _math(element: _Element) -> None:
     written = written or element.get("alttext")
     text = _tex(written) if written else _linear(element)
     outer = element
-    while (parent := outer.getparent()) is not None and TYPESET.search(f"{parent.tag} {parent.get('class')}"):
+    while (parent := outer.getparent()) is not None and _is_around(parent):
         if len("".join(parent.itertext())) > 2 * len("".join(element.itertext())) + 20:
             break  # it holds more than this formula and its picture
         outer = parent
     _replace(outer, text)
+
+
+def _is_around(element: _Element) -> bool:
+    """Is it there for the formula only?"""
+    return bool(TYPESET.search(f"{element.tag} {element.get('class')}") or HIDDEN.search(element.get("style", "")))
 
 
 def _linear(element: _Element, depth: int = 0) -> str:
