@@ -7,11 +7,13 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from tqdm import tqdm
 
+from bounds import NonNegativeFloat
+
 
 class Progress(Callback):
     """A bar in a terminal; elsewhere (a log file, a batch system) a plain line every `line_every_s` seconds."""
 
-    def __init__(self, *, line_every_s: float):
+    def __init__(self, *, line_every_s: NonNegativeFloat):
         self.line_every_s = line_every_s
         self._bar: tqdm | None = None
         self._started = self._last_line = 0.0
@@ -20,7 +22,7 @@ class Progress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._started = self._last_line = time.monotonic()
-        self._first_step, self._tokens = trainer.global_step, pl_module.tokens_seen
+        self._first_step, self._tokens = trainer.global_step, pl_module.measured.tokens_seen
         if trainer.is_global_zero and sys.stderr.isatty():
             total = trainer.max_steps if trainer.max_steps > 0 else None
             self._bar = tqdm(total=total, initial=trainer.global_step, unit="step", dynamic_ncols=True, desc="train")
@@ -40,9 +42,9 @@ class Progress(Callback):
         return time.monotonic() - self._last_line >= self.line_every_s or trainer.global_step == trainer.max_steps
 
     def _facts(self, trainer: Trainer, module: Any) -> str:
-        loss = module.last_step.get("train/loss")
+        loss = module.measured.train.get("train/loss")
         now = time.monotonic()
-        speed = (module.tokens_seen - self._tokens) / (now - self._started)
+        speed = (module.measured.tokens_seen - self._tokens) / (now - self._started)
         left = (trainer.max_steps - trainer.global_step) / (trainer.global_step - self._first_step)
         left_s = left * (now - self._started)
         parts = ["" if loss is None else f"loss {loss:.4f}", self._val, f"{speed:,.0f} tok/s"]
@@ -55,9 +57,9 @@ class Progress(Callback):
             self._bar.set_postfix_str("validating", refresh=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self._val = f"val {pl_module.val_metrics['val/loss']:.4f}"
+        self._val = f"val {pl_module.measured.val['val/loss']:.4f}"
         if self._bar is None and trainer.is_global_zero:
-            facts = "  ".join(f"{name} {value:.4f}" for name, value in pl_module.val_metrics.items())
+            facts = "  ".join(f"{name} {value:.4f}" for name, value in pl_module.measured.val.items())
             print(f"step {trainer.global_step}  {facts}", flush=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:

@@ -22,7 +22,7 @@ class RoutingPicture(Callback):
         self._loads_LE: Tensor | None = None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        loads_LE = pl_module.last_stats.get("moe/loads")
+        loads_LE = pl_module.measured.stats.get("moe/loads")
         if loads_LE is not None and trainer.is_global_zero:
             self._loads_LE = loads_LE if self._loads_LE is None else self._loads_LE + loads_LE
 

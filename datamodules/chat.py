@@ -29,7 +29,7 @@ class ChatDataModule(RowFiles, ConversationDataModule):
             "auto", "messages", "prompt_completion", "alpaca", "gsm8k", "scienceqa", "sst2", "samsum"
         ] = "auto",
         columns: list[str] | None = None,
-        answers: Literal["number", "letter", "text"] = "text",
+        answers: Literal["number", "letter", "text"] | None = None,
         truncate: Literal["end", "start", "drop"] = "end",
         **shared: Any,
     ):

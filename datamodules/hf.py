@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 import torch.distributed as dist
 
+from bounds import OpenShare, PositiveInt
 from datamodules.batching.stream import Stream, StreamSteps
 from datamodules.kinds.prepared import PreparedDataModule
-from datamodules.kinds.steps import at_least_1
 from datamodules.preparing.split import text_hash
 from datamodules.preparing.token_folder import TokenFolder
 from datamodules.reading.hub import HubData, HubSource, HubStream
@@ -44,16 +44,15 @@ class HfDataModule(PreparedDataModule):
         revision: str | None = None,
         text_column: str = "text",
         join_rows: bool = False,
-        val_fraction: float = 0.01,
+        val_fraction: OpenShare = 0.01,
         streaming: bool = False,
-        shuffle_buffer: int = 2048,
-        val_documents: int = 1000,
-        sample_documents: int = 10_000,
+        shuffle_buffer: PositiveInt = 2048,
+        val_documents: PositiveInt = 1000,
+        sample_documents: PositiveInt = 10_000,
         sampling: Literal["random", "shuffle", "sequential"] = "shuffle",
         **shared: Any,
     ):
         super().__init__(val_fraction=val_fraction, sampling=sampling, **shared)
-        at_least_1(shuffle_buffer=shuffle_buffer, val_documents=val_documents, sample_documents=sample_documents)
         self.path, self.config, self.revision = path, name, revision
         self.split, self.val_split, self.text_column, self.join_rows = split, val_split, text_column, join_rows
         self.streaming, self.shuffle_buffer = streaming, shuffle_buffer

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bounds import PositiveFloat
 from datamodules.batching.permutation import permute
 from datamodules.batching.windows import ORDERS, Order, SequentialOrder
 from datamodules.kinds.prepared import PreparedDataModule
@@ -36,7 +37,7 @@ class MixtureDataModule(PreparedDataModule):
         self,
         *,
         paths: dict[str, str],
-        weights: dict[str, float] | None = None,
+        weights: dict[str, PositiveFloat] | None = None,
         text_column: str = "text",
         separator: str | None = None,
         sampling: Literal["random", "shuffle", "sequential"] = "shuffle",

@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from torch.utils.data import DataLoader
 
+from batch import Batch
+from bounds import OpenShare, PositiveInt
 from datamodules.batching.preference_table import PairBatches, PairSteps, PairTable, make_table
-from datamodules.batching.windows import Batch
 from datamodules.kinds.conversations import Question
 from datamodules.kinds.steps import StepDataModule
 from datamodules.reading.preference_rows import Preference, preferences
@@ -31,10 +32,14 @@ class PairDataModule(StepDataModule):
     """
 
     provides = ("pairs",)
-    answers: Literal["number", "letter", "text"] = "text"
+    answers: Literal["number", "letter", "text"] | None = None
 
     def __init__(
-        self, *, template: Literal["chat", "alpaca", "plain"] = "chat", max_prompt: int | None = None, **shared: Any
+        self,
+        *,
+        template: Literal["chat", "alpaca", "plain"] = "chat",
+        max_prompt: PositiveInt | None = None,
+        **shared: Any,
     ):
         """Raises RequestError for a number out of its range."""
         super().__init__(**shared)
@@ -74,7 +79,7 @@ class PairDataModule(StepDataModule):
             self._tables[side] = table
 
     @property
-    def n_pairs(self) -> int:
+    def n_indexed(self) -> int:
         """Of both sides; a pair's `index` in a batch is below it, validation after training."""
         return len(self._tables["train"]) + len(self._tables["val"])
 
@@ -95,7 +100,14 @@ class PairDataModule(StepDataModule):
         """The first prompts of validation, cut as in training, with the chosen answer as the expected one."""
         pairs = islice(self._read("val", Counter()), limit)
         prompts = ((p, self.template.render_for_completion(p.prompt)[-self.max_prompt :]) for p in pairs)
-        return [Question(prompt, asked_of(p), p.chosen) for p, prompt in prompts]
+        return [self.question(p, prompt) for p, prompt in prompts]
+
+    def question(self, pair: Preference, prompt: Any) -> Question:
+        return Question(prompt, asked_of(pair), pair.chosen, self._source(pair))
+
+    def _source(self, pair: Preference) -> str:
+        """What a pair is about, where others are about the same."""
+        return ""
 
     def facts(self) -> dict[str, str]:
         """What there is, for the lines at the start."""
@@ -153,7 +165,7 @@ class PreferenceDataModule(RowFiles, PairDataModule):
 
     without_file = "objective=dpo data=arithmetic_pairs"
 
-    def __init__(self, *, val_fraction: float = 0.05, score_columns: list[str] | None = None, **shared: Any):
+    def __init__(self, *, val_fraction: OpenShare = 0.05, score_columns: list[str] | None = None, **shared: Any):
         """Raises RequestError for a value out of its range."""
         super().__init__(val_fraction=val_fraction, **shared)
         if score_columns is not None and len(score_columns) != 2:

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from batch import IGNORE
 from evaluation.intervals import ratio_interval
 from models.boosting.ensemble import Boosted
 from models.boosting.objectives import logits_of
-from models.layers.loss import IGNORE
 
 CHUNK = 1024  # tokens whose logits are held at a time
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batch import IGNORE
+
 BACKGROUNDS = (153, 157, 223, 225, 159, 217)  # of the 256 colours: light, with black letters on them
 RESET = "\x1b[0m"
-IGNORE = -100
 
 
 def coloured(texts: Sequence[str], targets: Sequence[int] | None = None, documents: Sequence[int] | None = None) -> str:

@@ -11,6 +11,8 @@ was stopped anywhere goes on with the numbers it would have drawn.
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -19,13 +21,12 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from batch import IGNORE, Batch
+from bounds import PositiveFloat, PositiveInt, Seed
 from errors import RunError
-from lightning_modules.by_source import BySource
+from lightning_modules.sums import Sums, source_metrics, source_sums, text_metrics, text_sums
 from models.adapters.packed import adopt
-from models.base import LanguageModel, Output
-from models.layers.loss import IGNORE
-
-Batch = dict[str, Tensor]
+from models.base import LanguageModel, Output, real_tokens
 
 
 class NonFiniteError(RunError):
@@ -36,17 +37,55 @@ class NonFiniteError(RunError):
         self.evidence = evidence
 
 
-class Totals(NamedTuple):
-    """Sums over validation tokens, float64: nats and tokens of all targets; nats and bytes of those that are text."""
+class Size(NamedTuple):
+    """Of one update: what its loss is divided by, its supervised tokens, the tokens that it reads."""
 
-    nll: float = 0.0
-    tokens: float = 0.0
-    text_nll: float = 0.0
-    text_bytes: float = 0.0
+    units: int
+    tokens: int
+    read: int
+
+
+@dataclass
+class Measured:
+    """What updates and validations have shown so far: written by the module, read by callbacks. Equal on all ranks."""
+
+    tokens_seen: int = 0  # supervised tokens of the whole run
+    step_tokens: int = 0  # the same of the last update
+    step_ended: float = 0.0  # when the last update and all that followed it had ended, time.perf_counter()
+    train: dict[str, float] = field(default_factory=dict)  # metrics of the last update that was logged
+    val: dict[str, float] = field(default_factory=dict)  # of the last validation
+    extra: dict[str, float] = field(default_factory=dict)  # what callbacks measured in this validation
+    stats: dict[str, Tensor] = field(default_factory=dict)  # what the model counted in the last update
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with, for `learn_start` and `begin`.
+
+    Args:
+        data: the data module, prepared and told its rank. folder: of the run.
+        weights: where the weights are from; None: they are random. resumed: a checkpoint follows.
+        train: `train(module, data, steps=..., folder=...)`: a short run of its own in a folder below this one's.
+        reference_text: `reference_text(batch_size=...)`: the language reference inside Python, as a data module.
+    """
+
+    data: Any
+    folder: Path
+    weights: str | None
+    resumed: bool
+    rank: int
+    train: Callable[..., None]
+    reference_text: Callable[..., Any]
+
+    @property
+    def from_scratch(self) -> bool:
+        return self.weights is None and not self.resumed
 
 
 class LanguageModule(pl.LightningModule):
-    """Base of all objectives. A subclass says what one micro-batch's loss is (`loss`).
+    """Base of all objectives. A subclass says what one micro-batch's loss is, and what of a run's course is its own.
+
+    How to add one: CONTRIBUTING.md, "Adding an objective".
 
     Args:
         model: the network.
@@ -56,7 +95,8 @@ class LanguageModule(pl.LightningModule):
         seed: root of all randomness. grad_clip: largest global gradient norm, or None. log_every: updates between logs.
     """
 
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()  # kinds of data, of which it takes one: tokens, conversations, pairs, labels
+    updates_per_item = 1  # optimizer updates that one item of the training data serves
 
     def __init__(
         self,
@@ -65,27 +105,22 @@ class LanguageModule(pl.LightningModule):
         optimizer: Callable[..., torch.optim.Optimizer] | None = None,
         schedule: Callable[[int], float] | None = None,
         token_bytes: Tensor | None = None,
-        seed: int = 0,
-        grad_clip: float | None = None,
-        log_every: int = 10,
+        seed: Seed = 0,
+        grad_clip: PositiveFloat | None = None,
+        log_every: PositiveInt = 10,
         compile_model: bool = False,
     ):
         super().__init__()
         self.automatic_optimization = False
         self.model, self._make_optimizer, self._schedule = model, optimizer, schedule
         self.seed, self.grad_clip, self.log_every, self.compile_model = seed, grad_clip, log_every, compile_model
-        self.token_bytes = token_bytes  # stays on the CPU, where totals are summed
-        self.tokens_seen = 0  # supervised tokens, all ranks
-        self.step_tokens = 0  # the same of the last update
-        self.step_started = 0.0  # when the last update and all that followed it had ended
+        self.token_bytes = token_bytes  # stays on the CPU, where validation is summed
+        self.measured = Measured()
         self.stop_signal = 0  # set by this rank's signal handler
         self.stop_agreed = 0  # what the ranks agreed on, once per update
-        self.last_step: dict[str, float] = {}  # what the progress bar shows
-        self.step_stats: dict[str, Tensor] = {}  # what the model counted in this update so far
-        self.last_stats: dict[str, Tensor] = {}  # in the last one, over all ranks
-        self.recent_stats: dict[str, Tensor] = {}  # the same of all updates since the last log
-        self._totals = Totals()
-        self.extra_metrics: dict[str, float] = {}  # what callbacks measured in this validation; equal on all ranks
+        self._step_stats: dict[str, Tensor] = {}  # what the model counted in this update so far
+        self._recent_stats: dict[str, Tensor] = {}  # the same of all updates since the last log
+        self._validation = Sums()
 
     # ---- what an objective defines -----------------------------------------------------------------------------------
 
@@ -93,18 +128,56 @@ class LanguageModule(pl.LightningModule):
         """Forward pass of one micro-batch: `loss` is the sum over its supervised tokens."""
         raise NotImplementedError
 
+    def units(self, micro: Batch) -> int:
+        """What `loss` sums over, hence what it is divided by: supervised tokens, unless an objective says otherwise."""
+        return supervised_tokens(micro)
+
+    def before_update(self, batch: list[Batch]) -> None:
+        """What the loss needs to know of all of an update's micro-batches, before the first of them; on all ranks."""
+
+    def update_metrics(self, sums: dict[str, Tensor], size: Size) -> dict[str, float]:
+        """Metrics of an update by name, without "train/", from `Output.sums` over all micro-batches and ranks."""
+        return {name: value.item() / size.units for name, value in sums.items()}
+
+    def validation_sums(self, batch: Batch, out: Output) -> dict[str, Tensor]:
+        """What a batch adds to a validation, float64 on the CPU; the same names for every batch and rank."""
+        assert out.nll_BT is not None
+        sums = {"text": text_sums(out.nll_BT, batch["targets"], self.token_bytes)}
+        if "source" in batch:
+            names = self._source_names()
+            source = batch["source"], self.token_bytes
+            sums["sources"] = source_sums(out.nll_BT, batch["targets"], *source, n_sources=len(names))
+        return sums
+
+    def validation_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """Metrics by name, without "val/", from the sums over all batches and ranks."""
+        metrics = text_metrics(sums["text"])
+        return metrics | (source_metrics(sums["sources"], self._source_names()) if "sources" in sums else {})
+
+    # ---- what an objective may say of a run --------------------------------------------------------------------------
+
     @classmethod
     def prepare_model(cls, model: LanguageModel) -> LanguageModel:
         """The model that this objective trains, made from a language model; before any weights are loaded."""
         return model
 
-    def routed_padding(self, micro: Batch) -> Tensor | None:
-        """For experts, which count their tokens (S15). Attention does not look at padding: it comes last."""
-        return micro.get("padding") if self.model.inactive_parameters() else None
+    def run_length(self, max_steps: int) -> int:
+        """Updates of the run where `max_steps` are asked for."""
+        return max_steps
 
-    def units(self, micro: Batch) -> int:
-        """What `loss` sums over, hence what it is divided by: supervised tokens, unless an objective says otherwise."""
-        return supervised_tokens(micro)
+    def learn_start(self, start: Start) -> None:
+        """Before adapters are added: what data must hold, and what is learned first in a run `from_scratch`."""
+
+    def begin(self, start: Start) -> None:
+        """After weights and adapters, before the Trainer: rows held out, judges loaded, what is computed once."""
+
+    def record(self) -> dict[str, Any]:
+        """What it adds to summary.json, also after a failure."""
+        return {}
+
+    def farewell(self) -> dict[str, str | None]:
+        """What to type next that only it knows: label -> a command with {run} for the run's folder, None for none."""
+        return {}
 
     # ---- set-up ------------------------------------------------------------------------------------------------------
 
@@ -121,11 +194,16 @@ class LanguageModule(pl.LightningModule):
     # ---- one update --------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: list[Batch], batch_idx: int) -> None:
-        step, world = self.trainer.global_step, self.trainer.world_size
+        self.update(batch)
+
+    def update(self, batch: list[Batch]) -> None:
+        """One optimizer update over the micro-batches `batch`."""
+        step = self.trainer.global_step
         torch.manual_seed(step_seed(self.seed, step, self.global_rank))
         multiplier = self._set_learning_rate(step)
-        units, tokens = self._agree(sum(map(self.units, batch)), sum(map(supervised_tokens, batch)))
-        total_loss, sums = self._backward(batch, scale=world / units)
+        self.before_update(batch)
+        size = self._agree(batch)
+        sums = self._backward(batch, size)
         norm = self._clip()
         if not math.isfinite(norm) and self._scaler is None:  # with fp16's scaler, a skipped update is normal
             raise self._non_finite(batch, norm)
@@ -133,21 +211,23 @@ class LanguageModule(pl.LightningModule):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self._use_stats(step)
-        self.step_tokens = tokens
-        self.tokens_seen += tokens
+        self.measured.step_tokens = size.tokens
+        self.measured.tokens_seen += size.tokens
         if (step + 1) % self.log_every == 0 or step == 0:
-            loss = self._sum_over_ranks(total_loss) / units
-            self.last_step = {"train/loss": loss, "train/grad_norm": norm, "train/lr_multiplier": multiplier}
-            self.last_step |= {f"train/{name}": self._sum_over_ranks(x) / units for name, x in sorted(sums.items())}
-            counted = self.model.stats_metrics(self.recent_stats)
-            self.last_step |= {f"train/{name}": value for name, value in counted.items()}
-            self.recent_stats = {}
+            self._log_update(sums, size, {"grad_norm": norm, "lr_multiplier": multiplier})
+
+    def _log_update(self, sums: Sums, size: Size, facts: dict[str, float]) -> None:
+        found = sums.over_ranks(world_size=self.trainer.world_size, device=self.device)
+        means = {"loss": found.pop("loss").item() / size.units} | facts | self.update_metrics(found, size)
+        means |= self.model.stats_metrics(self._recent_stats)
+        self.measured.train = {f"train/{name}": value for name, value in means.items()}
+        self._recent_stats = {}
 
     def on_train_start(self) -> None:
-        self.step_started = time.perf_counter()
+        self.measured.step_ended = time.perf_counter()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        self.step_started = time.perf_counter()  # Lightning calls this after the callbacks' hooks
+        self.measured.step_ended = time.perf_counter()  # Lightning calls this after the callbacks' hooks
 
     def _set_learning_rate(self, step: int) -> float:
         multiplier = self._schedule(step) if self._schedule is not None else 1.0
@@ -155,48 +235,50 @@ class LanguageModule(pl.LightningModule):
             group["lr"] = group["initial_lr"] * multiplier
         return multiplier
 
-    def _agree(self, units: int, tokens: int) -> tuple[int, int]:
-        """Units and supervised tokens over all ranks; on the way, ranks agree on whether to stop after this update."""
+    def _agree(self, batch: list[Batch]) -> Size:
+        """How much the update is over all ranks; on the way, ranks agree on whether to stop after it."""
+        size = Size(*(sum(map(count, batch)) for count in (self.units, supervised_tokens, read_tokens)))
         if self.trainer.world_size > 1:
-            facts = torch.tensor([units, tokens, self.stop_signal], dtype=torch.int64, device=self.device)
-            counts = facts[:2].clone()
+            facts = torch.tensor([*size, self.stop_signal], dtype=torch.int64, device=self.device)
+            counts = facts[:3].clone()
             dist.all_reduce(counts)
             dist.all_reduce(facts, op=dist.ReduceOp.MAX)
-            units, tokens, self.stop_agreed = int(counts[0]), int(counts[1]), int(facts[2])
-        if units == 0:
+            size, self.stop_agreed = Size(*counts.tolist()), int(facts[3])
+        if size.units == 0:
             raise RunError("a whole batch has no token to learn from: every target is masked. Look at the data's mask.")
-        return units, tokens
+        return size
 
-    def _backward(self, batch: list[Batch], *, scale: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Accumulates gradients of the global mean; returns this rank's summed loss and `Output.sums`, detached.
+    def _backward(self, batch: list[Batch], size: Size) -> Sums:
+        """Accumulates gradients of the global mean; returns this rank's sums of the loss and of `Output.sums`.
 
-        `scale` = world size / global units: DDP and FSDP average gradients over ranks, which takes the former back.
+        Auxiliary losses are means over the tokens that a micro-batch reads, and weighted by their number: what is a
+        mean over tokens (the router's z-loss) comes out the same however an update is split; the balance loss, a
+        product of two means, is that of each micro-batch. DDP and FSDP average gradients over ranks, which `world`
+        takes back.
         """
-        total = torch.zeros((), device=self.device)
-        sums: dict[str, Tensor] = {}
+        world, sums = self.trainer.world_size, Sums()
         for i, micro in enumerate(batch):
             self._sync_gradients(last=i == len(batch) - 1)
             out = self.loss(micro)
             assert out.loss is not None
-            objective = out.loss * scale
-            if out.aux:  # means over this micro-batch's tokens: weighted by their number, as the loss is
-                objective = objective + sum(out.aux.values()) * (self.units(micro) * scale)
+            objective = out.loss * (world / size.units)
+            if out.aux:
+                objective = objective + sum(out.aux.values()) * (read_tokens(micro) * world / size.read)
             self.manual_backward(objective)
-            total += out.loss.detach()
-            sums = {name: value + sums.get(name, 0) for name, value in out.sums.items()}
-            self.step_stats = _added(self.step_stats, out.stats)
-        return total, sums
+            sums.add({"loss": out.loss.detach()} | out.sums)
+            self._step_stats = _added(self._step_stats, out.stats)
+        return sums
 
     def _use_stats(self, step: int) -> None:
         """What the model counted, summed over ranks: for the model itself (balancing of experts) and for the log."""
-        if not self.step_stats:
+        if not self._step_stats:
             return
         if self.trainer.world_size > 1:
-            for value in self.step_stats.values():
+            for value in self._step_stats.values():
                 dist.all_reduce(value)
-        self.model.after_update(self.step_stats, step=step)
-        self.recent_stats = _added(self.recent_stats, self.step_stats)
-        self.last_stats, self.step_stats = self.step_stats, {}
+        self.model.after_update(self._step_stats, step=step)
+        self._recent_stats = _added(self._recent_stats, self._step_stats)
+        self.measured.stats, self._step_stats = self._step_stats, {}
 
     def _sync_gradients(self, *, last: bool) -> None:
         """Ranks exchange gradients once per update, with the last micro-batch."""
@@ -239,43 +321,32 @@ class LanguageModule(pl.LightningModule):
     # ---- validation --------------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        self._totals, self.extra_metrics = Totals(), {}
-        trainer: Any = self.trainer
-        self._by_source = BySource(getattr(trainer.datamodule, "source_names", ()))
+        self._validation, self.measured.extra = Sums(), {}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        out = self.loss(batch)
-        assert out.nll_BT is not None
-        added = token_totals(out.nll_BT, batch["targets"], self.token_bytes)
-        if "source" in batch:
-            self._by_source.add(out.nll_BT, batch["targets"], batch["source"], self.token_bytes)
-        self._totals = Totals(*(a + b for a, b in zip(self._totals, added, strict=True)))
+        self._validation.add(self.validation_sums(batch, self.loss(batch)))
 
     def on_validation_epoch_end(self) -> None:
-        self.val_metrics = metrics_of(Totals(*self._over_ranks(self._totals).tolist())) | self.extra_metrics
-        self.val_metrics |= self._by_source.metrics(self._over_ranks)
-        for name, value in self.val_metrics.items():
+        sums = self._validation.over_ranks(world_size=self.trainer.world_size, device=self.device)
+        found = {f"val/{name}": value for name, value in self.validation_metrics(sums).items()}
+        self.measured.val = found | self.measured.extra
+        for name, value in self.measured.val.items():
             # for callbacks such as EarlyStopping; loggers get it from Metrics. Equal on all ranks already.
             self.log(name, value, logger=False, sync_dist=self.trainer.world_size > 1)
 
-    def _over_ranks(self, sums: Any) -> Tensor:
-        values = torch.as_tensor(sums, dtype=torch.float64)
-        if self.trainer.world_size == 1:
-            return values
-        # gloo and nccl know float64, mps does not, and never has more than one rank
-        values = values.to(self.device)
-        dist.all_reduce(values)
-        return values.cpu()
+    def _source_names(self) -> tuple[str, ...]:
+        trainer: Any = self.trainer
+        return tuple(getattr(trainer.datamodule, "source_names", ()))
 
     # ---- state -------------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["tokens_seen"] = self.tokens_seen
+        checkpoint["tokens_seen"] = self.measured.tokens_seen
         if getattr(self.model, "adapter", None) is not None:
             checkpoint["adapter"] = self.model.adapter
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.tokens_seen = checkpoint["tokens_seen"]
+        self.measured.tokens_seen = checkpoint["tokens_seen"]
         adopt(self.model, checkpoint["state_dict"], prefix="model.")
 
     # ---- small helpers -----------------------------------------------------------------------------------------------
@@ -287,11 +358,6 @@ class LanguageModule(pl.LightningModule):
     @property
     def _scaler(self) -> Any:
         return getattr(self.trainer.precision_plugin, "scaler", None)
-
-    def _sum_over_ranks(self, value: Tensor) -> float:
-        if self.trainer.world_size > 1:
-            dist.all_reduce(value)
-        return value.item()
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
@@ -312,25 +378,10 @@ def supervised_tokens(micro: Batch) -> int:
     return int((micro["targets"] != IGNORE).sum())
 
 
-def token_totals(nll_BT: Tensor, targets_BT: Tensor, token_bytes_V: Tensor | None) -> Totals:
-    """Sums for loss and bits per byte. Specials stand for no bytes: neither they nor their loss enter the latter."""
-    nll_BT, targets_BT = nll_BT.cpu().double(), targets_BT.cpu()  # float64 sums: mps has none
-    counted = targets_BT != IGNORE
-    nll_BT = nll_BT * counted
-    nll, tokens = nll_BT.sum().item(), counted.sum().item()
-    if token_bytes_V is None:
-        return Totals(nll, tokens)
-    lengths_BT = token_bytes_V[targets_BT.clamp_min(0)] * counted
-    return Totals(nll, tokens, (nll_BT * (lengths_BT > 0)).sum().item(), lengths_BT.sum().item())
-
-
-def metrics_of(totals: Totals) -> dict[str, float]:
-    """val/loss (nats per token), val/perplexity, and val/bpb (bits per byte of text) where the bytes are known."""
-    loss = totals.nll / totals.tokens if totals.tokens else math.nan
-    metrics = {"val/loss": loss, "val/perplexity": math.exp(min(loss, 700.0))}  # exp(710) overflows
-    if totals.text_bytes:
-        metrics["val/bpb"] = totals.text_nll / math.log(2) / totals.text_bytes
-    return metrics
+def read_tokens(micro: Batch) -> int:
+    """Tokens that are no padding."""
+    real_BT = real_tokens(micro)
+    return micro["ids"].numel() if real_BT is None else int(real_BT.sum())
 
 
 def _is_finite(grad: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """Causal language modelling: predict each token from those before it."""
 
-from lightning_modules.base import Batch, LanguageModule
+from batch import Batch
+from lightning_modules.base import LanguageModule
 from models.base import Output
 
 
@@ -10,9 +11,4 @@ class CausalLMModule(LanguageModule):
     needs = ("tokens",)
 
     def loss(self, micro: Batch) -> Output:
-        return self.model(
-            micro["ids"],
-            targets_BT=micro["targets"],
-            documents_BT=micro.get("documents"),
-            padding_BT=self.routed_padding(micro),
-        )
+        return self.model(**self.model.inputs_of(micro))

@@ -7,23 +7,20 @@ on disk by the fingerprints of weights and data (`reference=cached`), or compute
 Shapes: P pairs, T tokens; a batch has 2 P rows (lightning_modules/pairs.py).
 """
 
-import copy
 import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from errors import RequestError, RunError
-from lightning_modules.base import Batch
-from lightning_modules.pairs import PairModule, real_pairs, real_tokens, sum_over, switch_dropout_off
-from lightning_modules.reference import reference_log_probs
-from models.adapters.lora import adapted_layers, without_adapters
+from batch import IGNORE, Batch
+from bounds import NonNegativeFloat, PositiveFloat, at_least, below
+from errors import RequestError
+from lightning_modules.pairs import PairModule, real_pairs, sum_over, switch_dropout_off
+from lightning_modules.reference import Reference
 from models.base import LanguageModel, Output
-from models.layers.loss import IGNORE
 
 # ---- losses: pure functions of log-probabilities -------------------------------------------------------------------
 
@@ -106,8 +103,7 @@ LOSSES: dict[str, Callable[[Pairs, Knobs], Tensor]] = {
     "orpo": orpo,
 }
 WITHOUT_REFERENCE = ("simpo", "orpo")
-WITH_LIKELIHOOD = ("sigmoid", "robust", "sigmoid_norm")  # where RPO's term is added unless it is switched off
-DEFAULT_NLL_WEIGHT = 5.0  # with less, exact match falls: docs/findings.md
+LEGACY_NLL_WEIGHT = dict.fromkeys(("sigmoid", "robust", "sigmoid_norm"), 5.0)  # of saved configs that say null
 LossType = Literal["sigmoid", "robust", "hinge", "ipo", "sigmoid_norm", "simpo", "orpo"]
 
 
@@ -119,10 +115,13 @@ def log1mexp(x: Tensor) -> Tensor:
 
 def sequence_log_probs(model: LanguageModel, micro: Batch) -> tuple[Tensor, Tensor, Output]:
     """Log-probability of each row's completion (2P,), its tokens (2P,), and what else the forward pass gave."""
-    # on the right, causal attention never looks at padding; but experts are to be balanced without it (S15)
-    padding_BT = real_tokens(micro) if model.inactive_parameters() else None
-    out = model(micro["ids"], targets_BT=micro["targets"], padding_BT=padding_BT, per_token=True)
+    out = model(**model.inputs_of(micro), per_token=True)
     return -out.nll_BT.sum(1), (micro["targets"] != IGNORE).sum(1), out
+
+
+def completion_log_probs(model: LanguageModel, micro: Batch) -> Tensor:
+    """The first of these alone, for the reference."""
+    return sequence_log_probs(model, micro)[0]
 
 
 # ---- the module ----------------------------------------------------------------------------------------------------
@@ -133,47 +132,42 @@ class DPOModule(PairModule):
 
     Args:
         nll_weight: weight of the chosen completion's loss per token, added to each pair's (RPO, 2404.19733, eq. 1);
-            None: `DEFAULT_NLL_WEIGHT` for DPO and its kin, 0 for losses that have a name without it.
+            None: 5 in DPO and its kin, as runs had it whose saved config says null.
         reference: "cached" on disk, "online" from a frozen copy (or with the adapters switched off).
         cache_dir: where the reference's log-probabilities are kept.
-        sft_steps, sft_lr: supervised updates before all this where there is no init_from (tasks/start.py).
     """
 
     def __init__(
         self,
         *,
         loss_type: LossType,
-        beta: float,
-        label_smoothing: float = 0.0,
-        gamma: float = 0.0,
-        nll_weight: float | None = 0.0,
+        beta: PositiveFloat,
+        label_smoothing: Annotated[float, at_least(0), below(0.5)] = 0.0,
+        gamma: NonNegativeFloat = 0.0,
+        nll_weight: NonNegativeFloat | None = 0.0,
         reference: Literal["cached", "online"] = "cached",
         cache_dir: str = "outputs/cache",
-        sft_steps: int = 0,
-        sft_lr: float = 1e-3,
         **common: Any,
     ):
         """Raises RequestError for a value out of its range."""
         super().__init__(**common)
-        check_knobs(loss_type, beta, label_smoothing)
-        self.loss_type, self.knobs = loss_type, Knobs(beta, label_smoothing, gamma)
-        self.nll_weight = weight_of_likelihood(loss_type, nll_weight)
-        self.cache_dir = Path(cache_dir)
-        self.needs_reference = loss_type not in WITHOUT_REFERENCE
-        self.cached = self.needs_reference and reference == "cached"
-        self.reference_log_probs: Tensor | None = None  # (pairs, 2) of all pairs, by index
-        self.reference: LanguageModel | None = None
+        nll_weight = LEGACY_NLL_WEIGHT.get(loss_type, 0.0) if nll_weight is None else nll_weight
+        check_knobs(loss_type, label_smoothing, nll_weight)
+        self.loss_type, self.knobs, self.nll_weight = loss_type, Knobs(beta, label_smoothing, gamma), nll_weight
+        self.reference: Reference | None = None
+        if loss_type not in WITHOUT_REFERENCE:
+            self.reference = Reference(completion_log_probs, how=reference, cache_dir=cache_dir)
 
     def configure_model(self) -> None:
         """Before weights are sharded or a checkpoint is read: the model is now the one that the run starts from."""
         switch_dropout_off(self.model)
-        if self.needs_reference and not self.cached and not adapted_layers(self.model) and self.reference is None:
-            self.reference = copy.deepcopy(self.model).requires_grad_(False)
+        if self.reference is not None:
+            self.reference.keep_start(self.model)
         super().configure_model()
 
     def loss(self, micro: Batch) -> Output:
         log_probs_R, tokens_R, out = sequence_log_probs(self.model, micro)
-        ref_R = self._reference_of(micro, log_probs_R)
+        ref_R = self._under_reference(micro, log_probs_R)
         real_P = real_pairs(micro["lengths"])
         tokens_R = tokens_R.clamp_min(1)  # rows that fill up a batch have none
         chosen, rejected = log_probs_R.chunk(2)
@@ -200,71 +194,39 @@ class DPOModule(PairModule):
             "logps/rejected": p.rejected,
         }
 
-    def summary(self, means: dict[str, Tensor]) -> dict[str, float]:
-        metrics = super().summary(means)
-        return metrics | {"accuracy": metrics["rewards/accuracies"], "margin": metrics["rewards/margins"]}
-
     # ---- the reference -----------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
         if self.trainer.is_global_zero:
             added = f" + {self.nll_weight:g} x the chosen answer's loss per token" if self.nll_weight else ""
             print(f"loss    {self.loss_type}{added} (objective.loss_type, objective.nll_weight)", flush=True)
-        if self.cached and self.reference_log_probs is None:
-            self.reference_log_probs = reference_log_probs(self, sequence_log_probs, self.cache_dir)
+        if self.reference is not None:
+            self.reference.compute(self)
 
-    def on_validation_start(self) -> None:
-        if self.cached and self.reference_log_probs is None:
-            raise RunError("DPO's reference is computed when training starts; this run has not begun to train.")
-
-    @torch.no_grad()
-    def _reference_of(self, micro: Batch, log_probs_R: Tensor) -> Tensor:
+    def _under_reference(self, micro: Batch, log_probs_R: Tensor) -> Tensor:
         """(2P,) under the reference; zeros where there is none."""
-        if not self.needs_reference:
-            return torch.zeros_like(log_probs_R)
-        if self.cached:
-            assert self.reference_log_probs is not None
-            self.reference_log_probs = self.reference_log_probs.to(log_probs_R.device)
-            return self.reference_log_probs[micro["index"]].T.reshape(-1)
-        if not adapted_layers(self.model):
-            assert self.reference is not None
-            return sequence_log_probs(self.reference.eval(), micro)[0]
-        with without_adapters(self.model):
-            return sequence_log_probs(self.model, micro)[0]
+        return torch.zeros_like(log_probs_R) if self.reference is None else self.reference.log_probs(self.model, micro)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        if self.cached:  # the start model is gone when a run is resumed
-            checkpoint["reference_log_probs"] = self.reference_log_probs
+        if self.reference is not None:
+            self.reference.save(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        if self.cached:
-            self.reference_log_probs = checkpoint["reference_log_probs"]
+        if self.reference is not None:
+            self.reference.load(checkpoint)
 
 
-def check_knobs(loss_type: str, beta: float, smoothing: float) -> None:
+def check_knobs(loss_type: str, smoothing: float, nll_weight: float) -> None:
     """Raises RequestError for a value that the loss has no meaning for."""
-    if beta <= 0:
-        raise RequestError(f"objective.beta={beta}: expected more than 0. Type objective.beta=0.1")
     if smoothing and loss_type not in ("sigmoid", "robust"):
         raise RequestError(
             f"objective.label_smoothing={smoothing} has no meaning in objective.loss_type={loss_type}.\n"
             "Type objective.loss_type=sigmoid (conservative DPO) or robust."
         )
-    if not 0 <= smoothing < 0.5:
-        raise RequestError(f"objective.label_smoothing={smoothing}: expected 0 <= label_smoothing < 0.5.")
-
-
-def weight_of_likelihood(loss_type: str, asked: float | None) -> float:
-    """Weight of the chosen answer's loss. Raises RequestError where it is below 0, or in the loss already."""
-    if asked is None:
-        return DEFAULT_NLL_WEIGHT if loss_type in WITH_LIKELIHOOD else 0.0
-    if asked < 0:
-        raise RequestError(f"objective.nll_weight={asked}: expected 0 or more, or null.")
-    if asked and loss_type == "orpo":
+    if nll_weight and loss_type == "orpo":
         raise RequestError(
-            f"objective.nll_weight={asked}: objective.loss_type=orpo has the chosen answer's loss in it already.\n"
+            f"objective.nll_weight={nll_weight}: objective.loss_type=orpo has the chosen answer's loss in it already.\n"
             "Leave objective.nll_weight out."
         )
-    return asked

@@ -18,15 +18,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from batch import IGNORE, Batch
 from errors import RequestError
-from lightning_modules.base import Batch, LanguageModule, step_seed
+from lightning_modules.base import LanguageModule, Start, step_seed
+from lightning_modules.boosting_start import check_data, check_logits, check_start, draw_rows, learn_base, n_rows
 from models.base import Output
 from models.boosting.ensemble import Boosted
 from models.boosting.objectives import fisher_matrix, focus_weights, quadratic_loss
 from models.boosting.passes import Inputs
 from models.boosting.stage import DevRow, closing, dev_loss, dev_rows_loss, identity_of, is_dev
-from models.boosting.states import RowStates, share_of
-from models.layers.loss import IGNORE, linear_cross_entropy
+from models.boosting.states import RowStates, check_budget, share_of
+from models.layers.loss import linear_cross_entropy
+from optimization.adamw import adamw
 
 
 class GBFTModule(LanguageModule):
@@ -37,10 +40,24 @@ class GBFTModule(LanguageModule):
 
     needs = ("tokens", "conversations")
 
-    def __init__(self, **common: Any):
+    def __init__(self, *, strategy: str, adapter: Any, **common: Any):
+        """Raises RequestError for settings of the run that stages cannot be trained with."""
         super().__init__(**common)
         if not isinstance(self.model, Boosted):
             raise RequestError("objective=gbft needs the section gbft: leave gbft=none out.")
+        if adapter:
+            raise RequestError(
+                "objective=gbft trains learners of its own beside a frozen base; adapter= would be a second kind of "
+                "them.\nLeave adapter=... out; learner=lora_top and learner=lora_full are LoRA."
+            )
+        if getattr(self._make_optimizer, "func", adamw) is not adamw:
+            raise RequestError(
+                "objective=gbft trains small learners, which have no embedding and no head for other optimizers to "
+                "treat apart.\nType optimizer=adamw_stage."
+            )
+        if strategy != "single":
+            raise RequestError("objective=gbft trains on one device: type hardware=auto, cpu or gpu.")
+        check_logits(self.model)
         self.plan = self.model.plan
         self.records: list[dict[str, Any]] = []
         self.dev: list[DevRow] = []
@@ -53,6 +70,40 @@ class GBFTModule(LanguageModule):
         self._seconds = 0.0  # of the stage so far
 
     # ---- set-up ------------------------------------------------------------------------------------------------------
+
+    def run_length(self, max_steps: int) -> int:
+        return self.plan.run_length(max_steps)
+
+    def learn_start(self, start: Start) -> None:
+        check_data(start.data, self.plan)
+        check_budget(self.ensemble, n_rows(start.data, self.plan), start.data.seq_len)
+        check_start(self.ensemble, start)
+        if self.plan.train_fraction < 1:
+            start.data.shorten(self.plan.train_fraction)
+        if start.from_scratch:
+            learn_base(self.ensemble, start, token_bytes=self.token_bytes, seed=self.seed, log_every=self.log_every)
+
+    def begin(self, start: Start) -> None:
+        """Rows that choose the steps, and a place for the cache."""
+        dev, spare = draw_rows(start.data, self.plan, seed=self.seed)
+        # else a cache would be written, never read
+        comes_back = hasattr(start.data, "order") or start.data.train.size is not None
+        self.use_rows(dev, spare, start.folder / "cache" if comes_back else None)
+        if start.rank == 0 and dev:
+            tokens = sum(int((row.targets_1T >= 0).sum()) for row in dev)
+            print(f"dev     {tokens:,} tokens in {len(dev)} training rows choose the steps", flush=True)
+
+    def record(self) -> dict[str, Any]:
+        self.states.close()
+        corrective = {} if self.corrective is None else {"corrective": self.corrective}
+        return {"stages": self.records} | corrective
+
+    def farewell(self) -> dict[str, str | None]:
+        """The table of stages; more stages may follow, unless the last one was dropped or corrective steps came."""
+        print(table(self.records))
+        further = f"python run.py resume={{run}} gbft.stages={2 * self.plan.stages}"
+        ended = self.records and (self.records[-1]["kept"] is False or self.corrective is not None)
+        return {"go on": None if ended else further}
 
     def use_rows(self, dev: Sequence[DevRow], spare: DevRow, folder: Path | None) -> None:
         """Args: dev: rows that choose steps. spare: a row that is none of them. folder: where states are kept."""
@@ -96,8 +147,6 @@ class GBFTModule(LanguageModule):
 
     def on_train_start(self) -> None:
         super().on_train_start()
-        if self.trainer.world_size > 1:
-            raise RequestError("objective=gbft trains on one device: type hardware=auto, cpu or gpu.")
         if not self.records:
             self.records = [{"stage": 0, "eta": None, "kept": True, "parameters": 0} | self._dev_facts()]
             self._validate_now()
@@ -153,7 +202,7 @@ class GBFTModule(LanguageModule):
 
     def loss(self, micro: Batch) -> Output:
         if not self._fitting:
-            return self.model(micro["ids"], targets_BT=micro["targets"], documents_BT=micro.get("documents"))
+            return self.model(**self.model.inputs_of(micro))
         if self.stage == self.plan.stages:
             return self._corrective_loss(micro)
         return self._stage_loss(micro, self.stage)
@@ -286,7 +335,7 @@ class GBFTModule(LanguageModule):
         super().on_validation_epoch_end()
         closed = int(self.ensemble.closed)
         if closed < len(self.records) and "val/loss" not in self.records[closed]:
-            self.records[closed] |= self.val_metrics
+            self.records[closed] |= self.measured.val
 
     # ---- corrective steps --------------------------------------------------------------------------------------------
 
@@ -367,3 +416,13 @@ class GBFTModule(LanguageModule):
 
     def on_fit_end(self) -> None:
         self.states.close()
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """The stages for the screen."""
+    lines = ["stage     eta  dev/loss  val/loss  parameters"]
+    for r in records:
+        eta = "" if r["eta"] is None else f"{r['eta']:.3f}" if r["kept"] else "dropped"
+        losses = [f"{r[name]:10.4f}" if name in r else " " * 10 for name in ("dev/loss", "val/loss")]
+        lines.append(f"{r['stage']:5d} {eta:>7}{''.join(losses)}{r['parameters']:12,}")
+    return "\n".join(lines)

@@ -12,12 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from errors import RequestError
-from lightning_modules.base import Batch
-from lightning_modules.pairs import PairModule, real_pairs, real_tokens, sum_over
-from models.base import LanguageModel, Output
+from batch import IGNORE, Batch
+from bounds import NonNegativeFloat
+from lightning_modules.pairs import PairModule, real_pairs, sum_over
+from models.base import LanguageModel, Output, real_tokens
 from models.heads import RewardModel, score
-from models.layers.loss import IGNORE
 
 BINS = 10  # of calibration, over confidences from 1/2 to 1
 
@@ -72,24 +71,17 @@ class RewardModule(PairModule):
         nll_weight: weight of the chosen answer's loss per token as a language model, added to each pair's: it keeps the
             features that generalise (Yang et al. 2024, 2406.10216, section 3).
         token_weight: weight of the loss at each token from where the two texts part, added to the one at their ends.
-        sft_steps, sft_lr: supervised updates before all this where there is no init_from (tasks/start.py).
     """
 
     def __init__(
         self,
         *,
-        center_rewards: float = 0.0,
-        nll_weight: float = 0.0,
-        token_weight: float = 0.0,
-        sft_steps: int = 0,
-        sft_lr: float = 1e-3,
+        center_rewards: NonNegativeFloat = 0.0,
+        nll_weight: NonNegativeFloat = 0.0,
+        token_weight: NonNegativeFloat = 0.0,
         **common: Any,
     ):
         super().__init__(**common)
-        weights = {"center_rewards": center_rewards, "nll_weight": nll_weight, "token_weight": token_weight}
-        for name, value in weights.items():
-            if value < 0:
-                raise RequestError(f"objective.{name}={value}: expected 0 (off) or more.")
         self.center_rewards, self.nll_weight, self.token_weight = center_rewards, nll_weight, token_weight
         if nll_weight:
             self.model.head.weight.requires_grad_(True)
@@ -102,6 +94,7 @@ class RewardModule(PairModule):
         assert isinstance(self.model, RewardModel)
         wanted = {"targets_BT": self._chosen_targets(micro), "per_token": True} if self.nll_weight else {}
         real_BT = real_tokens(micro)
+        assert real_BT is not None
         scores_B, out = score(self.model, micro["ids"], real_BT, **wanted)
         chosen_P, rejected_P = scores_B.chunk(2)
         real_P = real_pairs(micro["lengths"])
@@ -130,3 +123,6 @@ class RewardModule(PairModule):
 
     def summary(self, means: dict[str, Tensor]) -> dict[str, float]:
         return super().summary(means) | {"ece": calibration_error(means["calibration"])}
+
+    def farewell(self) -> dict[str, str | None]:
+        return {"sample": None}

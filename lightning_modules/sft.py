@@ -4,7 +4,8 @@ The loss is that of causal language modelling over the tokens that the data's ma
 question and padding, so the head is only run where a target counts.
 """
 
-from lightning_modules.base import Batch, LanguageModule
+from batch import Batch
+from lightning_modules.base import LanguageModule
 from models.base import Output
 
 
@@ -14,11 +15,7 @@ class SFTModule(LanguageModule):
     needs = ("conversations",)
 
     def loss(self, micro: Batch) -> Output:
-        return self.model(
-            micro["ids"],
-            targets_BT=micro["targets"],
-            weights_BT=micro.get("weights"),
-            documents_BT=micro.get("documents"),
-            padding_BT=self.routed_padding(micro),
-            sparse_targets=True,
-        )
+        return self.model(**self.model.inputs_of(micro), sparse_targets=True)
+
+    def farewell(self) -> dict[str, str | None]:
+        return {"sample": None, "talk": "python run.py task=chat init_from={run}"}

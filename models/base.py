@@ -11,8 +11,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from batch import IGNORE, Batch
 from models.layers.cache import KVCache
-from models.layers.loss import IGNORE, linear_cross_entropy, linear_token_nll, sparse_cross_entropy
+from models.layers.loss import linear_cross_entropy, linear_token_nll, sparse_cross_entropy
+
+FORWARD_KEYS = {"ids_BT": "ids", "targets_BT": "targets", "weights_BT": "weights", "documents_BT": "documents"}
 
 
 class Output(NamedTuple):
@@ -44,6 +47,7 @@ class LanguageModel(nn.Module):
     n_sink: int = 0  # reserved tokens that the trunk puts in front of a text; they take slots of a cache
     n_ids: int | None = None  # ids that the tokenizer has, where the embedding has more rows: never generated
     softcap: float | None = None
+    learns_new_ids: bool = True  # False: the embedding is frozen
     has_cache: bool = True  # False: generation reads everything again for each token
 
     @property
@@ -112,6 +116,16 @@ class LanguageModel(nn.Module):
             nll_BT = nll.view_as(targets_BT)
         return Output(hidden, loss, nll_BT, self._logits(hidden, logits), aux, stats=stats)
 
+    def inputs_of(self, micro: Batch) -> dict[str, Tensor]:
+        """What of a batch `forward` takes, by argument: the one place where keys (batch.py) become arguments.
+
+        Padding comes last, where causal attention never looks: only a model that counts its tokens is told (S15).
+        """
+        inputs = {argument: micro[key] for argument, key in FORWARD_KEYS.items() if key in micro}
+        if self.inactive_parameters() and (padding_BT := real_tokens(micro)) is not None:
+            inputs["padding_BT"] = padding_BT
+        return inputs
+
     def _token_nll(self, hidden_BTC: Tensor, targets_BT: Tensor) -> Tensor:
         """Differentiable loss of each token; logits are computed at the tokens that count only."""
         at_N = (targets_BT.reshape(-1) != IGNORE).nonzero().squeeze(1)
@@ -166,9 +180,35 @@ class LanguageModel(nn.Module):
         return sum(w.numel() for w in embeddings.values() if w is not self.head.weight)
 
     def flops_per_token(self, seq_len: int) -> int:
-        """Training FLOPs of one token: 6 per multiplied parameter, plus attention (PaLM, 2204.02311, appendix B)."""
-        multiplied = self.parameter_counts()["active"] - self.lookup_parameters()
-        return 6 * multiplied + self.attention_flops_per_token(seq_len)
+        """Training FLOPs of one token whose target counts, in rows of `seq_len` (PaLM, 2204.02311, appendix B).
+
+        Each multiplied parameter takes 2 forward, 2 to carry the gradient on and 2 for its own gradient: 6 where it
+        learns, 4 where it is frozen beside others that learn (LoRA), 2 where nothing does. Attention is added.
+        """
+        counts = self.parameter_counts()
+        frozen = sum(p.numel() for p in self.parameters() if not p.requires_grad)
+        lookups = self.lookup_parameters()
+        idle = self.inactive_parameters()  # experts: with the frozen ones, unless they can be among those that learn
+        multiplied = counts["active"] - lookups
+        frozen = 0 if frozen == 0 else max(0, multiplied - (counts["trainable"] - (idle if frozen < idle else 0)))
+        if counts["trainable"] == 0:
+            return 2 * multiplied + self.attention_flops_per_token(seq_len) // 3
+        return 6 * multiplied - 2 * frozen + self.attention_flops_per_token(seq_len)
+
+    def head_flops_per_token(self) -> int:
+        """What of `flops_per_token` is spent at targets that count only: the product with the head."""
+        learns = any(p.requires_grad for p in self.parameters())
+        return (6 if self.head.weight.requires_grad else 4 if learns else 2) * self.head.weight.numel()
+
+
+def real_tokens(micro: Batch) -> Tensor | None:
+    """(B, T) bool: False at padding; None where the batch says nothing of it."""
+    if "padding" in micro:
+        return micro["padding"]
+    if "lengths" not in micro:
+        return None
+    T = micro["ids"].shape[1]
+    return torch.arange(T, device=micro["ids"].device) < micro["lengths"].unsqueeze(1)
 
 
 def restarting_positions(documents_BT: Tensor) -> Tensor:

@@ -1,15 +1,15 @@
 """task=chat: a conversation in the terminal; answers appear as they are written."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 
+from bounds import NonNegativeFloat, PositiveInt, PositiveShare, Text
 from errors import RequestError
 from models.generation import stream
 from models.sampling import Sampling
 from tasks import parts
-from tasks.evaluate import torch_device
 from tasks.text import StopStrings, stream_text
 from tasks.trainer import set_number_formats
 from tokenization.chat import CHAT_SPECIALS, chat_template
@@ -19,18 +19,15 @@ def chat(
     cfg: DictConfig,
     run: Any,
     *,
-    system: str,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    template: str,
+    system: Text,
+    max_new_tokens: PositiveInt,
+    temperature: NonNegativeFloat,
+    top_k: PositiveInt | None,
+    top_p: PositiveShare | None,
+    template: Literal["chat", "alpaca", "plain"],
 ) -> None:
     """Reads a line, answers, until an empty line or the end of the input. Writes chat.json."""
-    if not (cfg.init_from or "path" in cfg.model):
-        raise RequestError("task=chat needs a model trained on conversations: type init_from=RUN_FOLDER.")
-    if template not in ("chat", "alpaca", "plain"):
-        raise RequestError(f"template={template}: expected chat, alpaca or plain.")
+    parts.needs_model(cfg, "task=chat")
     sampling = Sampling(temperature, top_k, top_p)
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
@@ -40,11 +37,8 @@ def chat(
             f"this model's tokenizer has no {', '.join(missing)}: it was not trained on conversations.\n"
             "Train one with objective=sft, or type template=plain."
         )
-    turns, tokenizer = chat_template(tokenizer, template)  # type: ignore[arg-type]
-    model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
-    if cfg.init_from:
-        parts.load_start(model, cfg)
-    model.to(torch_device(cfg))
+    turns, tokenizer = chat_template(tokenizer, template)
+    model = parts.trained_model(cfg, tokenizer)
     opening = [{"role": "system", "content": system}] if system else []
     messages = opening
     while question := _ask():

@@ -8,23 +8,30 @@ import torch
 from omegaconf import DictConfig
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from launcher.jobs.run_folder import RunFolder
+from lightning_modules.base import LanguageModule
 from tasks import parts
-from tasks.fit import build_module, connect
 from tasks.trainer import resolve_accelerator, resolve_precision
 
 GB = 1e9
 
 
-def check(cfg: DictConfig, run: Any) -> None:
+def check(cfg: DictConfig, run: RunFolder) -> None:
     """Prints parameters, FLOPs, memory, tokens, steps and disk of the run that the line would start."""
-    data = parts.build_data(cfg)
-    connect(data, cfg, run)
-    batch = next(iter(data.train_dataloader()))
+    data = parts.build_data(cfg, run)
     with FakeTensorMode(allow_non_fake_inputs=True):  # shapes, dtypes and kernels, but no memory
         model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
-        activations = saved_bytes(model, batch[0])
-        build_module(cfg, data, model)._make_optimizer(model=model)
-    plan = make_plan(cfg, data, model, batch, activations, run)
+        objective = parts.build_objective(cfg, data, model, run)
+        objective.configure_optimizers()
+    batch = next(iter(data.train_dataloader()))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        # of an ensemble the base: which stages there are is known when they have been trained
+        activations = saved_bytes(getattr(model, "base", model), batch[0])
+    if cfg.get("adapter"):  # peft moves what it adds, which fake tensors do not allow
+        with torch.device("meta"):
+            objective.model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+            parts.add_adapter(cfg, objective.model)
+    plan = make_plan(cfg, data, objective, batch, activations, run)
     run.results |= {"parameters": model.parameter_counts(), "plan": plan}
     print("\n".join(f"  {name:<22}{value}" for name, value in plan.items()))
     print("\nThe plan holds together. The same line without task=check starts the run.")
@@ -41,14 +48,19 @@ def saved_bytes(model: Any, micro: dict[str, torch.Tensor]) -> int:
         return tensor
 
     unpack: Callable[[Any], Any] = lambda tensor: tensor  # noqa: E731
-    fake = {name: torch.empty(value.shape, dtype=value.dtype) for name, value in micro.items()}
+    # not padding: how many tokens experts then take depends on what is in the batch
+    read = {name: micro[name] for name in ("ids", "targets", "documents") if name in micro}
+    fake = {name: torch.empty(value.shape, dtype=value.dtype) for name, value in read.items()}
     with torch.autograd.graph.saved_tensors_hooks(note, unpack):
-        model(fake["ids"], targets_BT=fake["targets"], documents_BT=fake.get("documents"))
+        model(**model.inputs_of(fake))
     return sum(size for storage, size in kept.items() if storage not in parameters)
 
 
-def make_plan(cfg: DictConfig, data: Any, model: Any, batch: list[Any], activations: int, run: Any) -> dict[str, str]:
+def make_plan(
+    cfg: DictConfig, data: Any, objective: LanguageModule, batch: list[Any], activations: int, run: RunFolder
+) -> dict[str, str]:
     """What the user wants to know before the machine is busy for a week."""
+    model = objective.model
     counts = model.parameter_counts()
     world = planned_world_size(cfg)
     tokens_per_step = sum(micro["ids"].numel() for micro in batch) * world
@@ -56,7 +68,7 @@ def make_plan(cfg: DictConfig, data: Any, model: Any, batch: list[Any], activati
     # fp32 master weights, their gradients, two moments (Adam); activations of one micro-batch
     memory = 16 * counts["trainable"] + 4 * (counts["total"] - counts["trainable"]) + activations
     disk = 16 * counts["total"]  # last.ckpt with the optimizer's state, best.ckpt with weights only
-    steps = cfg.trainer.max_steps
+    steps = objective.run_length(cfg.trainer.max_steps)
     accelerator = resolve_accelerator(cfg.trainer.accelerator)
     return {
         "model": f"{type(model).__name__}, vocabulary {model.vocab_size:,}, context {model.seq_len:,}",

@@ -4,47 +4,63 @@ On conversations also the exact match of answers, on pairs how often the chosen 
 """
 
 import json
-import math
 from collections import defaultdict
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from errors import RequestError
+from batch import IGNORE
+from bounds import NonNegativeFloat, NonNegativeInt, PositiveInt
 from evaluation.answers import is_right
-from evaluation.intervals import Estimate, mean_interval, text_metrics
+from evaluation.intervals import Estimate, in_words, mean_interval, mean_of_sources, text_metrics
+from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
-from lightning_modules.base import Totals, token_totals
+from lightning_modules.sums import text_sums
 from models.generation import evaluating, generate
 from models.heads import RewardModel
-from models.layers.loss import IGNORE
 from models.sampling import Sampling
 from tasks import parts
 from tasks.evaluating.benchmark import run_benchmark
 from tasks.evaluating.lm_eval import run_lm_eval
-from tasks.evaluating.pairs import pair_metrics
+from tasks.evaluating.pairs import label_metrics, pair_metrics
 from tasks.evaluating.past_context import evaluate_past_context
-from tasks.trainer import resolve_accelerator, set_number_formats
+from tasks.trainer import set_number_formats
 
 
-def evaluate(cfg: DictConfig, run: Any) -> None:
+class Evaluate(TypedDict):
+    """The section `evaluate`."""
+
+    mode: Literal["choices", "generate"] | None
+    shots: NonNegativeInt
+    limit: PositiveInt | None
+    samples: PositiveInt
+    temperature: NonNegativeFloat
+    max_new_tokens: PositiveInt | None
+    template: Literal["auto", "chat", "plain", "completion", "alpaca"]
+    batch_size: PositiveInt
+    harness: Literal["lm_eval"] | None
+    tasks: list[str]
+    tasks_path: str | None
+    past_context: PositiveInt | None
+    beside: list[str]
+
+
+def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     """Prints each metric with its 95 % interval and writes evaluation.json."""
-    if not (cfg.init_from or "path" in cfg.model):
-        raise RequestError("task=evaluate needs a model: type init_from=RUN_FOLDER (see outputs/).")
+    parts.needs_model(cfg, "task=evaluate")
     set_number_formats()
     if cfg.get("benchmark") or cfg.evaluate.harness:
         evaluate_questions(cfg, run)
         return
     if cfg.evaluate.past_context is not None:
-        evaluate_past_context(cfg, run, torch_device(cfg))
+        evaluate_past_context(cfg, run, parts.torch_device(cfg))
         return
     data = parts.build_data(cfg)
-    model = parts.prepared_model(cfg, vocab_size=data.tokenizer.vocab_size)
-    source = parts.load_start(model, cfg) if cfg.init_from else cfg.model.path
-    device = torch_device(cfg)
+    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    source, device = parts.load_start(model, cfg), parts.torch_device(cfg)
     metrics, counted = measured(model.to(device), data, device, cfg)
     run.results |= {
         "parameters": model.parameter_counts(),
@@ -58,7 +74,8 @@ def evaluate(cfg: DictConfig, run: Any) -> None:
     target.write_text(json.dumps(plain({"checkpoint": str(source), "unit": unit, "n": n} | report), indent=2) + "\n")
     print(f"\n{source}: {words}")
     for name, estimate in metrics.items():
-        print(f"  {name:<19}{_shown(estimate, unit)}")
+        over = "question" if name.startswith("exact_match") else unit
+        print(f"  {name:<24}{estimate.value:.4f}   {in_words(estimate, over=over, n=n)}")
     print(f"  written to {target}")
 
 
@@ -70,23 +87,29 @@ def measured(
     if "pairs" in data.provides:
         metrics, n = pair_metrics(model, data, device, seed=cfg.seed)
         unit, words = "pair", f"{n:,} pairs"
+    elif "labels" in data.provides:
+        metrics, n = label_metrics(model, data, device, seed=cfg.seed)
+        unit, words = "completion", f"{n:,} labelled completions"
     else:
         unit, totals = unit_totals(model, data, device)
         metrics, n = text_metrics(*totals.T, seed=cfg.seed), len(totals)
         words = f"{int(totals[:, 1].sum()):,} tokens in {n:,} {unit}s"
-    if hasattr(data, "questions") and not isinstance(model, RewardModel):
-        right = answers_right(model, data, limit=cfg.evaluate.limit or 256, batch_size=cfg.evaluate.batch_size)
+    if getattr(data, "answers", None) is not None and not isinstance(model, RewardModel):
+        right, sources = answers_right(model, data, limit=cfg.evaluate.limit or 256, batch_size=cfg.evaluate.batch_size)
         words += f", {len(right):,} questions answered"
         if len(right):
-            metrics["exact_match"] = mean_interval(right, seed=cfg.seed)
+            metrics["exact_match"] = mean_interval(right, sources=sources, seed=cfg.seed)
+        if len(set(sources)) < len(right):
+            words += f" about {len(set(sources)):,} sources"
+            metrics["exact_match_per_source"] = mean_of_sources(right, sources, seed=cfg.seed)
     return metrics, (unit, n, words)
 
 
-def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> np.ndarray:
-    """(n,) 1.0 where the greedy answer to a held-out question is the expected one, by the rule of the data."""
+def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
+    """(n,) 1.0 where the greedy answer to a held-out question is the expected one, by the rule of the data; sources."""
     questions = data.questions(limit)
     if not questions:  # none leaves room for an answer
-        return np.zeros(0)
+        return np.zeros(0), []
     longest = max(len(data.tokenizer.encode(question.expected)) for question in questions)
     found = generate(
         model,
@@ -98,22 +121,17 @@ def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> np.n
     )
     answers = [data.tokenizer.decode(c.ids[:-1] if c.stopped else c.ids) for (c, *_) in found]
     pairs = zip(answers, questions, strict=True)
-    return np.array([is_right(answer, question.expected, data.answers) for answer, question in pairs], dtype=float)
+    right = [is_right(answer, question.expected, data.answers) for answer, question in pairs]
+    return np.array(right, dtype=float), [question.source or question.asked for question in questions]
 
 
 def evaluate_questions(cfg: DictConfig, run: Any) -> None:
     """Questions with known answers instead of text; needs nothing of the run's own data."""
     tokenizer = parts.saved_tokenizer(cfg)
-    model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
-    if cfg.init_from:
-        parts.load_start(model, cfg)
+    model = parts.trained_model(cfg, tokenizer)
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
     ask = run_lm_eval if cfg.evaluate.harness else run_benchmark
-    ask(cfg, run, model.to(torch_device(cfg)), tokenizer)
-
-
-def torch_device(cfg: DictConfig) -> torch.device:
-    return torch.device({"gpu": "cuda", "mps": "mps", "cpu": "cpu"}[resolve_accelerator(cfg.trainer.accelerator)])
+    ask(cfg, run, model, tokenizer)
 
 
 @torch.no_grad()
@@ -125,24 +143,17 @@ def unit_totals(model: Any, data: Any, device: torch.device) -> tuple[str, np.nd
     """
     token_bytes = torch.from_numpy(data.tokenizer.token_bytes())
     dataset = data.val_dataset()
-    windows: list[Totals] = []
+    windows: list[np.ndarray] = []
     documents: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(4))
     with evaluating(model):
         for i in tqdm(range(len(dataset)), desc="evaluate", unit="batch", disable=None):
-            batch = dataset[i]
-            ids, targets = batch["ids"].to(device), batch["targets"].to(device)
-            mask = batch["documents"].to(device) if "documents" in batch else None
-            nll_BT = model(ids, targets_BT=targets, documents_BT=mask).nll_BT
-            windows += [token_totals(nll, target, token_bytes) for nll, target in zip(nll_BT, targets, strict=True)]
+            batch = {name: value.to(device) for name, value in dataset[i].items()}
+            nll_BT, targets_BT = model(**model.inputs_of(batch)).nll_BT, batch["targets"]
+            windows += [text_sums(*row, token_bytes).numpy() for row in zip(nll_BT, targets_BT, strict=True)]
             for index in set(batch["document_index"].unique().tolist()) - {-1}:  # -1: padding
-                outside = batch["document_index"].to(device) != index
-                documents[index] += token_totals(nll_BT, targets.masked_fill(outside, IGNORE), token_bytes)
+                outside_BT = batch["document_index"] != index
+                inside = targets_BT.masked_fill(outside_BT, IGNORE)
+                documents[index] += text_sums(nll_BT, inside, token_bytes).numpy()
     unit, rows = ("document", list(documents.values())) if len(documents) > 1 else ("window", windows)
     totals = np.array(rows, dtype=np.float64)
     return unit, totals[totals[:, 1] > 0]  # without padding rows
-
-
-def _shown(estimate: Estimate, unit: str) -> str:
-    if math.isnan(estimate.low):
-        return f"{estimate.value:.4f}   (one {unit}: no interval)"
-    return f"{estimate.value:.4f}   95 % interval over {unit}s {estimate.low:.4f} to {estimate.high:.4f}"

@@ -4,7 +4,7 @@ A reward model is loaded as AutoModelForSequenceClassification; its one logit is
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,17 +19,21 @@ from tokenization.chat import ASSISTANT_END
 from tokenization.exporting import hf_files
 
 
+class Export(TypedDict):
+    """The section `export`."""
+
+    path: str | None
+
+
 def export(cfg: DictConfig, run: Any) -> None:
     """Writes config.json, generation_config.json, model.safetensors and the tokenizer's files; prints where."""
-    if not (cfg.init_from or "path" in cfg.model):
-        raise RequestError("task=export needs a model: type init_from=RUN_FOLDER (see outputs/).")
+    parts.needs_model(cfg, "task=export")
     folder = Path(cfg.export.path).expanduser() if cfg.export.path else run.path / "export"
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"export.path={folder} is not empty. Give a new folder.")
     tokenizer = parts.saved_tokenizer(cfg)
-    model = parts.prepared_model(cfg, vocab_size=tokenizer.vocab_size)
-    if cfg.init_from:
-        parts.load_start(model, cfg)
+    model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
+    parts.load_start(model, cfg)
     if isinstance(model, Boosted):
         model = model.merged()
     ids = special_ids(tokenizer)

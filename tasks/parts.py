@@ -1,84 +1,75 @@
-"""The parts of a run, built from its config in the order in which they need each other: data, model, weights."""
+"""The parts of a run, built from its config in the order in which they need each other: data, model, objective.
 
-import inspect
+Every task builds its model here, so that a plan, a training and an evaluation are of the same one.
+"""
+
+import copy
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, open_dict
 
+from datamodules.pydoc import PydocDataModule
 from errors import RequestError
 from launcher.config.inherit import read_run
-from launcher.config.instantiate import build, resolve_target
+from launcher.config.instantiate import build, resolve_target, signature_of
+from launcher.jobs.run_folder import RunFolder
+from lightning_modules.base import LanguageModule, Start
+from models.adapters.lora import save_adapter
 from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
-from tasks.checkpoints import checkpoint_of, read_checkpoint
-from tasks.weights import embedding_rows, load_weights
-from tokenization.base import load_tokenizer
-
-__all__ = ["checkpoint_of", "load_weights", "read_checkpoint"]  # used as parts.load_weights
+from models.weights.loading import embedding_rows, load_weights
+from tasks.origin import origin_of
+from tasks.trainer import micro_batches_per_step, resolve_accelerator
+from tokenization.base import Tokenizer, load_tokenizer
 
 
 def build_offering(section: DictConfig, **offered: Any) -> Any:
-    """Builds a section, injecting those of the `offered` values that its target asks for."""
-    wanted = inspect.signature(resolve_target(section._target_)).parameters
+    """Builds a section, injecting those of the `offered` values that its target asks for by name."""
+    wanted = signature_of(resolve_target(section._target_)).parameters
     return build(section, **{name: value for name, value in offered.items() if name in wanted})
 
 
-def build_data(cfg: DictConfig) -> Any:
-    """The data module with its tokenizer: the one of `init_from`'s run if there is one, else a new one. Prepared."""
-    folder = _tokenizer_folder(cfg)
-    if folder is not None and _another_tokenizer(cfg, folder.parent):
-        folder = None
-    tokenizer = load_tokenizer(folder) if folder is not None else build(cfg.tokenizer)
+# ---- data and tokenizer ----------------------------------------------------------------------------------------------
+
+
+def build_data(cfg: DictConfig, run: RunFolder | None = None) -> Any:
+    """The data module with its tokenizer: the one that comes along with `init_from`, else a new one. Prepared.
+
+    With `run`, it is told which part of each update is this rank's.
+    """
+    origin = origin_of(cfg)
+    tokenizer = build(cfg.tokenizer) if origin.tokenizer is None else load_tokenizer(origin.tokenizer)
     data = build(cfg.data, tokenizer=tokenizer)
     data.prepare()
+    if run is not None:
+        data.rank, data.world_size = run.rank, run.world_size
+        data.pin_memory = resolve_accelerator(cfg.trainer.accelerator) == "gpu"
+        data.accumulate = micro_batches_per_step(
+            accumulate=cfg.trainer.accumulate,
+            tokens_per_step=cfg.trainer.tokens_per_step,
+            batch_tokens=cfg.data.batch_size * cfg.data.seq_len,
+            world_size=run.world_size,
+        )
     return data
 
 
-def build_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
-    """The model with fresh weights, drawn from `seed` alone."""
-    torch.manual_seed(cfg.seed)
-    rows = max(vocab_size, _rows_of_source(cfg))
-    model = build(cfg.model, vocab_size=rows)
-    if rows > vocab_size:
-        model.n_ids = vocab_size
-    if cfg.data.get("seq_len", 0) > model.seq_len:
-        raise RequestError(
-            f"data.seq_len={cfg.data.seq_len} is longer than the model's context, model.seq_len={model.seq_len}.\n"
-            f"Type model.seq_len={cfg.data.seq_len}, or a shorter data.seq_len."
-        )
-    if cfg.get("gbft") is not None:
-        if cfg.get("learner") is None:
-            raise RequestError(
-                "gbft=... needs something to train in each stage: type objective=gbft, or learner=lora_top."
-            )
-        return Boosted(base=model, learner=build(cfg.learner), plan=build(cfg.gbft), seed=cfg.seed)
-    return model
+def saved_tokenizer(cfg: DictConfig) -> Tokenizer:
+    """The tokenizer of what `init_from` or model.path names.
 
-
-def prepared_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
-    """The model as its objective needs it: a reward model has a head of its own."""
-    return resolve_target(cfg.objective._target_).prepare_model(build_model(cfg, vocab_size=vocab_size))
-
-
-def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> Path:
-    """The weights that `init_from` names, as `init` says; tells what went where, and returns where they lie."""
-    if "path" in cfg.model and (Path(cfg.init_from) / "config.json").is_file():
-        raise RequestError(
-            f"model=hf takes its weights from model.path: type model.path={cfg.init_from}, no init_from."
-        )
-    # a tokenizer that came along may have got further specials (chat): its ids are the same and the new ones follow
-    resize = cfg.init.resize_vocab or (_comes_along(cfg) and not isinstance(model, Boosted))
-    return load_weights(
-        model,
-        cfg.init_from,
-        strict=cfg.init.strict,
-        resize_vocab=resize,
-        upcycle=cfg.init.upcycle,
-        noise=cfg.init.upcycle_noise,
-        seed=cfg.seed,
-        quiet=quiet,
+    Raises:
+        RequestError: it has none, or another one was typed.
+    """
+    if (folder := origin_of(cfg).tokenizer) is not None:
+        return load_tokenizer(folder)
+    if "name" in cfg.tokenizer:  # somebody else's, which lies with somebody else's weights
+        return build(cfg.tokenizer)
+    raise RequestError(
+        f"init_from={cfg.init_from} has no tokenizer/ beside its checkpoints, and no tokenizer.json: is it a run "
+        "folder or a Hugging Face folder?"
     )
 
 
@@ -108,85 +99,148 @@ def data_facts(data: Any) -> dict[str, str]:
     return words
 
 
-def _sources(cfg: DictConfig) -> list[str]:
-    """Where a run has weights and a tokenizer from: its own folder where it is resumed, else what it starts from.
-
-    Both, because a resumed run may have been stopped before it kept anything, or keep nothing (task=evaluate).
-    """
-    return [source for key in ("resume", "init_from") if (source := cfg.get(key)) is not None]
+# ---- the model -------------------------------------------------------------------------------------------------------
 
 
-def _tokenizer_folder(cfg: DictConfig) -> Path | None:
-    """`tokenizer/` of the run that `resume` or `init_from` names, unless another tokenizer was chosen."""
-    for source in _sources(cfg):
-        path = Path(source)
-        run = path.parent.parent if path.is_file() else path
-        if (run / "tokenizer").is_dir():
-            return run / "tokenizer" if source == cfg.get("resume") or not _chosen_anew(cfg, run) else None
-    return None
-
-
-def _chosen_anew(cfg: DictConfig, run: Path) -> bool:
-    """A tokenizer was typed that is not the one of `run`, whose section would otherwise stand in the config."""
-    if not (run / ".hydra" / "config.yaml").is_file():
-        return False
-    saved = read_run(run)[0].get("tokenizer")
-    return saved is not None and OmegaConf.to_container(cfg.tokenizer) != OmegaConf.to_container(saved)
-
-
-def _another_tokenizer(cfg: DictConfig, run: Path) -> bool:
-    """Whether a tokenizer was asked for that is not the run's own.
-
-    Raises:
-        RequestError: it was, without leave to resize: its ids mean something else.
-    """
-    if not (run / ".hydra" / "config.yaml").is_file():
-        return False
-    own, asked = (OmegaConf.to_container(c.tokenizer, resolve=False) for c in (read_run(run)[0], cfg))
-    if own == asked:
-        return False
-    if not cfg.init.resize_vocab:
+def language_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
+    """The language model with fresh weights, drawn from `seed` alone; an ensemble where there are stages to be."""
+    torch.manual_seed(cfg.seed)
+    rows = max(vocab_size, origin_of(cfg).rows)
+    model = build(cfg.model, vocab_size=rows)
+    if rows > vocab_size:
+        model.n_ids = vocab_size
+    if cfg.data.get("seq_len", 0) > model.seq_len:
         raise RequestError(
-            f"init_from={cfg.init_from} has a tokenizer of its own ({_kind(own)}), and another one was asked for "
-            f"({_kind(asked)}), whose ids mean something else.\n"
-            "Leave tokenizer=... out, or type init.resize_vocab=true: ids that both have keep their rows."
+            f"data.seq_len={cfg.data.seq_len} is longer than the model's context, model.seq_len={model.seq_len}.\n"
+            f"Type model.seq_len={cfg.data.seq_len}, or a shorter data.seq_len."
         )
-    return True
+    if cfg.get("gbft") is None:
+        return model
+    if cfg.get("learner") is None:
+        raise RequestError("gbft=... needs something to train in each stage: type objective=gbft, or learner=lora_top.")
+    return Boosted(base=model, learner=build(cfg.learner), plan=build(cfg.gbft), seed=cfg.seed)
 
 
-def _kind(section: Any) -> str:
-    """ "bpe, vocab_size 512": what a tokenizer's section says of it in short."""
-    words = [str(section["_target_"]).split(".")[-2]]
-    return ", ".join(words + [f"{key} {section[key]}" for key in ("vocab_size", "name") if section.get(key)])
+def build_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
+    """The model as its objective needs it: a reward model has a head of its own. Weights are fresh."""
+    return resolve_target(cfg.objective._target_).prepare_model(language_model(cfg, vocab_size=vocab_size))
 
 
-def _comes_along(cfg: DictConfig) -> bool:
-    """The tokenizer is that of the model which is continued."""
-    sources = _sources(cfg)
-    return bool(sources) and (_tokenizer_folder(cfg) is not None or cfg.tokenizer.get("name") in sources)
+def trained_model(cfg: DictConfig, tokenizer: Tokenizer, *, writes: bool = True) -> LanguageModel:
+    """The model that `init_from` or model.path names, on its device.
+
+    `writes`: it is to make text; else it is the objective's own, with its head.
+    """
+    make = language_model if writes else build_model
+    model = make(cfg, vocab_size=tokenizer.vocab_size)
+    load_start(model, cfg)
+    return model.to(torch_device(cfg))
 
 
-def _rows_of_source(cfg: DictConfig) -> int:
-    """Rows of the embedding that is continued, which may be more than its tokenizer has ids; 0 where it is not."""
-    if cfg.init.resize_vocab or not _comes_along(cfg):
-        return 0
-    return next((rows for source in _sources(cfg) if (rows := embedding_rows(source))), 0)
-
-
-def saved_tokenizer(cfg: DictConfig) -> Any:
-    """The tokenizer of what `init_from` or model.path names.
+def other_model(cfg: DictConfig, source: str) -> tuple[LanguageModel, Tokenizer]:
+    """The model of another run, as its objective made it, frozen, and its tokenizer: a judge or a reference.
 
     Raises:
-        RequestError: it has none, or another one was typed.
+        RequestError: `source` is no run folder, or has no whole checkpoint.
     """
-    folder = _tokenizer_folder(cfg)
-    if folder is None and cfg.init_from and (Path(cfg.init_from) / "tokenizer").is_dir():
-        raise RequestError(f"init_from={cfg.init_from} brings its own tokenizer: leave tokenizer... out.")
-    if folder is not None:
-        return load_tokenizer(folder)
-    if "name" in cfg.tokenizer:  # somebody else's, which lies with somebody else's weights
-        return build(cfg.tokenizer)
-    raise RequestError(
-        f"init_from={cfg.init_from} has no tokenizer/ beside its checkpoints, and no tokenizer.json: is it a run "
-        "folder or a Hugging Face folder?"
+    theirs = read_run(source)[0]
+    with open_dict(theirs):
+        theirs.init_from, theirs.resume, theirs.trainer = str(source), None, cfg.trainer
+    tokenizer = saved_tokenizer(theirs)
+    return trained_model(theirs, tokenizer, writes=False).requires_grad_(False).eval(), tokenizer
+
+
+def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> str | Path | None:
+    """The weights that `init_from` names, as `init` says; tells what went where, and returns where they lie."""
+    origin = origin_of(cfg)
+    if not cfg.init_from:
+        return origin.weights
+    if "path" in cfg.model and (Path(cfg.init_from) / "config.json").is_file():
+        raise RequestError(
+            f"model=hf takes its weights from model.path: type model.path={cfg.init_from}, no init_from."
+        )
+    return load_weights(
+        model,
+        cfg.init_from,
+        strict=cfg.init.strict,
+        resize_vocab=cfg.init.resize_vocab or (origin.resize and model.learns_new_ids),
+        upcycle=cfg.init.upcycle,
+        noise=cfg.init.upcycle_noise,
+        seed=cfg.seed,
+        quiet=quiet,
     )
+
+
+def needs_model(cfg: DictConfig, what: str) -> None:
+    """Raises RequestError where a trained model is needed and none is named."""
+    if not (cfg.init_from or "path" in cfg.model):
+        raise RequestError(f"{what} needs a model: type init_from=RUN_FOLDER (see outputs/).")
+
+
+def torch_device(cfg: DictConfig) -> torch.device:
+    return torch.device({"gpu": "cuda", "mps": "mps", "cpu": "cpu"}[resolve_accelerator(cfg.trainer.accelerator)])
+
+
+# ---- the objective ---------------------------------------------------------------------------------------------------
+
+
+def build_objective(cfg: DictConfig, data: Any, model: LanguageModel, run: RunFolder) -> LanguageModule:
+    """The objective, given what it asks for by name; whoever adds one, adds nothing here."""
+    offered = {
+        **{"model": model, "tokenizer": data.tokenizer, "data": data, "run": run, "seed": cfg.seed},
+        **{"optimizer": build(cfg.optimizer), "schedule": build(cfg.schedule)},
+        "token_bytes": torch.from_numpy(data.tokenizer.token_bytes()),
+        "load_model": partial(other_model, cfg),
+        "adapter": cfg.get("adapter"),
+        **{name: cfg.trainer[name] for name in ("grad_clip", "log_every", "strategy", "max_steps", "accelerator")},
+        "compile_model": cfg.trainer.compile,
+    }
+    objective = build_offering(cfg.objective, **offered)
+    data.updates_per_item = objective.updates_per_item
+    return objective
+
+
+def start_of(cfg: DictConfig, data: Any, run: RunFolder, *, train: Callable[..., None], resumed: bool) -> Start:
+    """What the objective is told about the run's beginning. `train`: see tasks/trainer.py."""
+
+    def reference_text(*, batch_size: int) -> Any:
+        text = PydocDataModule(
+            tokenizer=data.tokenizer,
+            part="reference",
+            cache_dir=cfg.data.get("cache_dir") or "outputs/cache",
+            seq_len=cfg.data.seq_len,
+            batch_size=batch_size,
+            seed=cfg.seed,
+        )
+        text.prepare()
+        return text
+
+    def tried(module: LanguageModule, text: Any, **how: Any) -> None:
+        add_adapter(cfg, copy.deepcopy(module.model))  # a wrong target is said now, not after minutes
+        train(module, text, **how)
+
+    weights = origin_of(cfg).weights
+    return Start(data, run.path, weights, resumed, run.rank, tried, reference_text)
+
+
+def add_adapter(cfg: DictConfig, model: LanguageModel) -> None:
+    """Small matrices beside frozen weights, in place."""
+    if cfg.get("adapter"):
+        build(cfg.adapter, model=model)
+
+
+def keep_adapter(model: LanguageModel, folder: Path) -> None:
+    """A small part of a checkpoint, in a folder of its own; nothing where there is none."""
+    if getattr(model, "adapter", None) is not None:
+        save_adapter(model, folder)
+
+
+def warn_of_untrained_rows(cfg: DictConfig, data: Any) -> None:
+    """Adapters leave embeddings alone: tokens that the chat template has just added would never be learned (N16)."""
+    known = embedding_rows(cfg.init_from) if cfg.get("adapter") and cfg.init_from else None
+    if known is not None and data.tokenizer.vocab_size > known:
+        print(
+            f"warning: {data.tokenizer.vocab_size - known} tokens are new to this model, and beside adapters their "
+            "embeddings stay untrained: it will not learn to end an answer.\n"
+            "         Tune it whole first (objective=sft without adapter=), or type data.template=plain."
+        )

@@ -47,7 +47,7 @@ class PairData(pl.LightningDataModule):
         super().__init__()
         self.table, self.val = table_of(pairs, margins), table_of(make_pairs(5, seed=7), margins and [0.0] * 5)
         self.shape = {"batch_size": batch_size, "rank": rank, "world_size": world_size}
-        self.accumulate, self.n_pairs, self.fingerprint = accumulate, len(pairs) + 5, self.table.fingerprint()
+        self.accumulate, self.n_indexed, self.fingerprint = accumulate, len(pairs) + 5, self.table.fingerprint()
 
     def steps(self):
         return PairSteps(self.table, **self.shape, accumulate=self.accumulate, seed=0)

@@ -40,11 +40,12 @@ REQUIRED = (
 INJECTED = {
     *("vocab_size", "tokenizer", "model", "params", "optimizer", "schedule", "token_bytes", "seed", "grad_clip"),
     *("base", "data", "log_every", "compile_model", "run_dir", "seq_len", "callbacks", "loggers", "start_step", "step"),
+    *("strategy", "adapter", "run", "load_model", "max_steps", "accelerator"),
 }
 
 
 # what the data provides -> an objective that takes it; causal_lm takes tokens
-OBJECTIVES = {"conversations": "sft", "pairs": "dpo"}
+OBJECTIVES = {"conversations": "sft", "pairs": "dpo", "labels": "kto"}
 
 
 def words_for(group: str, option: str) -> list[str]:

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bounds import NonNegativeInt
 from errors import RequestError
 from tokenization.base import EOT
 from tokenization.byte_bpe import ByteBPE
@@ -46,7 +47,7 @@ class TiktokenTokenizer(ByteBPE):
         *,
         name: str,
         pattern: str | None = None,
-        special_ids: dict[str, int] | None = None,
+        special_ids: dict[str, NonNegativeInt] | None = None,
         specials: list[str] | None = None,
     ):
         """Raises RequestError if there is no such vocabulary, or it can be read neither from here nor from the net."""

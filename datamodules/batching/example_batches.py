@@ -19,16 +19,15 @@ from typing import Literal
 import numpy as np
 import torch
 
+from batch import IGNORE, Batch
 from datamodules.batching.epochs import Epochs
 from datamodules.batching.examples import Examples
 from datamodules.batching.packing import Packing, best_fit
 from datamodules.batching.permutation import permute
 from tokenization.chat import Rendered
 
-IGNORE = -100  # torch's cross_entropy ignores it
 POOL_STEPS = 16
 PAD_TO = 8  # rows are as long as a multiple of it: fewer shapes, and what matrix units like
-Batch = dict[str, torch.Tensor]
 Batching = Literal["grouped", "plain", "packed"]
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from batch import IGNORE, Batch
 from datamodules.batching.packing import Packing, best_fit, cut
-from datamodules.batching.windows import IGNORE, Batch, Order
+from datamodules.batching.windows import Order
 from datamodules.preparing.token_files import TokenFile
 
 

@@ -18,7 +18,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from datamodules.batching.windows import IGNORE, Batch, ShuffleOrder
+from batch import IGNORE, Batch
+from datamodules.batching.windows import ShuffleOrder
 from datamodules.reading.preference_rows import Preference
 from tokenization.chat import ChatTemplate
 

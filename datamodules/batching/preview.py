@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from batch import IGNORE
 from tokenization.base import Tokenizer
 from tokenization.chat import Rendered
 
 GREEN, PLAIN = "\033[32m", "\033[0m"
-IGNORE = -100
 
 
 def marked(tokenizer: Tokenizer, example: Rendered, *, colour: bool) -> str:

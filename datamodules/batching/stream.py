@@ -22,8 +22,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from batch import Batch
 from datamodules.batching.permutation import permute
-from datamodules.batching.windows import Batch, to_batch
+from datamodules.batching.windows import to_batch
 from datamodules.preparing.split import text_hash
 from datamodules.preparing.token_files import DTYPES, dtype_for
 from errors import RequestError

@@ -16,12 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from batch import IGNORE, Batch
 from datamodules.batching.epochs import Epochs
 from datamodules.batching.permutation import permute
 from datamodules.preparing.token_files import TokenFile
-
-IGNORE = -100  # torch's cross_entropy ignores it
-Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)

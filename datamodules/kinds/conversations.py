@@ -13,7 +13,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from torch.utils.data import DataLoader
 
-from datamodules.batching.example_batches import Batch, ExampleSteps, PackedSteps, ValidationExamples
+from batch import Batch
+from bounds import NonNegativeInt
+from datamodules.batching.example_batches import ExampleSteps, PackedSteps, ValidationExamples
 from datamodules.batching.examples import Conversation, Examples, Report, Truncate
 from datamodules.batching.preview import marked
 from datamodules.kinds.steps import StepDataModule
@@ -23,22 +25,27 @@ from tokenization.chat import chat_template, prompt_of
 
 
 class Question(NamedTuple):
-    """For evaluation by generation: what the model is asked, and the answer that was expected."""
+    """For evaluation by generation: what the model is asked, and the answer that was expected.
+
+    `source`: what other questions may be about as well; those stand and fall together. "": the question itself.
+    """
 
     prompt: np.ndarray  # (n,) ids
     asked: str
     expected: str
+    source: str = ""
 
 
 class ConversationDataModule(StepDataModule):
     """Examples out of conversations.
 
-    `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
+    `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py); None:
+    they are not, since there is no one right answer to match.
     """
 
     provides: tuple[str, ...] = ("conversations",)
     truncate: Truncate = "drop"
-    answers: Literal["number", "letter", "text"]
+    answers: Literal["number", "letter", "text"] | None
 
     def __init__(
         self,
@@ -46,13 +53,10 @@ class ConversationDataModule(StepDataModule):
         template: Literal["chat", "alpaca", "plain"] = "chat",
         learn: Literal["assistant", "last", "all"] = "assistant",
         batching: Literal["grouped", "plain", "packed"] = "grouped",
-        preview: int = 0,
+        preview: NonNegativeInt = 0,
         **shared: Any,
     ):
-        """Raises RequestError for a number out of its range, each named."""
         super().__init__(**shared)
-        if preview < 0:
-            raise RequestError(f"data.preview={preview}: expected 0 or more.")
         self.template, self.tokenizer = chat_template(self.tokenizer, template)
         self.learn, self.batching, self.preview = learn, batching, preview
         self._sides: tuple[Examples, Examples] | None = None
@@ -161,8 +165,13 @@ class ConversationDataModule(StepDataModule):
             messages = self._val_conversation(i).messages
             prompt = self.template.render_for_completion(messages)
             if len(prompt) < self.seq_len:
-                found.append(Question(prompt, prompt_of(messages)[-1]["content"], messages[-1]["content"]))
+                asked, expected = prompt_of(messages)[-1]["content"], messages[-1]["content"]
+                found.append(Question(prompt, asked, expected, self._source(i)))
         return found
+
+    def _source(self, i: int) -> str:
+        """What validation example `i` is about, where others are about the same."""
+        return ""
 
 
 def facts_of(examples: Examples) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bounds import NonNegativeInt, OpenShare, PositiveInt
 from datamodules.kinds.tokens import TokenDataModule
 from datamodules.preparing.prepare import prepare_tokens, target_of
 from datamodules.preparing.token_folder import TokenFolder, open_folder
@@ -17,11 +18,11 @@ class PreparedDataModule(TokenDataModule):
     def __init__(
         self,
         *,
-        val_fraction: float = 0.1,
+        val_fraction: OpenShare = 0.1,
         cache_dir: str = "outputs/cache",
         out: str | None = None,
-        shard_tokens: int | None = None,
-        prepare_workers: int | None = None,
+        shard_tokens: PositiveInt | None = None,
+        prepare_workers: NonNegativeInt | None = None,
         **shared: Any,
     ):
         super().__init__(**shared)

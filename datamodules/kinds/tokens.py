@@ -8,15 +8,18 @@ own in `__init__` (with those of the bases they are the schema of `conf/data/<na
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader
 
+from batch import Batch
+from bounds import PositiveInt
 from datamodules.batching.packed import PackedSteps, Rows, pack_documents
-from datamodules.batching.windows import ORDERS, Batch, Order, TrainSteps, ValidationBatches
-from datamodules.kinds.steps import StepDataModule, at_least_1
-from datamodules.preparing.token_files import document_ends
+from datamodules.batching.windows import ORDERS, Order, TrainSteps, ValidationBatches
+from datamodules.kinds.steps import StepDataModule
+from datamodules.preparing.token_files import FirstTokens, document_ends
 from datamodules.preparing.token_folder import TokenFolder
 from errors import RequestError
 
@@ -27,18 +30,15 @@ class TokenDataModule(StepDataModule):
     def __init__(
         self,
         *,
-        stride: int | None = None,
+        stride: PositiveInt | None = None,
         sampling: Literal["random", "shuffle", "sequential"] = "random",
         doc_mask: bool = False,
         packing: Literal["concat", "bestfit"] = "concat",
         **shared: Any,
     ):
-        """Raises RequestError for what is out of its range, or does not go together."""
+        """Raises RequestError for what does not go together."""
         super().__init__(**shared)
         stride = self.seq_len if stride is None else stride
-        at_least_1(stride=stride)
-        if sampling not in ORDERS:
-            raise RequestError(f"data.sampling={sampling}: expected one of {', '.join(ORDERS)}.")
         if packing == "bestfit" and not doc_mask:
             raise RequestError(
                 "data.packing=bestfit puts several documents into a row: without data.doc_mask=true a document would"
@@ -93,6 +93,13 @@ class TokenDataModule(StepDataModule):
     def fingerprint(self) -> str:
         """SHA-256 of the ids themselves and of the tokenizer: equal, if training would see the same."""
         return self.folder.fingerprint
+
+    def shorten(self, fraction: float) -> None:
+        """Trains on the first `fraction` of the text alone. Raises RequestError where that is less than two windows."""
+        n = int(len(self.folder.train) * fraction)
+        if n < 2 * (self.seq_len + 1):
+            raise RequestError(f"{fraction} of the training text is {n} tokens: less than two windows.")
+        self._folder = replace(self.folder, train=FirstTokens(self.folder.train, n))  # type: ignore[arg-type]
 
     def describe(self) -> dict[str, Any]:
         """What there is: source, folder, documents, bytes and tokens of both sides, split, overlap. JSON types."""

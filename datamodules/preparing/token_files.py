@@ -98,6 +98,24 @@ class TokenFile:
             os.close(fd)
 
 
+class FirstTokens:
+    """The first `n` tokens of a token file."""
+
+    def __init__(self, tokens: Any, n: int):
+        self.tokens, self.n = tokens, n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def read(self, starts: np.ndarray, n: int) -> np.ndarray:
+        return self.tokens.read(starts, n)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "tokens":
+            raise AttributeError(name)
+        return getattr(self.tokens, name)
+
+
 def document_ends(folder: Path, side: str, tokens: TokenFile, eot: int) -> np.ndarray:
     """(documents,) int64: where each ends, in tokens; memory-mapped if on disk, else found by the end-of-text id."""
     path = folder / f"{side}.docs"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any
 
+from bounds import OpenShare, at_least
 from datamodules.reading.records import Asked, Row, read_rows
-from errors import RequestError
 
 
 class RowFiles:
@@ -25,17 +25,11 @@ class RowFiles:
         revision: str | None = None,
         val_path: str | None = None,
         val_split: str | None = None,
-        val_fraction: float = 0.1,
-        max_rows: int | None = None,
+        val_fraction: OpenShare = 0.1,
+        max_rows: Annotated[int, at_least(2)] | None = None,
         **shared: Any,
     ):
-        """Raises RequestError for a number out of its range."""
         super().__init__(**shared)
-        if not 0 < val_fraction < 1 or (max_rows is not None and max_rows < 2):
-            raise RequestError(
-                f"data.val_fraction={val_fraction} (between 0 and 1) or data.max_rows={max_rows} (2 or more)"
-                " is out of its range."
-            )
         self.path, self.name, self.split, self.revision = path, name, split, revision
         self.val_path, self.val_split, self.val_fraction, self.max_rows = val_path, val_split, val_fraction, max_rows
 

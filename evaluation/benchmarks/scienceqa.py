@@ -14,4 +14,6 @@ class ScienceQA(Benchmark):
         # one by one: a choice may have a line break in it
         choices = tuple(lettered_one(i, choice) for i, choice in enumerate(row["choices"]))
         ask = f"{hint}{row['question']}\n\n" + "\n".join(choices)
-        return Question(ask, numbered(choices, row["answer"]), choices, lead=CORRECT_ANSWER)
+        return Question(
+            ask, numbered(choices, row["answer"]), choices, lead=CORRECT_ANSWER, source=hint or str(row["question"])
+        )

@@ -1,19 +1,14 @@
-"""What a value in conf/ can be computed by, besides naming another key: ${boosting_steps:${gbft}}."""
+"""What a value in conf/ can be computed by, besides naming another key: ${times_plus:2,${n},1}."""
 
 from typing import Any
 
 from omegaconf import OmegaConf
 
 
-def boosting_steps(gbft: Any) -> Any:
-    """Updates of a whole run of objective=gbft: it ends where its last stage does, and grows with `gbft.stages`."""
-    if gbft is None:
-        return None
-    stages, size, corrective = (gbft.get(key) for key in ("stages", "steps_per_stage", "corrective_steps"))
-    for value in (stages, size, corrective):
-        if not isinstance(value, int):
-            return value  # of the wrong type: said at its own key
-    return stages * size + corrective
+def times_plus(a: Any, b: Any, c: Any) -> Any:
+    """a * b + c; where one of them is no whole number, that one: what is wrong with it is said at its own key."""
+    wrong = [value for value in (a, b, c) if not isinstance(value, int)]
+    return wrong[0] if wrong else a * b + c
 
 
-OmegaConf.register_new_resolver("boosting_steps", boosting_steps, replace=True)
+OmegaConf.register_new_resolver("times_plus", times_plus, replace=True)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.layers.loss import IGNORE
+from batch import IGNORE
 
 WEIGHT_FLOOR = 1e-3  # smallest curvature p(1-p) that newton_diag divides by
 CHUNK_TOKENS = 1024  # rows of logits at a time: 200 MB in fp32 at V = 50,257

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from batch import IGNORE
 from models.boosting.ensemble import Boosted
 from models.boosting.objectives import chunks, logits_of
 from models.boosting.plan import Plan
 from models.boosting.states import RowStates, row_key, share_of
 from models.boosting.steps import along, golden_section, line_search, refit
-from models.layers.loss import IGNORE, linear_cross_entropy
+from models.layers.loss import linear_cross_entropy
 
 NEGLIGIBLE = 1e-3  # a step below this is none
 

@@ -11,7 +11,7 @@ Shapes: N tokens, C channels, V vocabulary.
 import torch
 from torch import Tensor
 
-IGNORE = -100  # a target without loss; PyTorch's own convention (cross_entropy's ignore_index)
+from batch import IGNORE
 
 # Elements of one chunk of logits. Measured on 2 CPU cores with V = 50,257: below 4M the matrix products lose speed,
 # above 32M the chunk leaves the cache; a GPU wants fewer and larger products.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from datamodules.batching.windows import IGNORE
+from batch import IGNORE
 from inspection.page import Tokens
 
 

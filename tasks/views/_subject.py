@@ -9,14 +9,11 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from batch import IGNORE
 from errors import RequestError
 from models.base import LanguageModel
-from models.layers.loss import IGNORE
 from tasks import parts
-from tasks.evaluate import torch_device
 from tasks.trainer import set_number_formats
-
-MOST_TOKENS = 512  # of a map: T x T places for each head
 
 
 class Subject(NamedTuple):
@@ -42,21 +39,16 @@ def load_model(cfg: DictConfig, view: str, tokenizer: Any = None) -> tuple[Langu
         )
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg) if tokenizer is None else tokenizer
-    model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
-    if cfg.init_from:
-        parts.load_start(model, cfg)
-    return model.to(torch_device(cfg)).eval(), tokenizer
+    return parts.trained_model(cfg, tokenizer).eval(), tokenizer
 
 
 def load(cfg: DictConfig, view: str) -> Subject:
     """Model and text: inspect.text as it was typed, else the beginning of the validation data.
 
     Raises:
-        RequestError: no model, no text, or a number of tokens that makes no sense.
+        RequestError: no model, or no text.
     """
     n = cfg.inspect.tokens
-    if not 2 <= n <= MOST_TOKENS:
-        raise RequestError(f"inspect.tokens={n}: expected 2 to {MOST_TOKENS}.")
     if cfg.inspect.text is not None:
         model, tokenizer = load_model(cfg, view)
         ids, where, data = list(map(int, tokenizer.encode(str(cfg.inspect.text)))), "inspect.text", None

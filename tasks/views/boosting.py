@@ -14,8 +14,8 @@ from evaluation.boosting_moves import moves
 from evaluation.boosting_page import example_places, page
 from launcher.jobs.summary import plain
 from models.boosting.ensemble import Boosted
+from models.weights.loading import load_weights
 from tasks import parts
-from tasks.evaluate import torch_device
 
 MAX_TOKENS = 100_000  # of the validation side; more tell little more and weigh on the page
 
@@ -29,15 +29,15 @@ def show(cfg: DictConfig, run: Any) -> None:
     if not cfg.init_from or cfg.get("gbft") is None:
         raise RequestError("inspect.view=boosting looks at stages: type init_from=<a run folder of objective=gbft>.")
     data = parts.build_data(cfg)
-    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
-    parts.load_weights(model, cfg.init_from)
+    model = parts.language_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    load_weights(model, cfg.init_from)
     assert isinstance(model, Boosted)
     windows = data.val_dataset()
 
     def batches() -> Iterator[dict[str, Tensor]]:
         return (windows[i] for i in range(len(windows)))
 
-    found = measure(model.to(torch_device(cfg)), batches(), max_tokens=MAX_TOKENS)
+    found = measure(model.to(parts.torch_device(cfg)), batches(), max_tokens=MAX_TOKENS)
     token_bytes = data.tokenizer.token_bytes()
     stages = by_stage(found, token_bytes, seed=cfg.seed)
     title, records = f"Stages of {cfg.init_from}", records_of(cfg.init_from)

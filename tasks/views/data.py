@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
+from batch import IGNORE
 from datamodules.preparing.card import data_card, token_counts
-from errors import RequestError
 from inspection.charts import bars, log_log, spans
 from inspection.page import Page, Tokens, facts, table
 from inspection.terminal import coloured, plain
-from models.layers.loss import IGNORE
 from tasks import parts
 from tasks.views._rows import batch_rows, has_windows, supervised_share
 
@@ -26,7 +25,6 @@ TERMINAL_LINES = 10  # of one row, about
 
 def show(cfg: DictConfig, run: Any) -> None:
     """Prints the first rows and writes inspect.html."""
-    check_numbers(cfg)
     data = parts.build_data(cfg)
     steps = list(islice(iter(data.train_dataloader()), cfg.inspect.steps))
     rows = list(batch_rows(data, steps))
@@ -40,12 +38,6 @@ def show(cfg: DictConfig, run: Any) -> None:
         "inspect": {"rows": len(rows), "supervised_share": supervised},
     }
     print(f"\n{len(rows):,} rows; {supervised:.1%} of their places have a target\npage: {target}")
-
-
-def check_numbers(cfg: DictConfig) -> None:
-    for name in ("steps", "documents", "document_tokens", "terminal_rows"):
-        if cfg.inspect[name] < 1:
-            raise RequestError(f"inspect.{name}={cfg.inspect[name]}: expected at least 1.")
 
 
 def terminal(data: Any, rows: list[Tokens]) -> None:

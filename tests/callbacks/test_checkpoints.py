@@ -9,7 +9,7 @@ import torch
 
 from callbacks.checkpoints import AtomicCheckpointIO
 from errors import RequestError, RunError
-from tasks.parts import read_checkpoint
+from models.weights.checkpoints import read_checkpoint
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):

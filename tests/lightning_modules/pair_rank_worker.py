@@ -33,7 +33,7 @@ def main(strategy: str, folder: Path, objective: str) -> None:
         module = make(objective, folder)
         data = PairData(make_pairs(16), batch_size=2, accumulate=4 // world, rank=rank, world_size=world)
         train(folder, module, data, steps=steps, resume=steps == 5, strategy=strategy)
-        facts[steps] = module.last_step | module.val_metrics | {"tokens_seen": module.tokens_seen}
+        facts[steps] = module.measured.train | module.measured.val | {"tokens_seen": module.measured.tokens_seen}
     (folder / f"rank{rank}.json").write_text(json.dumps(facts))
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from batch import IGNORE
 from datamodules.text import TextDataModule
-from models.layers.loss import IGNORE
 from tests.small import SEQ_LEN, RandomTokens, make_module, make_trainer, micro
 from tokenization.byte import ByteTokenizer
 
@@ -44,7 +44,11 @@ def main(strategy: str, folder: Path, corpus: str) -> None:
         trainer = make_trainer(folder, max_steps=steps, strategy=strategy, val_every=3)
         last = folder / "checkpoints/last.ckpt"
         trainer.fit(module, data, ckpt_path=last if name == "resumed" else None, weights_only=True)
-        facts[name] = module.last_step | module.val_metrics | {"tokens_seen": module.tokens_seen, "drawn": data.drawn}
+        facts[name] = (
+            module.measured.train
+            | module.measured.val
+            | {"tokens_seen": module.measured.tokens_seen, "drawn": data.drawn}
+        )
     (folder / f"rank{rank}.json").write_text(json.dumps(facts))
 
 

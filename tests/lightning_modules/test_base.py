@@ -10,10 +10,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from batch import IGNORE
 from errors import Interrupted
-from lightning_modules.base import NonFiniteError, metrics_of, step_seed, token_totals
+from lightning_modules.base import NonFiniteError, step_seed
+from lightning_modules.sums import text_metrics, text_sums
 from loggers.metrics_csv import MetricsCSV
-from models.layers.loss import IGNORE
 from tasks.trainer import fit_and_validate
 from tests.small import SEQ_LEN, VOCAB, RandomTokens, make_module, make_trainer
 
@@ -71,7 +72,7 @@ def test_gradient_norm_is_logged_before_clipping_and_bounded_after(tmp_path):
     train(tmp_path, 1, module=module)
     moved = torch.cat([(before[n] - w).flatten() for n, w in weights(module).items() if "lm_head" not in n])
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
-    assert module.last_step["train/grad_norm"] > 0.1
+    assert module.measured.train["train/grad_norm"] > 0.1
 
 
 def test_N17_stop_twice_and_resume_is_bit_for_bit_the_same(tmp_path):
@@ -82,7 +83,7 @@ def test_N17_stop_twice_and_resume_is_bit_for_bit_the_same(tmp_path):
     last, drawn = pieces[-1][0], [pieces[0][1].drawn[:7], pieces[1][1].drawn[:12], pieces[2][1].drawn[:11]]
     assert list(chain(*drawn)) == data.drawn[:30]
     assert all(torch.equal(value, weights(last)[name]) for name, value in weights(module).items())
-    assert last.tokens_seen == module.tokens_seen
+    assert last.measured.tokens_seen == module.measured.tokens_seen
     assert rows(stopped, "train") == rows(straight, "train")  # loss of each step, no row twice, none missing
 
 
@@ -165,10 +166,10 @@ def test_N42_a_uniform_byte_model_scores_eight_bits_per_byte():
     token_bytes = torch.tensor([1] * 256 + [0])
     targets = torch.tensor([[0, 255, 256, 7, IGNORE]])
     nll = torch.tensor([[math.log(256)] * 2 + [3.0] + [math.log(256), 0.0]])
-    metrics = metrics_of(token_totals(nll, targets, token_bytes))
-    assert metrics["val/bpb"] == pytest.approx(8.0)
-    assert metrics["val/loss"] == pytest.approx((3 * math.log(256) + 3.0) / 4)
-    assert metrics["val/perplexity"] == pytest.approx(math.exp(metrics["val/loss"]))
+    metrics = text_metrics(text_sums(nll, targets, token_bytes))
+    assert metrics["bpb"] == pytest.approx(8.0)
+    assert metrics["loss"] == pytest.approx((3 * math.log(256) + 3.0) / 4)
+    assert metrics["perplexity"] == pytest.approx(math.exp(metrics["loss"]))
 
 
 def test_step_seed_shares_nothing_between_neighbours():

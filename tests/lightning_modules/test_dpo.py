@@ -47,17 +47,17 @@ def test_losses_worked_by_hand(name, pair, knobs, expected):
     assert LOSSES[name](pair, knobs).item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_loss_is_what_it_is_called(tmp_path):
-    """RPO's likelihood term is DPO's alone, unless it is asked for; ORPO has one of its own."""
-    found = {name: module(tmp_path, loss_type=name, nll_weight=None).nll_weight for name in LOSSES}
-    assert found == {name: 5.0 if name in ("sigmoid", "robust", "sigmoid_norm") else 0.0 for name in LOSSES}
-    assert module(tmp_path, loss_type="simpo", nll_weight=0.5).nll_weight == 0.5
+def test_F39_a_loss_is_what_it_is_called(tmp_path):
+    """The chosen answer's likelihood is added where it is asked for, and by saved configs of runs that had it."""
+    assert {name: module(tmp_path, loss_type=name).nll_weight for name in LOSSES} == dict.fromkeys(LOSSES, 0.0)
+    saved = {name: module(tmp_path, loss_type=name, nll_weight=None).nll_weight for name in LOSSES}
+    assert saved == {name: 5.0 if name in ("sigmoid", "robust", "sigmoid_norm") else 0.0 for name in LOSSES}
     with pytest.raises(RequestError, match="in it already"):
         module(tmp_path, loss_type="orpo", nll_weight=1.0)
 
 
 def test_the_start_says_what_is_added(tmp_path, capsys):
-    for weight, words in ((None, "sigmoid + 5 x the chosen"), (0.0, "loss    sigmoid (")):
+    for weight, words in ((5.0, "sigmoid + 5 x the chosen"), (0.0, "loss    sigmoid (")):
         train(
             tmp_path / str(weight), module(tmp_path, nll_weight=weight), PairData(make_pairs(4), batch_size=4), steps=1
         )
@@ -82,11 +82,11 @@ def module(tmp_path, *, dropout=0.0, seed=0, **settings) -> DPOModule:
 def test_S17_S18_first_step_has_no_margin_and_a_loss_of_ln_2(tmp_path, reference):
     dpo = module(tmp_path, dropout=0.1, reference=reference)
     train(tmp_path, dpo, PairData(make_pairs(12), batch_size=4), steps=1)
-    assert dpo.last_step["train/loss"] == pytest.approx(math.log(2), abs=1e-7)
-    assert dpo.last_step["train/rewards/margins"] == 0.0
-    assert dpo.last_step["train/rewards/accuracies"] == 0.0  # a tie is not right
+    assert dpo.measured.train["train/loss"] == pytest.approx(math.log(2), abs=1e-7)
+    assert dpo.measured.train["train/rewards/margins"] == 0.0
+    assert dpo.measured.train["train/rewards/accuracies"] == 0.0  # a tie is not right
     assert dpo.model.training
-    assert dpo.reference is None or not dpo.reference.training
+    assert dpo.reference.frozen is None or not dpo.reference.frozen.training
 
 
 def test_N29_cached_equals_online(tmp_path):
@@ -96,13 +96,13 @@ def test_N29_cached_equals_online(tmp_path):
         dpo = module(tmp_path, reference=reference)
         train(tmp_path / reference, dpo, PairData(pairs, batch_size=4), steps=6)
         runs[reference] = dpo
-    for name, value in runs["online"].val_metrics.items():
-        assert runs["cached"].val_metrics[name] == pytest.approx(value, abs=2e-6), name
-    assert runs["online"].val_metrics["val/margin"] > 1e-3  # something was learned
-    online = runs["online"].reference
+    for name, value in runs["online"].measured.val.items():
+        assert runs["cached"].measured.val[name] == pytest.approx(value, abs=2e-6), name
+    assert runs["online"].measured.val["val/rewards/margins"] > 1e-3  # something was learned
+    online = runs["online"].reference.frozen
     for micro in PairData(pairs, batch_size=7).epoch_batches():  # other batches than those it was computed in
         expected = sequence_log_probs(online, micro)[0]
-        cached = runs["cached"].reference_log_probs[micro["index"]].T.reshape(-1)
+        cached = runs["cached"].reference.table[micro["index"]].T.reshape(-1)
         real = micro["lengths"] > 0
         torch.testing.assert_close(cached[real], expected[real], rtol=0, atol=2e-6 * expected.abs().max().item())
 
@@ -122,7 +122,7 @@ def test_N29_the_cache_is_found_again_and_keyed_by_weights_and_data(tmp_path):
         model=again.model, trainer=SimpleNamespace(datamodule=data, precision="32-true", world_size=1)
     )
     found = reference_log_probs(fake, refuse, tmp_path / "cache")
-    assert torch.equal(found, first.reference_log_probs)
+    assert torch.equal(found, first.reference.table)
     other = module(tmp_path, seed=5)
     keys = {
         cache_key(again.model, "data", "32-true"),
@@ -146,7 +146,7 @@ def test_N18_micro_batches_do_not_change_the_update(tmp_path, loss_type):
         dpo._make_optimizer = partial(sgd, lr=0.01)
         data = PairData(pairs, batch_size=batch_size, accumulate=8 // batch_size)
         train(tmp_path / str(batch_size), dpo, data, steps=2, precision="64-true")
-        found.append((dpo.state_dict(), dpo.last_step | dpo.val_metrics))
+        found.append((dpo.state_dict(), dpo.measured.train | dpo.measured.val))
     for state, logged in found[1:]:
         for name, value in found[0][0].items():
             torch.testing.assert_close(state[name], value, rtol=1e-6, atol=1e-6)
@@ -163,7 +163,7 @@ def test_N17_resume_is_exact_and_needs_no_start_model(tmp_path):
     train(tmp_path / "stopped", resumed, PairData(pairs, batch_size=4), steps=8, resume=True)
     for name, value in straight.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
-    assert resumed.val_metrics == straight.val_metrics
+    assert resumed.measured.val == straight.measured.val
 
 
 def test_pairs_that_fill_up_a_batch_count_nothing(tmp_path):
@@ -180,15 +180,12 @@ def test_a_reference_free_loss_keeps_no_reference(tmp_path):
     dpo = module(tmp_path, loss_type="simpo", beta=2.0, gamma=0.5)
     train(tmp_path, dpo, PairData(make_pairs(12), batch_size=4), steps=2)
     assert dpo.reference is None
-    assert dpo.reference_log_probs is None
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"beta": 0.0}, "objective.beta=0"),
-        ({"label_smoothing": 0.6}, "label_smoothing"),
         ({"loss_type": "hinge", "label_smoothing": 0.1}, "loss_type=sigmoid"),
     ],
 )
@@ -201,9 +198,9 @@ def test_dpo_learns_and_leaves_the_reference(tmp_path):
     dpo = module(tmp_path, reference="online")
     before = {name: value.clone() for name, value in dpo.model.state_dict().items()}
     train(tmp_path, dpo, PairData(make_pairs(16), batch_size=8), steps=10)
-    assert dpo.last_step["train/rewards/accuracies"] > 0.9
+    assert dpo.measured.train["train/rewards/accuracies"] > 0.9
     for name, value in before.items():
-        assert torch.equal(dpo.reference.state_dict()[name], value), name
+        assert torch.equal(dpo.reference.frozen.state_dict()[name], value), name
         assert not torch.equal(dpo.model.state_dict()[name], value), name
 
 

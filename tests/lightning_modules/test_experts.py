@@ -61,7 +61,7 @@ def test_S15_S16_pairs_train_all_experts_and_their_router(tmp_path, objective):
     still = [n for n, p in module.model.named_parameters() if torch.equal(p, start[n]) and "lm_head" not in n]
     assert still == []
     micro = data.steps()[0][0]
-    assert module.last_stats["moe/tokens"].tolist() == [float(data.steps()[3][0]["lengths"].sum())] * 2
+    assert module.measured.stats["moe/tokens"].tolist() == [float(data.steps()[3][0]["lengths"].sum())] * 2
     module.eval()
     out = module.loss(micro)
     assert out.aux.keys() == {"load_balance", "router_z"}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from batch import IGNORE
 from errors import Interrupted, RequestError
 from lightning_modules.gbft import GBFTModule
 from models.boosting.ensemble import Boosted
@@ -17,7 +18,6 @@ from models.boosting.objectives import hidden_residual
 from models.boosting.plan import Plan
 from models.boosting.stage import DevRow, identity_of, is_dev
 from models.gpt import GPT
-from models.layers.loss import IGNORE
 from optimization.adamw import adamw
 from optimization.schedules import cosine
 from tasks.trainer import fit_and_validate
@@ -55,6 +55,8 @@ def make_module(*, learner=None, **plan) -> GBFTModule:
     model = Boosted(base=base, learner=learner or partial(LoRA, rank=4), plan=Plan(**settings), seed=1)
     return GBFTModule(
         model=model,
+        strategy="single",
+        adapter=None,
         optimizer=partial(adamw, lr=3e-2, betas=[0.9, 0.98], eps=1e-8, weight_decay=0.0),
         schedule=partial(cosine, total_steps=10**9, warmup_steps=1, final_ratio=0.1),
         seed=1,
@@ -155,7 +157,7 @@ def test_N17_gbft10_stop_in_and_between_stages_and_resume_is_the_same_run(tmp_pa
     resumed = train(stopped, resume=True, **plan)
     assert same(weights(straight), weights(resumed))
     assert facts(resumed) == facts(straight)
-    assert resumed.tokens_seen == straight.tokens_seen
+    assert resumed.measured.tokens_seen == straight.measured.tokens_seen
     assert resumed.corrective == straight.corrective
 
 
@@ -226,7 +228,10 @@ def test_gbft15_a_stage_that_harms_is_dropped_and_the_run_stops(tmp_path):
 
 
 class Flood(Callback):
-    """Makes the learner of a stage useless just before its last update, so that the stage is dropped."""
+    """Makes the learner of a stage useless just before its last update, so that the stage is dropped.
+
+    What little the best step along such a correction may gain differs between processors: tests ask for more (tol).
+    """
 
     def __init__(self, stage):
         self.stage = stage
@@ -239,7 +244,7 @@ class Flood(Callback):
 
 def test_corrective_steps_come_also_after_a_dropped_stage(tmp_path):
     plan = {"stages": 4, "corrective_steps": 5}
-    module = train(tmp_path, callbacks=[Flood(1)], **plan)
+    module = train(tmp_path, callbacks=[Flood(1)], tol=0.05, **plan)
     assert [r["kept"] for r in module.records] == [True, True, False]
     assert module.trainer.global_step == 2 * 6 + 5
     assert module.corrective["dev/before"] == pytest.approx(module.records[-1]["dev/loss"], abs=1e-5)
@@ -253,14 +258,14 @@ def test_no_stage_is_added_behind_corrective_steps_or_a_dropped_stage(tmp_path, 
     train(tmp_path / "corrected", stages=2, corrective_steps=5)
     with pytest.raises(RequestError, match="no stage can follow corrective steps"):
         train(tmp_path / "corrected", resume=True, stages=3, corrective_steps=5)
-    train(tmp_path / "dropped", stages=2, callbacks=[Flood(1)])
+    train(tmp_path / "dropped", stages=2, tol=0.05, callbacks=[Flood(1)])
     assert "no further stage" not in capsys.readouterr().out
     train(tmp_path / "dropped", resume=True, stages=3)
     assert "stage 2 was dropped and gbft.patience=1 ends the run there" in capsys.readouterr().out
 
 
 def test_corrective_steps_without_a_stage_are_left_out_and_said_to_be(tmp_path, capsys):
-    module = train(tmp_path, callbacks=[Flood(0)], stages=4, corrective_steps=5)
+    module = train(tmp_path, callbacks=[Flood(0)], stages=4, tol=0.05, corrective_steps=5)
     assert module.corrective is None
     assert module.trainer.global_step == 6
     assert "no stage was kept" in capsys.readouterr().out
@@ -314,7 +319,7 @@ def test_token_masks_of_fine_tuning_count_as_ignored(tmp_path):
     trainer = make_trainer(tmp_path, max_steps=6, val_every=6, checkpoint_every=6)
     fit_and_validate(trainer, module, RandomTokens(masked), None)
     rows = sum(len(m["ids"]) for s in range(6) for m in module._rows_of(masked(s), 0, s))
-    assert module.tokens_seen == rows * SEQ_LEN // 2
+    assert module.measured.tokens_seen == rows * SEQ_LEN // 2
 
 
 @pytest.mark.parametrize("space", ["logit", "weight"])

@@ -100,7 +100,7 @@ def test_N18_micro_batches_do_not_change_the_update(tmp_path, nll_weight, token_
         rewards._make_optimizer = sgd
         data = PairData(pairs, batch_size=batch_size, accumulate=8 // batch_size, margins=[0.1 * i for i in range(8)])
         train(tmp_path / str(batch_size), rewards, data, steps=2)
-        found.append((rewards.state_dict(), rewards.last_step | rewards.val_metrics))
+        found.append((rewards.state_dict(), rewards.measured.train | rewards.measured.val))
     for state, logged in found[1:]:
         for name, value in found[0][0].items():
             torch.testing.assert_close(state[name], value, rtol=1e-5, atol=1e-6)
@@ -115,15 +115,15 @@ def test_N17_resume_is_exact(tmp_path):
     train(tmp_path / "stopped", module(), PairData(pairs, batch_size=4), steps=3)
     train(tmp_path / "stopped", resumed, PairData(pairs, batch_size=4), steps=8, resume=True)
     assert all(torch.equal(resumed.state_dict()[name], value) for name, value in straight.state_dict().items())
-    assert resumed.val_metrics == straight.val_metrics
+    assert resumed.measured.val == straight.measured.val
 
 
 def test_it_learns_and_moves_every_trainable_parameter(tmp_path):
     rewards = module()
     before = {name: value.clone() for name, value in rewards.model.named_parameters()}
     train(tmp_path, rewards, PairData(make_pairs(16), batch_size=8), steps=15)
-    assert rewards.last_step["train/accuracy"] > 0.9
-    assert set(rewards.val_metrics) == {"val/loss", "val/accuracy", "val/margin", "val/mean_reward", "val/ece"}
+    assert rewards.measured.train["train/accuracy"] > 0.9
+    assert set(rewards.measured.val) == {"val/loss", "val/accuracy", "val/margin", "val/mean_reward", "val/ece"}
     assert not [name for name, value in rewards.model.named_parameters() if torch.equal(value, before[name])]
 
 

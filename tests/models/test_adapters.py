@@ -25,7 +25,7 @@ from models.adapters.lora import (
 from models.boosting.learners.lora import LoRA
 from models.gpt import GPT
 from models.hf import HFModel
-from tasks.parts import load_weights
+from models.weights.loading import load_weights
 from tests.hf_tiny import Wrapped, llama
 from tests.pairs import VOCAB, PairData, adam, make_pairs, train
 
@@ -89,7 +89,7 @@ def test_S17_dpo_moves_adapters_only_and_starts_at_ln_2(tmp_path, kind):
     """The reference is the model without them; dropout on adapters does not show at the start."""
     model = lora(model=models()[kind], **(SETTINGS | {"dropout": 0.2}))
     module = dpo(model, tmp_path)
-    assert module.reference is None
+    assert module.reference.frozen is None
     before = {name: value.clone() for name, value in model.named_parameters()}
     seen = []
     original = module.loss
@@ -178,9 +178,6 @@ def bare() -> GPT:
     ("settings", "expected"),
     [
         ({"targets": ["q_proj"]}, "There are: down, proj, qkv, up"),
-        ({"rank": 0}, "adapter.rank=0"),
-        ({"alpha": 0}, "adapter.alpha=0"),
-        ({"dropout": 1.0}, "adapter.dropout=1"),
     ],
 )
 def test_wrong_settings_are_refused(settings, expected):

@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from batch import IGNORE
 from models.layers import loss as loss_module
-from models.layers.loss import IGNORE, linear_cross_entropy
+from models.layers.loss import linear_cross_entropy
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from models.adapters import packed
 from models.adapters.lora import chosen_layers, lora, quantize
 from models.adapters.packed import adopt, packed_names, unpacked
 from models.gpt import GPT
-from tasks.weights import load_weights
+from models.weights.loading import load_weights
 
 SETTINGS = {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": "all-linear", "rslora": False, "dora": False}
 NOTE = ".quant_state.bitsandbytes__nf4"

@@ -11,8 +11,8 @@ from models.adapters.lora import load_adapter
 from models.heads import RewardModel, score
 from models.hf import HFModel, save_wrapped
 from models.weights.files import read_tensors
+from models.weights.loading import load_weights
 from tasks import parts
-from tasks.weights import load_weights
 from tests.hf_tiny import llama
 from tests.tasks.test_pair_runs import PAIRS, ROOT, SHORT
 from tests.tasks.test_pair_runs import folder as folder
@@ -48,7 +48,7 @@ def test_a_reward_run_loads_as_a_sequence_classifier_with_equal_scores(kind, cap
     theirs = AutoModelForSequenceClassification.from_pretrained("out").eval()
     assert (theirs.config.model_type, theirs.config.num_labels) == (kind, 1)
     cfg = read_run("run")[0]
-    ours = parts.prepared_model(cfg, vocab_size=theirs.config.vocab_size).eval()
+    ours = parts.build_model(cfg, vocab_size=theirs.config.vocab_size).eval()
     load_weights(ours, "run")
     tokenizer = AutoTokenizer.from_pretrained("out")
     end = tokenizer.convert_tokens_to_ids("<|assistant_end|>")
@@ -91,7 +91,7 @@ def test_adapters_are_merged_on_export_and_merged_equals_unmerged(capsys):
     assert lab("task=export", "init_from=tuned", "export.path=out", "hardware=cpu", "run_dir=exported") == 0
     theirs = AutoModelForCausalLM.from_pretrained("out").eval()
     cfg = read_run("tuned")[0]
-    base = parts.build_model(cfg, vocab_size=theirs.config.vocab_size).eval()
+    base = parts.language_model(cfg, vocab_size=theirs.config.vocab_size).eval()
     load_weights(base, "base")
     ids_BT = torch.arange(30, 50)[None]
     with torch.no_grad():

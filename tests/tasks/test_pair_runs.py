@@ -32,11 +32,23 @@ def summary(run: str) -> dict:
     return json.loads(Path(run, "summary.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize("experiment", ["dpo_arithmetic", "reward_arithmetic"])
+def test_each_experiment_runs(experiment):
+    assert fit("run", f"experiment={experiment}", *PAIRS, START) == 0
+    assert summary("run")["step"] == 2
+
+
 def test_dpo_alone_starts_from_the_chosen_answers(capsys):
     assert fit("dpo", "objective=dpo", *PAIRS, START) == 0
     facts = summary("dpo")
     assert facts["data"] == "arithmetic_pairs"
-    for name in ("val/loss", "val/accuracy", "val/margin", "val/exact_match", "train/rewards/margins"):
+    for name in (
+        "val/loss",
+        "val/rewards/accuracies",
+        "val/rewards/margins",
+        "val/exact_match",
+        "train/rewards/margins",
+    ):
         assert name in facts["metrics"]
     start = torch.load("dpo/start/checkpoints/last.ckpt", weights_only=True)
     assert start["global_step"] == 2
@@ -107,7 +119,10 @@ def test_evaluate_measures_pairs_and_answers(capsys):
     assert lab("objective=reward", "init_from=dpo", *SHORT, *PAIRS, "run_dir=reward") == 0
     assert "task=generate" not in capsys.readouterr().out.rpartition("finished at")[2]  # it writes no text
     for run, names in (("dpo", {"accuracy", "accuracy_per_token", "margin", "exact_match"}), ("reward", {"accuracy"})):
-        assert lab("task=evaluate", f"init_from={run}", "hardware=cpu", f"run_dir=looked_at_{run}") == 0
+        assert (
+            lab("task=evaluate", f"init_from={run}/checkpoints/last.ckpt", "hardware=cpu", f"run_dir=looked_at_{run}")
+            == 0
+        )
         facts = json.loads(Path(f"looked_at_{run}/evaluation.json").read_text(encoding="utf-8"))
         assert names <= facts.keys()
         assert (facts["unit"], facts["n"]) == ("pair", 4)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from batch import IGNORE
 from datamodules.batching.packed import pack_documents
-from datamodules.batching.windows import IGNORE
 from datamodules.kinds.tokens import TokenDataModule
 from errors import RequestError
 from models.gpt import GPT

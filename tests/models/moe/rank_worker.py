@@ -44,7 +44,7 @@ def main(strategy: str, router: str, folder: Path) -> None:
 
     trainer = make_trainer(folder, max_steps=4, strategy=strategy)
     trainer.fit(module, RandomTokens(share))
-    (folder / f"rank{rank}.json").write_text(json.dumps(module.last_step | module.val_metrics))
+    (folder / f"rank{rank}.json").write_text(json.dumps(module.measured.train | module.measured.val))
 
 
 if __name__ == "__main__":

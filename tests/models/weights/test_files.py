@@ -14,9 +14,9 @@ from models.weights import nanochat
 from models.weights.families import FAMILIES, config_of, model_section
 from models.weights.files import read_tensors
 from models.weights.filling import fill, resized
+from models.weights.loading import load_weights
 from models.weights.renaming import to_theirs
 from models.weights.saving import settings_of
-from tasks.weights import load_weights
 
 LLAMA = {
     "model_type": "llama", "vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,

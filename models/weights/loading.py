@@ -13,10 +13,10 @@ from models.boosting.ensemble import Boosted
 from models.transformer import Transformer
 from models.upcycle import upcycled
 from models.weights import families, foreign, nanochat
+from models.weights.checkpoints import checkpoint_of, read_checkpoint
 from models.weights.files import read_tensors
 from models.weights.filling import EMBEDDING, fill
 from models.weights.renaming import to_ours
-from tasks.checkpoints import checkpoint_of, read_checkpoint
 
 
 def load_weights(

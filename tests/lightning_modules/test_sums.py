@@ -6,21 +6,21 @@ import pytest
 import torch
 
 from datamodules.mixture import MixtureDataModule
-from lightning_modules.by_source import BySource
+from lightning_modules.sums import Sums, source_metrics, source_sums
 from tests.small import make_module, make_trainer
 from tokenization.byte import ByteTokenizer
 
 
 def test_each_target_counts_for_its_source():
-    found = BySource(["a", "b", "nothing"])
-    nll = torch.tensor([[1.0, 2.0, 4.0, 99.0]])
-    found.add(nll, torch.tensor([[0, 1, 2, -100]]), torch.tensor([[0, 0, 1, -1]]), torch.tensor([3, 0, 2]))
-    found.add(nll, torch.tensor([[1, -100, 2, 2]]), torch.tensor([[0, -1, 1, 1]]), torch.tensor([3, 0, 2]))
-    metrics = found.metrics(lambda sums: 2 * sums)  # two ranks that saw the same
-    assert metrics == pytest.approx(
+    found, nll, sizes = Sums(), torch.tensor([[1.0, 2.0, 4.0, 99.0]]), torch.tensor([3, 0, 2])
+    for targets, sources in (([[0, 1, 2, -100]], [[0, 0, 1, -1]]), ([[1, -100, 2, 2]], [[0, -1, 1, 1]])):
+        given = torch.tensor(targets), torch.tensor(sources), sizes
+        found.add({"sources": source_sums(nll, *given, n_sources=3)})
+    sums = found.over_ranks(world_size=1, device=torch.device("cpu"))["sources"]
+    assert source_metrics(sums, ["a", "b", "nothing"]) == pytest.approx(
         {
-            **{"val/loss/a": 4 / 3, "val/bpb/a": 1 / 3 / math.log(2)},  # the second id stands for no text
-            **{"val/loss/b": 107 / 3, "val/bpb/b": 107 / 6 / math.log(2)},
+            **{"loss/a": 4 / 3, "bpb/a": 1 / 3 / math.log(2)},  # the second id stands for no text
+            **{"loss/b": 107 / 3, "bpb/b": 107 / 6 / math.log(2)},
         }
     )
 
@@ -39,8 +39,8 @@ def test_sources_of_a_mixture_add_up_to_its_loss(tmp_path):
     make_trainer(tmp_path / "run", max_steps=3, val_every=3).fit(module, data)
     sizes = [len(folder.val) for folder in data.folders.values()]
     sizes[0] -= 1  # the first token is no target
-    losses = [module.val_metrics[f"val/loss/{name}"] for name in paths]
+    losses = [module.measured.val[f"val/loss/{name}"] for name in paths]
     assert len(set(losses)) == 3
     mean = sum(loss * n for loss, n in zip(losses, sizes, strict=True)) / sum(sizes)
-    assert module.val_metrics["val/loss"] == pytest.approx(mean, rel=1e-9)
-    assert module.val_metrics["val/bpb/easy"] == pytest.approx(losses[0] / math.log(2))
+    assert module.measured.val["val/loss"] == pytest.approx(mean, rel=1e-9)
+    assert module.measured.val["val/bpb/easy"] == pytest.approx(losses[0] / math.log(2))

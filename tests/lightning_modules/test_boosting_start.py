@@ -1,4 +1,4 @@
-"""What tasks give to boosting: rows that choose steps, also where rows never come back; a base where there is none."""
+"""What boosting begins with: rows that choose steps, also where rows never come back; a base where there is none."""
 
 from functools import partial
 from pathlib import Path
@@ -6,19 +6,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from errors import RequestError
 from launcher.config.compose import compose
 from launcher.lab import Lab
+from lightning_modules.base import Start
+from lightning_modules.boosting_start import check_logits, draw_rows, n_rows
+from lightning_modules.gbft import GBFTModule
 from models.boosting.ensemble import Boosted
 from models.boosting.learners.lora import LoRA
 from models.boosting.plan import Plan
 from models.gpt import GPT
 from models.transformer import Transformer
-from tasks import boosting
-from tasks.fit import farewell
-from tasks.weights import load_weights
+from models.weights.loading import load_weights
+from optimization.adamw import adamw
+from optimization.muon import muon
 
 VOCAB, T = 20, 6
 LAB = Lab(Path(__file__).parents[2])
@@ -45,16 +47,25 @@ class Endless:
         return [{"ids": ids, "targets": targets}]
 
 
+def start(data, folder=Path("."), *, weights="run", resumed=False, train=None) -> Start:
+    return Start(data, folder, weights, resumed, 1, train or pytest.fail, lambda batch_size: "the reference")
+
+
+def objective(model=None, **settings) -> GBFTModule:
+    defaults = {"strategy": "single", "adapter": None, "optimizer": partial(adamw, lr=0.1)}
+    return GBFTModule(model=model or boosted(), **(defaults | settings))
+
+
 def test_rows_that_never_come_back_choose_steps_and_are_not_cached(tmp_path):
-    data, plan = Endless(), Plan(stages=4, steps_per_stage=25, dev_fraction=0.1)
-    assert boosting.n_rows(data, plan) == 200
-    given = {}
-    module = SimpleNamespace(plan=plan, seed=0, use_rows=lambda *rows: given.update(rows=rows))
-    boosting.give_rows(data, module, SimpleNamespace(path=tmp_path, rank=1))
-    dev, spare, folder = given["rows"]
+    data, plan = Endless(), {"stages": 4, "steps_per_stage": 25, "dev_fraction": 0.1}
+    assert n_rows(data, Plan(**plan)) == 200
+    dev, spare = draw_rows(data, Plan(**plan), seed=0)
     assert 8 <= len(dev) <= 35
     assert spare.identity not in {row.identity for row in dev}
-    assert folder is None
+    module = objective(boosted(**plan))
+    module.begin(start(data, tmp_path))
+    assert len(module.dev) == len(dev)
+    assert module.states.folder is None
 
 
 def test_capped_logits_are_boosted_to_first_order_only():
@@ -64,33 +75,32 @@ def test_capped_logits_are_boosted_to_first_order_only():
     for plan in ({"objective": "newton"} | searched, {"objective": "mse"} | searched, {"refit_etas": True}):
         model = Boosted(base=base, learner=partial(LoRA, rank=2), plan=Plan(**plan), seed=0)
         with pytest.raises(RequestError, match="caps them"):
-            boosting.check_logits(model)
-        boosting.check_logits(boosted(**plan))
-    boosting.check_logits(Boosted(base=base, learner=partial(LoRA, rank=2), plan=Plan(**searched), seed=0))
+            check_logits(model)
+        check_logits(boosted(**plan))
+    check_logits(Boosted(base=base, learner=partial(LoRA, rank=2), plan=Plan(**searched), seed=0))
 
 
-def test_what_to_type_next_is_nothing_that_would_do_nothing(tmp_path):
+def test_what_to_type_next_is_nothing_that_would_do_nothing():
     """More stages cannot follow one that was dropped, nor corrective steps."""
-    stage = {"stage": 1, "eta": 0.5, "kept": True, "parameters": 1}
-    results = {"step": 3, "metrics": {}, "stages": [stage]}
-    run = SimpleNamespace(path=tmp_path, results=results)
-    assert "gbft.stages=10" in farewell(run, stages=5)
-    assert "resume=" not in farewell(SimpleNamespace(path=tmp_path, results=results | {"corrective": {}}), stages=5)
-    results["stages"] = [stage | {"kept": False}]
-    assert "resume=" not in farewell(run, stages=5)
+    module, stage = objective(), {"stage": 1, "eta": 0.5, "kept": True, "parameters": 1}
+    module.records = [stage]
+    assert "gbft.stages=10" in module.farewell()["go on"]
+    module.corrective = {}
+    assert module.farewell()["go on"] is None
+    module.corrective, module.records = None, [stage | {"kept": False}]
+    assert module.farewell()["go on"] is None
 
 
-def test_a_model_that_comes_with_its_weights_is_the_base(monkeypatch):
-    learned = []
-    monkeypatch.setattr(boosting, "learn_base", lambda *_: learned.append(1))
-    monkeypatch.setattr(boosting, "check_request", lambda *_: None)
-    for model in ({"path": "x", "pretrained": True}, {"path": "x", "pretrained": False}, {}):
-        cfg = SimpleNamespace(
-            objective=SimpleNamespace(_target_="lightning_modules.gbft.GBFTModule"),
-            trainer=SimpleNamespace(max_steps=99), init_from=None, model=model,
-        )  # fmt: skip
-        boosting.begin(cfg, SimpleNamespace(tokenizer=None), boosted(), None, resumed=False)
-    assert len(learned) == 2
+@pytest.mark.parametrize(("weights", "resumed", "learned"), [("run", False, 0), (None, True, 0), (None, False, 1)])
+def test_a_base_is_learned_where_there_is_none(weights, resumed, learned):
+    shorts = []
+    module = objective(log_every=1)
+    module.learn_start(
+        start(rows(), weights=weights, resumed=resumed, train=lambda *of, **how: shorts.append((of, how)))
+    )
+    assert len(shorts) == learned
+    assert all(how == {"steps": 800, "folder": "base"} and of[1] == "the reference" for of, how in shorts)
+    assert not any(p.requires_grad for p in module.model.base.parameters())
 
 
 def test_a_frozen_base_learns_no_new_ids(tmp_path):
@@ -109,19 +119,23 @@ def test_a_frozen_base_learns_no_new_ids(tmp_path):
     assert torch.equal(same.eval()(ids, logits="all").logits, source.eval()(ids, logits="all").logits)
 
 
-def request(**changes) -> tuple:
-    """(cfg, data): what check_request accepts, but for `changes`."""
-    cfg = {"adapter": None, "objective": "lightning_modules.gbft.GBFTModule", "strategy": "single", "seq_len": T}
-    cfg |= {"optimizer": "optimization.adamw.adamw", "sampling": "shuffle", "provides": ("tokens",)} | changes
-    data = SimpleNamespace(
-        sampling=cfg["sampling"], provides=cfg["provides"], stride=cfg.get("stride", T),
-        order=lambda: SimpleNamespace(n_windows=9),
-    )  # fmt: skip
-    sections = {
-        "objective": {"_target_": cfg["objective"]}, "optimizer": {"_target_": cfg["optimizer"]},
-        "trainer": {"strategy": cfg["strategy"]}, "data": {"seq_len": T}, "adapter": cfg["adapter"],
-    }  # fmt: skip
-    return OmegaConf.create(sections), data
+def rows(**changes) -> SimpleNamespace:
+    """Data that can be boosted on, but for `changes`."""
+    facts = {"sampling": "shuffle", "provides": ("tokens",), "stride": T, "seq_len": T}
+    return SimpleNamespace(**(facts | changes), order=lambda: SimpleNamespace(n_windows=9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"adapter": {"rank": 4}}, "Leave adapter=... out"),
+        ({"optimizer": partial(muon, lr=0.1)}, "optimizer=adamw_stage"),
+        ({"strategy": "ddp"}, "one device"),
+    ],
+)
+def test_gbft14_a_run_that_cannot_be_boosted_is_refused(changes, words):
+    with pytest.raises(RequestError, match=words):
+        objective(**changes)
 
 
 @pytest.mark.parametrize(
@@ -129,20 +143,17 @@ def request(**changes) -> tuple:
     [
         ({"sampling": "random"}, "data.sampling=shuffle"),
         ({"stride": T - 1}, "would be trained on"),
-        ({"adapter": {"rank": 4}}, "Leave adapter=... out"),
-        ({"optimizer": "optimization.muon.muon"}, "optimizer=adamw_stage"),
-        ({"strategy": "ddp"}, "one device"),
         ({"provides": ("conversations",)}, "gbft.loss=sft"),
     ],
 )
 def test_gbft14_what_cannot_be_boosted_is_refused_before_training(changes, words):
-    boosting.check_request(*request(), boosted())
+    objective().learn_start(start(rows()))
     with pytest.raises(RequestError, match=words):
-        boosting.check_request(*request(**changes), boosted())
+        objective().learn_start(start(rows(**changes), weights=None))
 
 
 def test_dev_rows_may_overlap_where_there_are_none():
-    boosting.check_request(*request(stride=T - 1), boosted(dev_fraction=0))
+    objective(boosted(dev_fraction=0)).learn_start(start(rows(stride=T - 1)))
 
 
 def test_a_run_is_as_long_as_its_stages_unless_a_number_is_typed():
@@ -158,14 +169,14 @@ def test_a_run_is_as_long_as_its_stages_unless_a_number_is_typed():
 
 def test_a_run_ends_with_a_stage(capsys):
     plan = Plan(stages=5, steps_per_stage=500, corrective_steps=30)
-    assert boosting.run_length(2530, plan) == boosting.run_length(9000, plan) == 2530
+    assert plan.run_length(2530) == plan.run_length(9000) == 2530
     assert capsys.readouterr().out == ""
-    assert boosting.run_length(2000, plan) == 2000
+    assert plan.run_length(2000) == 2000
     assert "after 4 of 5 stages" in capsys.readouterr().out
-    assert boosting.run_length(2500, plan) == 2500  # without the corrective updates
+    assert plan.run_length(2500) == 2500  # without the corrective updates
     for steps, instead in ((600, 500), (4, 500), (2501, 2500)):
         with pytest.raises(RequestError, match=rf"in the middle of a stage(.|\n)*max_steps={instead};"):
-            boosting.run_length(steps, plan)
+            plan.run_length(steps)
 
 
 def test_gbft14_the_head_cannot_be_bent():

@@ -1,0 +1,129 @@
+"""What gradient-boosted fine-tuning begins with: data that can be boosted on, a base, rows that choose steps."""
+
+from functools import partial
+from itertools import count
+from typing import Any
+
+from batch import IGNORE, Batch
+from errors import RequestError
+from lightning_modules.base import Start
+from lightning_modules.causal_lm import CausalLMModule
+from models.boosting.ensemble import Boosted
+from models.boosting.plan import Plan
+from models.boosting.stage import DevRow, is_dev
+from optimization.adamw import adamw
+from optimization.schedules import cosine
+
+MAX_DEV_ROWS = 256  # that many choose steps; further ones are held out all the same
+BASE_LR = 1e-3
+
+
+def check_data(data: Any, plan: Plan) -> None:
+    """Raises RequestError for data that cannot be boosted on, before anything is trained."""
+    if getattr(data, "sampling", None) == "random":
+        raise RequestError(
+            "objective=gbft reads the same windows again and again, from a cache; data.sampling=random never gives the "
+            "same one twice.\nType data.sampling=shuffle."
+        )
+    if plan.dev_fraction > 0 and (getattr(data, "stride", None) or data.seq_len) < data.seq_len:
+        raise RequestError(
+            f"data.stride={data.stride} makes windows of {data.seq_len} tokens overlap: text of the dev rows, "
+            "which choose the steps of objective=gbft, would be trained on.\n"
+            "Leave data.stride out, or type gbft.dev_fraction=0 (fixed steps, and nothing is dropped)."
+        )
+    masked = "conversations" in data.provides
+    if (plan.loss == "sft") != masked:
+        kind = "conversations" if masked else "plain text"
+        other = "sft" if masked else "causal_lm"
+        raise RequestError(f"gbft.loss={plan.loss}: the data holds {kind}.\nType gbft.loss={other}.")
+    if plan.train_fraction < 1 and not hasattr(data, "shorten"):
+        raise RequestError("gbft.train_fraction is for plain text; take fewer examples by the data's own keys.")
+
+
+def check_logits(model: Boosted) -> None:
+    """Raises RequestError where second-order steps would be taken through logits that are capped."""
+    plan = model.plan
+    if model.softcap is not None and (plan.objective != "ce" or plan.refit_etas):
+        what = "gbft.refit_etas=true" if plan.objective == "ce" else f"gbft.objective={plan.objective}"
+        raise RequestError(
+            f"{what} takes logits to be linear in what a stage adds, and this base caps them (softcap "
+            f"{model.softcap:g}): its residuals and steps would be those of another model.\n"
+            "Type gbft.objective=ce gbft.refit_etas=false."
+        )
+
+
+def check_start(model: Boosted, start: Start) -> None:
+    """Raises RequestError where the weights are those of an ensemble already."""
+    if not start.resumed and int(model.closed):
+        raise RequestError(
+            f"init_from={start.weights} is an ensemble of {int(model.closed)} stages already.\n"
+            f"To add stages to it, type: resume={start.weights} gbft.stages={int(model.closed) + 3}"
+        )
+
+
+def learn_base(model: Boosted, start: Start, *, token_bytes: Any, seed: int, log_every: int) -> None:
+    """Trains the base on the embedded language reference; the same for the same seed."""
+    steps, base = model.plan.base_steps, model.base
+    if steps == 0:
+        raise RequestError(
+            "objective=gbft corrects a trained base, and gbft.base_steps=0 asks for none.\n"
+            "Type init_from=RUN_FOLDER, or gbft.base_steps=800 to train one first."
+        )
+    print(f"base    no init_from: {steps} updates on the language reference come first", flush=True)
+    module = CausalLMModule(
+        model=base.requires_grad_(True).train(),
+        optimizer=partial(adamw, lr=BASE_LR, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1),
+        schedule=partial(cosine, total_steps=steps, warmup_steps=min(50, steps // 10), final_ratio=0.1),
+        token_bytes=token_bytes,
+        seed=seed,
+        grad_clip=1.0,
+        log_every=log_every,
+    )
+    start.train(module, start.reference_text(batch_size=12), steps=steps, folder="base")
+    base.requires_grad_(False).eval()
+
+
+def draw_rows(data: Any, plan: Plan, *, seed: int) -> tuple[list[DevRow], DevRow]:
+    """Rows of the training data that are dev, in the order in which they come, and the first that is not.
+
+    Raises:
+        RequestError: there are too few rows for a dev part.
+    """
+    steps, total = data.train_dataloader().dataset, n_rows(data, plan)
+    found: dict[bytes, DevRow] = {}
+    spare: DevRow | None = None
+    seen = 0
+    for step in count():
+        for row in rows_of(steps[step]):
+            seen += 1
+            if is_dev(row.identity, seed, plan):
+                found.setdefault(row.identity, row)
+            elif spare is None:
+                spare = row
+        if spare is not None and (len(found) >= MAX_DEV_ROWS or seen >= total or plan.dev_fraction == 0):
+            break
+        if seen >= total and spare is None:
+            break
+    if spare is None or (plan.dev_fraction > 0 and not found):
+        raise RequestError(
+            f"{total} training rows are too few to hold {plan.dev_fraction:.0%} of them out.\n"
+            "Type gbft.dev_fraction=0 (nothing is dropped then), a shorter model.seq_len, or give more text."
+        )
+    return list(found.values())[:MAX_DEV_ROWS], spare
+
+
+def rows_of(batch: list[Batch]) -> list[DevRow]:
+    """Single rows of a step's micro-batches, those with something to learn from."""
+    return [
+        DevRow(ids[None], targets[None], micro["documents"][i : i + 1] if "documents" in micro else None)
+        for micro in batch
+        for i, (ids, targets) in enumerate(zip(micro["ids"], micro["targets"], strict=True))
+        if (targets != IGNORE).any()
+    ]
+
+
+def n_rows(data: Any, plan: Plan) -> int:
+    """Different rows in the training data; where they are made without end, as many as this run will see."""
+    if hasattr(data, "order"):
+        return data.order().n_windows
+    return data.train.size or plan.total_steps * data.batch_size * data.accumulate
