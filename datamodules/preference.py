@@ -23,6 +23,7 @@ from datamodules.reading.preference_rows import Preference, preferences
 from datamodules.reading.row_files import RowFiles
 from errors import RequestError
 from tokenization.chat import chat_template
+from tokenization.chat.messages import strings_of, text_of
 
 
 class PairDataModule(StepDataModule):
@@ -175,7 +176,9 @@ class PreferenceDataModule(RowFiles, PairDataModule):
         self.score_columns = score_columns or []
 
     def _read(self, side: str, dropped: Counter[str]) -> Iterator[Preference]:
-        pairs = preferences(self.rows(side), dropped, scores=self.score_columns)
+        pairs = self.read(
+            side, lambda rows, ignored: preferences(rows, dropped, scores=self.score_columns, ignored=ignored)
+        )
         if self.has_validation:
             return pairs
         return (pair for pair in pairs if (prompt_hash(pair) < self.val_fraction) == (side == "val"))
@@ -188,7 +191,7 @@ def prompt_hash(pair: Preference) -> float:
 
 
 def asked_of(pair: Preference) -> str:
-    return "\n".join(message["content"] for message in pair.prompt)
+    return "\n".join(map(text_of, pair.prompt))
 
 
 def in_words(facts: dict[str, Any]) -> str:
@@ -197,4 +200,4 @@ def in_words(facts: dict[str, Any]) -> str:
 
 
 def texts_of(pair: Preference) -> list[str]:
-    return [*(message["content"] for message in pair.prompt), pair.chosen, pair.rejected]
+    return [*strings_of(pair.prompt), pair.chosen, pair.rejected]

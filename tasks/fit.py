@@ -21,6 +21,8 @@ def fit(cfg: DictConfig, run: RunFolder) -> None:
     data = parts.build_data(cfg, run)
     data.tokenizer.save(run.path / "tokenizer")
     run.results |= {"data_fingerprint": data.fingerprint, "tokenizer_fingerprint": data.tokenizer.fingerprint}
+    if ignored := getattr(data, "ignored", None):
+        run.results["ignored"] = dict(ignored)  # given and not used, by name
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
     run.results["parameters"] = model.parameter_counts()
     checkpoint = last_checkpoint(cfg, run)

@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optimization": set(),
     "loggers": set(),
     "crawl": {"launcher"},  # to check its keys; shares a file format with datamodules, no code
-    "datamodules": {"tokenization"},
+    "datamodules": {"tokenization", "crawl"},  # crawl for the text of pages, imported when there is one
     "lightning_modules": {"models", "optimization", "tokenization"},
     "callbacks": {"tokenization", "models", "evaluation"},  # text is generated and judged as tasks do it
     "evaluation": {"tokenization", "models"},

@@ -43,6 +43,11 @@ class StepDataModule(LightningDataModule):
         self.updates_per_item = 1  # by the objective: more where a step's item serves several updates
         self.pin_memory = False  # the task sets it where a CUDA device trains
 
+    @property
+    def ignored(self) -> dict[str, int]:
+        """What was given and is not used, by name (datamodules/reading/ignored.py); whole after `prepare()`."""
+        return {}
+
     @abstractmethod
     def prepare(self) -> None:
         """Make everything ready; a second call does nothing."""

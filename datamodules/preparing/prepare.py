@@ -174,6 +174,7 @@ def write_both(folder: Path, split: Split, tokenizer: Tokenizer, target: Target)
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "source": split.source.name,
         "source_fingerprint": split.source.fingerprint(),
+        "ignored": dict(split.ignored),
         "split": {"kind": split.kind, "val_fraction": split.val_fraction if split.kind != "given" else None},
         **found,
     }
