@@ -17,12 +17,12 @@ import numpy as np
 from bounds import PositiveFloat
 from datamodules.batching.permutation import permute
 from datamodules.batching.windows import ORDERS, Order, SequentialOrder
-from datamodules.kinds.prepared import PreparedDataModule, passed_over
+from datamodules.kinds.prepared import PreparedDataModule, rows_ignored
 from datamodules.preparing.prepare import prepare_tokens
-from datamodules.preparing.split import plan_split
+from datamodules.preparing.split import passed_over, plan_split
 from datamodules.preparing.token_files import META, TokenFile, document_ends
 from datamodules.preparing.token_folder import TokenFolder, open_folder
-from datamodules.reading.ignored import Ignored, is_file
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.sources import FileSource, file_source
 from errors import RequestError
 from tokenization.base import FILE_NAME, Tokenizer, digest, load_tokenizer
@@ -154,8 +154,7 @@ class MixtureDataModule(PreparedDataModule):
     @property
     def ignored(self) -> dict[str, int]:
         """Of all sources together."""
-        found = sum((Ignored(folder.meta.get("ignored", {})) for folder in self.folders.values()), Ignored())
-        return {name: n for name, n in found.items() if not is_file(name)} | dict(self._passed_over)
+        return dict(sum(map(rows_ignored, self.folders.values()), self._passed_over))
 
     @property
     def fingerprint(self) -> str:

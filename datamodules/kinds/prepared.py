@@ -8,9 +8,10 @@ from typing import Any
 from bounds import NonNegativeInt, OpenShare, PositiveInt
 from datamodules.kinds.tokens import TokenDataModule
 from datamodules.preparing.prepare import prepare_tokens, target_of
+from datamodules.preparing.split import passed_over
 from datamodules.preparing.token_folder import TokenFolder, open_folder
-from datamodules.reading.ignored import Ignored, is_file
-from datamodules.reading.sources import FileSource, Source
+from datamodules.reading.ignored import Ignored
+from datamodules.reading.sources import Source
 
 
 class PreparedDataModule(TokenDataModule):
@@ -50,10 +51,9 @@ class PreparedDataModule(TokenDataModule):
     @property
     def ignored(self) -> dict[str, int]:
         """Rows as `meta.json` says; files as they lie there now, since none of them changes what was prepared."""
-        rows = {name: n for name, n in super().ignored.items() if not is_file(name)}
-        return rows | dict(self._passed_over)
+        return dict(rows_ignored(self.folder) + self._passed_over)
 
 
-def passed_over(source: Source | None) -> Ignored:
-    """The files beside a source that are not read."""
-    return source.passed_over if isinstance(source, FileSource) else Ignored()
+def rows_ignored(folder: TokenFolder) -> Ignored:
+    """What is not used of the files that were read."""
+    return Ignored(folder.meta.get("ignored", {})) - Ignored(folder.meta.get("passed_over", {}))

@@ -175,6 +175,7 @@ def write_both(folder: Path, split: Split, tokenizer: Tokenizer, target: Target)
         "source": split.source.name,
         "source_fingerprint": split.source.fingerprint(),
         "ignored": dict(split.ignored),
+        "passed_over": dict(split.passed_over),
         "split": {"kind": split.kind, "val_fraction": split.val_fraction if split.kind != "given" else None},
         **found,
     }

@@ -182,8 +182,9 @@ def fault_of(meta: Any) -> str | int | None:
         for key in {"tokens"} | ({"documents", "bytes"} & meta[side].keys()):
             if not is_count(meta[side].get(key)):
                 return f"{key!r} of {side!r} is {meta[side].get(key, 'not there')!r:.80}."
-    if not isinstance(meta.get("ignored", {}), dict) or not all(map(is_count, meta.get("ignored", {}).values())):
-        return f"'ignored' is {meta['ignored']!r:.80}."
+    for key in {"ignored", "passed_over"} & meta.keys():
+        if not isinstance(meta[key], dict) or not all(map(is_count, meta[key].values())):
+            return f"{key!r} is {meta[key]!r:.80}."
     return None
 
 

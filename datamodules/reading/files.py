@@ -46,7 +46,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 def _stream(path: Path) -> Any:
     end = path.suffix.lower()
-    if end == ".gz":
+    if end in (".gz", ".tgz"):
         return gzip.open(path, "rb")
     if end == ".zst":
         import pyarrow as pa  # slow to import, and only this format needs it
@@ -63,9 +63,9 @@ def damaged(path: Path, error: Exception) -> RequestError:
 
 @contextmanager
 def opened_text(path: Path) -> Iterator[io.TextIOWrapper]:
-    """Its lines with their ends as they are; a byte order mark is no text. Raises RequestError if it is not UTF-8."""
+    """Its lines with their ends as they are, and a byte order mark. Raises RequestError if it is not UTF-8."""
     try:
-        with opened(path) as data, io.TextIOWrapper(data, encoding="utf-8-sig", newline="") as text:
+        with opened(path) as data, io.TextIOWrapper(data, encoding="utf-8", newline="") as text:
             yield text
     except UnicodeDecodeError:
         for _ in decoded(path, BUFFER):  # raises, with the place of the byte in the file

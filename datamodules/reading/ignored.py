@@ -21,7 +21,6 @@ class Field(NamedTuple):
 
 
 Fields = Mapping[str, Field]
-FILE = "file"
 Item = TypeVar("Item")
 
 
@@ -31,9 +30,12 @@ class Ignored(Counter[str]):
     def __add__(self, other: Counter[str]) -> Ignored:  # type: ignore[override]
         return Ignored(super().__add__(other))
 
+    def __sub__(self, other: Counter[str]) -> Ignored:
+        return Ignored(super().__sub__(other))
+
     def file(self, what: str) -> None:
         """Count a file that is passed over."""
-        self[f"{FILE} {what}"] += 1
+        self[f"file {what}"] += 1
 
     def walk(self, read: Callable[[Ignored], Iterator[Item]]) -> Iterator[Item]:
         """What `read` gives. It counts for itself; of several walks over the same, the one that saw most is kept."""
@@ -47,11 +49,6 @@ class Ignored(Counter[str]):
         """Count the entries of a row that are not `known`; a null was not given."""
         if len(row) > 1 or not row.keys() <= set(known):
             self.update(f"{what} {name!r}" for name in row.keys() - set(known) if row[name] not in (None, "", [], {}))
-
-
-def is_file(name: str) -> bool:
-    """Whether a name of `Ignored` counts files."""
-    return name.startswith(f"{FILE} ")
 
 
 def check_fields(row: Mapping[str, Any], fields: Fields, refused: Fields, where: str, what: str = "column") -> None:

@@ -17,6 +17,7 @@ from datamodules.reading.ignored import Ignored
 from errors import RequestError
 
 HALF_A_PAIR = "half of a surrogate pair, read as U+FFFD: row"
+SHORT_BYTES = 400
 FIRST_BYTES = 1 << 24  # of a .json file: a first line that is longer is no line
 
 
@@ -39,15 +40,28 @@ _decode = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number).d
 def parsed(data: bytes, ignored: Ignored | None = None) -> Any:
     """The value of a JSON text in UTF-8. Raises ValueError, RecursionError where it is none."""
     value = _decode(data.decode("utf-8"))
-    if b"\\ud" in data or b"\\uD" in data:
-        try:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-        except UnicodeEncodeError:
-            whole = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
-            value = json.loads(whole.decode("utf-16-le", "replace"))
-            if ignored is not None:
-                ignored[HALF_A_PAIR] += 1
+    # only an escape can make half a pair; to look at a long value is faster than to search its line for one
+    if (len(data) > SHORT_BYTES or b"\\u" in data) and not is_whole(value):
+        halves = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+        value = json.loads(halves.decode("utf-16-le", "replace"))
+        if ignored is not None:
+            ignored[HALF_A_PAIR] += 1
     return value
+
+
+def is_whole(value: Any) -> bool:
+    """Whether no text in it holds half of a surrogate pair."""
+    kind = type(value)
+    if kind is str and not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            return False
+    elif kind is dict:
+        return all(map(is_whole, value.values()))
+    elif kind is list:
+        return all(map(is_whole, value))
+    return True
 
 
 def json_lines(path: Path, ignored: Ignored | None = None) -> Iterator[tuple[int, Any]]:
@@ -79,14 +93,13 @@ def json_value(path: Path, ignored: Ignored | None = None) -> Any:
         raise not_json(str(path), error, lines=False) from None
 
 
-def json_rows(path: Path, ignored: Ignored | None = None) -> Iterator[tuple[str, Any]]:
-    """(place, value) of what a .json file holds: the entries of a list, one object, or, as many write it, lines."""
+def json_rows(path: Path, ignored: Ignored | None = None) -> Iterator[tuple[int, Any]]:
+    """(number, value) of what a .json file holds: the entries of a list, one object, or, as many write it, lines."""
     if has_json_lines(path):
-        yield from ((f"line {number:,}", value) for number, value in json_lines(path, ignored))
+        yield from json_lines(path, ignored)
         return
     found = json_value(path, ignored)
-    for number, value in enumerate(found if isinstance(found, list) else [found], start=1):
-        yield f"object {number:,}", value
+    yield from enumerate(found if isinstance(found, list) else [found], start=1)
 
 
 def has_json_lines(path: Path) -> bool:

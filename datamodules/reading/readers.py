@@ -97,44 +97,49 @@ def split_pieces(pieces: Iterable[str], separator: str) -> Iterator[str]:
 
 def read_json_lines(path: Path, *, text_column: str, ignored: Ignored, **_: object) -> Iterator[Document]:
     """One document a line, in `text_column` of a JSON object. Blank lines and nulls are passed over."""
-    with_place = ((f"line {number:,}", value) for number, value in json_lines(path, ignored))
-    return documents_of(path, with_place, text_column, ignored)
+    return documents_of(path, "line", json_lines(path, ignored), text_column, ignored)
 
 
 def read_json(path: Path, *, text_column: str, ignored: Ignored, **_: object) -> Iterator[Document]:
     """One document an entry of a list, an object's only one, or as in .jsonl; entries may be texts themselves."""
-    rows = json_rows(path, ignored)
-    return documents_of(
-        path, ((p, {text_column: v} if isinstance(v, str) else v) for p, v in rows), text_column, ignored
-    )
+    rows = ((n, {text_column: v} if isinstance(v, str) else v) for n, v in json_rows(path, ignored))
+    return documents_of(path, "entry", rows, text_column, ignored)
 
 
-def documents_of(path: Path, rows: Iterable[tuple[str, Any]], column: str, ignored: Ignored) -> Iterator[Document]:
+def documents_of(
+    path: Path, entry: str, rows: Iterable[tuple[int, Any]], column: str, ignored: Ignored
+) -> Iterator[Document]:
     """The texts in `column` of JSON objects; keys beside it are counted. Raises RequestError naming the row."""
     beside: Counter[tuple[str, ...]] = Counter()  # counted by the row's shape: a row costs one look-up
     try:
-        for place, row in rows:
+        for number, row in rows:
             if not isinstance(row, dict):
                 found = type(row).__name__
-                raise RequestError(f"{path}, {place}: expected a JSON object with {column!r}, found {found}.")
+                raise RequestError(
+                    f"{path}, {entry} {number:,}: expected a JSON object with {column!r}, found {found}."
+                )
             if len(row) > 1:
                 beside[tuple(row)] += 1
-            if column not in row:
-                raise no_column(f"{path}, {place}", column, list(row))
-            yield from documents_in(row[column], column, ignored, path, place)
+            text = row.get(column)
+            if type(text) is str and not text.isspace() and text:  # nearly all
+                yield (text,)
+            elif column not in row:
+                raise no_column(f"{path}, {entry} {number:,}", column, list(row))
+            else:
+                yield from documents_in(text, column, ignored, f"{path}, {entry} {number:,}")
     finally:
         for names, n in beside.items():
             ignored.update({f"column {name!r}": n for name in names if name != column})
 
 
-def documents_in(text: Any, column: str, ignored: Ignored, path: Path, place: str) -> Iterator[Document]:
+def documents_in(text: Any, column: str, ignored: Ignored, where: str) -> Iterator[Document]:
     """A row's document; none for a null. Raises RequestError unless it is text."""
     if text is None:
         ignored[NO_TEXT] += 1
         return
     if not isinstance(text, str):
         raise RequestError(
-            f"{path}, {place}: {column!r} should be text, found {type(text).__name__}.\nType data.text_column=NAME."
+            f"{where}: {column!r} should be text, found {type(text).__name__}.\nType data.text_column=NAME."
         )
     if not text or text.isspace():
         ignored[NO_TEXT] += 1
@@ -152,7 +157,7 @@ def read_arrow(path: Path, *, text_column: str, ignored: Ignored, **_: object) -
 
     number = 0
     for number, (text,) in arrow_rows(path, choose):
-        yield from documents_in(text, text_column, ignored, path, f"row {number:,}")
+        yield from documents_in(text, text_column, ignored, f"{path}, row {number:,}")
     ignored.update({f"column {name!r}": number for name in beside})
 
 

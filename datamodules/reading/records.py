@@ -110,18 +110,17 @@ def file_rows(file: Path, columns: list[str] | None, ignored: Ignored) -> Iterat
         return table_rows(file, columns)
     if kind in ARROW:
         return arrow_records(file)
-    entries = json_rows(file, ignored) if kind == ".json" else json_line_rows(file, ignored)
-    return ((checked_row(row, f"{file}, {place}"), f"{file}, {place}") for place, row in entries)
+    return json_records(file, ignored)
 
 
-def json_line_rows(file: Path, ignored: Ignored) -> Iterator[tuple[str, Any]]:
-    return ((f"line {number:,}", row) for number, row in json_lines(file, ignored))
-
-
-def checked_row(row: Any, where: str) -> Row:
-    if not isinstance(row, dict):
-        raise RequestError(f"{where}: expected a JSON object, found {type(row).__name__}.")
-    return row
+def json_records(file: Path, ignored: Ignored) -> Iterator[tuple[Row, str]]:
+    lines = kind_of(file) != ".json"
+    entry = "line" if lines else "entry"
+    for number, row in json_lines(file, ignored) if lines else json_rows(file, ignored):
+        where = f"{file}, {entry} {number:,}"
+        if not isinstance(row, dict):
+            raise RequestError(f"{where}: expected a JSON object, found {type(row).__name__}.")
+        yield row, where
 
 
 def arrow_records(file: Path) -> Iterator[tuple[Row, str]]:

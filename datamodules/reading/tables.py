@@ -32,7 +32,7 @@ def table_cells(path: Path, columns: list[str] | None = None) -> Iterator[tuple[
     csv.field_size_limit(1 << 30)  # 128 KiB by default: less than a long document
     number, begin = 0, 1
     with opened_text(path) as text:
-        first = text.readline()
+        first = text.readline().removeprefix("\ufeff")
         reader = csv.reader(chain([first], text), strict=True, **dialect(path, first))
         try:
             names = next(reader, []) if columns is None else columns

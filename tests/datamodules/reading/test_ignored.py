@@ -76,3 +76,19 @@ def test_F6_columns_of_pairs_are_counted_once_though_rows_are_read_for_both_side
     data.prepare()
     data.questions(2)
     assert data.ignored == {"column 'source'": 40}
+
+
+def test_F4_a_folder_of_all_kinds_of_text_is_read_and_its_json_without_text_is_counted(tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for i in range(5):
+        (folder / f"page{i}.md").write_text(f"Markdown page {i} says something about topic {i}.\n" * 20)
+    (folder / "list.json").write_text(json.dumps([{"text": "a json list document", "n": 1}] * 2))
+    (folder / "package.json").write_text('{"name": "x"}')
+    (folder / "page.pdf").write_text("x")
+    data = TextDataModule(
+        path=str(folder), tokenizer=ByteTokenizer(), seq_len=8, batch_size=2, cache_dir=str(tmp_path / "cache")
+    )
+    data.prepare()
+    assert sum(data.folder.meta[side]["documents"] for side in ("train", "val")) == 7
+    assert data.ignored == {"file ending .pdf": 1, "file ending .json without 'text'": 1, "column 'n'": 2}
