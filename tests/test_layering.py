@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("models", "optimization", "reports", "tokenization"),
     },
     "benchmarks": {  # and every third-party package: they measure against others
-        *("callbacks", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
+        *("callbacks", "crawl", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
         *("optimization", "tasks", "tokenization"),
     },
     "run": {"launcher"},
@@ -52,7 +52,8 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "lightning_modules": "one file per objective; `base.py` is one update",
     "callbacks": "rhythm, checkpoints, metrics, what one sees",
     "loggers": "metrics.csv, TensorBoard, wandb",
-    "crawl": "from web sites to a corpus: `extract/` `web/` `queueing/` `dedup/` `clean/` `filters/` `spiders/` `report/`",
+    "crawl": "from web sites to a corpus: `extract/` `web/` `queueing/` `dedup/` `clean/` `filters/` `spiders/` "
+    "`report/`",
     "evaluation": "metrics, benchmarks (one file each), intervals, likelihoods and answers",
     "reports": "run folders -> statistics, figures, pages",
     "inspection": "pages, charts, colours in a terminal",
