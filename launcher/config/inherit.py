@@ -84,7 +84,7 @@ def resumed_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:
 
 
 def repeated_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:
-    """The same for a run to do again, in a folder of its own.
+    """Config, Hydra's record and what was typed, for a run to do again in a folder of its own.
 
     Raises:
         RequestError: no run folder, or its config cannot be read.
