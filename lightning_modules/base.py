@@ -96,6 +96,7 @@ class LanguageModule(pl.LightningModule):
     """
 
     needs: tuple[str, ...] = ()  # kinds of data, of which it takes one: tokens, conversations, pairs, labels
+    horizon: tuple[str, ...] = ()  # keys that resume= may move, beside the trainer's own
     updates_per_item = 1  # optimizer updates that one item of the training data serves
 
     def __init__(

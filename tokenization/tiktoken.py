@@ -120,6 +120,7 @@ def how_to_fetch(name: str, reason: str) -> str:
     set_first = "" if folder else "\n(Or fetch it anywhere once and set TIKTOKEN_CACHE_DIR to that folder.)"
     return (
         f"tokenizer.name={name}: not in tiktoken's cache {where}, and it could not be fetched: {reason}\n"
+        "Without one, tokenizer=byte needs no file (a model of the same shape with a smaller embedding).\n"
         "With a connection, type:\n" + "\n".join(lines or [f"  rm {place}" for place in places.values()]) + set_first
     )
 
