@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from batch import Batch
 from datamodules.batching.preference_table import PairBatches, PairSteps, PairTable, make_table
-from datamodules.kinds.conversations import Question
+from datamodules.batching.prompts import Prompts, Question
 from datamodules.kinds.steps import StepDataModule
 from datamodules.reading.preference_rows import Preference, preferences
 from datamodules.reading.row_files import RowFiles
@@ -30,7 +30,7 @@ class PairDataModule(StepDataModule):
     `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
     """
 
-    provides = ("pairs",)
+    provides = ("pairs", "prompts")
     answers: Literal["number", "letter", "text"] = "text"
 
     def __init__(
@@ -97,6 +97,17 @@ class PairDataModule(StepDataModule):
         prompts = ((p, self.template.render_for_completion(p.prompt)[-self.max_prompt :]) for p in pairs)
         return [Question(prompt, asked_of(p), p.chosen) for p, prompt in prompts]
 
+    def prompts(self, side: Literal["train", "val"]) -> Prompts:
+        """Each pair's prompt, with the chosen answer as the expected one."""
+        table = self._tables[side]
+
+        def question(i: int) -> Question:
+            prompt, chosen, _ = table.parts(i)
+            expected = self.tokenizer.decode([id for id in chosen.tolist() if id != self.end])
+            return Question(prompt, self.tokenizer.decode(prompt.tolist()).strip(), expected)
+
+        return Prompts(len(table), question)
+
     def facts(self) -> dict[str, str]:
         """What there is, for the lines at the start."""
         facts = self.describe()
@@ -105,10 +116,10 @@ class PairDataModule(StepDataModule):
     # Loading ------------------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
-        return self._step_loader(self._steps())
+        return self._step_loader(self._prompt_steps() if self.prompts_per_item else self._steps())
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        batches = self._validation()
+        batches: Any = self._prompt_batches() if self.prompts_per_item else self._validation()
         return self._loader(batches, range(len(batches)))
 
     def val_dataset(self) -> PairBatches:

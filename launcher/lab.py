@@ -13,6 +13,7 @@ FIRST_PARTY = (
     "loggers",
     "models",
     "optimization",
+    "rewards",
     "tasks",
     "tokenization",
 )

@@ -19,7 +19,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loggers": set(),
     "crawl": set(),  # shares a file format with datamodules, no code
     "datamodules": {"tokenization"},
-    "lightning_modules": {"models", "optimization", "tokenization"},
+    "rewards": {"models", "tokenization"},
+    "lightning_modules": {
+        "evaluation",
+        "models",
+        "optimization",
+        "rewards",
+        "tokenization",
+    },  # online RL judges answers
     "callbacks": {"tokenization", "models", "evaluation"},  # text is generated and judged as tasks do it
     "evaluation": {"tokenization", "models"},
     "reports": {"evaluation"},  # reads run folders, not the code that wrote them
@@ -27,11 +34,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "launcher": set(),  # meets the rest through `_target_` only
     "tasks": {
         *("callbacks", "crawl", "datamodules", "evaluation", "inspection", "launcher", "lightning_modules", "loggers"),
-        *("models", "optimization", "reports", "tokenization"),
+        *("models", "optimization", "reports", "rewards", "tokenization"),
     },
     "benchmarks": {  # and every third-party package: they measure against others
         *("callbacks", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
-        *("optimization", "tasks", "tokenization"),
+        *("optimization", "rewards", "tasks", "tokenization"),
     },
     "run": {"launcher"},
 }
@@ -42,9 +49,9 @@ OWNERS: dict[str, set[str]] = {
     "lightning": {"callbacks", "datamodules", "lightning_modules", "loggers", "tasks", "benchmarks"},
     "torch": {
         *("batch", "benchmarks", "callbacks", "datamodules", "evaluation", "lightning_modules", "loggers", "models"),
-        *("optimization", "tasks"),
+        *("optimization", "rewards", "tasks"),
     },
-    "transformers": {"models", "tokenization", "benchmarks"},
+    "transformers": {"models", "rewards", "tokenization", "benchmarks"},
     "tokenizers": {"tokenization", "benchmarks"},
     "peft": {"models"},
     "bitsandbytes": {"models"},

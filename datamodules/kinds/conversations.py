@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -17,18 +17,11 @@ from batch import Batch
 from datamodules.batching.example_batches import ExampleSteps, PackedSteps, ValidationExamples
 from datamodules.batching.examples import Conversation, Examples, Report, Truncate
 from datamodules.batching.preview import marked
+from datamodules.batching.prompts import Prompts, Question, last_question
 from datamodules.kinds.steps import StepDataModule
 from errors import RequestError
 from tokenization.base import digest
 from tokenization.chat import chat_template, prompt_of
-
-
-class Question(NamedTuple):
-    """For evaluation by generation: what the model is asked, and the answer that was expected."""
-
-    prompt: np.ndarray  # (n,) ids
-    asked: str
-    expected: str
 
 
 class ConversationDataModule(StepDataModule):
@@ -37,7 +30,7 @@ class ConversationDataModule(StepDataModule):
     `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
     """
 
-    provides: tuple[str, ...] = ("conversations",)
+    provides: tuple[str, ...] = ("conversations", "prompts")
     truncate: Truncate = "drop"
     answers: Literal["number", "letter", "text"]
 
@@ -119,6 +112,8 @@ class ConversationDataModule(StepDataModule):
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
         """Endless; item k holds the micro-batches of optimizer step `start_step` + k on this rank."""
+        if self.prompts_per_item:
+            return self._step_loader(self._prompt_steps())
         steps = self._packed_steps() if self.batching == "packed" else self._example_steps()
         return self._step_loader(steps)
 
@@ -140,7 +135,7 @@ class ConversationDataModule(StepDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every validation example once; this rank's share of them."""
-        dataset = self._validation(self.rank, self.world_size)
+        dataset: Any = self._prompt_batches() if self.prompts_per_item else self._validation(self.rank, self.world_size)
         return self._loader(dataset, range(len(dataset)))
 
     def val_dataset(self) -> ValidationExamples:
@@ -151,6 +146,10 @@ class ConversationDataModule(StepDataModule):
         return ValidationExamples(
             self.val, batch_size=self.val_batch_size, rank=rank, world_size=world_size, pad=self.tokenizer.eot
         )
+
+    def prompts(self, side: Literal["train", "val"]) -> Prompts:
+        examples = self.train if side == "train" else self.val
+        return Prompts(examples.size, lambda i: last_question(examples[i], self.tokenizer, self.end))
 
     def questions(self, limit: int | None = None) -> list[Question]:
         """Validation conversations, each without its last answer; the first `limit` that leave room for an answer."""

@@ -55,7 +55,7 @@ def last_action(mask_NT: Tensor) -> Tensor:
 
 def moments(values: Tensor) -> Tensor:
     """(3,) float64: number, sum and sum of squares; added up over ranks they give `whitened` its mean and spread."""
-    values = values.double()
+    values = values.detach().cpu().double()
     return torch.stack([torch.tensor(float(values.numel()), dtype=torch.float64), values.sum(), values.square().sum()])
 
 
