@@ -31,6 +31,6 @@ def needs_a_group(group: int, objective: str) -> None:
     """Raises RequestError where an answer has no others to be compared with."""
     if group < 2:
         raise RequestError(
-            f"objective.group={group}: objective={objective} compares answers to the same question: expected 2 or more.\n"
+            f"objective.group={group}: objective={objective} compares answers to one question: expected 2 or more.\n"
             "Type objective.group=8."
         )

@@ -52,29 +52,36 @@ class Reward(nn.Module):
         raise NotImplementedError
 
 
-@torch.no_grad()
-def measured(parts: Mapping[str, nn.Module], answers: Answers) -> dict[str, Tensor]:
-    """(N,) of each part, by name.
+class Rewards(nn.ModuleDict):
+    """The parts of a run's reward, by name."""
 
-    Raises:
-        RunError: a part gives something that is no number (N59): it would spoil its whole group.
-    """
-    found = {}
-    for name, part in parts.items():
-        values_N = part(answers).float().cpu()
-        if not values_N.isfinite().all():
-            row = int((~values_N.isfinite()).nonzero()[0])
-            raise RunError(
-                f"reward.{name} gives {values_N[row].item()} for an answer: {answers.texts[row][:200]!r}.\n"
-                "Stopped before the update; nothing was learned from this rollout."
-            )
-        found[name] = values_N
-    return found
+    def check(self, data: Any) -> None:
+        """Raises RequestError where there is nothing to be rewarded, or a part cannot judge this data."""
+        if all(part.weight == 0 for part in self.values()):
+            raise RequestError("nothing is rewarded: every weight is 0. Type reward=answer, or reward.NAME.weight=1.")
+        for part in self.values():
+            part.check(data)  # type: ignore[operator]
 
+    @torch.no_grad()
+    def measure(self, answers: Answers) -> dict[str, Tensor]:
+        """(N,) fp32 of each part, on the CPU.
 
-def check_parts(parts: Mapping[str, nn.Module], data: Any) -> None:
-    """Raises RequestError where there is nothing to be rewarded, or a part cannot judge this data."""
-    if not parts or all(getattr(part, "weight", 0) == 0 for part in parts.values()):
-        raise RequestError("nothing is rewarded: every weight is 0. Type reward=answer, or reward.NAME.weight=1.")
-    for part in parts.values():
-        part.check(data)  # type: ignore[operator]
+        Raises:
+            RunError: a part gives something that is no number (N59): it would spoil its whole group.
+        """
+        found = {}
+        for name, part in self.items():
+            values_N = part(answers).float().cpu()
+            if not values_N.isfinite().all():
+                row = int((~values_N.isfinite()).nonzero()[0])
+                raise RunError(
+                    f"reward.{name} gives {values_N[row].item()} for an answer: {answers.texts[row][:200]!r}.\n"
+                    "Stopped before the update; nothing was learned from this rollout."
+                )
+            found[name] = values_N
+        return found
+
+    def total(self, values: Mapping[str, Tensor]) -> Tensor:
+        """(N,) float64: the parts' values by their weights."""
+        weights = {name: float(part.weight) for name, part in self.items()}  # type: ignore[arg-type]
+        return torch.stack([weights[name] * values_N.double() for name, values_N in values.items()]).sum(0)

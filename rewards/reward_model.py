@@ -114,4 +114,4 @@ class Classifier(nn.Module):
         if self.tokenizer.chat_template is None:
             return f"{question}\n{answer}"
         turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        return self.tokenizer.apply_chat_template(turns, tokenize=False)
+        return str(self.tokenizer.apply_chat_template(turns, tokenize=False))

@@ -85,8 +85,8 @@ def make_policy(kind, data, *, dropout=0.0, seed=0, lr=1e-2, reward=None, model=
     torch.manual_seed(seed)
     model = model or GPT(vocab_size=VOCAB, seq_len=16, n_layer=1, n_head=2, n_embd=32, dropout=dropout).to(dtype)
     defaults = {
-        "prompts": 8, "max_new_tokens": 6, "val_prompts": 6, "val_group": 2, "seed": 1, "log_every": 1, "grad_clip": 1.0,
-        "truncated": "rule",
+        "prompts": 8, "max_new_tokens": 6, "val_prompts": 6, "val_group": 2, "seed": 1, "log_every": 1,
+        "grad_clip": 1.0,         "truncated": "rule",
     } | ({} if kind.__name__ == "PPOModule" else {"group": 4})  # fmt: skip
     module = kind(
         model=model, data=data, tokenizer=Words(), reward=reward or {"a": ShareOfA()},

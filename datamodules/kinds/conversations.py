@@ -10,7 +10,6 @@ import sys
 from abc import abstractmethod
 from typing import Any, Literal
 
-import numpy as np
 from torch.utils.data import DataLoader
 
 from batch import Batch

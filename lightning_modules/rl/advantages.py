@@ -24,7 +24,7 @@ def leave_one_out(rewards_PG: Tensor) -> Tensor:
 
 
 def gae(rewards_NT: Tensor, values_NT: Tensor, mask_NT: Tensor, *, gamma: float, lam: float) -> Tensor:
-    """(N, T) generalised advantages at the actions of `mask_NT`, 0 elsewhere (Schulman et al. 2016, 1506.02438, eq. 16).
+    """(N, T) generalised advantages at the actions of `mask_NT`, 0 elsewhere (Schulman et al., 1506.02438, eq. 16).
 
     A row's actions lie side by side. After its last one there is nothing more to come: the value is 0 there, whatever
     stands in the padding (N52).

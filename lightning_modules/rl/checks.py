@@ -35,8 +35,8 @@ def sampled_as_trained(generated_NT: Tensor, trainer_NT: Tensor, mask_NT: Tensor
         return None
     return (
         f"the log-probabilities of what was just generated and those that training computes differ by up to {gap:.3g} "
-        f"(at most {limit:g} is rounding).\nDropout, another temperature, ids that are never generated, or a cache that "
-        "is not exact make two policies of one. Try model.dropout=0, adapter.dropout=0, objective.temperature=1."
+        f"(at most {limit:g} is rounding).\nDropout, another temperature, ids that are never generated, or a cache "
+        "that is not exact make two policies of one. Try model.dropout=0, adapter.dropout=0, objective.temperature=1."
     )
 
 
@@ -54,8 +54,8 @@ def reference_is_start(log_ratio_NT: Tensor, mask_NT: Tensor) -> str | None:
     if off <= LIMIT["kl"]:
         return None
     return (
-        f"before any update the policy's log-probabilities are off the reference's by up to {off:.3g}: the reference is "
-        "not the model that the run starts from."
+        f"before any update the policy's log-probabilities are off the reference's by up to {off:.3g}: the reference "
+        "is not the model that the run starts from."
     )
 
 
@@ -77,7 +77,7 @@ def something_to_prefer(scores_PG: Tensor, advantages: Tensor) -> str | None:
     return (
         f"all {scores_PG.numel()} answers of the first rollout are worth the same ({scores_PG.flatten()[0].item():g}): "
         "there is nothing to learn from.\nTry easier prompts, a start that is right at times, a larger objective.group, "
-        "or another reward."
+        "another reward."
     )
 
 

@@ -13,6 +13,7 @@ Shapes: P prompts, G answers to each, N = P G rows, T tokens. Keys of a rollout:
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -30,6 +31,7 @@ from lightning_modules.rl.advantages import moments, whitened
 from lightning_modules.rl.checks import check_request
 from lightning_modules.rl.losses import SURROGATES, Bounds, Norm, SurrogateType, clipped, k3, summed, units
 from lightning_modules.rl.meter import Meter
+from lightning_modules.rl.notes import held_out_metrics, held_out_sums, in_words, note_rollout, note_update
 from lightning_modules.rl.rollouts import (
     HELD_OUT,
     ROLLOUT,
@@ -45,7 +47,7 @@ from lightning_modules.rl.table import shown_rows
 from lightning_modules.start import learn_likelihood
 from lightning_modules.sums import Sums
 from models.base import Output
-from rewards.base import Answers, Reward, check_parts, measured
+from rewards.base import Answers, Reward, Rewards
 
 
 class PolicyModule(LanguageModule):
@@ -97,7 +99,7 @@ class PolicyModule(LanguageModule):
     ):
         """Raises RequestError for settings that cannot work together."""
         super().__init__(**common)
-        self.data, self.tokenizer, self.reward = data, tokenizer, nn.ModuleDict(dict(reward))
+        self.data, self.tokenizer, self.reward = data, tokenizer, Rewards(dict(reward))
         self.prompts, self.group, self.epochs, self.minibatches = prompts, group, epochs, minibatches
         self.max_new_tokens, self.temperature, self.rows = max_new_tokens, temperature, rows
         self.bounds, self.surrogate, self.norm, self.kl = Bounds(clip_low, clip_high), surrogate, norm, kl
@@ -106,14 +108,14 @@ class PolicyModule(LanguageModule):
         self.sft_steps, self.sft_lr = sft_steps, sft_lr
         self.updates_per_item = epochs * minibatches
         check_request(self, data=data, model=self.model, strategy=strategy, adapter=adapter)
-        check_parts(self.reward, data)
+        self.reward.check(data)
         self.reference = Reference(self._under, how="online", cache_dir="")
         self.rollout: Batch | None = None  # this rank's rows, in the order of its minibatches
         self.meter, self.shown = Meter(), []  # type: ignore[var-annotated]
         self.before: dict[str, float] = {}  # held-out answers before the first update
         self.after: dict[str, float] = {}
 
-    # ---- the run's beginning -----------------------------------------------------------------------------------------
+    # ---- the run's beginning ---------------------------------------------------------------------------------------
 
     def learn_start(self, start: Start) -> None:
         if self.sft_steps and start.from_scratch:
@@ -152,7 +154,7 @@ class PolicyModule(LanguageModule):
     def drawing(self) -> Drawing:
         return Drawing(self.max_new_tokens, self.temperature, self.data.end)
 
-    # ---- rollouts ----------------------------------------------------------------------------------------------------
+    # ---- rollouts --------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: list[Batch], batch_idx: int) -> None:
         item, turn = divmod(self.trainer.global_step, self.updates_per_item)
@@ -176,13 +178,13 @@ class PolicyModule(LanguageModule):
         rollout, completions = roll_out(self.model, prompts, self.drawing, n=self.group, seed=seed, numbers=places)
         generated = time.perf_counter()
         answers = self.answers([question for question in questions for _ in range(self.group)], completions)
-        parts = measured(self.reward, answers)
+        parts = self.reward.measure(answers)
         scores_N = self._combined(parts, rollout["stopped"])
         rollout["counted"] = rollout["stopped"] | (self.truncated != "mask")
         rollout = self.read({name: value.to(self.device) for name, value in rollout.items()})
         rollout["scores"] = scores_N.to(self.device)
         rollout |= self.advantages(rollout)
-        self._note(rollout, parts, answers)
+        note_rollout(self.meter, rollout, answers, parts, self.reward.total(parts), kl=self.kl)
         self.meter.add("time/generation", generated - start, 1)
         self.meter.add("time/scoring", time.perf_counter() - generated, 1)
         self.shown = shown_rows(answers, parts, rollout, group=self.group, step=self.trainer.global_step)
@@ -206,12 +208,12 @@ class PolicyModule(LanguageModule):
 
     def _combined(self, parts: dict[str, Tensor], stopped_N: Tensor) -> Tensor:
         """(N,) the weighted sum of parts, those that ask for it whitened over the rollout of all ranks."""
-        total_N = torch.zeros(len(stopped_N), dtype=torch.float64)
-        for name, values_N in parts.items():
-            part: Any = self.reward[name]
-            if part.whiten:
-                values_N = whitened(values_N.double(), self._over_ranks(moments(values_N)))
-            total_N += part.weight * values_N
+        white = {
+            name: whitened(values_N.double(), self._over_ranks(moments(values_N)))
+            for name, values_N in parts.items()
+            if self.reward[name].whiten
+        }
+        total_N = self.reward.total(parts | white)
         if self.truncated == "score":
             total_N = total_N.where(stopped_N, self.truncated_score)
         return total_N.float()
@@ -241,7 +243,7 @@ class PolicyModule(LanguageModule):
         """{"advantages": (N, T)} and what else the loss needs, from scores (N,), old and ref."""
         raise NotImplementedError
 
-    # ---- the update --------------------------------------------------------------------------------------------------
+    # ---- the update ------------------------------------------------------------------------------------------------
 
     def micro_batches(self, item: int, turn: int) -> list[Batch]:
         """This rank's rows of one update, in forward passes of `rows`. The first says what the loss is divided by."""
@@ -260,7 +262,7 @@ class PolicyModule(LanguageModule):
 
     def _used(self, whole: Batch) -> Tensor:
         """Rows that have a gradient; at least one, since ranks wait for each other's."""
-        if self.kl and self.kl_in_loss or "values" in whole:
+        if (self.kl and self.kl_in_loss) or "values" in whole:
             return torch.arange(len(whole["ids"]))
         used = ((whole["advantages"] != 0) & checks.mask_of(whole)).any(1).nonzero().squeeze(1).cpu()
         return used if len(used) else torch.arange(1)
@@ -273,7 +275,10 @@ class PolicyModule(LanguageModule):
         mask_NT, old_NT = checks.mask_of(micro), micro.get("old", log_probs_NT.detach())
         log_ratio_NT = (log_probs_NT - old_NT).where(mask_NT, 0.0)
         losses_NT = SURROGATES[self.surrogate](log_ratio_NT, log_probs_NT, micro["advantages"], self.bounds)
-        self._note_update(log_ratio_NT.detach(), losses_NT.detach(), micro, mask_NT)
+        gone_NT = clipped(log_ratio_NT.detach(), micro["advantages"], self.bounds)
+        note_update(self.meter, log_ratio_NT.detach(), losses_NT.detach(), gone_NT, mask_NT)
+        if self.trainer.global_step == 0:
+            self._complain(checks.nothing_moved(log_ratio_NT.detach(), mask_NT))
         if self.kl and self.kl_in_loss:
             losses_NT = losses_NT + self.kl * k3(log_probs_NT, micro["ref"])
         losses_NT = losses_NT + self.more_loss(micro, out, mask_NT)
@@ -283,41 +288,7 @@ class PolicyModule(LanguageModule):
         """What an objective adds to the loss of each action."""
         return 0.0
 
-    # ---- what is told ------------------------------------------------------------------------------------------------
-
-    def _note(self, rollout: Batch, parts: dict[str, Tensor], answers: Answers) -> None:
-        """Of a rollout: rewards with their weights in them (N63), lengths of what was written (N46), KL, entropy."""
-        mask_NT, meter = checks.mask_of(rollout), self.meter
-        raw_N = sum(self.reward[name].weight * values_N for name, values_N in parts.items())  # type: ignore[operator]
-        old_NT = rollout.get("old", rollout["generated"])
-        meter.mean("objective/scores", raw_N)  # type: ignore[arg-type]
-        meter.add("objective/entropy", -old_NT[mask_NT].sum(), mask_NT.sum())
-        if "ref" in rollout:
-            kl_N = (old_NT - rollout["ref"]).where(mask_NT, 0.0).sum(1).cpu()
-            meter.mean("objective/kl", kl_N)
-            meter.mean("objective/non_score_reward", -self.kl * kl_N)
-            meter.mean("objective/rlhf_reward", raw_N - self.kl * kl_N)
-        for name, values_N in parts.items():
-            meter.mean(f"reward/{name}", values_N)
-        if answers.right is not None:
-            meter.mean("rollout/exact_match", answers.right)
-            agreeing, pairs = agreement(raw_N, answers.right)  # type: ignore[arg-type]
-            meter.add("reward/agreement", agreeing, pairs)
-        meter.mean("rollout/length", mask_NT.sum(1))
-        meter.mean("rollout/truncated", ~rollout["stopped"])
-        meter.mean("rollout/used", ((rollout["advantages"] != 0) & mask_NT).any(1) & rollout["counted"])
-        if "old" in rollout:
-            meter.most("rollout/gap", checks.largest((old_NT - rollout["generated"]).abs(), mask_NT))
-
-    def _note_update(self, log_ratio_NT: Tensor, losses_NT: Tensor, micro: Batch, mask_NT: Tensor) -> None:
-        if self.trainer.global_step == 0:
-            checks.complain(checks.nothing_moved(log_ratio_NT, mask_NT), self.checks, first_rank=self.global_rank == 0)
-        actions, meter = mask_NT.sum(), self.meter
-        gone_NT = clipped(log_ratio_NT, micro["advantages"], self.bounds) & mask_NT
-        meter.add("policy/clipfrac_avg", gone_NT.sum(), actions)
-        meter.add("policy/approxkl_avg", 0.5 * log_ratio_NT.square().sum(), actions)
-        meter.most("policy/ratio_max", log_ratio_NT.exp().max())
-        meter.add("loss/policy_avg", losses_NT.where(mask_NT, 0.0).sum(), actions)
+    # ---- what is told ----------------------------------------------------------------------------------------------
 
     def _log_update(self, sums: Sums, size: Size, facts: dict[str, float]) -> None:
         super()._log_update(sums, size, facts)
@@ -334,53 +305,37 @@ class PolicyModule(LanguageModule):
             ),
         ]
         for found in words:
-            checks.complain(found, self.checks, first_rank=self.global_rank == 0)
+            self._complain(found)
 
-    # ---- validation: answers drawn to held-out questions -------------------------------------------------------------
+    def _complain(self, words: str | None) -> None:
+        checks.complain(words, self.checks, first_rank=self.global_rank == 0)
+
+    # ---- validation: answers drawn to held-out questions -----------------------------------------------------------
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._validation.add(self.held_out_sums(batch))
 
-    @torch.no_grad()
     def held_out_sums(self, batch: Batch) -> dict[str, Tensor]:
-        """Scores and right answers of the drawn answers to some prompts, and of each chain of sums among all."""
+        """Of the answers drawn to some prompts; the same draws each time, so that validations compare."""
         numbers = [i for i in batch["index"].tolist() if i >= 0]
         questions = [self.held_out[i] for i in numbers]
-        prompts = [question.prompt.tolist() for question in questions]
-        seed = step_seed(self.seed, 0, HELD_OUT)  # the same draws each time: validations compare
-        n = self.val_group
+        prompts, n = [question.prompt.tolist() for question in questions], self.val_group
+        seed = step_seed(self.seed, 0, HELD_OUT)
         rollout, completions = roll_out(self.model, prompts, self.drawing, n=n, seed=seed, numbers=numbers)
         answers = self.answers([question for question in questions for _ in range(n)], completions)
-        parts = measured(self.reward, answers)
-        raw_N = sum(self.reward[name].weight * values_N for name, values_N in parts.items())
-        stopped_N = rollout["stopped"].double()
-        sums = {"rows": torch.tensor(len(answers)), "reward": raw_N.double().sum(), "stopped": stopped_N.sum()}  # type: ignore[union-attr]
-        if answers.right is not None:
-            kind = torch.tensor([self._kinds[question.expected] for question in questions for _ in range(n)])
-            counts = torch.zeros(2, len(set(self._kinds.values())), dtype=torch.float64)
-            counts[0].index_add_(0, kind.long(), answers.right.double())
-            counts[1].index_add_(0, kind.long(), torch.ones(len(answers), dtype=torch.float64))
-            sums["right"] = counts
-        return sums
+        raw_N = self.reward.total(self.reward.measure(answers))
+        return held_out_sums(answers, raw_N, rollout["stopped"], self.kinds)
 
     def validation_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        rows = sums["rows"].item()
-        found = {"reward": sums["reward"].item() / rows, "truncated": 1 - sums["stopped"].item() / rows}
-        if "right" in sums:
-            right, asked = sums["right"]
-            found["sampled_exact_match"] = (right.sum() / asked.sum()).item()
-            found["exact_match_chains"] = (right / asked.clamp_min(1))[asked > 0].mean().item()
-        self.after = found
-        return found
+        self.after = held_out_metrics(sums)
+        return self.after
 
-    @property
-    def _kinds(self) -> dict[str, int]:
+    @cached_property
+    def kinds(self) -> dict[str, int]:
         """Number of each expected answer among the held-out questions: few may stand for many (a chain of sums)."""
-        if not hasattr(self, "_known_kinds"):
-            size = self.val_prompts if self.held_out.size is None else min(self.held_out.size, self.val_prompts)
-            expected = dict.fromkeys(self.held_out[i].expected for i in range(size))
-            self._known_kinds = {text: i for i, text in enumerate(expected)}
-        return self._known_kinds
+        size = self.val_prompts if self.held_out.size is None else min(self.held_out.size, self.val_prompts)
+        expected = dict.fromkeys(self.held_out[i].expected for i in range(size))
+        return {text: i for i, text in enumerate(expected)}
 
     def _held_out_now(self) -> dict[str, float]:
         sums = Sums()
@@ -397,7 +352,7 @@ class PolicyModule(LanguageModule):
             "evaluate": "python run.py task=generate init_from={run} prompt='Tom has 7 pens. He buys 2. How many now?'",
         }
 
-    # ---- state -------------------------------------------------------------------------------------------------------
+    # ---- state -----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The rollout of all ranks where it is in use still; by its prompts' places, so that any ranks can go on."""
@@ -423,7 +378,7 @@ class PolicyModule(LanguageModule):
             rows = rows_of(checkpoint["rollout"], self._rows(self._deal(item).flatten()))
             self.rollout = {name: value.to(self.device) for name, value in rows.items()}
 
-    # ---- small helpers -----------------------------------------------------------------------------------------------
+    # ---- small helpers ---------------------------------------------------------------------------------------------
 
     def _under(self, model: Any, micro: Batch) -> Tensor:
         return log_probs(model, micro, self.temperature)[0]
@@ -463,15 +418,3 @@ def joined_columns(rollout: Batch, found: dict[str, list[Tensor]]) -> Batch:
     T = rollout["ids"].shape[1]
     wide = {name: [nn.functional.pad(v, (0, T - v.shape[1])) for v in values] for name, values in found.items()}
     return rollout | {name: torch.cat(values) for name, values in wide.items()}
-
-
-def agreement(scores_N: Tensor, right_N: Tensor) -> tuple[float, int]:
-    """Of all pairs of a right and a wrong answer: how many does the reward tell apart (a tie is half), and how many."""
-    difference = scores_N[right_N].unsqueeze(1) - scores_N[~right_N]
-    return float((difference > 0).sum() + 0.5 * (difference == 0).sum()), difference.numel()
-
-
-def in_words(found: dict[str, float], group: int, temperature: float) -> str:
-    """Of a validation: what drawn answers are worth."""
-    right = f", {found['sampled_exact_match']:.1%} of them right" if "sampled_exact_match" in found else ""
-    return f"reward {found['reward']:.3f}{right} ({group} answers drawn to each question, temperature {temperature:g})"

@@ -74,7 +74,7 @@ def test_a_shift_of_scores_moves_ppo_unless_scores_are_whitened():
     torch.testing.assert_close(advantages(w[0], 0.95), advantages(w[1], 0.95), rtol=1e-4, atol=1e-4)
 
 
-# ---- enumeration: 3 tokens of which 2 ends a text, at most 2 tokens; a policy of free logits per state -----------------
+# ---- enumeration: 3 tokens of which 2 ends a text, at most 2 tokens; a policy of free logits per state ------------
 
 
 END, LONGEST = 2, 2

@@ -12,8 +12,14 @@ YES = torch.tensor([[True, True, False], [True, False, False]])  # rows of 2 act
 
 @pytest.mark.parametrize(
     ("ratio", "advantage", "loss", "is_clipped"),
-    [(1.0, 2.0, -2.0, False), (1.5, 2.0, -2.4, True), (1.5, -2.0, 3.0, False), (0.5, -2.0, 1.6, True), (0.5, 2.0, -1.0, False)],
-)  # fmt: skip
+    [
+        (1.0, 2.0, -2.0, False),
+        (1.5, 2.0, -2.4, True),
+        (1.5, -2.0, 3.0, False),
+        (0.5, -2.0, 1.6, True),
+        (0.5, 2.0, -1.0, False),
+    ],
+)
 def test_the_clip_takes_the_worse_of_both(ratio, advantage, loss, is_clipped):
     log_ratio, A = torch.tensor([[math.log(ratio)]]), torch.tensor([[advantage]])
     assert clip(log_ratio, log_ratio, A, Bounds(0.2, 0.2)).item() == pytest.approx(loss, rel=1e-6)

@@ -12,7 +12,7 @@ from lightning_modules.grpo import GRPOModule
 from lightning_modules.rl.rollouts import deal, joined, log_probs, padded, roll_out, rows_of, turn_of
 from lightning_modules.rloo import RLOOModule
 from models.generation import Completion
-from tests.prompts import A, END, Fixed, PromptData, ShareOfA, make_policy, train
+from tests.prompts import END, A, Fixed, PromptData, ShareOfA, make_policy, train
 
 BOTH = [GRPOModule, RLOOModule]
 
@@ -195,7 +195,7 @@ def test_N44_micro_batches_do_not_change_the_update(tmp_path, norm, kl):
         torch.testing.assert_close(value, ends[3][name], rtol=0, atol=1e-6, msg=name)
 
 
-# ---- dealing and draws -------------------------------------------------------------------------------------------------
+# ---- dealing and draws --------------------------------------------------------------------------------------------
 
 
 def test_minibatches_are_the_same_for_any_number_of_ranks_and_shared_out_whole():
@@ -204,7 +204,7 @@ def test_minibatches_are_the_same_for_any_number_of_ranks_and_shared_out_whole()
         return [sorted(torch.cat([share[m] for share in shares]).tolist()) for m in range(3)]
 
     assert sets(1) == sets(2) == sets(4)
-    assert sorted(sum(sets(1), [])) == list(range(24))
+    assert sorted(place for places in sets(1) for place in places) == list(range(24))
     assert sets(1) != [sorted(row) for row in deal(24, minibatches=3, seed=5, item=8, rank=0, world_size=1).tolist()]
     for epoch in range(3):
         turns = [turn_of(epoch * 3 + t, minibatches=3, seed=5, item=7) for t in range(3)]
@@ -250,7 +250,7 @@ def test_rows_and_joining_are_inverse():
         assert torch.equal(value, one[name]), name
 
 
-# ---- going on ----------------------------------------------------------------------------------------------------------
+# ---- going on -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", BOTH)
@@ -285,7 +285,7 @@ def test_the_rollout_in_the_checkpoint_is_what_makes_it_exact(tmp_path):
         train(tmp_path, again, again.data, steps=4, resume=True)
 
 
-# ---- refused -----------------------------------------------------------------------------------------------------------
+# ---- refused ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
