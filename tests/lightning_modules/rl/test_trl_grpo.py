@@ -36,6 +36,8 @@ def theirs(inputs, policy, folder, *, loss_type, beta):
         gradient_checkpointing=False, disable_tqdm=True, loss_type=loss_type, beta=beta, epsilon=0.2,
         max_completion_length=LONGEST, num_generations=2, temperature=1.0,
     )  # fmt: skip
+    policy.save_pretrained(folder / "policy")  # TRL loads its reference from where the model is said to lie
+    policy.config._name_or_path = str(folder / "policy")
     trainer = GRPOTrainer(
         model=policy, reward_funcs=lambda completions, **_: [0.0] * len(completions), args=args,
         processing_class=tokenizer(), train_dataset=Dataset.from_list([{"prompt": "w3"}] * 8),
