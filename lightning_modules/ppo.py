@@ -101,6 +101,9 @@ class PPOModule(PolicyModule):
 
     def configure_model(self) -> None:
         super().configure_model()
+        self._make_critic()
+
+    def _make_critic(self) -> None:
         if self.critic is None:
             own = copy.deepcopy(self.model) if self.critic_kind == "own" else None
             self.critic = Critic(own, self.model.head.weight.shape[1])
@@ -111,6 +114,7 @@ class PPOModule(PolicyModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The policy's optimizer with the critic's parameters as groups of their own, at the critic's rate."""
+        self._make_critic()  # a plan (task=check) has no other part of Lightning's life
         optimizer = super().configure_optimizers()
         assert self.critic is not None
         defaults = {name: value for name, value in optimizer.param_groups[-1].items() if name != "params"}

@@ -197,7 +197,10 @@ def build_objective(cfg: DictConfig, data: Any, model: LanguageModel, run: RunFo
     }
     # what answers are worth: named parts, as callbacks are
     named = (cfg.get("reward") or {}).items()
-    offered["reward"] = {name: build_offering(section, **offered) for name, section in named}
+    offered["reward"] = {
+        name: build_offering(section, **{key: value for key, value in offered.items() if key not in section})
+        for name, section in named
+    }
     objective = build_offering(cfg.objective, **offered)
     data.updates_per_item = objective.updates_per_item
     return objective

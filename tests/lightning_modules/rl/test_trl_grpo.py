@@ -34,7 +34,7 @@ def theirs(inputs, policy, folder, *, loss_type, beta):
     args = GRPOConfig(
         output_dir=str(folder), use_cpu=True, report_to=[], per_device_train_batch_size=4, bf16=False,
         gradient_checkpointing=False, disable_tqdm=True, loss_type=loss_type, beta=beta, epsilon=0.2,
-        max_completion_length=LONGEST, num_generations=2, temperature=1.0,
+        max_completion_length=LONGEST, num_generations=2, temperature=1.0, use_bias_correction_kl=False,
     )  # fmt: skip
     policy.save_pretrained(folder / "policy")  # TRL loads its reference from where the model is said to lie
     policy.config._name_or_path = str(folder / "policy")
