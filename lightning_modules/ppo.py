@@ -106,7 +106,7 @@ class PPOModule(PolicyModule):
     def _make_critic(self) -> None:
         if self.critic is None:
             own = copy.deepcopy(self.model) if self.critic_kind == "own" else None
-            self.critic = Critic(own, self.model.head.weight.shape[1])
+            self.critic = Critic(own, self.model)
 
     def trained(self) -> dict[str, torch.nn.Module]:
         assert self.critic is not None

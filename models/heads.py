@@ -88,13 +88,14 @@ class Critic(nn.Module):
 
     Args:
         own: a model that is the critic's alone, trained with it; None: the policy's trunk is shared.
-        width: channels of the hidden states, C.
+        policy: whose hidden states' width, device and precision the head takes.
     """
 
-    def __init__(self, own: LanguageModel | None, width: int):
+    def __init__(self, own: LanguageModel | None, policy: LanguageModel):
         super().__init__()
         self.own = own
-        self.value_head = nn.Linear(width, 1)
+        weight_VC = policy.head.weight
+        self.value_head = nn.Linear(weight_VC.shape[1], 1, device=weight_VC.device, dtype=weight_VC.dtype)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
         if own is not None and not is_tied(own):
