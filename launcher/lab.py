@@ -1,5 +1,6 @@
 """Where things are: the root of the repository, its config groups, and the code that a config may name."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,8 @@ FIRST_PARTY = (
     "tasks",
     "tokenization",
 )
+# what types the sections of a task may be read there too, though no config may build from it; ...
+READABLE = (*FIRST_PARTY, "crawl")
 # ... or one of these names; the tuple holds keys that it takes through **kwargs.
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "lightning.pytorch.callbacks.EarlyStopping": (),
@@ -24,6 +27,9 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "lightning.pytorch.callbacks.DeviceStatsMonitor": (),
     "lightning.pytorch.loggers.WandbLogger": ("entity", "group", "tags", "notes", "job_type"),
 }
+# the defaults of a file, in one line or one to a line, and in them its siblings: `name`, or `name@package`
+DEFAULTS = re.compile(r"^defaults:(.*(?:\n  *- .*)*)", re.M)
+SIBLING = re.compile(r"(?:- |[\[,] *)(?!_self_)(\w+)(?:@\w+)?(?= *(?:[,\]#]|$))", re.M)
 SWEEP_RECORD = "sweep.json"  # in a sweep's folder: what was typed
 
 
@@ -48,3 +54,10 @@ class Lab:
             if options:
                 found.setdefault(folder.name, {}).update(sorted(options.items()))
         return found
+
+
+def lineage(file: Path) -> list[Path]:
+    """The files that one option is made of: those of its group that it inherits from, oldest first, then itself."""
+    written = DEFAULTS.search(file.read_text(encoding="utf-8"))
+    siblings = [file.with_name(f"{name}.yaml") for name in SIBLING.findall(written[1])] if written else []
+    return [*(older for sibling in siblings if sibling.is_file() for older in lineage(sibling)), file]

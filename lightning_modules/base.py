@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from batch import IGNORE, Batch
+from bounds import PositiveFloat, PositiveInt, Seed
 from errors import RunError
 from lightning_modules.sums import Sums, source_metrics, source_sums, text_metrics, text_sums
 from models.adapters.packed import adopt
@@ -95,6 +96,7 @@ class LanguageModule(pl.LightningModule):
     """
 
     needs: tuple[str, ...] = ()  # kinds of data, of which it takes one: tokens, conversations, pairs, labels
+    horizon: tuple[str, ...] = ()  # keys that resume= may move, beside the trainer's own
     updates_per_item = 1  # optimizer updates that one item of the training data serves
 
     def __init__(
@@ -104,9 +106,9 @@ class LanguageModule(pl.LightningModule):
         optimizer: Callable[..., torch.optim.Optimizer] | None = None,
         schedule: Callable[[int], float] | None = None,
         token_bytes: Tensor | None = None,
-        seed: int = 0,
-        grad_clip: float | None = None,
-        log_every: int = 10,
+        seed: Seed = 0,
+        grad_clip: PositiveFloat | None = None,
+        log_every: PositiveInt = 10,
         compile_model: bool = False,
     ):
         super().__init__()
@@ -130,6 +132,13 @@ class LanguageModule(pl.LightningModule):
     def units(self, micro: Batch) -> int:
         """What `loss` sums over, hence what it is divided by: supervised tokens, unless an objective says otherwise."""
         return supervised_tokens(micro)
+
+    def before_update(self, batch: list[Batch]) -> None:
+        """What the loss needs to know of all of an update's micro-batches, before the first of them; on all ranks."""
+
+    def update_metrics(self, sums: dict[str, Tensor], size: Size) -> dict[str, float]:
+        """Metrics of an update by name, without "train/", from `Output.sums` over all micro-batches and ranks."""
+        return {name: value.item() / size.units for name, value in sums.items()}
 
     def validation_sums(self, batch: Batch, out: Output) -> dict[str, Tensor]:
         """What a batch adds to a validation, float64 on the CPU; the same names for every batch and rank."""
@@ -197,6 +206,7 @@ class LanguageModule(pl.LightningModule):
         step = self.trainer.global_step
         torch.manual_seed(step_seed(self.seed, step, self.global_rank))
         multiplier = self._set_learning_rate(step)
+        self.before_update(batch)
         size = self._agree(batch)
         sums = self._backward(batch, size)
         norm = self._clip()
@@ -213,8 +223,8 @@ class LanguageModule(pl.LightningModule):
 
     def _log_update(self, sums: Sums, size: Size, facts: dict[str, float]) -> None:
         found = sums.over_ranks(world_size=self.trainer.world_size, device=self.device)
-        means = {name: value.item() / size.units for name, value in found.items()}
-        means = {"loss": means.pop("loss")} | facts | means | self.model.stats_metrics(self._recent_stats)
+        means = {"loss": found.pop("loss").item() / size.units} | facts | self.update_metrics(found, size)
+        means |= self.model.stats_metrics(self._recent_stats)
         self.measured.train = {f"train/{name}": value for name, value in means.items()}
         self._recent_stats = {}
 

@@ -45,7 +45,7 @@ INJECTED = {
 
 
 # what the data provides -> an objective that takes it; causal_lm takes tokens
-OBJECTIVES = {"conversations": "sft", "pairs": "dpo"}
+OBJECTIVES = {"conversations": "sft", "pairs": "dpo", "labels": "kto"}
 
 
 def words_for(group: str, option: str) -> list[str]:

@@ -21,11 +21,16 @@ from tokenization.chat import Rendered
 
 
 class Question(NamedTuple):
-    """What the model is asked, and the answer that was expected."""
+    """What the model is asked, and the answer that was expected.
+
+    `source`: what other questions may be about as well; those stand and fall together. "": the question itself.
+    """
 
     prompt: np.ndarray  # (n,) ids
     asked: str
     expected: str
+    source: str = ""
+    tokens: int = 0  # that the expected turn takes, thoughts included; 0: those of `expected`
 
 
 @dataclass(frozen=True)

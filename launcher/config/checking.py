@@ -12,6 +12,7 @@ from launcher.config.nodes import has_target, names_in, node_at, targets_inside
 from launcher.config.schema import Schema
 from launcher.config.source import Param
 from launcher.help.words import listing, nearest, nearest_key, shown
+from launcher.lab import lineage
 
 MAX_PROBLEMS = 5
 FOLLOWS = "\0"  # marks a problem of a key that interpolates another
@@ -89,8 +90,6 @@ def value_problem(schema: Schema, key: str, param: Param, before: DictConfig | N
     except OmegaConfBaseException as error:
         return interpolation_problem(schema, key, error)
     aliases = schema.aliases(parent)
-    if isinstance(value, dict) and "_target_" in value and not types.fits(0, param.annotation, aliases):
-        return None
     if types.fits(value, param.annotation, aliases):
         return None
     follows = FOLLOWS if OmegaConf.is_interpolation(node, leaf) else ""
@@ -111,7 +110,10 @@ def interpolation_problem(schema: Schema, key: str, error: Exception) -> str:
 
 
 def _wrong_type(key: str, value: Any, param: Param, aliases: types.Aliases, before: DictConfig | None) -> str:
-    lines = [f"{key}={shown(value)}: expected {types.describe(param.annotation, aliases)}."]
+    expected = types.describe(param.annotation, aliases)
+    if value == "":
+        return f"{key}= is empty, as an unset shell variable leaves it: expected {expected}.\nType: {key}=..."
+    lines = [f"{key}={shown(value)}: expected {expected}."]
     allowed = [str(choice) for choice in types.choices(param.annotation, aliases)]
     example = _example(key, value, allowed, param, aliases, before)
     if isinstance(value, str) and "," in value:
@@ -140,8 +142,9 @@ def _origin(key: str, schema: Schema) -> str:
     """The chosen file that writes this key, as a prefix of the message; empty where it was typed."""
     leaf = key.rpartition(".")[2]
     for group, option in reversed(list(schema.choices.items())):
-        file = schema.lab.groups.get(group, {}).get(str(option))
-        lines = file.read_text(encoding="utf-8").splitlines() if file is not None else []
-        if any(line.strip().startswith(f"{leaf}:") for line in lines):
-            return f"{group}/{option}.yaml: "
+        chosen = schema.lab.groups.get(group, {}).get(str(option))
+        for file in reversed(lineage(chosen)) if chosen is not None else ():
+            lines = file.read_text(encoding="utf-8").splitlines()
+            if any(line.strip().startswith(f"{leaf}:") for line in lines):
+                return f"{group}/{option if file == chosen else file.stem}.yaml: "
     return ""

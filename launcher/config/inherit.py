@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from errors import RequestError
+from launcher.config.files import check_yaml, load_yaml
 from launcher.config.instantiate import resolve_target
 from launcher.config.overrides import Override, is_group
+from launcher.config.source import class_attribute, read_target
 from launcher.lab import Lab
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # what knows the models of others; imported only where `init_from` is given
 FOREIGN = "models.weights.foreign.sections"
-# where a run ends: what resume= may move
-HORIZON = ("trainer.max_steps", "trainer.max_time", "gbft.stages")
+# where a run ends: what resume= may move, beside what its objective says (`horizon`)
+HORIZON = ("trainer.max_steps", "trainer.max_time")
 CRAWL_HORIZON = ("crawl.max_pages", "crawl.max_bytes", "crawl.max_minutes")
 
 
@@ -30,7 +30,7 @@ def run_folder_of(path: Path) -> Path | None:
     return None
 
 
-def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, *, named: set[str]) -> None:
+def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, lab: Lab, *, named: set[str]) -> None:
     """Replaces the model and the tokenizer (and where nothing is trained, data and objective) by those of that run.
 
     Args:
@@ -51,8 +51,9 @@ def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, *, named: 
         return
     saved, saved_hydra = read_run(folder)
     sections = ["model", "tokenizer"]
-    if cfg.get("gbft") is None:  # an ensemble of stages is a model too
-        sections += ["gbft", "learner"]
+    # an ensemble of stages is a model too
+    absent = (str(name) for name in saved if cfg.get(name) is None)
+    sections += [name for name in absent if says(saved, name, "part_of_model", lab)]
     if hydra.runtime.choices.get("task") != "fit":
         sections += ["data", "objective"]
     with open_dict(cfg), read_write(hydra), open_dict(hydra):
@@ -115,17 +116,28 @@ def read_run(path: str | Path) -> tuple[DictConfig, DictConfig]:
 def saved_overrides(path: str | Path) -> list[str]:
     """What had been typed, from overrides.yaml; a record only, so a missing one is no reason to stop."""
     file = Path(path).expanduser() / ".hydra" / "overrides.yaml"
-    words = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else []
+    if not file.is_file():
+        return []
+    check_yaml(file)
+    words = OmegaConf.to_container(OmegaConf.load(file))
     return [str(word) for word in words] if isinstance(words, list) else []
 
 
-def check_horizon_only(typed: Sequence[Override], cfg: DictConfig) -> None:
+def says(cfg: DictConfig, section: str, attribute: str, lab: Lab) -> Any:
+    """What the class that a section names says of itself, read without importing it; None where it says nothing."""
+    node = cfg._get_node(section)
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        return None
+    return class_attribute(read_target(node._target_, lab, key=f"{section}._target_"), attribute, lab)
+
+
+def check_horizon_only(typed: Sequence[Override], cfg: DictConfig, lab: Lab) -> None:
     """A resumed run is the same run: only its end may be moved, and only further away.
 
     Raises:
         RequestError: another key was typed, or fewer steps than before.
     """
-    horizon = CRAWL_HORIZON if "crawl" in cfg else HORIZON
+    horizon = CRAWL_HORIZON if "crawl" in cfg else HORIZON + tuple(says(cfg, "objective", "horizon", lab) or ())
     other = [o.typed for o in typed if o.key not in horizon]
     if other:
         raise RequestError(
@@ -179,12 +191,6 @@ def _newest(base: Path, *, depth: int) -> list[Path]:
 
 
 def _read(file: Path) -> DictConfig:
-    try:
-        node = OmegaConf.load(file)
-    except FileNotFoundError:
-        raise RequestError(f"{file} is missing: that run folder is not whole.") from None
-    except (OSError, YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise RequestError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(node, DictConfig):
-        raise RequestError(f"{file} is damaged: it holds no keys.")
-    return node
+    if not file.exists():
+        raise RequestError(f"{file} is missing: that run folder is not whole.")
+    return load_yaml(file)

@@ -43,7 +43,9 @@ def show(cfg: DictConfig, run: Any) -> None:
 def run_folder(cfg: DictConfig) -> Path:
     """Raises RequestError where no run is named, or it wrote no rollouts."""
     if not cfg.init_from:
-        raise RequestError("inspect.view=rollouts looks at a run of online RL: type init_from=RUN_FOLDER (see outputs/).")
+        raise RequestError(
+            "inspect.view=rollouts looks at a run of online RL: type init_from=RUN_FOLDER (see outputs/)."
+        )
     folder = Path(cfg.init_from).expanduser()
     if not (folder / FILE).is_file():
         raise RequestError(f"{folder} has no {FILE}. It is written by objective=grpo, rloo and ppo.")
@@ -82,7 +84,8 @@ def read_metrics(file: Path) -> dict[str, list[tuple[float, float]]]:
 
 def page(folder: Path, rows: list[Row], curves: dict[str, Any], steps: list[int], *, examples: int) -> Page:
     made = Page(
-        title="Rollouts", about="Of some questions the best and the worst answer that was drawn, with what it was worth."
+        title="Rollouts",
+        about="Of some questions the best and the worst answer that was drawn, with what it was worth.",
     )
     made.add("At a glance", facts({"run": str(folder), "answers": f"{len(rows):,}", "rollouts": f"{len(steps):,}"}))
     shown = {name: curves[name] for name in (REWARD, *TRUTH) if len(curves.get(name, [])) > 1}
@@ -105,4 +108,6 @@ def case(row: Row) -> Case:
     kl = f"  KL {row['kl']:.2f}" if "kl" in row else ""
     cut = "  cut off" if row.get("cut_off") else ""
     score = f"score {row['score']:.2f}  ({parts})\nadvantage {row.get('advantage', 0):.2f}{kl}{cut}"
-    return Case(f"{row['score']:.2f}  {head}", [("answer", row["answer"]), ("expected", row["expected"]), ("worth", score)])
+    return Case(
+        f"{row['score']:.2f}  {head}", [("answer", row["answer"]), ("expected", row["expected"]), ("worth", score)]
+    )

@@ -48,7 +48,9 @@ def test_alone_it_learns_a_start_and_shows_what_it_wrote(objective, capsys):
     facts = summary("run")
     assert facts["step"] == 2
     assert facts["data"] == "arithmetic_pairs"
-    assert {"val/reward", "val/sampled_exact_match", "val/exact_match", "objective/kl", "reward/format"} <= facts["metrics"].keys()
+    assert {"val/reward", "val/sampled_exact_match", "val/exact_match", "objective/kl", "reward/format"} <= facts[
+        "metrics"
+    ].keys()
     assert facts["held_out"]["after"]["reward"] == facts["metrics"]["val/reward"]
     assert torch.load("run/start/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
     rows = [json.loads(line) for line in Path("run/rollouts.jsonl").read_text().splitlines()]
@@ -68,7 +70,9 @@ def test_ppo_trains_its_reward_model_first_and_goes_on_with_it(capsys):
     assert fit("run", *words) == 0
     assert "2 updates on pairs come first" in capsys.readouterr().out
     assert Path("run/reward_model/checkpoints/last.ckpt").is_file()
-    assert {"objective/rlhf_reward", "value/explained_variance", "reward/reward_model"} <= summary("run")["metrics"].keys()
+    assert {"objective/rlhf_reward", "value/explained_variance", "reward/reward_model"} <= summary("run")[
+        "metrics"
+    ].keys()
     kept = torch.load("run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert fit("whole", *words, "trainer.max_steps=3") == 0
     assert lab("resume=run", "trainer.max_steps=3") == 0
@@ -83,9 +87,22 @@ def test_ppo_trains_its_reward_model_first_and_goes_on_with_it(capsys):
 
 def test_ppo_with_a_named_reward_model_from_one_start():
     assert fit("grpo", "objective=grpo", *FORMAT) == 0
-    assert lab("objective=reward", "init_from=grpo", *PAIRS, "trainer.max_steps=2", "run_dir=judge", "hardware=cpu") == 0
+    assert (
+        lab("objective=reward", "init_from=grpo", *PAIRS, "trainer.max_steps=2", "run_dir=judge", "hardware=cpu") == 0
+    )
     words = [w for w in SHORT if not w.startswith("objective.sft")]
-    assert lab("objective=ppo", "init_from=grpo", "reward.reward_model.run=judge", *words, *PAIRS, "run_dir=ppo", "hardware=cpu") == 0
+    assert (
+        lab(
+            "objective=ppo",
+            "init_from=grpo",
+            "reward.reward_model.run=judge",
+            *words,
+            *PAIRS,
+            "run_dir=ppo",
+            "hardware=cpu",
+        )
+        == 0
+    )
     assert not Path("ppo/reward_model").exists()
 
 
