@@ -69,6 +69,7 @@ def short_run(cfg: DictConfig, run: RunFolder, module: LanguageModule, data: Any
     """A run of its own below this one's folder, with the trainer's keys and its progress on the screen."""
     section = cfg.trainer.copy()
     section.max_steps = section.val_every = section.checkpoint_every = steps
+    section.monitor, section.monitor_mode = "val/loss", None  # another objective than the run's, with other metrics
     callbacks = callbacks_of(cfg, data, only=("progress",))
     trainer = build(section, run_dir=run.path / folder, callbacks=callbacks, loggers=[])
     trainer.fit(module, data)

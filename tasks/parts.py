@@ -195,6 +195,12 @@ def build_objective(cfg: DictConfig, data: Any, model: LanguageModel, run: RunFo
         **{name: cfg.trainer[name] for name in ("grad_clip", "log_every", "strategy", "max_steps", "accelerator")},
         "compile_model": cfg.trainer.compile,
     }
+    # what answers are worth: named parts, as callbacks are
+    named = (cfg.get("reward") or {}).items()
+    offered["reward"] = {
+        name: build_offering(section, **{key: value for key, value in offered.items() if key not in section})
+        for name, section in named
+    }
     objective = build_offering(cfg.objective, **offered)
     data.updates_per_item = objective.updates_per_item
     return objective

@@ -20,7 +20,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loggers": set(),
     "crawl": {"launcher"},  # to check its keys; shares a file format with datamodules, no code
     "datamodules": {"tokenization", "crawl"},  # crawl for the text of pages, imported when there is one
-    "lightning_modules": {"models", "optimization", "tokenization"},
+    "rewards": {"models", "tokenization"},
+    # online RL judges answers
+    "lightning_modules": {"evaluation", "models", "optimization", "rewards", "tokenization"},
     "callbacks": {"tokenization", "models", "evaluation"},  # text is generated and judged as tasks do it
     "evaluation": {"tokenization", "models"},
     "reports": {"evaluation"},  # reads run folders, not the code that wrote them
@@ -28,11 +30,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "launcher": set(),  # meets the rest through `_target_` only
     "tasks": {
         *("callbacks", "crawl", "datamodules", "evaluation", "inspection", "launcher", "lightning_modules", "loggers"),
-        *("models", "optimization", "reports", "tokenization"),
+        *("models", "optimization", "reports", "rewards", "tokenization"),
     },
     "benchmarks": {  # and every third-party package: they measure against others
         *("callbacks", "crawl", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
-        *("optimization", "tasks", "tokenization"),
+        *("optimization", "rewards", "tasks", "tokenization"),
     },
     "run": {"launcher"},
 }
@@ -66,9 +68,9 @@ OWNERS: dict[str, set[str]] = {
     "lightning": {"callbacks", "datamodules", "lightning_modules", "loggers", "tasks", "benchmarks"},
     "torch": {
         *("batch", "benchmarks", "callbacks", "datamodules", "evaluation", "lightning_modules", "loggers", "models"),
-        *("optimization", "tasks"),
+        *("optimization", "rewards", "tasks"),
     },
-    "transformers": {"models", "tokenization", "benchmarks"},
+    "transformers": {"models", "rewards", "tokenization", "benchmarks"},
     "tokenizers": {"tokenization", "benchmarks"},
     "peft": {"models"},
     "bitsandbytes": {"models"},
