@@ -1,4 +1,4 @@
-"""Online RL on two processes gives what one gives: rollouts, metrics, weights, a resume within a rollout (gloo, CPU)."""
+"""Online RL on two processes gives what one gives: rollouts, metrics, weights, a resume in a rollout (gloo, CPU)."""
 
 from pathlib import Path
 
