@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from tasks.boosting import give_rows, shorten
 
 from datamodules.pydoc import PydocDataModule
 from lightning_modules.gbft import GBFTModule
@@ -28,7 +29,6 @@ from models.boosting.plan import Plan
 from models.gpt import GPT
 from optimization.adamw import adamw
 from optimization.schedules import cosine
-from tasks.boosting import give_rows, shorten
 from tasks.trainer import build_trainer, quiet_lightning, set_number_formats
 from tokenization.byte import ByteTokenizer
 

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import TorchCheckpointIO
 
+from commands import run_py
 from errors import RequestError, RunError
 
 
@@ -98,7 +99,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             free = shutil.disk_usage(path.parent).free / 1e9
             raise RunError(
                 f"could not write {path}: {error}\n{free:.2f} GB are free there. The last checkpoint is untouched.\n"
-                f"Make room, then go on with: python run.py resume={path.parent.parent}"
+                f"Make room, then go on with: {run_py(f'resume={path.parent.parent}')}"
             ) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:

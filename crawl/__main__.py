@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from commands import word
 from crawl.options import parse
 from crawl.runner import run
 from crawl.settings import CRAWL
@@ -68,7 +69,7 @@ def _words(summary: dict, folder: Path) -> str:
     )
     return (
         f"{summary['fetched']} fetched = {summary['kept']} kept + {dropped} dropped + {failed} failed{more}\n"
-        f"Look at {folder}/report.html, read {folder}/README.md, train with data=crawl data.path={folder}"
+        f"Look at {folder}/report.html, read {folder}/README.md, train with data=crawl {word(f'data.path={folder}')}"
     )
 
 

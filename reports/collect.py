@@ -7,7 +7,6 @@ import csv
 import json
 import math
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from commands import run_py
 from errors import RequestError
 
 # tasks that make nothing to compare: a report lies well beside the runs it is about
@@ -124,7 +124,7 @@ def not_started(wanted: str | Sequence[str]) -> list[str]:
         if isinstance(jobs, int) and begun < jobs:
             lines.append(
                 f"{jobs - begun} of the {jobs} jobs of {text} have not begun. To go on with them: "
-                f"python run.py resume={shlex.quote(text)}"
+                f"{run_py(f'resume={text}')}"
             )
     return lines
 

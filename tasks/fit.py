@@ -1,12 +1,12 @@
 """task=fit: train. Reads from top to bottom: data -> model -> objective -> trainer -> fit -> where the result lies."""
 
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from commands import word
 from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
 from lightning_modules.base import LanguageModule
@@ -149,6 +149,6 @@ def farewell(run: RunFolder, own: dict[str, str | None]) -> str:
         "dashboard": "tensorboard --logdir {run}",
     }
     lines = {name: line for name, line in own.items() if name not in usual} | usual | own
-    path = shlex.quote(str(run.path))
+    path = word(run.path)
     typed = [f"  {name:<10} {line.format(run=path)}\n" for name, line in lines.items() if line is not None]
     return f"\nfinished at step {step}: {shown}\n  result     {run.path}\n{''.join(typed)}"

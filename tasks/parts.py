@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, open_dict
 
+from commands import word
 from datamodules.pydoc import PydocDataModule
 from errors import RequestError
 from launcher.config.inherit import read_run
@@ -157,7 +158,7 @@ def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> 
         return origin.weights
     if "path" in cfg.model and (Path(cfg.init_from) / "config.json").is_file():
         raise RequestError(
-            f"model=hf takes its weights from model.path: type model.path={cfg.init_from}, no init_from."
+            f"model=hf takes its weights from model.path: type {word(f'model.path={cfg.init_from}')}, no init_from."
         )
     return load_weights(
         model,

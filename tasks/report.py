@@ -1,11 +1,11 @@
 """task=report: from the runs of a sweep to an answer: a table with intervals, figures, one page to show (N35)."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from commands import run_py
 from errors import RequestError
 from reports import figures, paper, within
 from reports.collect import Run, find_runs, not_started
@@ -101,4 +101,4 @@ def commands_of(runs: list[Run], cfg: DictConfig) -> list[str]:
     named = f"[{','.join(places)}]" if isinstance(places, list) else str(places)
     words = ["task=report", f"runs={named}"]
     words += [f"report.{key}={value}" for key, value in cfg.report.items() if value not in (None, "page")]
-    return [*typed, shlex.join(["python", "run.py", *words])]
+    return [*typed, run_py(*words)]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from commands import shell
 from errors import RequestError
 from tokenization.pieces import last_cut
 
@@ -240,7 +241,7 @@ def not_utf8(path: Path, offset: int, byte: int) -> RequestError:
     hint = "It begins as UTF-16 does." if is_utf16 else "It may be in an older encoding, or no text at all."
     return RequestError(
         f"{path} is not UTF-8: byte 0x{byte:02x} at offset {offset:,}. {hint}\n"
-        f"Type: iconv -f {guess} -t UTF-8 {path} > new.txt, then data.path=new.txt"
+        f"Type: {shell('iconv', '-f', guess, '-t', 'UTF-8', path)} > new.txt, then data.path=new.txt"
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from commands import run_py
 from datamodules.reading.sources import what_is_near
 from errors import RequestError
 
@@ -34,7 +35,7 @@ class Asked(NamedTuple):
         """What can be read, and what to type."""
         return (
             f"Expected a file ({', '.join(self.endings)}), a folder of them, or a data set on the Hub.\n"
-            f"Type {self.key}=<one of these>; what needs no file: python run.py {self.without_file}"
+            f"Type {self.key}=<one of these>; what needs no file: {run_py(*self.without_file.split())}"
         )
 
 

@@ -1,7 +1,6 @@
 """One job, from a checked plan to its end: claim a folder, save the config, run the task, write the summary."""
 
 import logging
-import shlex
 import signal
 import sys
 import traceback
@@ -12,6 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import folders
+from commands import run_py
 from errors import Interrupted, RequestError
 from launcher.config.compose import Plan, remember
 from launcher.config.instantiate import resolve_target
@@ -61,7 +62,8 @@ def claim_folder(job: Job) -> RunFolder:
     """Raises RequestError if the folder is in use, used or not writable."""
     cfg, choices = job.plan.cfg, job.plan.choices
     named = job.folder or (Path(cfg.run_dir).expanduser() if cfg.run_dir else None)
-    run = claim(named, default=default_name(choices.get("model"), choices.get("objective")), resume=bool(cfg.resume))
+    default = default_name(choices.get("model"), choices.get("objective"))
+    run = claim(named, default=default, resume=bool(cfg.resume), kinds=_to_go_on_with(named, choices.get("task")))
     try:
         save_config(run.path, cfg, job.plan.hydra, job.plan.overrides)
     except RequestError:
@@ -71,11 +73,16 @@ def claim_folder(job: Job) -> RunFolder:
     return run
 
 
+def _to_go_on_with(folder: Path | None, task: object) -> tuple[folders.Kind, ...]:
+    """A crawl that `python -m crawl` began, which has no config here, is gone on with by its folder."""
+    return ("crawl",) if folder and task == "crawl" and (folder / "crawl.sqlite").is_file() else ()
+
+
 def work(job: Job, run: RunFolder) -> Ending:
     """Runs the task in this process; whatever happens is written to run.log and summary.json."""
     clock = summary.Clock(job.lab.root)
     with state.isolated(), _logging_to(run), _signals_raise():
-        log.info("started: %s", shlex.join(["python", "run.py", *job.command]))
+        log.info("started: %s", run_py(*job.command))
         then = repeated.summary_of(job.plan.cfg.rerun) if job.plan.cfg.get("rerun") else None
         if then is not None and run.rank == 0:
             now = {"versions": summary.versions()} | clock.code
@@ -140,7 +147,7 @@ def _tell(run: RunFolder, ending: Ending, *, untouched: bool) -> None:
     if ending.is_bug:
         lines.append(f"The traceback is in {run.path / run_log(run.rank)}")
     if ending.status == "interrupted" and (run.path / "checkpoints" / "last.ckpt").is_file():
-        lines.append(f"Saved. To go on, type: python run.py resume={shlex.quote(str(run.path))}")
+        lines.append(f"Saved. To go on, type: {run_py(f'resume={run.path}')}")
     elif not untouched and not ending.is_bug:
         lines.append(f"What there is of this run is in {run.path}")
     print("\n" + "\n".join(lines), file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Signals and a closed screen."""
