@@ -94,13 +94,34 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
-            free = shutil.disk_usage(path.parent).free / 1e9
-            raise RunError(
-                f"could not write {path}: {error}\n{free:.2f} GB are free there. The last checkpoint is untouched.\n"
-                f"Make room, then go on with: {run_py(f'resume={path.parent.parent}')}"
-            ) from error
+            cause = _refused_by_the_disk(error)
+            if cause is None:
+                raise
+            raise RunError(_not_written(path, cause)) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+
+
+def _refused_by_the_disk(error: BaseException) -> str | None:
+    """Why a file could not be written, or None: it is another error. torch wraps a failed write in a RuntimeError."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        if isinstance(error, RuntimeError) and "inline_container" in str(error) and error.__context__ is None:
+            return "the file could not be written whole"
+        error = error.__context__ if isinstance(error, RuntimeError) else None  # type: ignore[assignment]
+    return None
+
+
+def _not_written(path: Path, cause: str) -> str:
+    """What is still there, and what to type; only what is true."""
+    run, last = path.parent.parent, path.parent / "last.ckpt"
+    free = shutil.disk_usage(path.parent).free / 1e9
+    if last.is_file():
+        rest = f"The last checkpoint is untouched. Make room, then go on with: {run_py(f'resume={run}')}"
+    else:
+        rest = f"There is no earlier one. Make room, then start anew with: {run_py(f'rerun={run}')}"
+    return f"could not write {path}: {cause}\n{free:.2f} GB are free there. {rest}"

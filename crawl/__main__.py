@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+import stopping
 from commands import word
 from crawl.options import parse
 from crawl.runner import run
@@ -74,4 +75,5 @@ def _words(summary: dict, folder: Path) -> str:
 
 
 if __name__ == "__main__":
+    stopping.listen()
     sys.exit(main(sys.argv[1:]))

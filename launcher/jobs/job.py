@@ -1,19 +1,18 @@
 """One job, from a checked plan to its end: claim a folder, save the config, run the task, write the summary."""
 
 import logging
-import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import folders
+import stopping
 from commands import run_py
-from errors import Interrupted, RequestError
+from errors import RequestError
 from launcher.config.compose import Plan, remember
 from launcher.config.instantiate import resolve_target
 from launcher.jobs import joining, ranks, repeated, state, summary
@@ -45,7 +44,11 @@ def run_job(job: Job) -> tuple[Ending, RunFolder]:
     Raises:
         RequestError: no folder could be claimed; nothing was left behind.
     """
-    world_size = ranks.wanted(job.plan.cfg)
+    with stopping.noting():
+        return _run_job(job, ranks.wanted(job.plan.cfg))
+
+
+def _run_job(job: Job, world_size: int) -> tuple[Ending, RunFolder]:
     if joining.inside():
         run = joining.share_folder(lambda: claim_folder(job), job.plan.cfg)
         return work(job, run), run
@@ -53,7 +56,10 @@ def run_job(job: Job) -> tuple[Ending, RunFolder]:
     if world_size == 1:
         return work(job, run), run
     clock = summary.Clock(job.lab.root)
-    ending = ranks.supervise(run, world_size, job.lab, job.command, on_cpu=ranks.is_on_cpu(job.plan.cfg))
+    try:
+        ending = ranks.supervise(run, world_size, job.lab, job.command, on_cpu=ranks.is_on_cpu(job.plan.cfg))
+    except OSError as error:  # no process could be started
+        ending = explain(error)
     close(job, run, ending, clock, written_by_rank=True)
     return ending, run
 
@@ -81,7 +87,7 @@ def _to_go_on_with(folder: Path | None, task: object) -> tuple[folders.Kind, ...
 def work(job: Job, run: RunFolder) -> Ending:
     """Runs the task in this process; whatever happens is written to run.log and summary.json."""
     clock = summary.Clock(job.lab.root)
-    with state.isolated(), _logging_to(run), _signals_raise():
+    with stopping.noting(), state.isolated(), _logging_to(run):
         log.info("started: %s", run_py(*job.command))
         then = repeated.summary_of(job.plan.cfg.rerun) if job.plan.cfg.get("rerun") else None
         if then is not None and run.rank == 0:
@@ -124,12 +130,14 @@ def close(job: Job, run: RunFolder, ending: Ending, clock: summary.Clock, *, wri
 
 def _call_task(job: Job, run: RunFolder) -> BaseException | None:
     try:
-        remember(job.plan.hydra)
-        function = resolve_target(job.plan.cfg.task._target_)
-        own = {key: job.plan.cfg[key] for key in _keyword_only(function) if key in job.plan.cfg}
-        function(job.plan.cfg, run, **own)
+        with stopping.raising():
+            remember(job.plan.hydra)
+            function = resolve_target(job.plan.cfg.task._target_)
+            own = {key: job.plan.cfg[key] for key in _keyword_only(function) if key in job.plan.cfg}
+            function(job.plan.cfg, run, **own)
         return None
     except BaseException as error:
+        stopping.arrived()
         ending = explain(error)
         log.debug("%s", ending.words)
         if ending.is_bug or wants_traceback():
@@ -184,18 +192,3 @@ def _logging_to(run: RunFolder) -> Iterator[None]:
     finally:
         logging.captureWarnings(False)
         to_file.close()
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """SIGTERM and Ctrl-C end the task where it is; while it trains, callbacks/stop.py takes over and saves first."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise Interrupted(signum, at_full_step=False)
-
-    before = [(number, signal.signal(number, stop)) for number in state.SIGNALS]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)

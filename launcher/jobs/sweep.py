@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+import stopping
 from commands import hydra_text, run_py, shell
 from commands import word as shell_word
 from errors import Interrupted, RequestError
@@ -61,7 +62,7 @@ def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str], *
     stopped = None
     _be_importable(lab)
     try:
-        with hydra_of(lab) as hydra:
+        with stopping.noting(), hydra_of(lab) as hydra:
             task = SweepJob(lab, command, folder, tuple(swept), total)
             hydra.multirun("config", task, _for_hydra(overrides, grid, folder, lab), with_log_configuration=False)
     except FailedFast:
@@ -97,6 +98,7 @@ class SweepJob:
 
     def __call__(self, cfg: DictConfig) -> float:
         """Runs the job; returns val/loss, for sweepers that search, and infinity where there is none."""
+        stopping.check()
         hydra, launcher = HydraConfig.get(), HydraConfig.get().launcher._target_
         words = [word for word in hydra.overrides.task if not word.lstrip("+").startswith("run_dir=")]
         plan = compose(words, self.lab, cache=COMPOSED)
@@ -142,6 +144,7 @@ def _stop_the_sweep(ending: Ending, *, fail_fast: bool) -> None:
     """Ctrl-C and SIGTERM mean the whole sweep; a failure does so where the user asked for it."""
     if ending.status == "interrupted":
         raise Interrupted(ending.code - 128)
+    stopping.check()  # it came when the job was over
     if fail_fast and ending.code != FINISHED:
         raise FailedFast
 

@@ -84,7 +84,7 @@ def test_F17_a_folder_with_anything_in_it_is_refused_by_name(tmp_path: Path) -> 
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "tokenizer/tokenizer.json").write_text("mine")
     (tmp_path / "metrics.csv").write_text("mine")
-    with pytest.raises(RequestError, match="holds metrics.csv, tokenizer/tokenizer.json: not written by"):
+    with pytest.raises(RequestError, match=r"holds metrics.csv, tokenizer/tokenizer.json: not written by"):
         claim(tmp_path, default=tmp_path)
     assert (tmp_path / "metrics.csv").read_text() == "mine"
 
