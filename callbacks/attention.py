@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from bounds import PositiveInt
 from errors import RequestError
 from models.generation import evaluating
 
@@ -24,7 +25,7 @@ class AttentionPicture(Callback):
     Nothing where no TensorBoard logs, where weights are sharded, or for models that do not show their attention.
     """
 
-    def __init__(self, *, tokens: int):
+    def __init__(self, *, tokens: PositiveInt):
         self.tokens = tokens
         self._ids_1T: Tensor | None = None
 

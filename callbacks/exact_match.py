@@ -9,23 +9,34 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from evaluation.answers import Score, is_right, score
+from bounds import NonNegativeInt, PositiveInt
+from evaluation.answers import READERS, Kind, Score, is_right
+from evaluation.intervals import Estimate, mean_of_sources, proportion_interval
 from models.generation import Completion, generate
 from models.sampling import Sampling
+from tokenization.chat.messages import answer_of
 
 
 class Measured(NamedTuple):
-    """Answers at one step. `answers` are those of the first questions only."""
+    """Answers at one step. `answers` are those of the first questions only.
+
+    `score` is None where there is no right answer to match. `share`: of the right ones, with its interval over what the
+    questions are about; `per_source`: its mean over these, None where each has one question.
+    """
 
     step: int
-    score: Score
+    score: Score | None
     answers: list[str]
+    share: Estimate | None = None
+    per_source: float | None = None
 
 
 class ExactMatch(Callback):
     """Answers the first `questions` of the validation side greedily, before training and at each validation.
 
-    Logs val/exact_match (what cannot be read counts as wrong) and val/unparsed, the share that could not be read.
+    Logs val/exact_match (what cannot be read counts as wrong), val/unparsed, the share that could not be read, and
+    val/exact_match_per_source where several questions are about the same. Where the data has no right answers to match
+    (data.answers=null: dialogues), answers are shown and nothing is logged.
 
     Args:
         data: has `questions(limit)`, `answers` (how to read an answer) and `end` (the id with which one ends).
@@ -35,35 +46,51 @@ class ExactMatch(Callback):
     """
 
     def __init__(
-        self, *, data: Any, tokenizer: Any, questions: int, shown: int, max_new_tokens: int | None, batch_size: int
+        self,
+        *,
+        data: Any,
+        tokenizer: Any,
+        questions: PositiveInt,
+        shown: NonNegativeInt,
+        max_new_tokens: PositiveInt | None,
+        batch_size: PositiveInt,
     ):
         self.data, self.tokenizer, self.batch_size = data, tokenizer, batch_size
         self.n_questions, self.shown, self.max_new_tokens = questions, shown, max_new_tokens
         self.before: Measured | None = None
         self.after: Measured | None = None
 
+    @property
+    def kind(self) -> Kind | None:
+        return getattr(self.data, "answers", None)
+
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self.questions = self.mine = self.data.questions(self.n_questions)  # `mine`: those of this rank
+        limit = self.n_questions if self.kind else min(self.shown, self.n_questions)
+        self.questions = self.mine = self.data.questions(limit)  # `mine`: those of this rank
         if not self.questions:  # the same on all ranks
             if trainer.is_global_zero:
                 print("exact   no held-out question leaves room for an answer: val/exact_match is left out", flush=True)
             return
+        if self.kind is None and trainer.is_global_zero:
+            print("exact   data.answers=null: answers are shown, there is no exact match to log", flush=True)
         if self.max_new_tokens is None:
-            longest = max(len(self.tokenizer.encode(question.expected)) for question in self.questions)
+            longest = max(q.tokens or len(self.tokenizer.encode(q.expected)) for q in self.questions)
             self.max_new_tokens = longest + longest // 4 + 1
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         if self.questions and self.before is None and trainer.global_step == 0:
             self.before = self.measure(trainer, pl_module)
-            if trainer.is_global_zero:
-                print(f"step 0  {self.in_words(self.before)}", flush=True)
+            if trainer.is_global_zero and self.before.score is not None:
+                print(f"step 0  {in_words(self.before)}", flush=True)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         if not self.questions:
             return
         self.after = self.measure(trainer, pl_module)
-        found = self.after.score
-        pl_module.measured.extra |= {"val/exact_match": found.exact_match, "val/unparsed": found.unparsed / found.n}
+        if (found := self.after.score) is not None:
+            pl_module.measured.extra |= {"val/exact_match": found.exact_match, "val/unparsed": found.unparsed / found.n}
+        if self.after.per_source is not None:
+            pl_module.measured.extra["val/exact_match_per_source"] = self.after.per_source
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero or self.after is None:
@@ -88,17 +115,29 @@ class ExactMatch(Callback):
             batch_size=self.batch_size,
         )
         answers = [self.text(completions[0]) for completions in found_ids]
-        found = score(answers, [question.expected for question in mine], self.data.answers)
+        if self.kind is None:
+            return Measured(trainer.global_step, None, answers[: self.shown])
+        marks = torch.zeros(2, len(self.questions), device=module.device)  # right, unparsed
+        pairs = zip(answers, mine, strict=True)
+        own = [(is_right(a, q.expected, self.kind), READERS[self.kind](a) is None) for a, q in pairs]
+        marks[:, rank::world] = torch.tensor(own, dtype=marks.dtype, device=module.device).view(-1, 2).T
         if world > 1:
-            counts = torch.tensor([found.n, found.right, found.unparsed], device=module.device)
-            dist.all_reduce(counts)
-            found = Score(*counts.tolist())
-        return Measured(trainer.global_step, found, answers[: self.shown])
+            dist.all_reduce(marks)
+        right, unparsed = marks.cpu().numpy()
+        sources = [question.source or question.asked for question in self.questions]
+        few = len(set(sources)) < len(sources)
+        return Measured(
+            trainer.global_step,
+            Score(len(sources), int(right.sum()), int(unparsed.sum())),
+            answers[: self.shown],
+            proportion_interval(right, sources=sources),
+            mean_of_sources(right, sources).value if few else None,
+        )
 
     def text(self, completion: Completion) -> str:
-        """The answer without the id that ends it."""
+        """What the answer says, without the id that ends it and without what was thought before."""
         ids = completion.ids
-        return self.tokenizer.decode(ids[:-1] if completion.stopped else ids)
+        return answer_of(self.data.template.answer(ids[:-1] if completion.stopped else ids))
 
     def example(self, i: int) -> str:
         """Question, expected answer, answers before and after training."""
@@ -106,14 +145,11 @@ class ExactMatch(Callback):
         parts = {"question": question.asked, "expected": question.expected}
         for name, measured in (("before", self.before), ("now", self.after)):
             if measured is not None and i < len(measured.answers):
-                mark = "right" if is_right(measured.answers[i], question.expected, self.data.answers) else "wrong"
-                parts[f"{name}, {mark}"] = measured.answers[i][:160]
+                mark = ""
+                if self.kind is not None:
+                    mark = ", right" if is_right(measured.answers[i], question.expected, self.kind) else ", wrong"
+                parts[f"{name}{mark}"] = measured.answers[i][:160]
         return "\n".join(f"{name + ':':<15}{' / '.join(text.splitlines())}" for name, text in parts.items())
-
-    def in_words(self, measured: Measured) -> str:
-        found = measured.score
-        unparsed = f", {found.unparsed} could not be read" if found.unparsed else ""
-        return f"exact match {found.exact_match:.1%} ({found.right} of {found.n}{unparsed})"
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero or self.after is None:
@@ -121,8 +157,8 @@ class ExactMatch(Callback):
         rows = [("before", self.before), ("after", self.after)]
         print("\nanswers to held-out questions")
         for name, measured in rows:
-            if measured is not None:
-                print(f"  {name:<7} step {measured.step:<7} {self.in_words(measured)}")
+            if measured is not None and measured.score is not None:
+                print(f"  {name:<7} step {measured.step:<7} {in_words(measured)}")
         for i in range(min(self.shown, len(self.after.answers))):
             print(f"\n{_indent(self.example(i))}")
         self.write(Path(trainer.default_root_dir))
@@ -131,9 +167,16 @@ class ExactMatch(Callback):
         """answers.json: scores before and after, and the examples."""
         tree: dict[str, Any] = {}
         for name, measured in (("before", self.before), ("after", self.after)):
-            if measured is not None:
-                facts = measured.score.__dict__ | {"exact_match": measured.score.exact_match}
-                tree[name] = {"step": measured.step, **facts}
+            if measured is not None and measured.score is not None:
+                tree[name] = {
+                    "step": measured.step,
+                    **measured.score.__dict__,
+                    "exact_match": measured.score.exact_match,
+                }
+                if measured.share is not None and measured.share.low == measured.share.low:  # not NaN
+                    tree[name] |= {"low": measured.share.low, "high": measured.share.high}
+                if measured.per_source is not None:
+                    tree[name]["exact_match_per_source"] = measured.per_source
         examples = [
             {
                 "question": question.asked,
@@ -153,12 +196,25 @@ class ExactMatch(Callback):
         if self.before is None:
             return {}
         found = self.before.score
-        return {"before": [self.before.step, [found.n, found.right, found.unparsed], self.before.answers]}
+        counts = None if found is None else [found.n, found.right, found.unparsed]
+        return {"before": [self.before.step, counts, self.before.answers]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if "before" in state_dict:
             step, counts, answers = state_dict["before"]
-            self.before = Measured(step, Score(*counts), answers)
+            self.before = Measured(step, None if counts is None else Score(*counts), answers)
+
+
+def in_words(measured: Measured) -> str:
+    """ "exact match 31.2% (160 of 512, 3 could not be read; 95 % interval 26.3 to 36.5 %; 29.0% over 275 sources)" """
+    found = measured.score
+    assert found is not None
+    told = [f"{found.right} of {found.n}" + (f", {found.unparsed} could not be read" if found.unparsed else "")]
+    if measured.share is not None and measured.share.low == measured.share.low:
+        told.append(f"95 % interval {100 * measured.share.low:.1f} to {100 * measured.share.high:.1f} %")
+    if measured.per_source is not None:
+        told.append(f"{measured.per_source:.1%} where each source counts once")
+    return f"exact match {found.exact_match:.1%} ({'; '.join(told)})"
 
 
 def _indent(text: str) -> str:

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
+from batch import Batch
+from models.base import LanguageModel
+
 # Dense bf16 peak FLOP/s from the vendor's data sheets; other devices are measured.
 DATASHEET = {"A100": 312e12, "H100": 989e12, "H200": 989e12, "B200": 2250e12, "L4": 121e12, "A10": 125e12}
 
@@ -15,13 +18,16 @@ class Metrics(Callback):
     """Logs train/* every `log_every` updates and val/* after each validation.
 
     train/tokens_per_second is the median over the updates since the last log; `tokens_per_second` (a property) the
-    median over all of them. train/mfu divides model FLOPs by the device's matmul peak.
+    median over all of them. Both count supervised tokens. train/mfu is over the work that was done: the FLOPs of all
+    positions of the batches, prompts and padding too, of the weights that were used and learned (`flops_per_token`),
+    and of the head where a target counts, as a share of this device's matmul peak.
     """
 
-    def __init__(self, *, log_every: int, seq_len: int):
-        self.log_every, self.seq_len = log_every, seq_len
+    def __init__(self, *, log_every: int):
+        self.log_every = log_every
         self._speeds: list[float] = []
         self._recent: list[float] = []
+        self._work: list[float] = []  # FLOP/s of this rank, update by update
         self._peak: float | None = None
         self.latest: dict[str, float] = {}
 
@@ -30,10 +36,16 @@ class Metrics(Callback):
         speeds = self._speeds + self._recent
         return statistics.median(speeds) if speeds else 0.0
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: list[Batch], batch_idx: int
+    ) -> None:
         # the module starts the clock after the callbacks of the step before: so waiting for data counts,
         # validation and checkpoints do not
-        self._recent.append(pl_module.measured.step_tokens / (time.perf_counter() - pl_module.measured.step_ended))
+        seconds = time.perf_counter() - pl_module.measured.step_ended
+        self._recent.append(pl_module.measured.step_tokens / seconds)
+        # supervised tokens are known over all ranks; counting this rank's would make a GPU wait
+        supervised = pl_module.measured.step_tokens // trainer.world_size
+        self._work.append(batch_flops(pl_module.model, batch, supervised=supervised) / seconds)
         if trainer.global_step % self.log_every == 0 or trainer.global_step == 1:
             self._log_training(trainer, pl_module)
 
@@ -45,8 +57,9 @@ class Metrics(Callback):
         self._speeds += self._recent
         self._recent = []
         if self._peak is None:
-            self._peak = peak_flops(module.device) * trainer.world_size
-        mfu = speed * module.model.flops_per_token(self.seq_len) / self._peak
+            self._peak = peak_flops(module.device)
+        mfu = statistics.median(self._work) / self._peak
+        self._work = []
         self._log(trainer, module, module.measured.train | {"train/tokens_per_second": speed, "train/mfu": mfu})
 
     def _log(self, trainer: Trainer, module: Any, metrics: dict[str, float]) -> None:
@@ -54,6 +67,13 @@ class Metrics(Callback):
         row = metrics | {"tokens_seen": float(module.measured.tokens_seen)}
         for logger in trainer.loggers:
             logger.log_metrics(row, step=trainer.global_step)
+
+
+def batch_flops(model: LanguageModel, batch: list[Batch], *, supervised: int) -> int:
+    """Training FLOPs of micro-batches: every position goes through the trunk, `supervised` of them meet the head."""
+    head = model.head_flops_per_token()
+    shapes = [micro["ids"].shape for micro in batch]
+    return supervised * head + sum(rows * length * (model.flops_per_token(length) - head) for rows, length in shapes)
 
 
 def peak_flops(device: torch.device) -> float:

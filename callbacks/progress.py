@@ -7,11 +7,13 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from tqdm import tqdm
 
+from bounds import NonNegativeFloat
+
 
 class Progress(Callback):
     """A bar in a terminal; elsewhere (a log file, a batch system) a plain line every `line_every_s` seconds."""
 
-    def __init__(self, *, line_every_s: float):
+    def __init__(self, *, line_every_s: NonNegativeFloat):
         self.line_every_s = line_every_s
         self._bar: tqdm | None = None
         self._started = self._last_line = 0.0

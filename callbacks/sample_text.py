@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from bounds import NonNegativeFloat, PositiveInt, Seed, Text
 from models.generation import stream
 from models.sampling import Sampling
 from tokenization.base import Tokenizer
@@ -23,11 +24,11 @@ class SampleText(Callback):
         self,
         *,
         tokenizer: Tokenizer,
-        prompt: str,
-        max_new_tokens: int,
-        temperature: float,
-        top_k: int | None,
-        seed: int,
+        prompt: Text,
+        max_new_tokens: PositiveInt,
+        temperature: NonNegativeFloat,
+        top_k: PositiveInt | None,
+        seed: Seed,
     ):
         self.tokenizer, self.prompt, self.max_new_tokens = tokenizer, prompt, max_new_tokens
         self.temperature, self.top_k, self.seed = temperature, top_k, seed

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import stopping
 from commands import word
-from crawl.options import parse
+from crawl.options import ROOT, parse
 from crawl.runner import run
-from crawl.settings import CRAWL
 from errors import Interrupted, RequestError, RunError
 
 __all__ = ["run"]
@@ -24,8 +23,7 @@ def main(arguments: list[str]) -> int:
     try:
         if not arguments or arguments[0] in ("-h", "--help", "help"):
             print(__doc__)
-            print("Settings and their defaults (crawl/settings.py says what each means):\n")
-            print("\n".join(f"  {key}={json.dumps(value)}" for key, value in CRAWL.items()))
+            print(_all_settings())
             return 0
         if arguments[0] == "merge":
             return _merge(arguments[1:])
@@ -47,9 +45,20 @@ def _crawl(arguments: list[str]) -> tuple[dict, Path]:
     if arguments[0] == "--settings":
         folder = Path(arguments[2])
         return run(json.loads(Path(arguments[1]).read_text()), folder), folder
-    given = parse(arguments)
-    folder = Path(given.pop("output", "outputs/crawl/corpus"))
-    return run(given, folder), folder
+    outputs = [word.partition("=")[2] for word in arguments if word.startswith("output=")]
+    folder = Path((outputs or ["outputs/crawl/corpus"])[-1])
+    if outputs and not outputs[-1].strip():
+        raise RequestError("output= is empty, as an unset shell variable leaves it: expected a folder.")
+    return run(parse([word for word in arguments if not word.startswith("output=")]), folder), folder
+
+
+def _all_settings() -> str:
+    """With their help, as run.py --help task=crawl shows them."""
+    from launcher.cli import FLAGS
+    from launcher.help.screens import help_text
+    from launcher.lab import Lab
+
+    return help_text(["task=crawl"], Lab(ROOT), FLAGS)
 
 
 def _merge(arguments: list[str]) -> int:

@@ -6,37 +6,19 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from crawl.settings import CRAWL
 from crawl.web.addresses import literal_is_private
 from crawl.web.urls import in_domains
 from errors import RequestError
 
-CHOICES = {"spider": ("site", "sitemap", "feed", "urls", "warc"), "queue": ("local", "redis")}
-# Numbers for which 0 makes sense.
-MAY_BE_ZERO = {"max_depth", "delay_s", "retries", "retry_wait_s", "progress_s", "max_redirects", "max_retry_after_s"}
-
 
 def check_all(settings: dict) -> None:
     """Raises RequestError for the first thing that is wrong with complete settings."""
-    for key, choices in CHOICES.items():
-        if settings[key] not in choices:
-            raise RequestError(f"crawl.{key}={settings[key]}: expected one of {', '.join(choices)}.")
-    _check_numbers(settings)
     _check_patterns(settings)
     _check_sources(settings)
     _check_contact(settings)
     _check_private(settings)
     _check_domains(settings)
     _check_extras(settings)
-
-
-def _check_numbers(settings: dict) -> None:
-    for key, default in CRAWL.items():
-        value = settings[key]
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            continue
-        if value < 0 or (value == 0 and key not in MAY_BE_ZERO):
-            raise RequestError(f"crawl.{key}={value}: expected a number above 0 (default {default}).")
 
 
 def _check_patterns(settings: dict) -> None:

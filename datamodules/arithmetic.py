@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from bounds import PositiveInt, at_least, between
 from datamodules.batching.examples import Conversation, Examples, GeneratedExamples
 from datamodules.kinds.conversations import ConversationDataModule
 from datamodules.reading.problems import Side, make_problem
@@ -14,14 +15,15 @@ from tokenization.chat import Rendered
 class ArithmeticDataModule(ConversationDataModule):
     answers = "number"
 
-    def __init__(self, *, max_steps: int = 2, max_number: int = 50, val_examples: int = 512, **shared: Any):
-        """Raises RequestError for a number out of its range."""
+    def __init__(
+        self,
+        *,
+        max_steps: Annotated[int, between(1, 8)] = 2,
+        max_number: Annotated[int, at_least(10)] = 50,
+        val_examples: PositiveInt = 512,
+        **shared: Any,
+    ):
         super().__init__(**shared)
-        if not 1 <= max_steps <= 8 or max_number < 10 or val_examples < 1:
-            raise RequestError(
-                f"data.max_steps={max_steps} (1 to 8), data.max_number={max_number} (10 or more) or "
-                f"data.val_examples={val_examples} (1 or more) is out of its range."
-            )
         self.max_steps, self.max_number, self.val_examples = max_steps, max_number, val_examples
 
     def _load(self) -> tuple[Examples, Examples]:
@@ -32,6 +34,9 @@ class ArithmeticDataModule(ConversationDataModule):
 
     def _val_conversation(self, i: int) -> Conversation:
         return self._conversation("val", i)
+
+    def _source(self, i: int) -> str:
+        return self._val_conversation(i).messages[-1]["content"]  # the chain of sums, whatever the story
 
     def _conversation(self, side: Side, i: int) -> Conversation:
         # validation is the same for every seed: runs compare

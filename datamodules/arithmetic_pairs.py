@@ -9,13 +9,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from datamodules.kinds.steps import at_least_1
+from bounds import PositiveInt, at_least
 from datamodules.preference import PairDataModule
 from datamodules.reading.preference_rows import Preference
 from datamodules.reading.problems import Problem, Side, Sum, make_problem, written
-from errors import RequestError
 
 
 class ArithmeticPairsDataModule(PairDataModule):
@@ -23,17 +22,25 @@ class ArithmeticPairsDataModule(PairDataModule):
 
     answers = "number"
 
-    def __init__(self, *, pairs: int, val_pairs: int, max_steps: int, max_number: int, **shared: Any):
+    def __init__(
+        self,
+        *,
+        pairs: PositiveInt,
+        val_pairs: PositiveInt,
+        max_steps: PositiveInt,
+        max_number: Annotated[int, at_least(20)],  # with less there are too few problems
+        **shared: Any,
+    ):
         super().__init__(**shared)
-        at_least_1(pairs=pairs, val_pairs=val_pairs, max_steps=max_steps)
-        if max_number < 20:
-            raise RequestError(f"data.max_number={max_number}: expected at least 20, or there are too few problems.")
         self.sizes = {"train": pairs, "val": val_pairs}
         self.max_steps, self.max_number = max_steps, max_number
 
     def _read(self, side: Side, dropped: Counter[str]) -> Iterator[Preference]:  # type: ignore[override]
         for index in range(self.sizes[side]):
             yield self.pair(index, side)
+
+    def _source(self, pair: Preference) -> str:
+        return pair.chosen  # the chain of sums, whatever the story
 
     def pair(self, index: int, side: Side) -> Preference:
         seed = self.seed if side == "train" else 0  # validation is the same for every seed: runs compare

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -17,14 +17,15 @@ from typing import Any, Literal
 
 import torch.distributed as dist
 
+from bounds import OpenShare, PositiveInt
 from datamodules.batching.stream import Stream, StreamSteps
 from datamodules.kinds.prepared import PreparedDataModule
-from datamodules.kinds.steps import at_least_1
 from datamodules.preparing.split import text_hash
 from datamodules.preparing.token_folder import TokenFolder
 from datamodules.reading.hub import HubData, HubSource, HubStream
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.readers import Document, reader_for
-from datamodules.reading.sources import FileSource, Source, find_files
+from datamodules.reading.sources import FileSource, Source, file_source, find_files
 from errors import RequestError
 from tokenization.base import digest
 
@@ -44,16 +45,15 @@ class HfDataModule(PreparedDataModule):
         revision: str | None = None,
         text_column: str = "text",
         join_rows: bool = False,
-        val_fraction: float = 0.01,
+        val_fraction: OpenShare = 0.01,
         streaming: bool = False,
-        shuffle_buffer: int = 2048,
-        val_documents: int = 1000,
-        sample_documents: int = 10_000,
+        shuffle_buffer: PositiveInt = 2048,
+        val_documents: PositiveInt = 1000,
+        sample_documents: PositiveInt = 10_000,
         sampling: Literal["random", "shuffle", "sequential"] = "shuffle",
         **shared: Any,
     ):
         super().__init__(val_fraction=val_fraction, sampling=sampling, **shared)
-        at_least_1(shuffle_buffer=shuffle_buffer, val_documents=val_documents, sample_documents=sample_documents)
         self.path, self.config, self.revision = path, name, revision
         self.split, self.val_split, self.text_column, self.join_rows = split, val_split, text_column, join_rows
         self.streaming, self.shuffle_buffer = streaming, shuffle_buffer
@@ -99,7 +99,7 @@ class HfDataModule(PreparedDataModule):
         if not self._is_files():
             return HubSource(self._hub(split))
         self._refuse_keys_for_files()
-        return FileSource(f"data.path={self.path}", find_files(self.path), self.text_column, None)
+        return file_source("data.path", self.path, self.text_column)
 
     @cached_property
     def stream(self) -> Stream:
@@ -109,7 +109,8 @@ class HfDataModule(PreparedDataModule):
         if not self._is_files():
             return HubStream(self._hub(split))
         self._refuse_keys_for_files()
-        return FileStream(f"data.path={self.path}", find_files(self.path), self.text_column)
+        ignored = Ignored()
+        return FileStream(f"data.path={self.path}", find_files(self.path, ignored=ignored), self.text_column, ignored)
 
     # Preparing ----------------------------------------------------------------------------------------------------
 
@@ -206,6 +207,7 @@ class FileStream:
     name: str
     files: tuple[Path, ...]
     text_column: str
+    ignored: Ignored = field(default_factory=Ignored, compare=False)
 
     @property
     def n_shards(self) -> int:
@@ -214,7 +216,7 @@ class FileStream:
     def open(self, shard: int, skip: int) -> Iterator[str]:
         read = reader_for(self.files[shard])
         assert read is not None  # find_files let no other through
-        documents = read(self.files[shard], text_column=self.text_column, separator=None)
+        documents = read(self.files[shard], text_column=self.text_column, separator=None, ignored=self.ignored)
         return ("".join(document) for document in islice(documents, skip, None))
 
     def fingerprint(self) -> str:
@@ -236,6 +238,10 @@ class Head:
     @property
     def n_bytes(self) -> int | None:
         return None
+
+    @property
+    def ignored(self) -> Ignored:
+        return Ignored(getattr(self.stream, "ignored", {}))
 
     def documents(self) -> Iterator[Document]:
         texts = (text for shard in range(self.stream.n_shards) for text in self.stream.open(shard, 0))

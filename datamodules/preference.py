@@ -15,6 +15,7 @@ from typing import Any, Literal
 from torch.utils.data import DataLoader
 
 from batch import Batch
+from bounds import OpenShare, PositiveInt
 from datamodules.batching.preference_table import PairBatches, PairSteps, PairTable, make_table
 from datamodules.kinds.conversations import Question
 from datamodules.kinds.steps import StepDataModule
@@ -22,6 +23,7 @@ from datamodules.reading.preference_rows import Preference, preferences
 from datamodules.reading.row_files import RowFiles
 from errors import RequestError
 from tokenization.chat import chat_template
+from tokenization.chat.messages import strings_of, text_of
 
 
 class PairDataModule(StepDataModule):
@@ -31,10 +33,14 @@ class PairDataModule(StepDataModule):
     """
 
     provides = ("pairs",)
-    answers: Literal["number", "letter", "text"] = "text"
+    answers: Literal["number", "letter", "text"] | None = None
 
     def __init__(
-        self, *, template: Literal["chat", "alpaca", "plain"] = "chat", max_prompt: int | None = None, **shared: Any
+        self,
+        *,
+        template: Literal["chat", "alpaca", "plain"] = "chat",
+        max_prompt: PositiveInt | None = None,
+        **shared: Any,
     ):
         """Raises RequestError for a number out of its range."""
         super().__init__(**shared)
@@ -98,7 +104,11 @@ class PairDataModule(StepDataModule):
         return [self.question(p, prompt) for p, prompt in prompts]
 
     def question(self, pair: Preference, prompt: Any) -> Question:
-        return Question(prompt, asked_of(pair), pair.chosen)
+        return Question(prompt, asked_of(pair), pair.chosen, self._source(pair))
+
+    def _source(self, pair: Preference) -> str:
+        """What a pair is about, where others are about the same."""
+        return ""
 
     def facts(self) -> dict[str, str]:
         """What there is, for the lines at the start."""
@@ -156,7 +166,7 @@ class PreferenceDataModule(RowFiles, PairDataModule):
 
     without_file = "objective=dpo data=arithmetic_pairs"
 
-    def __init__(self, *, val_fraction: float = 0.05, score_columns: list[str] | None = None, **shared: Any):
+    def __init__(self, *, val_fraction: OpenShare = 0.05, score_columns: list[str] | None = None, **shared: Any):
         """Raises RequestError for a value out of its range."""
         super().__init__(val_fraction=val_fraction, **shared)
         if score_columns is not None and len(score_columns) != 2:
@@ -166,7 +176,9 @@ class PreferenceDataModule(RowFiles, PairDataModule):
         self.score_columns = score_columns or []
 
     def _read(self, side: str, dropped: Counter[str]) -> Iterator[Preference]:
-        pairs = preferences(self.rows(side), dropped, scores=self.score_columns)
+        pairs = self.read(
+            side, lambda rows, ignored: preferences(rows, dropped, scores=self.score_columns, ignored=ignored)
+        )
         if self.has_validation:
             return pairs
         return (pair for pair in pairs if (prompt_hash(pair) < self.val_fraction) == (side == "val"))
@@ -179,7 +191,7 @@ def prompt_hash(pair: Preference) -> float:
 
 
 def asked_of(pair: Preference) -> str:
-    return "\n".join(message["content"] for message in pair.prompt)
+    return "\n".join(map(text_of, pair.prompt))
 
 
 def in_words(facts: dict[str, Any]) -> str:
@@ -188,4 +200,4 @@ def in_words(facts: dict[str, Any]) -> str:
 
 
 def texts_of(pair: Preference) -> list[str]:
-    return [*(message["content"] for message in pair.prompt), pair.chosen, pair.rejected]
+    return [*strings_of(pair.prompt), pair.chosen, pair.rejected]

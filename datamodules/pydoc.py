@@ -17,7 +17,9 @@ from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any, Literal
 
+from bounds import OpenShare
 from datamodules.kinds.prepared import PreparedDataModule
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.readers import Document
 from tokenization.base import utf8
 
@@ -29,7 +31,7 @@ class PydocDataModule(PreparedDataModule):
     provides = ("tokens",)
 
     def __init__(
-        self, *, part: Literal["all", "reference", "docstrings"] = "all", val_fraction: float = 0.05, **shared: Any
+        self, *, part: Literal["all", "reference", "docstrings"] = "all", val_fraction: OpenShare = 0.05, **shared: Any
     ):
         super().__init__(val_fraction=val_fraction, **shared)
         self.part = part
@@ -42,6 +44,7 @@ class PydocSource:
     """The embedded corpus as a source of documents."""
 
     name = "pydoc"
+    ignored = Ignored()
 
     def __init__(self, part: str = "all"):
         self.part = part

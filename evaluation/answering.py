@@ -1,20 +1,22 @@
 """Questions answered by a model in two ways, and what that is worth.
 
-- choices: the likeliest of the given choices, by its log-probability, and by that per byte (longer ones are at a loss
-  otherwise; both as in EleutherAI's harness, where the second is called acc_norm);
+- choices: the likeliest of the given choices, by its log-probability; and by that per character (acc_norm) and per byte
+  (acc_bytes), as longer ones are at a loss otherwise. Names and lengths are those of EleutherAI's harness;
 - generate: a free answer, read by the rule of the benchmark; what cannot be read is wrong, and counted apart.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from evaluation.answers import READERS, Kind, choice
 from evaluation.benchmarks.base import Question
-from evaluation.intervals import Estimate, mean_interval, statistic_interval
+from evaluation.intervals import Estimate, mean_interval, mean_of_sources, statistic_interval
 from evaluation.likelihood import continuation_logprobs
-from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, rouge
+from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, rouge, squad_f1
 from evaluation.prompts import Prompt, Prompter
 from models.base import LanguageModel
 from models.generation import generate
@@ -38,34 +40,59 @@ def by_choices(
 
 
 def _choice(prompt: Prompt, question: Question, logprobs: np.ndarray) -> Prediction:
-    per_byte = logprobs / [max(1, len(choice.encode())) for choice in question.choices]
-    expected, picked, normed = question.choices.index(question.answer), int(logprobs.argmax()), int(per_byte.argmax())
+    expected, picked = question.choices.index(question.answer), int(logprobs.argmax())
+    by_length = {
+        "right_per_character": [len(choice) for choice in question.choices],
+        "right_per_byte": [len(choice.encode()) for choice in question.choices],
+    }
     odds = np.exp(logprobs - logprobs.max())
     return {
-        "question": question.ask,
-        "prompt": prompt.text,
-        "choices": list(question.choices),
-        "expected": question.answer,
+        **_asked(prompt, question),
         "answer": question.choices[picked],
         "right": picked == expected,
-        "right_per_byte": normed == expected,
+        **{name: int((logprobs / np.maximum(1, n)).argmax()) == expected for name, n in by_length.items()},
         "logprobs": logprobs.tolist(),
         "confidence": float(odds.max() / odds.sum()),
     }
 
 
+def _asked(prompt: Prompt, question: Question) -> Prediction:
+    asked = {"question": question.ask, "prompt": prompt.text, "choices": list(question.choices)}
+    return asked | {"expected": question.answer, "source": question.source or question.ask}
+
+
 def choice_metrics(predictions: Sequence[Prediction], *, seed: int) -> Metrics:
-    """accuracy, accuracy_per_byte, ece; macro_f1 where all questions have the same choices: then they are classes."""
-    right = np.array([p["right"] for p in predictions], dtype=np.float64)
-    confidence = np.array([p["confidence"] for p in predictions])
+    """accuracy, acc_norm, acc_bytes, ece; macro_f1 where all questions have the same choices: then they are classes.
+
+    ece has no interval: of few answers it is too large on average (Kumar et al. 2019, 1909.10155), and resamples of
+    them are more so; an interval around it would not hold the truth.
+    """
     metrics = {
-        "accuracy": mean_interval(right, seed=seed),
-        "accuracy_per_byte": mean_interval(
-            np.array([p["right_per_byte"] for p in predictions], dtype=np.float64), seed=seed
-        ),
-        "ece": statistic_interval(lambda i: calibration_error(confidence[i], right[i]), len(right), seed=seed),
+        name: _average(predictions, [p[key] for p in predictions], seed=seed)
+        for name, key in (("accuracy", "right"), ("acc_norm", "right_per_character"), ("acc_bytes", "right_per_byte"))
     }
-    return metrics | class_metrics(predictions, seed=seed)
+    metrics |= by_sources("accuracy", predictions, [p["right"] for p in predictions], seed=seed)
+    right = np.array([p["right"] for p in predictions], dtype=np.float64)
+    ece = calibration_error(np.array([p["confidence"] for p in predictions]), right)
+    return metrics | {"ece": Estimate(ece, math.nan, math.nan)} | class_metrics(predictions, seed=seed)
+
+
+def _average(predictions: Sequence[Prediction], values: Sequence[float], *, seed: int) -> Estimate:
+    """The mean over questions; its interval is over what they are about."""
+    return mean_interval(np.array(values, np.float64), sources=sources_of(predictions), seed=seed)
+
+
+def sources_of(predictions: Sequence[Prediction]) -> list[Any]:
+    """What each question is about; one that does not say is about something of its own."""
+    return [prediction.get("source", number) for number, prediction in enumerate(predictions)]
+
+
+def by_sources(name: str, predictions: Sequence[Prediction], values: Sequence[float], *, seed: int) -> Metrics:
+    """`<name>_per_source`, in which each source counts once; nothing where each has one question."""
+    sources = sources_of(predictions)
+    if len(set(sources)) == len(sources):
+        return {}
+    return {f"{name}_per_source": mean_of_sources(np.array(values, np.float64), sources, seed=seed)}
 
 
 def class_metrics(predictions: Sequence[Prediction], *, seed: int) -> Metrics:
@@ -79,7 +106,16 @@ def class_metrics(predictions: Sequence[Prediction], *, seed: int) -> Metrics:
     def f1(i: np.ndarray) -> float:
         return macro_f1(made[i].tolist(), expected[i].tolist(), len(classes))
 
-    return {"macro_f1": statistic_interval(f1, len(made), seed=seed)}
+    return {"macro_f1": statistic_interval(f1, len(made), sources=sources_of(predictions), seed=seed)}
+
+
+def unread(predictions: Sequence[Prediction], most: int = 10) -> dict[str, Any]:
+    """How many first answers could not be read, and the first ten of them; nothing where answers are not read."""
+    if not all("read" in prediction for prediction in predictions):
+        return {}
+    found = [p for p in predictions if p["read"][0] is None]
+    shown = [{"question": p["question"], "expected": p["expected"], "answer": p["texts"][0]} for p in found[:most]]
+    return {"unread": len(found), "unread_answers": shown}
 
 
 def by_generation(
@@ -123,35 +159,34 @@ def cut(text: str, ends: Sequence[str]) -> str:
 
 
 def _free(prompt: Prompt, question: Question, texts: list[str], kind: Kind) -> Prediction:
-    wanted, read = read_answers(question, texts, kind)
+    accepted, read = read_answers(question, texts, kind)
     chosen = majority(read)
+    spans = {"f1": squad_f1(texts[0], [question.answer, *question.others])} if kind == "span" else {}
     return {
-        "question": question.ask,
-        "prompt": prompt.text,
-        "choices": list(question.choices),
-        "expected": question.answer,
+        **_asked(prompt, question),
+        "others": list(question.others),
         "texts": texts,
         "read": read,
         "answer": chosen,
-        "right": read[0] is not None and read[0] == wanted,
-        "rights": sum(r is not None and r == wanted for r in read),
-        "right_by_majority": chosen is not None and chosen == wanted,
+        "right": read[0] in accepted,
+        "rights": sum(r in accepted for r in read),
+        "right_by_majority": chosen in accepted,
+        **spans,
     }
 
 
-def read_answers(question: Question, texts: Sequence[str], kind: Kind) -> tuple[str | None, list[str | None]]:
-    """What a right answer reads as, and what each text reads as; None where nothing can be read from it."""
+def read_answers(question: Question, texts: Sequence[str], kind: Kind) -> tuple[set[str], list[str | None]]:
+    """What right answers read as, and what each text reads as; None where nothing can be read from it."""
     if kind == "text" and question.choices:
-        return question.answer, [choice(text, question.choices) for text in texts]
-    return READERS[kind](question.answer), [READERS[kind](text) for text in texts]
+        return {question.answer}, [choice(text, question.choices) for text in texts]
+    accepted = {READERS[kind](answer) for answer in (question.answer, *question.others)} - {None}
+    return accepted, [READERS[kind](text) for text in texts]  # type: ignore[return-value]
 
 
 def generation_metrics(predictions: Sequence[Prediction], *, seed: int, summary: bool) -> Metrics:
-    """exact_match, unparsed; with several samples pass@k and self_consistency; for summaries ROUGE instead."""
+    """exact_match, unparsed; for spans f1; with several samples pass@k and self_consistency; for summaries ROUGE."""
 
-    def average(values: Sequence[float]) -> Estimate:
-        return mean_interval(np.array(values, dtype=np.float64), seed=seed)
-
+    average = partial(_average, predictions, seed=seed)
     if summary:
         scores = rouge([p["texts"][0] for p in predictions], [p["expected"] for p in predictions])
         return {name: average([score[name] for score in scores]) for name in scores[0]}
@@ -159,10 +194,13 @@ def generation_metrics(predictions: Sequence[Prediction], *, seed: int, summary:
         "exact_match": average([p["right"] for p in predictions]),
         "unparsed": average([p["read"][0] is None for p in predictions]),
     }
+    if "f1" in predictions[0]:
+        metrics["f1"] = average([p["f1"] for p in predictions])
     samples = len(predictions[0]["read"])
     if samples > 1:
         powers = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= samples]
         for k in powers:
             metrics[f"pass@{k}"] = average([pass_at_k(samples, p["rights"], k) for p in predictions])
         metrics["self_consistency"] = average([p["right_by_majority"] for p in predictions])
+    metrics |= by_sources("exact_match", predictions, [p["right"] for p in predictions], seed=seed)
     return metrics | class_metrics(predictions, seed=seed)

@@ -1,45 +1,55 @@
 """The answer inside a text, and whether it is the expected one. What cannot be read is counted apart from the wrong.
 
-- number: GSM8K's last line `#### 72` (its own grader's pattern: openai/grade-school-math, dataset.py).
-- letter: of a multiple choice: "The correct answer is B. ...", "B. ...", "(B)", "B".
+- number: evaluation/numbers.py, exact.
+- letter: of a multiple choice, as people write it: "The correct answer is B. ...", "**B**", "(B)", "option b".
+- span: words of a passage, as SQuAD counts them (evaluation/metrics.py).
 - text: the whole text, case and spaces aside; where there are choices, the one that it names.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Literal
 
-Kind = Literal["number", "letter", "text"]
-NUMBER = re.compile(r"####\s*\$?(-?[\d.,]*\d)")
-STATED_LETTER = re.compile(r"(?i:\banswer(?:\s+is)?)\s*:?\s*(?:\(([A-Za-z])\)|([A-Z])\b)")
-LEADING_LETTER = re.compile(r"\s*\(?([A-Z])(?:[.):]|\s*$)", re.MULTILINE)
+from evaluation.metrics import squad_words
+from evaluation.numbers import last_boxed, number
+from evaluation.words import SPACELESS
 
+Kind = Literal["number", "letter", "span", "text"]
 
-def number(text: str) -> str | None:
-    """ "#### 1,200" -> "1200"; "#### 5.0" -> "5"; "#### 7.50" -> "7.5"; None for what is no number."""
-    found = NUMBER.search(text)
-    if found is None:
-        return None
-    try:
-        value = Decimal(found[1].replace(",", ""))
-    except InvalidOperation:  # 1.2.3
-        return None
-    return written(value)
-
-
-def written(value: Decimal | float | str) -> str:
-    """A number in digits, without exponent and without zeros that say nothing: 1234567, 0.5, 7.5."""
-    digits = f"{Decimal(str(value)):f}"
-    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
-    return "0" if digits in ("-0", "") else digits
+MARKUP = re.compile(r"\*|__|[`$]|\\[()\[\]]|\\(?:boxed|text|textbf|mathrm|mathbf)\b|(?<=\\text)bf|[{}]|<[^<>\s]{1,8}>")
+# "A spider" and "I know" are no letters of choices; "A because" is one
+ALONE = r"(?![\w'’])(?!(?<=[AaI])\s+(?!(?:because|since|as|is|due|and|which)\b)[a-z])"
+ONE = rf"(?:\(\s*([A-Za-z])\s*\)|\[([A-Za-z])\]|([A-Z]){ALONE}|([a-z])(?=\s*(?:[.):,;]|$)))"
+SAID = r"(?:\s+(?:is|was|would\s+be|should\s+be|must\s+be))?\s*[:=\-–]?\s*(?:(?i:the\s+)?(?i:option|choice|letter)\s+)?"
+STATED_LETTER = re.compile(
+    rf"(?i:\b(?:answer|(?:correct|right|best)\s+(?:option|choice|one|letter)))(?i:{SAID}){ONE}", re.MULTILINE
+)
+CALLED_RIGHT = re.compile(rf"\b([B-Z]|A){ALONE}\)?\s+is\s+(?:the\s+)?(?:correct|right|best)\b")
+LEADING_LETTER = re.compile(
+    r"\s*(?i:option|choice|letter)?\s*[(\[]?([A-Z])(?:[.)\]:](?=\s|$)|\s*$)|\s*\(([a-z])\)|\s*([a-z])(?:[.):](?=\s|$)|\s*$)",
+    re.MULTILINE,
+)
+NAMED_LETTER = re.compile(
+    rf"\b(?:(?i:option|choice)\s+{ONE}|(?i:it\s+is|it['’]s|choose|pick|select)\s+\(?([A-Z]){ALONE})", re.MULTILINE
+)
 
 
 def letter(text: str) -> str | None:
-    """The letter that is said to be the answer, else one that the text begins with."""
-    found = STATED_LETTER.search(text) or LEADING_LETTER.match(text)
-    return None if found is None else found[found.lastindex or 1].upper()
+    """The letter in a box, else the one said to be the answer, else one that the text begins with, or names alone."""
+    boxed = re.sub(r"\\\w+|[{}()$.\s*]", "", last_boxed(text) or "")
+    if re.fullmatch(r"[A-Za-z]", boxed):
+        return boxed.upper()
+    text = MARKUP.sub("", text)
+    found = STATED_LETTER.search(text) or LEADING_LETTER.match(text) or CALLED_RIGHT.search(text)
+    if found is not None:
+        return _one(found)
+    named = {_one(found) for found in NAMED_LETTER.finditer(text)}
+    return named.pop() if len(named) == 1 else None
+
+
+def _one(found: re.Match[str]) -> str:
+    return next(group for group in found.groups() if group is not None).upper()
 
 
 def plain(text: str) -> str | None:
@@ -48,15 +58,51 @@ def plain(text: str) -> str | None:
 
 
 def choice(text: str, choices: Sequence[str]) -> str | None:
-    """The choice that the text begins with, else the only one that it names; case aside."""
+    """The choice that the text is or begins with, else the only one that it names; case and spaces aside.
+
+    Choices are looked for as they are written, the longest first, so that "C" is not read out of "C++" where both are
+    choices. Where none is found, a full stop at their end may be missing.
+    """
+    if text.strip() in choices:
+        return text.strip()
     given = plain(text) or ""
-    known = {made: plain(made) or "" for made in choices}
-    found = [made for made, low in known.items() if re.match(rf"{re.escape(low)}\b", given)]
-    found = found or [made for made, low in known.items() if re.search(rf"\b{re.escape(low)}\b", given)]
-    return found[0] if len(found) == 1 else None
+    for ending in ("", ".!?"):
+        known: dict[str, set[str]] = {}
+        for made in choices:
+            known.setdefault((plain(made) or "").rstrip(ending), set()).add(made)
+        if found := _named(given, known):
+            named = [found[0]] if given.startswith(found[0]) else found
+            only = set[str]().union(*(known[low] for low in named))
+            return only.pop() if len(only) == 1 else None
+    return None
 
 
-READERS: dict[str, Callable[[str], str | None]] = {"number": number, "letter": letter, "text": plain}
+def _named(given: str, known: dict[str, set[str]]) -> list[str]:
+    """What of `known` stands in a text, in order; of several at one place the longest."""
+    wanted = sorted(filter(None, known), key=len, reverse=True)
+    pattern = "|".join(f"{_before(low)}{re.escape(low)}{_after(low)}" for low in wanted)
+    return [found[0] for found in re.finditer(pattern, given)] if wanted else []
+
+
+def _before(low: str) -> str:
+    """What must not stand before a choice: more of its word, more of its number."""
+    if low[0].isdecimal():
+        return r"(?<![^\W_])(?<!\d[.,:/])(?<![-−+.])"
+    return "" if not low[0].isalnum() or SPACELESS.match(low[0]) else r"(?<![^\W_])"
+
+
+def _after(low: str) -> str:
+    if low[-1].isdecimal():
+        return r"(?![^\W_])(?![.,:/]\d)"
+    return "" if not low[-1].isalnum() or SPACELESS.match(low[-1]) else r"(?![^\W_])"
+
+
+def span(text: str) -> str | None:
+    """The words that count of a piece of a passage; None where none is left."""
+    return " ".join(squad_words(text)) or None
+
+
+READERS: dict[str, Callable[[str], str | None]] = {"number": number, "letter": letter, "span": span, "text": plain}
 
 
 @dataclass(frozen=True)

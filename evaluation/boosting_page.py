@@ -1,5 +1,6 @@
 """One self-contained HTML page about the stages of an ensemble: figures as SVG, tables, examples in context."""
 
+import math
 from collections.abc import Callable
 from html import escape
 from typing import Any, Literal
@@ -64,7 +65,10 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def shown(value: Estimate | None) -> str:
-    return "" if value is None else f"{value.value:.4f} <small>{value.low:.4f} to {value.high:.4f}</small>"
+    if value is None:
+        return ""
+    spread = "" if math.isnan(value.low) else f" <small>{value.low:.4f} to {value.high:.4f}</small>"
+    return f"{value.value:.4f}{spread}"
 
 
 def stage_table(stages: list[dict[str, Any]]) -> str:

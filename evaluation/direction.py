@@ -17,7 +17,7 @@ def known_direction(metric: str) -> bool | None:
     for word in reversed(metric.replace(",", "/").split("/")):
         if word.endswith("_stderr"):
             return None
-        kind = word.split("_per_")[0]  # accuracy_per_byte is an accuracy
+        kind = word.split("_per_")[0]  # accuracy_per_source is an accuracy
         if word in HIGHER or kind in HIGHER or word.startswith("pass@"):
             return False
         if word in LOWER or kind in LOWER or word.startswith("perplexity_") or word.endswith(("_loss", "_perplexity")):

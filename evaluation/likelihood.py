@@ -50,7 +50,7 @@ def continuation_scores(
 
 
 def rolling_pairs(ids: np.ndarray, start: int, context: int) -> list[Pair]:
-    """A whole text as pairs: windows side by side, each token foreseen once, from what its window holds before it.
+    """A whole text as pairs: windows side by side, each token predicted once, from what its window holds before it.
 
     The first window begins with the id `start`, the last one reaches back over what was counted, to be full; so does
     EleutherAI's harness. Args: ids: (n,) of the text. context: most tokens that the model reads.

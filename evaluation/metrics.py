@@ -1,11 +1,16 @@
 """What answers are worth. Pure: arrays and texts in, numbers out."""
 
+import re
+import string
 from collections import Counter
 from collections.abc import Sequence
 from math import comb
 
 import numpy as np
 
+from evaluation.words import Words
+
+NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 Rouge = dict[str, float]
 
 
@@ -63,9 +68,34 @@ def majority(answers: Sequence[str | None]) -> str | None:
 
 
 def rouge(predictions: Sequence[str], references: Sequence[str]) -> list[Rouge]:
-    """ROUGE-1, -2, -L F-measures of each pair, with stemming, by Google's rouge-score."""
+    """ROUGE-1, -2, -L F-measures of each pair, by Google's rouge-score over stemmed words of any script."""
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=Words())
     scores = [scorer.score(reference, made) for made, reference in zip(predictions, references, strict=True)]
     return [{name: value.fmeasure for name, value in score.items()} for score in scores]
+
+
+def squad_words(text: str) -> list[str]:
+    """Words as SQuAD's evaluation counts them (Rajpurkar et al. 2016, 1606.05250).
+
+    Lower case, ASCII punctuation taken out (not made a space), then a, an and the left out, then split at spaces.
+    """
+    bare = text.lower().translate(NO_PUNCTUATION)
+    return re.sub(r"\b(a|an|the)\b", " ", bare).split()
+
+
+def squad_exact(made: str, references: Sequence[str]) -> float:
+    """1.0 where an answer has the words of one of the right ones, in order."""
+    return float(any(squad_words(made) == squad_words(reference) for reference in references))
+
+
+def squad_f1(made: str, references: Sequence[str]) -> float:
+    """F1 of the words that an answer shares with a right one, the best of these; 1.0 where both have none."""
+    return max(_shared(squad_words(made), squad_words(reference)) for reference in references)
+
+
+def _shared(made: list[str], wanted: list[str]) -> float:
+    if not made or not wanted:
+        return float(made == wanted)
+    return 2 * sum((Counter(made) & Counter(wanted)).values()) / (len(made) + len(wanted))

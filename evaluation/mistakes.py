@@ -9,9 +9,10 @@ import math
 import operator
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, NamedTuple
 
-from evaluation.answers import number
+from evaluation.numbers import number
 
 STEP = re.compile(r"<<([^<>=]+)=([^<>]*)>>")
 NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
@@ -102,7 +103,7 @@ def fault(expected: str, text: str, *, stopped: bool) -> str:
         return "format" if stopped else "truncated"
     if not made:
         return "no working"
-    if made[-1].result is None or not near(float(given), made[-1].result):
+    if made[-1].result is None or not near(float(Fraction(given)), made[-1].result):
         return "wrong last line"
     by = abs(len(made) - len(wanted_steps))
     # as many steps, all of them right: an operation in another order (3-8 for 8-3)

@@ -91,7 +91,11 @@ def _run(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
 
 def _resumed_sweep(words: Sequence[str]) -> Path | None:
     """The sweep folder that resume= names. Raises RequestError if something else was typed with it."""
-    folders = [Path(word.removeprefix("resume=")).expanduser() for word in words if word.startswith("resume=")]
+    folders = [
+        Path(word.removeprefix("resume=")).expanduser()
+        for word in words
+        if word.startswith("resume=") and word != "resume="
+    ]
     if not folders or not (folders[-1] / SWEEP_RECORD).is_file():
         return None
     if len(words) > 1:

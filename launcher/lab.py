@@ -16,6 +16,8 @@ FIRST_PARTY = (
     "tasks",
     "tokenization",
 )
+# what types the sections of a task may be read there too, though no config may build from it; ...
+READABLE = (*FIRST_PARTY, "crawl")
 # ... or one of these names; the tuple holds keys that it takes through **kwargs.
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "lightning.pytorch.callbacks.EarlyStopping": (),

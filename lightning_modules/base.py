@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from batch import IGNORE, Batch
+from bounds import PositiveFloat, PositiveInt, Seed
 from errors import RunError
 from lightning_modules.sums import Sums, source_metrics, source_sums, text_metrics, text_sums
 from models.adapters.packed import adopt
@@ -104,9 +105,9 @@ class LanguageModule(pl.LightningModule):
         optimizer: Callable[..., torch.optim.Optimizer] | None = None,
         schedule: Callable[[int], float] | None = None,
         token_bytes: Tensor | None = None,
-        seed: int = 0,
-        grad_clip: float | None = None,
-        log_every: int = 10,
+        seed: Seed = 0,
+        grad_clip: PositiveFloat | None = None,
+        log_every: PositiveInt = 10,
         compile_model: bool = False,
     ):
         super().__init__()

@@ -73,7 +73,7 @@ def learn_base(model: Boosted, start: Start, *, token_bytes: Any, seed: int, log
     print(f"base    no init_from: {steps} updates on the language reference come first", flush=True)
     module = CausalLMModule(
         model=base.requires_grad_(True).train(),
-        optimizer=partial(adamw, lr=BASE_LR, betas=[0.9, 0.99], eps=1e-8, weight_decay=0.1),
+        optimizer=partial(adamw, lr=BASE_LR, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1),
         schedule=partial(cosine, total_steps=steps, warmup_steps=min(50, steps // 10), final_ratio=0.1),
         token_bytes=token_bytes,
         seed=seed,

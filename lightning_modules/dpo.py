@@ -9,13 +9,14 @@ Shapes: P pairs, T tokens; a batch has 2 P rows (lightning_modules/pairs.py).
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from batch import IGNORE, Batch
+from bounds import NonNegativeFloat, PositiveFloat, at_least, below
 from errors import RequestError
 from lightning_modules.pairs import PairModule, real_pairs, sum_over, switch_dropout_off
 from lightning_modules.reference import Reference
@@ -140,10 +141,10 @@ class DPOModule(PairModule):
         self,
         *,
         loss_type: LossType,
-        beta: float,
-        label_smoothing: float = 0.0,
-        gamma: float = 0.0,
-        nll_weight: float | None = 0.0,
+        beta: PositiveFloat,
+        label_smoothing: Annotated[float, at_least(0), below(0.5)] = 0.0,
+        gamma: NonNegativeFloat = 0.0,
+        nll_weight: NonNegativeFloat | None = 0.0,
         reference: Literal["cached", "online"] = "cached",
         cache_dir: str = "outputs/cache",
         **common: Any,
@@ -151,7 +152,7 @@ class DPOModule(PairModule):
         """Raises RequestError for a value out of its range."""
         super().__init__(**common)
         nll_weight = LEGACY_NLL_WEIGHT.get(loss_type, 0.0) if nll_weight is None else nll_weight
-        check_knobs(loss_type, beta, label_smoothing, nll_weight)
+        check_knobs(loss_type, label_smoothing, nll_weight)
         self.loss_type, self.knobs, self.nll_weight = loss_type, Knobs(beta, label_smoothing, gamma), nll_weight
         self.reference: Reference | None = None
         if loss_type not in WITHOUT_REFERENCE:
@@ -217,19 +218,13 @@ class DPOModule(PairModule):
             self.reference.load(checkpoint)
 
 
-def check_knobs(loss_type: str, beta: float, smoothing: float, nll_weight: float) -> None:
+def check_knobs(loss_type: str, smoothing: float, nll_weight: float) -> None:
     """Raises RequestError for a value that the loss has no meaning for."""
-    if beta <= 0:
-        raise RequestError(f"objective.beta={beta}: expected more than 0. Type objective.beta=0.1")
     if smoothing and loss_type not in ("sigmoid", "robust"):
         raise RequestError(
             f"objective.label_smoothing={smoothing} has no meaning in objective.loss_type={loss_type}.\n"
             "Type objective.loss_type=sigmoid (conservative DPO) or robust."
         )
-    if not 0 <= smoothing < 0.5:
-        raise RequestError(f"objective.label_smoothing={smoothing}: expected 0 <= label_smoothing < 0.5.")
-    if nll_weight < 0:
-        raise RequestError(f"objective.nll_weight={nll_weight}: expected 0 (off) or more.")
     if nll_weight and loss_type == "orpo":
         raise RequestError(
             f"objective.nll_weight={nll_weight}: objective.loss_type=orpo has the chosen answer's loss in it already.\n"

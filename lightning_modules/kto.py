@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from batch import IGNORE, Batch
+from bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from lightning_modules.base import LanguageModule, Size, Start
 from lightning_modules.dpo import completion_log_probs
 from lightning_modules.pairs import chosen_rows, real_pairs, switch_dropout_off
@@ -60,13 +61,13 @@ class KTOModule(LanguageModule):
     def __init__(
         self,
         *,
-        beta: float,
-        desirable_weight: float = 1.0,
-        undesirable_weight: float = 1.0,
+        beta: PositiveFloat,
+        desirable_weight: NonNegativeFloat = 1.0,
+        undesirable_weight: NonNegativeFloat = 1.0,
         reference: Literal["cached", "online"] = "cached",
         cache_dir: str = "outputs/cache",
-        sft_steps: int = 0,
-        sft_lr: float = 1e-3,
+        sft_steps: NonNegativeInt = 0,
+        sft_lr: NonNegativeFloat = 1e-3,
         **common: Any,
     ):
         super().__init__(**common)

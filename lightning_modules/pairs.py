@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from batch import Batch
+from bounds import NonNegativeFloat, NonNegativeInt
 from lightning_modules.base import LanguageModule, Start
 from lightning_modules.start import learn_likelihood
 from models.base import Output
@@ -27,7 +28,7 @@ class PairModule(LanguageModule):
 
     needs = ("pairs",)
 
-    def __init__(self, *, sft_steps: int = 0, sft_lr: float = 1e-3, **common: Any):
+    def __init__(self, *, sft_steps: NonNegativeInt = 0, sft_lr: NonNegativeFloat = 1e-3, **common: Any):
         super().__init__(**common)
         self.sft_steps, self.sft_lr = sft_steps, sft_lr
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from batch import IGNORE, Batch
-from errors import RequestError
+from bounds import NonNegativeFloat
 from lightning_modules.pairs import PairModule, real_pairs, sum_over
 from models.base import LanguageModel, Output, real_tokens
 from models.heads import RewardModel, score
@@ -76,16 +76,12 @@ class RewardModule(PairModule):
     def __init__(
         self,
         *,
-        center_rewards: float = 0.0,
-        nll_weight: float = 0.0,
-        token_weight: float = 0.0,
+        center_rewards: NonNegativeFloat = 0.0,
+        nll_weight: NonNegativeFloat = 0.0,
+        token_weight: NonNegativeFloat = 0.0,
         **common: Any,
     ):
         super().__init__(**common)
-        weights = {"center_rewards": center_rewards, "nll_weight": nll_weight, "token_weight": token_weight}
-        for name, value in weights.items():
-            if value < 0:
-                raise RequestError(f"objective.{name}={value}: expected 0 (off) or more.")
         self.center_rewards, self.nll_weight, self.token_weight = center_rewards, nll_weight, token_weight
         if nll_weight:
             self.model.head.weight.requires_grad_(True)

@@ -43,7 +43,7 @@ def learn_likelihood(
     module = LikelihoodModule(
         select=select,
         model=objective.model,
-        optimizer=partial(adamw, lr=lr, betas=[0.9, 0.99], eps=1e-8, weight_decay=0.1),
+        optimizer=partial(adamw, lr=lr, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1),
         schedule=partial(cosine, total_steps=steps, warmup_steps=min(50, steps // 10), final_ratio=0.1),
         token_bytes=objective.token_bytes,
         seed=objective.seed,

@@ -10,11 +10,13 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
+from bounds import NonNegativeInt
+
 
 class MetricsCSV(Logger):
     """Writes `run_dir`/metrics.csv. Rows after `start_step` left by a run that was killed are dropped first."""
 
-    def __init__(self, *, run_dir: str | Path, start_step: int = 0):
+    def __init__(self, *, run_dir: str | Path, start_step: NonNegativeInt = 0):
         super().__init__()
         self.path = Path(run_dir) / "metrics.csv"
         self._columns = ["step"]

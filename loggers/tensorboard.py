@@ -6,6 +6,8 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
+from bounds import NonNegativeInt
+
 # The tab "Custom Scalars": curves that belong together in one chart. Names are regular expressions; what a run does not
 # log stays empty.
 LAYOUT: dict[str, dict[str, list[Any]]] = {
@@ -35,7 +37,7 @@ LAYOUT: dict[str, dict[str, list[Any]]] = {
 class TensorBoard(TensorBoardLogger):
     """Lightning's logger, writing to `run_dir`/tensorboard without version folders."""
 
-    def __init__(self, *, run_dir: str | Path, start_step: int = 0):
+    def __init__(self, *, run_dir: str | Path, start_step: NonNegativeInt = 0):
         purge: dict[str, Any] = {"purge_step": start_step + 1} if start_step else {}
         super().__init__(str(run_dir), name="tensorboard", version="", default_hp_metric=False, **purge)
         self._arranged = False

@@ -180,9 +180,25 @@ class LanguageModel(nn.Module):
         return sum(w.numel() for w in embeddings.values() if w is not self.head.weight)
 
     def flops_per_token(self, seq_len: int) -> int:
-        """Training FLOPs of one token: 6 per multiplied parameter, plus attention (PaLM, 2204.02311, appendix B)."""
-        multiplied = self.parameter_counts()["active"] - self.lookup_parameters()
-        return 6 * multiplied + self.attention_flops_per_token(seq_len)
+        """Training FLOPs of one token whose target counts, in rows of `seq_len` (PaLM, 2204.02311, appendix B).
+
+        Each multiplied parameter takes 2 forward, 2 to carry the gradient on and 2 for its own gradient: 6 where it
+        learns, 4 where it is frozen beside others that learn (LoRA), 2 where nothing does. Attention is added.
+        """
+        counts = self.parameter_counts()
+        frozen = sum(p.numel() for p in self.parameters() if not p.requires_grad)
+        lookups = self.lookup_parameters()
+        idle = self.inactive_parameters()  # experts: with the frozen ones, unless they can be among those that learn
+        multiplied = counts["active"] - lookups
+        frozen = 0 if frozen == 0 else max(0, multiplied - (counts["trainable"] - (idle if frozen < idle else 0)))
+        if counts["trainable"] == 0:
+            return 2 * multiplied + self.attention_flops_per_token(seq_len) // 3
+        return 6 * multiplied - 2 * frozen + self.attention_flops_per_token(seq_len)
+
+    def head_flops_per_token(self) -> int:
+        """What of `flops_per_token` is spent at targets that count only: the product with the head."""
+        learns = any(p.requires_grad for p in self.parameters())
+        return (6 if self.head.weight.requires_grad else 4 if learns else 2) * self.head.weight.numel()
 
 
 def real_tokens(micro: Batch) -> Tensor | None:

@@ -6,7 +6,7 @@ from models.layers.moe.settings import MoESettings
 
 def check_groups(n_head: int, n_kv_head: int) -> None:
     """Raises RequestError unless the query heads split evenly over the heads of keys and values."""
-    if n_kv_head < 1 or n_head % n_kv_head:
+    if n_head % n_kv_head:
         divisors = [d for d in range(1, n_head + 1) if n_head % d == 0]
         nearest = min(divisors, key=lambda d: abs(d - n_kv_head))
         raise RequestError(
@@ -25,11 +25,7 @@ def check_rope(head_dim: int) -> None:
 
 
 def check_window(window: int | None, layers: list[int] | None, n_layer: int) -> None:
-    """Raises RequestError for a window that sees nothing, or layers that are not there."""
-    if window is not None and window < 1:
-        raise RequestError(
-            f"model.window={window}: a token sees at least itself. Type model.window=null for no window."
-        )
+    """Raises RequestError for layers that are not there, or a window for none."""
     shown = "null" if window is None else window
     if layers is not None and (window is None or any(not 0 <= i < n_layer for i in layers)):
         raise RequestError(

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from bounds import Below1, PositiveInt
 from errors import RequestError
 from models.base import LanguageModel, restarting_positions
 from models.layers.attention import CausalSelfAttention, attention_mask
@@ -87,13 +88,13 @@ class GPT(LanguageModel):
     def __init__(
         self,
         *,
-        vocab_size: int,
-        seq_len: int,
-        n_layer: int,
-        n_head: int,
-        n_embd: int,
+        vocab_size: PositiveInt,
+        seq_len: PositiveInt,
+        n_layer: PositiveInt,
+        n_head: PositiveInt,
+        n_embd: PositiveInt,
         bias: bool = True,
-        dropout: float = 0.0,
+        dropout: Below1 = 0.0,
         gelu: Literal["none", "tanh"] = "none",
         checkpoint_blocks: bool = False,
     ):

@@ -42,6 +42,13 @@ class RewardModel(LanguageModel):
     def trunk(self, ids_BT: Tensor, **settings: Any) -> Any:
         return self.backbone.trunk(ids_BT, **settings)
 
+    def lookup_parameters(self) -> int:
+        """The vocabulary's head is not run: untied it is idle, tied it is looked up as the embedding."""
+        return self.backbone.lookup_parameters() + self.head.weight.numel()
+
+    def head_flops_per_token(self) -> int:
+        return 0
+
     def attention_flops_per_token(self, seq_len: int) -> int:
         return self.backbone.attention_flops_per_token(seq_len)
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from bounds import PositiveInt
 from errors import RequestError
 from models.base import LanguageModel, restarting_positions
 from models.gpt import check_length
@@ -40,10 +41,10 @@ class HFModel(LanguageModel):
     def __init__(
         self,
         *,
-        vocab_size: int,
+        vocab_size: PositiveInt,
         path: str,
         pretrained: bool = True,
-        seq_len: int = 512,
+        seq_len: PositiveInt = 512,
         attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None,
         checkpoint_blocks: bool = False,
     ):

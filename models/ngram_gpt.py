@@ -10,6 +10,7 @@ the embeddings alone.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bounds import NonNegativeFloat, PositiveFloat, PositiveInt
 from errors import RequestError
 from models.base import LanguageModel
 from models.gpt import check_heads, positions_and_mask
@@ -67,18 +68,18 @@ class NGramGPT(LanguageModel):
     def __init__(
         self,
         *,
-        vocab_size: int,
-        seq_len: int,
-        n_layer: int,
-        n_head: int,
-        n_embd: int,
-        mlp_ratio: int,
-        ngram_orders: list[int],
-        ngram_rows: int,
-        rope_base: float,
-        softcap: float | None,
-        embed_std: float,
-        ngram_std: float,
+        vocab_size: PositiveInt,
+        seq_len: PositiveInt,
+        n_layer: PositiveInt,
+        n_head: PositiveInt,
+        n_embd: PositiveInt,
+        mlp_ratio: PositiveInt,
+        ngram_orders: list[PositiveInt],
+        ngram_rows: PositiveInt,
+        rope_base: PositiveFloat,
+        softcap: PositiveFloat | None,
+        embed_std: PositiveFloat,
+        ngram_std: NonNegativeFloat,
     ):
         super().__init__()
         check_heads(n_embd, n_head)

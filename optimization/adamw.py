@@ -3,8 +3,17 @@
 import torch
 from torch import nn
 
+from bounds import Below1, NonNegativeFloat, PositiveFloat
 
-def adamw(*, model: nn.Module, lr: float, betas: list[float], eps: float, weight_decay: float) -> torch.optim.AdamW:
+
+def adamw(
+    *,
+    model: nn.Module,
+    lr: NonNegativeFloat,
+    betas: tuple[Below1, Below1],
+    eps: PositiveFloat,
+    weight_decay: NonNegativeFloat,
+) -> torch.optim.AdamW:
     """One AdamW over all trainable parameters of `model`.
 
     Args:

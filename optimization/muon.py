@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw as adamw_update
 
+from bounds import Below1, NonNegativeFloat, PositiveFloat, PositiveInt
 from optimization.groups import parameter_groups
 
 # Quintic whose slope at 0 is as steep as it may be: singular values end up in about [0.7, 1.2] (Jordan et al. 2024).
@@ -26,16 +27,16 @@ BATCH_ELEMENTS = 2**25
 def muon(
     *,
     model: nn.Module,
-    lr_matrix: float,
-    lr_embedding: float,
-    lr_unembedding: float,
-    lr_vector: float,
-    momentum: float,
-    ns_steps: int,
-    betas: list[float],
-    eps: float,
-    weight_decay: float,
-    width_base: int,
+    lr_matrix: NonNegativeFloat,
+    lr_embedding: NonNegativeFloat,
+    lr_unembedding: NonNegativeFloat,
+    lr_vector: NonNegativeFloat,
+    momentum: Below1,
+    ns_steps: PositiveInt,
+    betas: tuple[Below1, Below1],
+    eps: PositiveFloat,
+    weight_decay: NonNegativeFloat,
+    width_base: PositiveInt,
 ) -> "Muon":
     """Muon and AdamW over all trainable parameters of `model`; a schedule multiplies all rates alike.
 

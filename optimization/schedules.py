@@ -6,27 +6,31 @@ Stateless, so that a resumed run needs nothing but its step. All warm up linearl
 
 import math
 
+from bounds import NonNegativeInt, PositiveInt, Share
 
-def constant(step: int, *, warmup_steps: int) -> float:
+
+def constant(step: int, *, warmup_steps: NonNegativeInt) -> float:
     """The peak rate after the warm-up."""
     return _warmup(step, warmup_steps)
 
 
-def cosine(step: int, *, total_steps: int, warmup_steps: int, final_ratio: float) -> float:
+def cosine(step: int, *, total_steps: PositiveInt, warmup_steps: NonNegativeInt, final_ratio: Share) -> float:
     """Half a cosine from the peak to `final_ratio` of it (SGDR without restarts, 1608.03983), then flat."""
     if step < warmup_steps:
         return _warmup(step, warmup_steps)
     return final_ratio + (1 - final_ratio) * 0.5 * (1 + math.cos(math.pi * _progress(step, warmup_steps, total_steps)))
 
 
-def linear(step: int, *, total_steps: int, warmup_steps: int, final_ratio: float) -> float:
+def linear(step: int, *, total_steps: PositiveInt, warmup_steps: NonNegativeInt, final_ratio: Share) -> float:
     """A straight line from the peak to `final_ratio` of it."""
     if step < warmup_steps:
         return _warmup(step, warmup_steps)
     return 1 - (1 - final_ratio) * _progress(step, warmup_steps, total_steps)
 
 
-def wsd(step: int, *, total_steps: int, warmup_steps: int, decay_ratio: float, final_ratio: float) -> float:
+def wsd(
+    step: int, *, total_steps: PositiveInt, warmup_steps: NonNegativeInt, decay_ratio: Share, final_ratio: Share
+) -> float:
     """Warm up, stay, decay: flat, then a line down over the last `decay_ratio` of the run (MiniCPM, 2404.06395)."""
     if step < warmup_steps:
         return _warmup(step, warmup_steps)

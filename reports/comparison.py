@@ -164,6 +164,13 @@ def remarks(arms: Sequence[Arm], metric: str) -> list[str]:
         notes.append("One seed per setting: no intervals and no p-values can be given. Add seeds: -m seed=1,2,3")
     elif single:
         notes.append(f"One seed only, so neither an interval nor a p-value: {'; '.join(single)}.")
+    two = [arm.label for arm in arms if arm.score.n == 2]
+    if two:
+        notes.append(
+            f"Two seeds only, to be read with caution: {'; '.join(two)}. Their interval is 12.7 standard errors wide "
+            "either way (Student's t with one degree of freedom), and the error itself comes from one difference; "
+            "three or more tell more: -m seed=1,2,3,4,5"
+        )
     diverged = [run for arm in arms for run in arm.finished if not math.isfinite(run.metrics.get(metric, math.nan))]
     if diverged:
         names = ", ".join(run.path.name for run in diverged)
@@ -176,7 +183,7 @@ def remarks(arms: Sequence[Arm], metric: str) -> list[str]:
         notes.append(
             f"{len(lost)} of {sum(len(arm.runs) for arm in arms)} runs have not finished; they are not averaged."
         )
-    equal = [a.label for a in arms if (d := a.difference) is not None and d.n > 1 and math.isnan(d.p)]
+    equal = [a.label for a in arms if (d := a.difference) is not None and d.n > 1 and math.isnan(d.low)]
     if equal:
         notes.append(
             f"The same difference with every seed, so no interval and no p-value: {'; '.join(equal)}. Either the "

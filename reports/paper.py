@@ -91,7 +91,7 @@ def findings(comparison: Comparison) -> list[str]:
         if d.n < 2:
             lines.append(f"{arm.label}: {number(arm.score.value)}, one pair only; nothing can be said about chance.")
             continue
-        if math.isnan(d.p):
+        if math.isnan(d.low):
             lines.append(f"{arm.label}: {d.value:+.4f} with each of {d.n} seeds; nothing can be said about chance.")
             continue
         clear = arm.p_corrected <= 0.05 and not d.low <= 0 <= d.high

@@ -24,7 +24,8 @@ class Mean(NamedTuple):
 class Difference(NamedTuple):
     """Mean of paired differences, its 95 % interval, the two-sided p-value of "no difference", and the pairs.
 
-    Interval and p-value are NaN where nothing can be said about chance: one pair, or the same difference in all.
+    Interval and p-value are NaN where nothing can be said about chance: one pair, or the same difference in all (of no
+    difference at all the p-value is 1).
     """
 
     value: float
@@ -35,14 +36,19 @@ class Difference(NamedTuple):
 
 
 def mean(values: Sequence[float]) -> Mean:
-    """With one value there is no deviation and no interval: they are NaN."""
+    """With one value there is no deviation and no interval: they are NaN; nor an interval where all values are equal.
+
+    None right of 128 with each of three seeds is not "0 to 0": seeds that agree show no spread to tell chance by.
+    """
     x = np.asarray(values, dtype=np.float64)
     n = len(x)
     if n < 2:
         return Mean(float(x.mean()) if n else math.nan, math.nan, math.nan, math.nan, n)
-    center, deviation = float(x.mean()), float(x.std(ddof=1))
-    half = _half_width(deviation, n)
-    return Mean(center, deviation, center - half, center + half, n)
+    deviation = float(x.std(ddof=1))
+    if deviation <= SAME * np.abs(x).max():
+        return Mean(float(x.mean()), 0.0, math.nan, math.nan, n)
+    low, high = stats.t.interval(LEVEL, n - 1, x.mean(), deviation / math.sqrt(n))
+    return Mean(float(x.mean()), deviation, float(low), float(high), n)
 
 
 def paired_difference(ours: dict[int, float], baseline: dict[int, float]) -> Difference:
@@ -52,18 +58,19 @@ def paired_difference(ours: dict[int, float], baseline: dict[int, float]) -> Dif
         ours, baseline: seed -> value.
     """
     seeds = sorted(ours.keys() & baseline.keys())
-    deltas = np.array([ours[seed] - baseline[seed] for seed in seeds])
-    center, deviation, low, high, n = mean(deltas.tolist())
+    x, y = (np.array([side[seed] for seed in seeds], np.float64) for side in (ours, baseline))
+    n, value = len(seeds), float((x - y).mean()) if seeds else math.nan
     if n < 2:
-        return Difference(center, math.nan, math.nan, math.nan, n)
-    if deviation <= SAME * max(abs(v) for seed in seeds for v in (ours[seed], baseline[seed])):
+        return Difference(value, math.nan, math.nan, math.nan, n)
+    if (x - y).std(ddof=1) <= SAME * max(np.abs(x).max(), np.abs(y).max()):
         # No spread to test against: the metric is coarse (two answers of 128 more, twice), or seeds change nothing.
         # A p-value of 0 would be a certainty that a few equal numbers do not give.
-        if center == 0:
-            return Difference(center, center, center, 1.0, n)
-        return Difference(center, math.nan, math.nan, math.nan, n)
-    t = center / (deviation / math.sqrt(n))
-    return Difference(center, low, high, float(2 * stats.t.sf(abs(t), n - 1)), n)
+        if value == 0:
+            return Difference(value, math.nan, math.nan, 1.0, n)
+        return Difference(value, math.nan, math.nan, math.nan, n)
+    test = stats.ttest_rel(x, y)
+    bounds = test.confidence_interval(LEVEL)
+    return Difference(value, float(bounds.low), float(bounds.high), float(test.pvalue), n)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -74,7 +81,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, p_values[i] * (len(order) - rank)))
         corrected[i] = running
     return corrected
-
-
-def _half_width(deviation: float, n: int) -> float:
-    return float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) * deviation / math.sqrt(n)

@@ -111,7 +111,7 @@ def _shown(comparison: Comparison, arm: Arm) -> str:
     d = arm.difference
     assert d is not None
     said = f"95 % interval {interval(d.low, d.high)}, n = {d.n}, p = {p_value(arm.p_corrected)}"
-    if math.isnan(d.p):
+    if math.isnan(d.low):
         said = f"n = {d.n}, the same difference with every seed"
     return f"{comparison.metric} {signed(d.value)} against {comparison.baseline.label} ({said})"
 

@@ -1,13 +1,13 @@
-"""What some runs have besides a loss: how busy their experts are, what each boosted stage adds. One section each.
+"""What some runs have besides a loss, a section each: busy experts, boosted stages, answers that could not be read.
 
-Both are read from summary.json and metrics.csv alone; a sweep without experts or stages gets no section.
+They are read from files of the run folders alone; a sweep without any of it gets no section.
 """
 
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from reports import figures, stages
+from reports import answers, figures, stages
 from reports.collect import Run
 from reports.comparison import Arm, Comparison
 from reports.statistics import mean
@@ -35,7 +35,7 @@ class Section(NamedTuple):
 
 
 def sections(comparison: Comparison) -> list[Section]:
-    return [found for make in (routing, boosted) if (found := make(comparison)) is not None]
+    return [found for make in (routing, boosted, judged, unread) if (found := make(comparison)) is not None]
 
 
 def routing(comparison: Comparison) -> Section | None:
@@ -83,3 +83,16 @@ def losses_by_stage(arm: Arm) -> dict[int, list[float]]:
 
 def _stages(arm: Arm) -> list[dict[str, Any]]:
     return [stage for run in arm.finished for stage in run.summary.get("stages") or [] if "stage" in stage]
+
+
+def judged(comparison: Comparison) -> Section | None:
+    """How many answers of each benchmark run could not be read; None where none was read at all."""
+    rows = answers.judged(comparison)
+    note = "An answer that cannot be read counts as wrong. Many of them say something of the format, not of the model."
+    return Section("Answers read", note, rows, {}) if rows else None
+
+
+def unread(comparison: Comparison) -> Section | None:
+    rows = answers.unread(comparison)
+    note = "The first ten of each run, as they were given."
+    return Section("Answers that could not be read", note, rows, {}) if rows else None

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from commands import run_py
+from crawl.keys import Crawl
 from errors import RequestError
 
 NEEDED = ("scrapy", "lxml", "trafilatura", "ftfy", "py3langid")  # of the extra `crawl`; the others are named where used
@@ -28,8 +29,8 @@ def crawl(cfg: DictConfig, run: Any) -> None:
         )
     from crawl.runner import run as run_crawl
 
-    settings: Any = OmegaConf.to_container(cfg.crawl, resolve=True)
-    manifest = run_crawl(settings, run.path)
+    settings: Crawl = OmegaConf.to_container(cfg.crawl, resolve=True)  # type: ignore[assignment]
+    manifest = run_crawl(dict(settings), run.path)
     counts = {
         key: manifest[key]
         for key in ("status", "fetched", "kept", "dropped", "failed", "refused", "queued", "words", "characters")

@@ -4,9 +4,8 @@ On conversations also the exact match of answers, on pairs how often the chosen 
 """
 
 import json
-import math
 from collections import defaultdict
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -14,8 +13,9 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from batch import IGNORE
+from bounds import NonNegativeFloat, NonNegativeInt, PositiveInt
 from evaluation.answers import is_right
-from evaluation.intervals import Estimate, mean_interval, text_metrics
+from evaluation.intervals import Estimate, in_words, mean_interval, mean_of_sources, text_metrics
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from lightning_modules.sums import text_sums
@@ -28,6 +28,25 @@ from tasks.evaluating.lm_eval import run_lm_eval
 from tasks.evaluating.pairs import label_metrics, pair_metrics
 from tasks.evaluating.past_context import evaluate_past_context
 from tasks.trainer import set_number_formats
+from tokenization.chat.messages import answer_of
+
+
+class Evaluate(TypedDict):
+    """The section `evaluate`."""
+
+    mode: Literal["choices", "generate"] | None
+    shots: NonNegativeInt
+    limit: PositiveInt | None
+    samples: PositiveInt
+    temperature: NonNegativeFloat
+    max_new_tokens: PositiveInt | None
+    template: Literal["auto", "chat", "plain", "completion", "alpaca"]
+    batch_size: PositiveInt
+    harness: Literal["lm_eval"] | None
+    tasks: list[str]
+    tasks_path: str | None
+    past_context: PositiveInt | None
+    beside: list[str]
 
 
 def evaluate(cfg: DictConfig, run: RunFolder) -> None:
@@ -56,7 +75,8 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     target.write_text(json.dumps(plain({"checkpoint": str(source), "unit": unit, "n": n} | report), indent=2) + "\n")
     print(f"\n{source}: {words}")
     for name, estimate in metrics.items():
-        print(f"  {name:<19}{_shown(estimate, unit)}")
+        over = "question" if name.startswith("exact_match") else unit
+        print(f"  {name:<24}{estimate.value:.4f}   {in_words(estimate, over=over, n=n)}")
     print(f"  written to {target}")
 
 
@@ -75,20 +95,23 @@ def measured(
         unit, totals = unit_totals(model, data, device)
         metrics, n = text_metrics(*totals.T, seed=cfg.seed), len(totals)
         words = f"{int(totals[:, 1].sum()):,} tokens in {n:,} {unit}s"
-    if hasattr(data, "questions") and not isinstance(model, RewardModel):
-        right = answers_right(model, data, limit=cfg.evaluate.limit or 256, batch_size=cfg.evaluate.batch_size)
+    if getattr(data, "answers", None) is not None and not isinstance(model, RewardModel):
+        right, sources = answers_right(model, data, limit=cfg.evaluate.limit or 256, batch_size=cfg.evaluate.batch_size)
         words += f", {len(right):,} questions answered"
         if len(right):
-            metrics["exact_match"] = mean_interval(right, seed=cfg.seed)
+            metrics["exact_match"] = mean_interval(right, sources=sources, seed=cfg.seed)
+        if len(set(sources)) < len(right):
+            words += f" about {len(set(sources)):,} sources"
+            metrics["exact_match_per_source"] = mean_of_sources(right, sources, seed=cfg.seed)
     return metrics, (unit, n, words)
 
 
-def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> np.ndarray:
-    """(n,) 1.0 where the greedy answer to a held-out question is the expected one, by the rule of the data."""
+def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
+    """(n,) 1.0 where the greedy answer to a held-out question is the expected one, by the rule of the data; sources."""
     questions = data.questions(limit)
     if not questions:  # none leaves room for an answer
-        return np.zeros(0)
-    longest = max(len(data.tokenizer.encode(question.expected)) for question in questions)
+        return np.zeros(0), []
+    longest = max(q.tokens or len(data.tokenizer.encode(q.expected)) for q in questions)
     found = generate(
         model,
         [question.prompt.tolist() for question in questions],
@@ -97,9 +120,10 @@ def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> np.n
         stop_ids=[data.end],
         batch_size=batch_size,
     )
-    answers = [data.tokenizer.decode(c.ids[:-1] if c.stopped else c.ids) for (c, *_) in found]
+    answers = [answer_of(data.template.answer(c.ids[:-1] if c.stopped else c.ids)) for (c, *_) in found]
     pairs = zip(answers, questions, strict=True)
-    return np.array([is_right(answer, question.expected, data.answers) for answer, question in pairs], dtype=float)
+    right = [is_right(answer, question.expected, data.answers) for answer, question in pairs]
+    return np.array(right, dtype=float), [question.source or question.asked for question in questions]
 
 
 def evaluate_questions(cfg: DictConfig, run: Any) -> None:
@@ -134,9 +158,3 @@ def unit_totals(model: Any, data: Any, device: torch.device) -> tuple[str, np.nd
     unit, rows = ("document", list(documents.values())) if len(documents) > 1 else ("window", windows)
     totals = np.array(rows, dtype=np.float64)
     return unit, totals[totals[:, 1] > 0]  # without padding rows
-
-
-def _shown(estimate: Estimate, unit: str) -> str:
-    if math.isnan(estimate.low):
-        return f"{estimate.value:.4f}   (one {unit}: no interval)"
-    return f"{estimate.value:.4f}   95 % interval over {unit}s {estimate.low:.4f} to {estimate.high:.4f}"

@@ -4,7 +4,7 @@ A reward model is loaded as AutoModelForSequenceClassification; its one logit is
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,6 +18,12 @@ from tasks import parts
 from tokenization.base import Tokenizer
 from tokenization.chat import ASSISTANT_END
 from tokenization.exporting import hf_files
+
+
+class Export(TypedDict):
+    """The section `export`."""
+
+    path: str | None
 
 
 def export(cfg: DictConfig, run: Any) -> None:

@@ -21,6 +21,8 @@ def fit(cfg: DictConfig, run: RunFolder) -> None:
     data = parts.build_data(cfg, run)
     data.tokenizer.save(run.path / "tokenizer")
     run.results |= {"data_fingerprint": data.fingerprint, "tokenizer_fingerprint": data.tokenizer.fingerprint}
+    if ignored := getattr(data, "ignored", None):
+        run.results["ignored"] = dict(ignored)  # given and not used, by name
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
     run.results["parameters"] = model.parameter_counts()
     checkpoint = last_checkpoint(cfg, run)
@@ -51,7 +53,6 @@ def build_trainer(cfg: DictConfig, data: Any, objective: LanguageModule, run: Ru
     return build(
         section,
         run_dir=run.path,
-        seq_len=cfg.data.seq_len,
         callbacks=callbacks_of(cfg, data),
         loggers=loggers if run.rank == 0 else [],
     )
@@ -69,7 +70,7 @@ def short_run(cfg: DictConfig, run: RunFolder, module: LanguageModule, data: Any
     section = cfg.trainer.copy()
     section.max_steps = section.val_every = section.checkpoint_every = steps
     callbacks = callbacks_of(cfg, data, only=("progress",))
-    trainer = build(section, run_dir=run.path / folder, seq_len=cfg.data.seq_len, callbacks=callbacks, loggers=[])
+    trainer = build(section, run_dir=run.path / folder, callbacks=callbacks, loggers=[])
     trainer.fit(module, data)
     data.trainer = None
 

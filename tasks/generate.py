@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from errors import RequestError
+from bounds import NonNegativeFloat, PositiveFloat, PositiveInt, PositiveShare, Share, Text
 from models.generation import Completion, Token, stream
 from models.generation import generate as generate_tokens
 from models.sampling import Sampling
@@ -19,23 +19,21 @@ def generate(
     cfg: DictConfig,
     run: Any,
     *,
-    prompt: str,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    min_p: float | None,
-    repetition_penalty: float,
+    prompt: Text,
+    max_new_tokens: PositiveInt,
+    temperature: NonNegativeFloat,
+    top_k: PositiveInt | None,
+    top_p: PositiveShare | None,
+    min_p: Share | None,
+    repetition_penalty: PositiveFloat,
     stop: list[str] | str | None,
-    n: int,
+    n: PositiveInt,
 ) -> None:
     """Prints the prompt and `n` continuations; the same `seed` gives the same text.
 
     Writes sample.txt, and samples.jsonl with the ids and the log-probability of each.
     """
     parts.needs_model(cfg, "task=generate")
-    if n < 1:
-        raise RequestError(f"n={n}: expected a positive number of samples.")
     prompt, strings = typed(prompt), [typed(s) for s in ([stop] if isinstance(stop, str) else stop or [])]
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     set_number_formats()

@@ -5,13 +5,28 @@ What there is to look at are the files of tasks/views; a new view is a new file 
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from omegaconf import DictConfig
 
+from bounds import PositiveInt, between
 from errors import RequestError
 
 VIEWS = Path(__file__).parent / "views"
+
+
+class Inspect(TypedDict):
+    """The section `inspect`."""
+
+    view: str
+    steps: PositiveInt
+    documents: PositiveInt
+    document_tokens: PositiveInt
+    terminal_rows: PositiveInt
+    text: str | None
+    tokens: Annotated[int, between(2, 512)]  # of a map: T x T places for each head
+    predictions: str | None
+    examples: PositiveInt
 
 
 def inspect(cfg: DictConfig, run: Any) -> None:

@@ -24,7 +24,7 @@ def prepare(cfg: DictConfig, run: Any) -> None:
             "task=prepare writes token files, and this data has none: it is made when it is needed.\n"
             "Type task=inspect to see what the model will see."
         )
-    card = data_card(folder)
+    card = data_card(folder, data.ignored)
     words = show(card)
     data.tokenizer.save(run.path / "tokenizer")
     (run.path / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
@@ -34,9 +34,10 @@ def prepare(cfg: DictConfig, run: Any) -> None:
         with suppress(OSError):
             (folder.path / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     run.results |= {
+        "ignored": data.ignored,
         "data_fingerprint": data.fingerprint,
         "tokenizer_fingerprint": data.tokenizer.fingerprint,
-        "data_card": {key: card[key] for key in ("train", "val", "overlap", "round_trip")},
+        "data_card": {key: card[key] for key in ("train", "val", "ignored", "overlap", "round_trip")},
     }
     print(words)
     print(where_to_go_on(data, {"": folder.path} if sources is None else {n: f.path for n, f in sources.items()}))

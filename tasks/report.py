@@ -1,7 +1,7 @@
 """task=report: from the runs of a sweep to an answer: a table with intervals, figures, one page to show (N35)."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,6 +13,15 @@ from reports.comparison import Comparison, compare
 from reports.page import page
 from reports.tables import arm_rows, run_rows, to_csv, to_markdown
 from reports.views import sections
+
+
+class Report(TypedDict):
+    """The section `report`."""
+
+    metric: str | None
+    baseline: str | None
+    style: Literal["page", "paper"]
+    title: str | None
 
 
 def report(cfg: DictConfig, run: Any) -> None:

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy, Strategy
 
+from bounds import PositiveFloat, PositiveInt
 from callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from callbacks.metrics import Metrics
 from callbacks.stop import StopOnSignal
@@ -27,24 +28,23 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt(3)
 def build_trainer(
     *,
     run_dir: Path,
-    seq_len: int,
     callbacks: list[pl.Callback],
     loggers: list[Any],
-    max_steps: int,
+    max_steps: PositiveInt,
     max_time: str | None,
-    val_every: int,
-    checkpoint_every: int,
+    val_every: PositiveInt,
+    checkpoint_every: PositiveInt,
     monitor: str = "val/loss",
     monitor_mode: Literal["min", "max"] | None = None,
-    log_every: int,
-    grad_clip: float | None,
-    accumulate: int,
-    tokens_per_step: int | None,
+    log_every: PositiveInt,
+    grad_clip: PositiveFloat | None,
+    accumulate: PositiveInt,
+    tokens_per_step: PositiveInt | None,
     compile: bool,
     profile: Literal["simple"] | None,
     accelerator: Literal["auto", "cpu", "gpu", "mps"],
-    devices: int | Literal["auto"],
-    nodes: int,
+    devices: PositiveInt | Literal["auto"],
+    nodes: PositiveInt,
     strategy: Literal["single", "ddp", "fsdp"],
     precision: Literal["auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed"],
 ) -> pl.Trainer:
@@ -79,7 +79,7 @@ def build_trainer(
         logger=loggers,
         profiler=SimpleProfiler(dirpath=run_dir, filename="profile") if profile else None,
         callbacks=[
-            Metrics(log_every=log_every, seq_len=seq_len),
+            Metrics(log_every=log_every),
             *callbacks,
             Validation(every=val_every),
             Checkpoints(

@@ -76,7 +76,6 @@ def make_trainer(run_dir: Path, *, max_steps: int, callbacks=(), loggers=(), **s
     }  # fmt: skip
     return build_trainer(
         run_dir=run_dir,
-        seq_len=SEQ_LEN,
         callbacks=list(callbacks),
         loggers=list(loggers),
         max_steps=max_steps,

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bounds import PositiveInt, Seed, Text
 from errors import RequestError
 from tokenization.byte_bpe import ByteBPE
 from tokenization.merges import Merge, describe_merges, from_tsv, to_tsv, words_of
@@ -37,18 +38,18 @@ class BPETokenizer(ByteBPE):
     def __init__(
         self,
         *,
-        vocab_size: int,
+        vocab_size: PositiveInt,
         pattern: str = "gpt4",
-        digits: int = 2,
-        train_bytes: int,
-        seed: int = 0,
+        digits: PositiveInt = 2,
+        train_bytes: PositiveInt,
+        seed: Seed = 0,
         specials: list[str] | None = None,
-        merges: str | None = None,
+        merges: Text | None = None,
     ):
         """Raises RequestError for a vocabulary without room for the bytes, or a pattern that is no regex."""
         super().__init__(specials=specials)
         smallest = N_BYTES + len(self.special_names)
-        if vocab_size < smallest:
+        if merges is None and vocab_size < smallest:  # specials may have been added to what was trained
             raise RequestError(
                 f"tokenizer.vocab_size={vocab_size}: expected at least {smallest}"
                 f" ({N_BYTES} bytes, {len(self.special_names)} specials)."

@@ -17,8 +17,6 @@ GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(
 
 def split_pattern(pattern: str, digits: int) -> str:
     """The regex that `tokenizer.pattern` stands for. Raises RequestError where it is none."""
-    if digits < 1:
-        raise RequestError(f"tokenizer.digits={digits}: expected 1 or more.")
     if pattern in ("gpt4", "gpt2"):
         return GPT4.format(n=digits) if pattern == "gpt4" else GPT2
     check(pattern)

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from bounds import PositiveInt, Seed
 from errors import RequestError
 from tokenization.base import Tokenizer, utf8
 from tokenization.pieces import sample
@@ -48,14 +49,14 @@ class SentencePieceTokenizer(Tokenizer):
     def __init__(
         self,
         *,
-        vocab_size: int,
+        vocab_size: PositiveInt,
         algorithm: Literal["bpe", "unigram"],
         byte_fallback: bool,
         normalization: Literal["identity", "nfkc", "nmt_nfkc", "nfkc_cf", "nmt_nfkc_cf"],
         dummy_prefix: bool,
         merge_blanks: bool,
-        train_bytes: int,
-        seed: int = 0,
+        train_bytes: PositiveInt,
+        seed: Seed = 0,
         options: dict[str, Any] | None = None,
         specials: list[str] | None = None,
         model: str | None = None,

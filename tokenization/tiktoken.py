@@ -13,11 +13,12 @@ import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bounds import NonNegativeInt
 from commands import shell
 from errors import RequestError
 from tokenization.base import EOT
 from tokenization.byte_bpe import ByteBPE
-from tokenization.chat import BOS
+from tokenization.chat.specials import BOS
 from tokenization.patterns import split_pattern
 from tokenization.pickled_encoding import read_encoding
 
@@ -47,7 +48,7 @@ class TiktokenTokenizer(ByteBPE):
         *,
         name: str,
         pattern: str | None = None,
-        special_ids: dict[str, int] | None = None,
+        special_ids: dict[str, NonNegativeInt] | None = None,
         specials: list[str] | None = None,
     ):
         """Raises RequestError if there is no such vocabulary, or it can be read neither from here nor from the net."""
@@ -124,6 +125,7 @@ def how_to_fetch(name: str, reason: str) -> str:
     set_first = "" if folder else "\n(Or fetch it anywhere once and set TIKTOKEN_CACHE_DIR to that folder.)"
     return (
         f"tokenizer.name={name}: not in tiktoken's cache {where}, and it could not be fetched: {reason}\n"
+        "Without one, tokenizer=byte needs no file (a model of the same shape with a smaller embedding).\n"
         "With a connection, type:\n"
         + "\n".join(lines or [f"  {shell('rm', place)}" for place in places.values()])
         + set_first

@@ -142,7 +142,7 @@ def _state_from_words(name: str, words: dict[str, Any]) -> State:
     folder = Path(str(words.pop("output", None) or f"outputs/crawl/{name}"))
     try:
         given = options.parse([f"{key}={value}" for key, value in words.items()])
-        return State(options.check({**given, "spider": name}), folder)
+        return State(options.check(given | {"spider": name}), folder)
     except RequestError as error:
         print(error, file=sys.stderr)  # Scrapy would print a traceback and exit with 1
         raise SystemExit(2) from None

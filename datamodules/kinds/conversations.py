@@ -8,38 +8,48 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
+from collections import Counter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from torch.utils.data import DataLoader
 
 from batch import Batch
+from bounds import NonNegativeInt
 from datamodules.batching.example_batches import ExampleSteps, PackedSteps, ValidationExamples
 from datamodules.batching.examples import Conversation, Examples, Report, Truncate
 from datamodules.batching.preview import marked
 from datamodules.kinds.steps import StepDataModule
+from datamodules.reading.ignored import in_words
 from errors import RequestError
 from tokenization.base import digest
 from tokenization.chat import chat_template, prompt_of
+from tokenization.chat.messages import answer_of, text_of
 
 
 class Question(NamedTuple):
-    """For evaluation by generation: what the model is asked, and the answer that was expected."""
+    """For evaluation by generation: what the model is asked, and the answer that was expected.
+
+    `source`: what other questions may be about as well; those stand and fall together. "": the question itself.
+    """
 
     prompt: np.ndarray  # (n,) ids
     asked: str
     expected: str
+    source: str = ""
+    tokens: int = 0  # that the expected turn takes, thoughts included; 0: those of `expected`
 
 
 class ConversationDataModule(StepDataModule):
     """Examples out of conversations.
 
-    `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
+    `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py); None:
+    they are not, since there is no one right answer to match.
     """
 
     provides: tuple[str, ...] = ("conversations",)
     truncate: Truncate = "drop"
-    answers: Literal["number", "letter", "text"]
+    answers: Literal["number", "letter", "text"] | None
 
     def __init__(
         self,
@@ -47,13 +57,10 @@ class ConversationDataModule(StepDataModule):
         template: Literal["chat", "alpaca", "plain"] = "chat",
         learn: Literal["assistant", "last", "all"] = "assistant",
         batching: Literal["grouped", "plain", "packed"] = "grouped",
-        preview: int = 0,
+        preview: NonNegativeInt = 0,
         **shared: Any,
     ):
-        """Raises RequestError for a number out of its range, each named."""
         super().__init__(**shared)
-        if preview < 0:
-            raise RequestError(f"data.preview={preview}: expected 0 or more.")
         self.template, self.tokenizer = chat_template(self.tokenizer, template)
         self.learn, self.batching, self.preview = learn, batching, preview
         self._sides: tuple[Examples, Examples] | None = None
@@ -101,13 +108,28 @@ class ConversationDataModule(StepDataModule):
         sides = [examples.fingerprint() for examples in self._prepared()]
         return digest({"tokenizer": self.tokenizer.fingerprint, "examples": sides})
 
+    @property
+    def ignored(self) -> dict[str, int]:
+        return self.not_rendered
+
+    @property
+    def not_rendered(self) -> dict[str, int]:
+        """Fields of messages, and tools, that the template does not show to the model, with how often."""
+        found: Counter[str] = sum((examples.report.not_rendered for examples in self._sides or ()), Counter())
+        return {f"column {name!r}" if name == "tools" else f"a message's {name!r}": n for name, n in found.items()}
+
     def describe(self) -> dict[str, Any]:
         """What there is, JSON types."""
-        return {side: facts_of(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)}
+        sides = {side: facts_of(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)}
+        return sides | ({"ignored": self.ignored} if self.ignored else {})
 
     def facts(self) -> dict[str, str]:
         """The same in words, one line a side, and a preview of the mask where it was asked for."""
-        words = {side: in_words(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)}
+        words = {
+            side: side_in_words(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)
+        }
+        if self.ignored:
+            words["ignored"] = in_words(self.ignored)
         if self.batching == "packed":
             words["packed"] = f"{self._packed_steps().filled:.1%} of each row of {self.seq_len} tokens is filled"
         for i in range(self.preview):
@@ -159,11 +181,17 @@ class ConversationDataModule(StepDataModule):
         for i in range(self.val.size):
             if len(found) == limit:
                 break
-            messages = self._val_conversation(i).messages
-            prompt = self.template.render_for_completion(messages)
+            messages, _, tools = self._val_conversation(i)
+            prompt = self.template.render_for_completion(messages, tools=tools)
             if len(prompt) < self.seq_len:
-                found.append(Question(prompt, prompt_of(messages)[-1]["content"], messages[-1]["content"]))
+                asked, expected = text_of(prompt_of(messages)[-1]), answer_of(messages[-1])
+                learned = int(self.template.render(messages, learn="last", tools=tools).mask.sum())
+                found.append(Question(prompt, asked, expected, self._source(i), max(0, learned - 1)))  # without its end
         return found
+
+    def _source(self, i: int) -> str:
+        """What validation example `i` is about, where others are about the same."""
+        return ""
 
 
 def facts_of(examples: Examples) -> dict[str, Any]:
@@ -178,7 +206,7 @@ def facts_of(examples: Examples) -> dict[str, Any]:
     }
 
 
-def in_words(examples: Examples) -> str:
+def side_in_words(examples: Examples) -> str:
     """Examples, tokens, the share that is learned; what was cut and left out (N26)."""
     report = examples.report
     mean = report.tokens / max(1, report.kept)
@@ -188,6 +216,8 @@ def in_words(examples: Examples) -> str:
         words.append(f"{report.too_long:,} cut ({report.tokens_cut:,} tokens lost)")
     elif report.too_long:
         words.append(f"{report.too_long:,} left out as too long")
+    if report.read_only:
+        words.append(f"{report.read_only:,} turns of weight 0 read, not learned")
     if report.unsupervised:
         words.append(f"{report.unsupervised:,} left out: nothing in them to learn")
     return "; ".join(words)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bounds import NonNegativeInt, OpenShare, PositiveInt
 from datamodules.kinds.tokens import TokenDataModule
 from datamodules.preparing.prepare import prepare_tokens, target_of
 from datamodules.preparing.token_folder import TokenFolder, open_folder
-from datamodules.reading.sources import Source
+from datamodules.reading.ignored import Ignored, is_file
+from datamodules.reading.sources import FileSource, Source
 
 
 class PreparedDataModule(TokenDataModule):
@@ -17,16 +19,17 @@ class PreparedDataModule(TokenDataModule):
     def __init__(
         self,
         *,
-        val_fraction: float = 0.1,
+        val_fraction: OpenShare = 0.1,
         cache_dir: str = "outputs/cache",
         out: str | None = None,
-        shard_tokens: int | None = None,
-        prepare_workers: int | None = None,
+        shard_tokens: PositiveInt | None = None,
+        prepare_workers: NonNegativeInt | None = None,
         **shared: Any,
     ):
         super().__init__(**shared)
         self.val_fraction, self.cache_dir = val_fraction, Path(cache_dir)
         self.target = target_of(cache_dir, out, shard_tokens, prepare_workers)
+        self._passed_over = Ignored()
 
     def _sides(self) -> tuple[Source, Source | None]:
         """Documents for training and for validation; None: those of training are split by `val_fraction`."""
@@ -34,6 +37,7 @@ class PreparedDataModule(TokenDataModule):
 
     def _token_folder(self) -> TokenFolder:
         source, val_source = self._sides()
+        self._passed_over = passed_over(source) + passed_over(val_source)
         folder, tokenizer = prepare_tokens(
             source=source,
             val_source=val_source,
@@ -42,3 +46,14 @@ class PreparedDataModule(TokenDataModule):
             target=self.target,
         )
         return open_folder(folder, tokenizer, self.cache_dir)
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """Rows as `meta.json` says; files as they lie there now, since none of them changes what was prepared."""
+        rows = {name: n for name, n in super().ignored.items() if not is_file(name)}
+        return rows | dict(self._passed_over)
+
+
+def passed_over(source: Source | None) -> Ignored:
+    """The files beside a source that are not read."""
+    return source.passed_over if isinstance(source, FileSource) else Ignored()

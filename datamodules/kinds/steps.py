@@ -13,8 +13,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from bounds import NonNegativeInt, PositiveInt, Seed
 from datamodules.batching.windows import StepSampler
-from errors import RequestError
 from tokenization.base import Tokenizer
 
 
@@ -29,23 +29,24 @@ class StepDataModule(LightningDataModule):
         self,
         *,
         tokenizer: Tokenizer,
-        seq_len: int,
-        batch_size: int,
-        val_batch_size: int | None = None,
-        workers: int = 0,
-        seed: int = 0,
+        seq_len: PositiveInt,
+        batch_size: PositiveInt,
+        val_batch_size: PositiveInt | None = None,
+        workers: NonNegativeInt = 0,
+        seed: Seed = 0,
     ):
-        """Raises RequestError for a number out of its range, each named."""
         super().__init__()
         val_batch_size = batch_size if val_batch_size is None else val_batch_size
-        at_least_1(seq_len=seq_len, batch_size=batch_size, val_batch_size=val_batch_size)
-        if workers < 0:
-            raise RequestError(f"data.workers={workers}: expected 0 (load in the training process) or more.")
         self.tokenizer, self.seq_len, self.workers, self.seed = tokenizer, seq_len, workers, seed
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.start_step, self.accumulate, self.rank, self.world_size = 0, 1, 0, 1  # the task sets these
         self.updates_per_item = 1  # by the objective: more where a step's item serves several updates
         self.pin_memory = False  # the task sets it where a CUDA device trains
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """What was given and is not used, by name (datamodules/reading/ignored.py); whole after `prepare()`."""
+        return {}
 
     @abstractmethod
     def prepare(self) -> None:
@@ -83,10 +84,3 @@ class StepDataModule(LightningDataModule):
 def as_is(item: Any) -> Any:
     """Instead of default_convert, which walks through every batch; a named function, so that workers can pickle it."""
     return item
-
-
-def at_least_1(**sizes: int) -> None:
-    """Raises RequestError for the first that is smaller."""
-    for name, value in sizes.items():
-        if value < 1:
-            raise RequestError(f"data.{name}={value}: expected at least 1.")

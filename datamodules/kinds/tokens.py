@@ -15,9 +15,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from batch import Batch
+from bounds import PositiveInt
 from datamodules.batching.packed import PackedSteps, Rows, pack_documents
 from datamodules.batching.windows import ORDERS, Order, TrainSteps, ValidationBatches
-from datamodules.kinds.steps import StepDataModule, at_least_1
+from datamodules.kinds.steps import StepDataModule
 from datamodules.preparing.token_files import FirstTokens, document_ends
 from datamodules.preparing.token_folder import TokenFolder
 from errors import RequestError
@@ -29,18 +30,15 @@ class TokenDataModule(StepDataModule):
     def __init__(
         self,
         *,
-        stride: int | None = None,
+        stride: PositiveInt | None = None,
         sampling: Literal["random", "shuffle", "sequential"] = "random",
         doc_mask: bool = False,
         packing: Literal["concat", "bestfit"] = "concat",
         **shared: Any,
     ):
-        """Raises RequestError for what is out of its range, or does not go together."""
+        """Raises RequestError for what does not go together."""
         super().__init__(**shared)
         stride = self.seq_len if stride is None else stride
-        at_least_1(stride=stride)
-        if sampling not in ORDERS:
-            raise RequestError(f"data.sampling={sampling}: expected one of {', '.join(ORDERS)}.")
         if packing == "bestfit" and not doc_mask:
             raise RequestError(
                 "data.packing=bestfit puts several documents into a row: without data.doc_mask=true a document would"
@@ -83,6 +81,11 @@ class TokenDataModule(StepDataModule):
                 f"The validation text is too short: {n_val} token(s), at least 2 are needed (one to predict).\n"
                 "Type data.val_path=<a file>, or data.path=<more text>."
             )
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """As `meta.json` says; files are those of this start."""
+        return dict(self.folder.meta.get("ignored", {}))
 
     @property
     def folder(self) -> TokenFolder:

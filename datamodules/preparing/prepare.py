@@ -55,12 +55,6 @@ class Target:
     shard_tokens: int | None = None  # ids in a file; None: one file a side
     workers: int | None = None  # processes that encode; None: one per core; 0: this one
 
-    def __post_init__(self) -> None:
-        if self.shard_tokens is not None and self.shard_tokens < 1:
-            raise RequestError(f"data.shard_tokens={self.shard_tokens}: expected 1 or more, or null for one file.")
-        if self.workers is not None and self.workers < 0:
-            raise RequestError(f"data.prepare_workers={self.workers}: expected 0 or more, or null for one per core.")
-
     @property
     def name(self) -> str:
         """The config key that says where."""
@@ -94,8 +88,6 @@ def prepare_tokens(
 
     Raises RequestError where the source cannot be used, RunError where the disk is full.
     """
-    if not 0 < val_fraction < 1:
-        raise RequestError(f"data.val_fraction={val_fraction}: expected a share between 0 and 1, for example 0.1.")
     key = cache_key(source, val_source, tokenizer, val_fraction, target)
     folder = target.folder(key)
     written = False
@@ -200,6 +192,7 @@ def write_both(folder: Path, split: Split, tokenizer: Tokenizer, target: Target)
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "source": split.source.name,
         "source_fingerprint": split.source.fingerprint(),
+        "ignored": dict(split.ignored),
         "split": {"kind": split.kind, "val_fraction": split.val_fraction if split.kind != "given" else None},
         **found,
     }

@@ -16,6 +16,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Literal
 
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.readers import Document
 from datamodules.reading.sources import Source
 from tokenization.base import utf8
@@ -37,6 +38,11 @@ class Split:
     def ends_documents(self) -> bool:
         """Whether each document is followed by the end-of-text id; half a document has no end."""
         return self.kind != "position"
+
+    @property
+    def ignored(self) -> Ignored:
+        """What of both sources is not used, by name; known once they have been walked."""
+        return self.source.ignored + (Ignored() if self.val_source is None else self.val_source.ignored)
 
     def walk(self) -> Iterator[tuple[Side, Document]]:
         """Every document and its side, in the order of the source; validation first where it is given."""

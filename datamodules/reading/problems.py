@@ -5,7 +5,7 @@
     19-5=<<19-5=14>>14
     #### 14
 
-Steps, calculator marks and the answer's line are those of GSM8K (Cobbe et al. 2021, 2110.14168). A problem is a pure
+Steps, calculator marks and the answer's line are those of GSM8K (Cobbe et al. 2021, 2110.14168). A problem is a
 function of (seed, side, index): unlimited, the same on every machine. Which side a problem is on is decided by a hash
 of its sums alone, whatever the words: no chain of sums of the validation side is ever trained on.
 """
@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 Side = Literal["train", "val"]
 Op = Literal["+", "-", "*", "/"]
 FIRST_OPS: tuple[Op, ...] = ("+", "+", "-", "-", "*", "/")
 VAL_SHARE = 16  # one in so many chains of sums is for validation
+TRIES = 32  # draws of a chain of that side before those that were used are used again
 
 NAMES = (("Tom", "He"), ("Ann", "She"), ("Ben", "He"), ("Eva", "She"), ("Max", "He"), ("Mia", "She"), ("Sam", "He"))
 THINGS = ("pens", "eggs", "toys", "cups", "nuts", "keys", "hats", "cards", "books", "coins")
@@ -78,13 +81,57 @@ def written(lines: list[str], answer: int) -> str:
 def make_problem(
     index: int, *, seed: int = 0, side: Side = "train", max_steps: int = 2, max_number: int = 50
 ) -> Problem:
-    """Problem `index` of a side: as many of each number of steps, 1 to `max_steps`; no number exceeds `max_number`."""
+    """Problem `index` of a side: as many of each number of steps, 1 to `max_steps`; no number exceeds `max_number`.
+
+    Few chains of one or two sums are held out, and some are drawn far more often than others. On the validation side
+    none is used again before most others were: else one chain, known or not, would decide the score.
+    """
     rng = random.Random(f"{seed} {side} {index}")  # seeded by SHA-512 of the text: the same everywhere
     n_steps = index % max_steps + 1
+    if side == "val":
+        sums = spread_chains(seed, max_number, n_steps).chain(index // max_steps)
+    else:
+        sums = draw_chain(rng, side, n_steps, max_number)
+    return Problem(tell(rng, sums), sums)
+
+
+def draw_chain(rng: random.Random, side: Side, n_steps: int, max_number: int) -> tuple[Sum, ...]:
     while True:
         sums = draw_sums(rng, n_steps, max_number)
         if side_of(sums) == side:
-            return Problem(tell(rng, sums), sums)
+            return sums
+
+
+@dataclass
+class SpreadChains:
+    """Chains of the validation side in a fixed order, each used `rounds` times at most; grows as it is asked."""
+
+    seed: int
+    max_number: int
+    n_steps: int
+    rounds: int = 1
+    chains: list[tuple[Sum, ...]] = field(default_factory=list)
+    used: Counter[tuple[Sum, ...]] = field(default_factory=Counter)
+
+    def chain(self, k: int) -> tuple[Sum, ...]:
+        while len(self.chains) <= k:
+            self._add(random.Random(f"{self.seed} held out {self.n_steps} {len(self.chains)}"))
+        return self.chains[k]
+
+    def _add(self, rng: random.Random) -> None:
+        for _ in range(TRIES):
+            sums = draw_chain(rng, "val", self.n_steps, self.max_number)
+            if self.used[sums] < self.rounds:
+                break
+        else:  # hardly any is left in this round
+            self.rounds += 1
+        self.chains.append(sums)
+        self.used[sums] += 1
+
+
+@lru_cache(maxsize=64)
+def spread_chains(seed: int, max_number: int, n_steps: int) -> SpreadChains:
+    return SpreadChains(seed, max_number, n_steps)
 
 
 def draw_sums(rng: random.Random, n_steps: int, max_number: int) -> tuple[Sum, ...]:

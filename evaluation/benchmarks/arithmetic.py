@@ -1,5 +1,8 @@
 """The held-out problems of data=arithmetic, generated: grade-school sums with worked steps, as GSM8K's."""
 
+from typing import Annotated, Any
+
+from bounds import PositiveInt, at_least, between
 from errors import RequestError
 from evaluation.benchmarks.base import Benchmark, Question, Row
 
@@ -15,9 +18,9 @@ class Arithmetic(Benchmark):
     def __init__(
         self,
         *,
-        n: int = 512,
-        max_steps: int = 2,
-        max_number: int = 20,
+        n: PositiveInt = 512,
+        max_steps: Annotated[int, between(1, 8)] = 2,
+        max_number: Annotated[int, at_least(10)] = 20,
         split: str = "val",
         shots_split: str = "train",
     ):
@@ -34,5 +37,11 @@ class Arithmetic(Benchmark):
             )
         self.n, self.max_steps, self.max_number = n, max_steps, max_number
 
+    def rows(self, split: str, limit: int | None, *, read: Any, make: Any) -> list[tuple[Row, str]]:
+        """The first problems of data=arithmetic; its validation side is asked, the other one gives the shots."""
+        n = self.n if limit is None else min(limit, self.n)
+        made = (make(i, side=split, max_steps=self.max_steps, max_number=self.max_number) for i in range(n))
+        return [({"question": problem.question, "answer": problem.solution}, "a problem") for problem in made]
+
     def question(self, row: Row) -> Question:
-        return Question(row["question"], row["answer"])
+        return Question(row["question"], row["answer"], source=row["answer"])  # the chain of sums, whatever the story

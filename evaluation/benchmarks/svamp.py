@@ -1,7 +1,7 @@
 """SVAMP, arithmetic word problems with misleading wording (Patel et al. 2021, 2103.07191); columns of ChilleD/SVAMP."""
 
-from evaluation.answers import written
 from evaluation.benchmarks.base import Benchmark, Question, Row
+from evaluation.numbers import written
 
 
 class SVAMP(Benchmark):
@@ -11,4 +11,5 @@ class SVAMP(Benchmark):
     def question(self, row: Row) -> Question:
         body = str(row["Body"]).strip()
         end = "" if body.endswith((".", "?", "!")) else "."
-        return Question(f"{body}{end} {str(row['Question']).strip()}", f"#### {written(row['Answer'])}")
+        ask = f"{body}{end} {str(row['Question']).strip()}"
+        return Question(ask, f"#### {written(row['Answer'])}", source=body)

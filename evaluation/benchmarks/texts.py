@@ -1,4 +1,4 @@
-"""Benchmarks without questions: how well a model foresees given texts. A row of the data set is a document.
+"""Benchmarks without questions: how well a model predicts given texts. A row of the data set is a document.
 
 How to add one: a subclass with `documents(rows)` in a file of its own where rows are not documents, and
 `conf/benchmark/<name>.yaml`.
@@ -21,6 +21,7 @@ class Texts:
     """Args:
     path: a file, a folder, or a Hub id. name: configuration on the Hub. revision: commit of the Hub's repository.
     split: what is measured. text_column: where the text is.
+    columns: names of the columns of a .tsv or .csv file without a header.
     """
 
     by_line: ClassVar[bool] = False  # what the rows of a .txt file are: its lines, or all of it
@@ -33,9 +34,10 @@ class Texts:
         split: str = "test",
         revision: str | None = None,
         text_column: str = "text",
+        columns: list[str] | None = None,
     ):
         self.path, self.name, self.split, self.revision = path, name, split, revision
-        self.columns, self.needs = None, (text_column,)
+        self.columns, self.needs = columns, (text_column,)
 
     def documents(self, rows: Iterable[tuple[Row, str]]) -> Iterator[Document]:
         """Raises RequestError naming the first row without text."""

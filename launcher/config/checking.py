@@ -89,8 +89,6 @@ def value_problem(schema: Schema, key: str, param: Param, before: DictConfig | N
     except OmegaConfBaseException as error:
         return interpolation_problem(schema, key, error)
     aliases = schema.aliases(parent)
-    if isinstance(value, dict) and "_target_" in value and not types.fits(0, param.annotation, aliases):
-        return None
     if types.fits(value, param.annotation, aliases):
         return None
     follows = FOLLOWS if OmegaConf.is_interpolation(node, leaf) else ""
@@ -111,7 +109,10 @@ def interpolation_problem(schema: Schema, key: str, error: Exception) -> str:
 
 
 def _wrong_type(key: str, value: Any, param: Param, aliases: types.Aliases, before: DictConfig | None) -> str:
-    lines = [f"{key}={shown(value)}: expected {types.describe(param.annotation, aliases)}."]
+    expected = types.describe(param.annotation, aliases)
+    if value == "":
+        return f"{key}= is empty, as an unset shell variable leaves it: expected {expected}.\nType: {key}=..."
+    lines = [f"{key}={shown(value)}: expected {expected}."]
     allowed = [str(choice) for choice in types.choices(param.annotation, aliases)]
     example = _example(key, value, allowed, param, aliases, before)
     if isinstance(value, str) and "," in value:

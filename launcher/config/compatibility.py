@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from errors import RequestError
+from launcher.config.files import load_option
 from launcher.config.source import class_attribute, read_target
 from launcher.help.words import listing
 from launcher.lab import Lab
@@ -18,7 +19,7 @@ def check_data_fits(cfg: DictConfig, choices: dict[str, Any], lab: Lab) -> None:
         return
     objective, data = choices.get("objective"), choices.get("data")
     would_do = [option for option in lab.groups.get("data", {}) if set(needs) & set(_provided(option, lab))]
-    ready = [option for option in would_do if "path" not in OmegaConf.load(lab.groups["data"][option])]
+    ready = [option for option in would_do if "path" not in load_option(lab.groups["data"][option])]
     example = f"\nType: data={(ready or would_do)[0]}" if would_do else ""
     raise RequestError(
         f"objective={objective} and data={data} do not go together.\n"
@@ -28,15 +29,14 @@ def check_data_fits(cfg: DictConfig, choices: dict[str, Any], lab: Lab) -> None:
 
 
 def _provided(option: str, lab: Lab) -> tuple[str, ...]:
-    node = OmegaConf.load(lab.groups["data"][option])
-    return _attribute(node, "provides", lab) if isinstance(node, DictConfig) else ()
+    return _attribute(load_option(lab.groups["data"][option]), "provides", lab)
 
 
 def _attribute(section: Any, name: str, lab: Lab) -> tuple[str, ...]:
-    if not isinstance(section, DictConfig) or "_target_" not in section:
+    if not isinstance(section, DictConfig | dict) or "_target_" not in section:
         return ()
     try:
-        value = class_attribute(read_target(section._target_, lab, key="_target_"), name, lab)
+        value = class_attribute(read_target(section["_target_"], lab, key="_target_"), name, lab)
     except RequestError:
         return ()  # reported where that option is chosen
     return tuple(value) if isinstance(value, tuple | list) else ()

@@ -22,18 +22,18 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
 from errors import RequestError
-from launcher.config import annotations, hydra_keys, inherit
+from launcher.config import annotations, hydra_keys, inherit, paths
 from launcher.config.checking import check
 from launcher.config.compatibility import check_data_fits
-from launcher.config.overrides import Override, is_group, parse
+from launcher.config.files import check_chosen
+from launcher.config.overrides import Override, count_jobs, is_group, parse
 from launcher.config.schema import NO_SECTION, Schema
-from launcher.help.words import did_you_mean, listing
+from launcher.help.words import cut, did_you_mean, listing
 from launcher.lab import Lab
 
-PATHS = ("run_dir", "init_from", "resume", "rerun")
 Files = dict[tuple[str, ...], tuple[DictConfig, DictConfig]]
 
 
@@ -69,7 +69,8 @@ def hydra_of(lab: Lab) -> Iterator[Hydra]:
 
 
 def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False, cache: Files | None = None) -> Plan:
-    """Composes and checks one job, or with `multirun` the frame of a sweep, whose values are checked job by job.
+    """Composes and checks one job, or with `multirun` the frame of a sweep, whose values are checked job by job; so are
+    its keys, where jobs choose different options and with them have different keys.
 
     Args:
         cache: kept between the jobs of a sweep, most of which choose the same files.
@@ -78,17 +79,22 @@ def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False, cache: Fi
         RequestError: anything about the request is wrong.
     """
     overrides = parse(words, lab, multirun=multirun)
+    paths.check_typed(overrides)
+    count_jobs(overrides)
     saved = [o for o in overrides if o.key in ("resume", "rerun") and o.value is not None]
     if saved:
         return _from_saved(saved, overrides, lab)
     check_groups(overrides, lab, multirun=multirun)
     cfg, hydra = compose_files(overrides, lab, multirun=multirun, cache=cache)
     typed = [o for o in overrides if not o.is_hydra and not is_group(o.key, lab) and not o.is_sweep]
+    if any(o.is_sweep and (is_group(o.key, lab) or o.key == "init_from") for o in overrides):
+        return Plan(cfg, hydra, [o.typed for o in overrides if not o.is_hydra])  # each job has its own keys
     init_from = cfg.get("init_from")
     for o in typed:
         if o.key == "init_from":
             init_from = None if o.value is None else o.text_value
     if init_from is not None:
+        paths.check_path("init_from", str(init_from))
         named = {o.key for o in overrides if is_group(o.key, lab)}
         inherit.take_sections(cfg, hydra, str(init_from), named=named)
     return finish(cfg, hydra, typed, [o.typed for o in overrides if not o.is_hydra], lab)
@@ -102,9 +108,7 @@ def finish(cfg: DictConfig, hydra: DictConfig, typed: Sequence[Override], words:
     for override in typed:
         apply(override, schema)
     drop_nulls(cfg)
-    for key in PATHS:
-        if isinstance(cfg.get(key), str):
-            cfg[key] = str(Path(cfg[key]).expanduser())
+    paths.expand(cfg, lab)
     with read_write(hydra), open_dict(hydra):
         hydra.overrides.task = words
     check(schema, before=before)
@@ -142,7 +146,7 @@ def compose_files(
 
 
 def check_groups(overrides: Sequence[Override], lab: Lab, *, multirun: bool = False) -> None:
-    """Raises RequestError for an option that no file defines, and for a group given twice over."""
+    """Raises RequestError for an option that no file defines or whose file is no config, and for a group left out."""
     for o in overrides:
         if not is_group(o.key, lab) or o.is_hydra:
             continue
@@ -155,7 +159,10 @@ def check_groups(overrides: Sequence[Override], lab: Lab, *, multirun: bool = Fa
             if (option is not None or o.key not in NO_SECTION) and str(option) not in lab.groups[o.key]:
                 names = list(lab.groups[o.key])
                 hint = did_you_mean(str(option), names, form=f"{o.key}={{}}")
-                raise RequestError(f"{o.key}={option}: there is no such option.\nOptions: {listing(names)}.{hint}")
+                raise RequestError(
+                    f"{o.key}={cut(str(option))}: there is no such option.\nOptions: {listing(names)}.{hint}"
+                )
+            check_chosen(o.key, str(option), lab)
 
 
 def apply(override: Override, schema: Schema) -> None:
@@ -168,7 +175,7 @@ def apply(override: Override, schema: Schema) -> None:
     try:
         param = schema.find(key, value=override.raw)
     except RequestError as error:
-        raise RequestError(f"{override.typed}: {error}") from None
+        raise RequestError(f"{cut(override.typed)}: {error}") from None
     if override.deletes:
         parent, _, leaf = key.rpartition(".")
         with open_dict(cfg):
@@ -178,7 +185,14 @@ def apply(override: Override, schema: Schema) -> None:
     fits = annotations.fits(value, param.annotation, aliases)
     if not fits and not isinstance(value, str) and annotations.allows_text(param.annotation, aliases):
         value = override.raw
-    OmegaConf.update(cfg, key, value, merge=True, force_add=True)
+    try:
+        OmegaConf.update(cfg, key, value, merge=True, force_add=True)
+    except GrammarParseError as error:
+        why = str(error).splitlines()[0]
+        raise RequestError(
+            f"{cut(override.typed)}: ${{ begins the name of another key, and this cannot be read as one ({why}).\n"
+            f"For the two characters themselves, type {key}='\\${{'."
+        ) from None
 
 
 def drop_nulls(cfg: DictConfig) -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from errors import RequestError
+from launcher.config.files import check_yaml, load_yaml
 from launcher.config.instantiate import resolve_target
 from launcher.config.overrides import Override, is_group
 from launcher.lab import Lab
@@ -115,7 +114,10 @@ def read_run(path: str | Path) -> tuple[DictConfig, DictConfig]:
 def saved_overrides(path: str | Path) -> list[str]:
     """What had been typed, from overrides.yaml; a record only, so a missing one is no reason to stop."""
     file = Path(path).expanduser() / ".hydra" / "overrides.yaml"
-    words = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else []
+    if not file.is_file():
+        return []
+    check_yaml(file)
+    words = OmegaConf.to_container(OmegaConf.load(file))
     return [str(word) for word in words] if isinstance(words, list) else []
 
 
@@ -179,12 +181,6 @@ def _newest(base: Path, *, depth: int) -> list[Path]:
 
 
 def _read(file: Path) -> DictConfig:
-    try:
-        node = OmegaConf.load(file)
-    except FileNotFoundError:
-        raise RequestError(f"{file} is missing: that run folder is not whole.") from None
-    except (OSError, YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise RequestError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(node, DictConfig):
-        raise RequestError(f"{file} is damaged: it holds no keys.")
-    return node
+    if not file.exists():
+        raise RequestError(f"{file} is missing: that run folder is not whole.")
+    return load_yaml(file)

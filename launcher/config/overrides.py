@@ -7,6 +7,7 @@ apostrophe) is taken as text, so that nobody has to quote twice.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,9 +16,13 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
 from errors import RequestError
-from launcher.help.words import listing, nearest
+from launcher.help.words import cut, listing, nearest
 from launcher.lab import Lab
 
+MOST_JOBS = 2_000  # of one sweep: all of them are checked before the first starts
+# a comma inside quotes, braces or parentheses belongs to the element
+ELEMENT = re.compile(r"""(?:"[^"]*"|'[^']*'|\{[^}]*\}|\([^)]*\)|[^,])+""")
+QUOTED = re.compile(r"""^["']|["']$""")
 FORM = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
 
 
@@ -57,7 +62,35 @@ def parse(words: Iterable[str], lab: Lab, *, multirun: bool) -> list[Override]:
         RequestError: a word is not of the form key=value.
     """
     parser = OverridesParser.create()
-    return [_parse_one(word, parser, lab, multirun) for word in words]
+    overrides = []
+    for word in words:
+        try:
+            word.encode("utf-8")
+            overrides.append(_parse_one(word, parser, lab, multirun))
+        except UnicodeEncodeError:
+            raise RequestError(f"{cut(word)} is not valid UTF-8: a byte of it stands for no character.") from None
+        except RecursionError:
+            raise RequestError(f"{cut(word)}: brackets within brackets, too many to read.") from None
+        except ValueError:
+            raise RequestError(f"{cut(word)}: a number with too many digits.") from None
+    return overrides
+
+
+def count_jobs(overrides: Iterable[Override]) -> int:
+    """Jobs of a grid: the product of how many values each word has.
+
+    Raises:
+        RequestError: more than can be meant.
+    """
+    jobs = 1
+    for o in overrides:
+        if o.parsed.is_discrete_sweep():
+            jobs *= max(1, sum(1 for _ in islice(o.parsed.sweep_string_iterator(), MOST_JOBS + 1)))
+            if jobs > MOST_JOBS:
+                raise RequestError(
+                    f"{cut(o.typed)}: more than {MOST_JOBS:,} jobs. Give fewer values, or several sweeps."
+                )
+    return jobs
 
 
 def is_group(key: str, lab: Lab) -> bool:
@@ -78,10 +111,22 @@ def _parse_one(word: str, parser: OverridesParser, lab: Lab, multirun: bool) -> 
         if raw != raw.strip() and not parsed.is_sweep_override() and isinstance(parsed.value(), str):
             raise HydraException("Hydra would drop the spaces at the ends: prompt='The '")
     except HydraException:
-        quoted = QuotedString(text=raw, quote=Quote.single).with_quotes()
-        text = f"{sign}{key}={quoted}"
+        text = f"{sign}{key}={_listed(raw) or _quoted(raw)}"
         parsed = parser.parse_override(text)
     return Override(word.lstrip("+"), text, key, raw, sign == "~", parsed)
+
+
+def _quoted(text: str) -> str:
+    return QuotedString(text=text, quote=Quote.single).with_quotes()
+
+
+def _listed(raw: str) -> str | None:
+    """A list whose elements Hydra cannot read as they are, [https://a.org/?q=1,/b{2,3}], each as text; or None."""
+    inner = raw.strip()
+    if len(inner) < 3 or inner[0] != "[" or inner[-1] != "]" or "[" in inner[1:-1]:
+        return None
+    elements = [element.strip() for element in ELEMENT.findall(inner[1:-1])]
+    return f"[{','.join(_quoted(re.sub(QUOTED, '', e)) for e in elements if e)}]"
 
 
 def _not_a_pair(word: str, lab: Lab) -> str:

@@ -11,20 +11,21 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from errors import RequestError
 from launcher.config import annotations as types
+from launcher.config import standard
+from launcher.config.files import load_option
 from launcher.config.nodes import has_target, names_in, node_at
-from launcher.config.source import Param, Target, read_target
-from launcher.help.words import listing, nearest_key
+from launcher.config.source import Param, Target, module_target, read_target, record_of
+from launcher.help.words import cut, listing, nearest_key
 from launcher.lab import Lab
 
 RESERVED = {"_target_": Param(ast.Name("str"), True), "_partial_": Param(ast.Name("bool"), False)}
 TASK_KEYS = {"_target_": RESERVED["_target_"], "every_rank": Param(ast.Name("bool"), False)}
 NO_SECTION = ("hardware", "experiment", "debug", "sweeps")  # groups that fill other sections
-OPTIONAL_TEXT = ast.parse("str | None", mode="eval").body
-STANDARD = {"seed": ast.Name("int")} | dict.fromkeys(("run_dir", "init_from", "resume", "rerun"), OPTIONAL_TEXT)
+STANDARD = module_target(standard)
 
 
 @dataclass
@@ -60,7 +61,9 @@ class Schema:
             # what is required and not written in the file is filled in by the program: never a key
             own = {name: p for name, p in target.params.items() if not p.required or name in names_in(node)}
             return RESERVED | own, target.name
-        names = {name: self._declared_param(key, name) for name in self._declared_under(key)}
+        record = self.record(key)
+        typed = {} if record is None else record.params
+        names = {name: typed.get(name) or self._declared_param(key, name) for name in self._declared_under(key)}
         if isinstance(node, DictConfig) and key:
             names |= {name: Param(None, False) for name in names_in(node) if has_target(node_at(node, name))}
         return names, None
@@ -69,7 +72,14 @@ class Schema:
         node = node_at(self.cfg, key)
         if key != "task" and has_target(node):
             return self.target(node, key).aliases
-        return {}
+        record = self.record(key)
+        return {} if record is None else record.aliases
+
+    def record(self, key: str) -> Target | None:
+        """What types a section without `_target_`: a class in the task's module, or in standard.py."""
+        task = self.cfg.get("task")
+        beside = [self.target(task, "task")] if has_target(task) else []
+        return record_of(key or "Standard", [*beside, STANDARD], self.lab)
 
     def valid_keys(self, key: str = "", *, in_file: bool = False) -> Iterator[str]:
         """Every key that may be typed, depth first; or that a file may hold, which has to write the required ones."""
@@ -112,11 +122,11 @@ class Schema:
         tasks = [] if parent else self._tasks_with(leaf)
         if tasks:
             value = "..." if value is None else value
-            return f"{key} is a key of task={' and task='.join(tasks)} only.\nType: task={tasks[0]} {key}={value}"
+            return f"{cut(key)} is a key of task={' and task='.join(tasks)} only.\nType: task={tasks[0]} {key}={value}"
         close = nearest_key(key, list(self.valid_keys(in_file=value is None)))
         meant = "" if close is None else f"\nDid you mean {close}?"
         meant += f"\nType: {close}={value}" if close is not None and value is not None else ""
-        return f"there is no key {key}.\n{takes}{meant}"
+        return f"there is no key {cut(key)}.\n{takes}{meant}"
 
     def _tasks_with(self, key: str) -> list[str]:
         options = self.lab.groups.get("task", {}).items()
@@ -129,8 +139,6 @@ class Schema:
         return tree if isinstance(tree, dict) else {}
 
     def _declared_param(self, key: str, name: str) -> Param:
-        if not key and name in STANDARD:
-            return Param(STANDARD[name], True)
         if not key and name in (typed := self._task_params()):
             return typed[name]
         return Param(_annotation_of(self._declared_under(key)[name]), True)
@@ -147,7 +155,7 @@ def _annotation_of(value: Any) -> ast.expr | None:
         return None
     if value is None:
         return ast.parse("int | float | bool | str | list | None", mode="eval").body
-    return ast.Name(type(value).__name__)
+    return ast.Name("Text" if value == "" else type(value).__name__)
 
 
 def _is_global(file: Path) -> bool:
@@ -160,5 +168,4 @@ def _load(file: Path) -> dict[str, Any]:
 
 @cache
 def _read(file: Path, changed: int) -> dict[str, Any]:
-    tree = OmegaConf.to_container(OmegaConf.load(file))
-    return tree if isinstance(tree, dict) else {}  # type: ignore[return-value]
+    return load_option(file)

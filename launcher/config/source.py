@@ -6,15 +6,17 @@ Only keyword-only parameters of first-party code are keys of a config; what is p
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 
 from errors import RequestError
+from launcher.config.annotations import assigned, class_names
 from launcher.help.words import listing, nearest
-from launcher.lab import FIRST_PARTY, THIRD_PARTY, Lab
+from launcher.lab import FIRST_PARTY, READABLE, THIRD_PARTY, Lab
 
 Definition = ast.ClassDef | ast.FunctionDef
 
@@ -64,6 +66,37 @@ def read_target(name: object, lab: Lab, *, key: str) -> Target:
     return Target(name, tree, found, _params(tree, found, lab), _aliases(tree, found, lab))
 
 
+def module_target(module: ModuleType) -> Target:
+    """A module as what stands beside its records."""
+    tree = parse(Path(str(module.__file__)))
+    first = next(node for node in tree.body if isinstance(node, Definition))
+    return Target(module.__name__, tree, first, aliases=assigned(tree))
+
+
+def read_record(name: str, beside: Target, lab: Lab) -> Target | None:
+    """The dataclass or TypedDict that `name` stands for in the module of `beside`; None if there is none."""
+    found = _lookup(beside.tree, name, lab)
+    if found is None or not isinstance(found[1], ast.ClassDef) or not _is_record(found[0], found[1], lab):
+        return None
+    tree, node = found
+    return Target(name, tree, node, _params(tree, node, lab), _aliases(tree, node, lab))
+
+
+def record_of(section: str, modules: Iterable[Target], lab: Lab) -> Target | None:
+    """The class that types a section without `_target_`, called as the section: `Evaluate` beside one of `modules`;
+    of a section below it, what the field's annotation names.
+    """
+    parent, _, leaf = section.rpartition(".")
+    if not parent:
+        found = (read_record(section.title(), module, lab) for module in modules)
+    elif (owner := record_of(parent, modules, lab)) is not None and leaf in owner.params:
+        names = class_names(owner.params[leaf].annotation, owner.aliases)
+        found = (read_record(name, owner, lab) for name in names)
+    else:
+        return None
+    return next((record for record in found if record is not None), None)
+
+
 def class_attribute(target: Target, attribute: str, lab: Lab) -> object:
     """A literal set in the body of the class or of its first-party bases (`needs = ("tokens",)`), or None."""
     for _, node in _lineage(target.tree, target.node, lab):
@@ -107,13 +140,14 @@ def _params(tree: ast.Module, node: Definition, lab: Lab) -> dict[str, Param]:
         return _function_params(node, keyword_only=True)
     params: dict[str, Param] = {}
     passed: set[str] = set()  # on to a base by a class itself: no keys
+    is_record = _is_record(tree, node, lab)
     for _, owner in _lineage(tree, node, lab):
         init = _init(owner)
         own: dict[str, Param] = {}
         if init is not None:
             own = _function_params(init, keyword_only=True)
-        elif any("dataclass" in ast.unparse(decorator) for decorator in owner.decorator_list):
-            own = _dataclass_params(owner)
+        elif is_record:
+            own = _fields(owner)
         params |= {name: param for name, param in own.items() if name not in params.keys() | passed}
         if init is not None:
             if init.args.kwarg is None:
@@ -133,8 +167,7 @@ def _aliases(tree: ast.Module, node: Definition, lab: Lab) -> dict[str, ast.expr
     """What the module assigns to names, and below it the modules of the bases that parameters may come from."""
     aliases: dict[str, ast.expr] = {}
     for module in [tree, *(base for base, _ in _lineage(tree, node, lab))]:
-        plain = [s for s in module.body if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name)]
-        aliases = {s.targets[0].id: s.value for s in plain} | aliases  # type: ignore[attr-defined]
+        aliases = assigned(module) | aliases
     return aliases
 
 
@@ -154,7 +187,7 @@ def _lookup(tree: ast.Module, name: str, lab: Lab) -> tuple[ast.Module, Definiti
     if node := _definition(tree, name):
         return tree, node
     module, original = _imported(tree, name)
-    if module is None or module.split(".")[0] not in FIRST_PARTY:
+    if module is None or module.split(".")[0] not in READABLE:
         return None
     file = module_file(module, lab)
     return _lookup(parse(file), original, lab) if file else None
@@ -200,6 +233,14 @@ def _function_params(node: ast.FunctionDef, *, keyword_only: bool) -> dict[str, 
     return params
 
 
-def _dataclass_params(node: ast.ClassDef) -> dict[str, Param]:
+def _is_record(tree: ast.Module, node: ast.ClassDef, lab: Lab) -> bool:
+    """A dataclass, a TypedDict, or made from one: its fields are its keys."""
+    owners = [owner for _, owner in _lineage(tree, node, lab)]
+    decorators = [ast.unparse(decorator) for owner in owners for decorator in owner.decorator_list]
+    bases = [ast.unparse(base) for owner in owners for base in owner.bases]
+    return "TypedDict" in bases or any("dataclass" in decorator for decorator in decorators)
+
+
+def _fields(node: ast.ClassDef) -> dict[str, Param]:
     fields = [s for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
     return {s.target.id: Param(s.annotation, s.value is None) for s in fields}  # type: ignore[union-attr]

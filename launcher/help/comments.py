@@ -26,10 +26,14 @@ class FileHelp:
 
 
 def read_help(file: Path) -> FileHelp:
-    """The comments of one config file."""
+    """The comments of one config file; what it inherits from options beside it (`defaults: [hf, _self_]`) is told too,
+    a key's value by the file that is nearer, its help by the nearest that has one.
+    """
     lines = file.read_text(encoding="utf-8").splitlines()
     comments = [line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line]
     keys: dict[str, KeyHelp] = {}
+    for parent in parents(file):
+        keys |= read_help(parent).keys
     stack: list[tuple[int, str]] = []
     for line in lines:
         match = KEY.fullmatch(line.rstrip())
@@ -40,8 +44,18 @@ def read_help(file: Path) -> FileHelp:
         value, comment = split_comment(match["rest"])
         path = [name for _, name in stack]
         if path[0] not in NOT_KEYS:
-            keys[".".join(path)] = KeyHelp(value, comment)
+            inherited = keys.get(".".join(path))
+            keys[".".join(path)] = KeyHelp(value, comment or (inherited.help if inherited else ""))
     return FileHelp(comments[0] if comments else "", keys)
+
+
+def parents(file: Path) -> list[Path]:
+    """Options beside this one that its defaults list names without a group: `- hf`."""
+    text = file.read_text(encoding="utf-8")
+    block = re.search(r"^defaults:\n((?:  - .*\n)+)", text, re.MULTILINE)
+    names = re.findall(r"^  - ([\w.-]+)\s*(?:#.*)?$", block[1], re.MULTILINE) if block else []
+    beside = [file.with_name(f"{name}.yaml") for name in names if name != "_self_"]
+    return [parent for parent in beside if parent.is_file()]
 
 
 def split_comment(text: str) -> tuple[str, str]:

@@ -50,4 +50,10 @@ def shown(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if not isinstance(value, str) else (f'"{value}"' if value == "" or " " in value else value)
+    return cut(str(value) if not isinstance(value, str) else (f'"{value}"' if value == "" or " " in value else value))
+
+
+def cut(text: str, *, limit: int = 120) -> str:
+    """A text for a message: its beginning, and how long it is, where it is longer than a line."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"

@@ -23,7 +23,7 @@ from commands import hydra_text, run_py, shell
 from commands import word as shell_word
 from errors import Interrupted, RequestError
 from launcher.config.compose import Files, Plan, check_groups, compose, hydra_of
-from launcher.config.overrides import Override, is_group, parse
+from launcher.config.overrides import Override, count_jobs, is_group, parse
 from launcher.jobs import devices, joining, ranks
 from launcher.jobs.endings import FINISHED, Ending
 from launcher.jobs.job import Job, run_job
@@ -160,6 +160,7 @@ def _grid(overrides: Sequence[Override], frame: Plan, lab: Lab) -> list[Override
 
 def check_jobs(overrides: Sequence[Override], lab: Lab) -> list[Plan]:
     """Composes every job of a grid."""
+    count_jobs(overrides)
     check_groups(overrides, lab, multirun=True)
     everything = [o for o in overrides if not o.is_hydra and o.key != "run_dir"]
     parser = OverridesParser.create()

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bounds import Below1, PositiveFloat, PositiveInt
 from errors import RequestError
 from models.base import LanguageModel
 
@@ -28,9 +29,9 @@ HEADS = ("score_head",)  # small and new: learned whole, beside adapters
 def lora(
     *,
     model: LanguageModel,
-    rank: int,
-    alpha: float,
-    dropout: float,
+    rank: PositiveInt,
+    alpha: PositiveFloat,
+    dropout: Below1,
     targets: str | list[str],
     rslora: bool,
     dora: bool,
@@ -41,11 +42,10 @@ def lora(
         targets: "all-linear" (every one but the output head), or the last parts of names, e.g. [qkv, proj].
 
     Raises:
-        RequestError: a number out of its range, or a target that matches no layer.
+        RequestError: a target that matches no layer.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    check_numbers(rank, alpha, dropout)
     model.requires_grad_(False)
     chosen = chosen_layers(model, targets)
     config = LoraConfig(
@@ -70,9 +70,9 @@ def lora(
 def qlora(
     *,
     model: LanguageModel,
-    rank: int,
-    alpha: float,
-    dropout: float,
+    rank: PositiveInt,
+    alpha: PositiveFloat,
+    dropout: Below1,
     targets: str | list[str],
     rslora: bool,
     dora: bool,
@@ -161,16 +161,6 @@ def chosen_layers(model: LanguageModel, targets: str | list[str]) -> list[str]:
 
 def matches(name: str, target: str) -> bool:
     return name == target or name.endswith(f".{target}")
-
-
-def check_numbers(rank: int, alpha: float, dropout: float) -> None:
-    for key, value, holds, expected in (
-        ("rank", rank, rank >= 1, "1 or more"),
-        ("alpha", alpha, alpha > 0, "more than 0"),
-        ("dropout", dropout, 0 <= dropout < 1, "0 or more, below 1"),
-    ):
-        if not holds:
-            raise RequestError(f"adapter.{key}={value}: expected {expected}.")
 
 
 # ---- what one does with adapters -----------------------------------------------------------------------------------

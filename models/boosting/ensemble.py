@@ -88,6 +88,22 @@ class Boosted(LanguageModel):
     def attention_flops_per_token(self, seq_len: int) -> int:
         return self.base.attention_flops_per_token(seq_len)
 
+    def flops_per_token(self, seq_len: int) -> int:
+        """Of the stage in training: its learner, the frozen blocks it runs through, and the frozen head.
+
+        What the base and the stages before say is read from `RowStates`, which computes it once for all epochs.
+        """
+        m = min(int(self.closed), len(self.learners) - 1)
+        learner: Any = self.learners[m]
+        blocks = [] if learner.start is None else list(self.base.blocks)[learner.start :]  # type: ignore[arg-type]
+        through = sum(p.numel() for block in blocks for p in block.parameters())
+        attention = self.base.attention_flops_per_token(seq_len) * len(blocks) // self.base.n_layer
+        own = sum(p.numel() for p in learner.parameters())
+        return 6 * own + 4 * through + attention + self.head_flops_per_token()
+
+    def head_flops_per_token(self) -> int:
+        return 4 * self.head.weight.numel()
+
     @property
     def stages_in_use(self) -> int:
         """Raises RequestError if more are asked for than were trained."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from bounds import Below1, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, PositiveShare
 from errors import RequestError
 
 
@@ -10,46 +11,38 @@ from errors import RequestError
 class Plan:
     """See conf/gbft/default.yaml for what each key means."""
 
-    stages: int = 5
-    use_stages: int | None = None
-    steps_per_stage: int = 100
+    stages: PositiveInt = 5
+    use_stages: NonNegativeInt | None = None
+    steps_per_stage: PositiveInt = 100
     ensemble: Literal["boosted", "bagged"] = "boosted"
     loss: Literal["causal_lm", "sft"] = "causal_lm"
     objective: Literal["ce", "newton", "newton_diag", "fisher", "mse"] = "ce"
-    newton_lambda: float = 0.1
-    focus: float = 0.0
+    newton_lambda: NonNegativeFloat = 0.1
+    focus: NonNegativeFloat = 0.0
     space: Literal["logit", "weight"] = "logit"
-    eta: float = 0.5
+    eta: PositiveFloat = 0.5
     eta_rule: Literal["fixed", "line_search"] = "fixed"
-    shrinkage: float = 1.0
-    eta_max: float = 50.0
+    shrinkage: PositiveFloat = 1.0
+    eta_max: PositiveFloat = 50.0
     literal_recipe: bool = False
     refit_etas: bool = False
-    dev_fraction: float = 0.1
+    dev_fraction: Below1 = 0.1
     tol: float = 1e-4
-    patience: int = 1
-    best_every: int = 0
-    row_fraction: float = 1.0
-    token_fraction: float = 1.0
-    train_fraction: float = 1.0
+    patience: PositiveInt = 1
+    best_every: NonNegativeInt = 0
+    row_fraction: PositiveShare = 1.0
+    token_fraction: PositiveShare = 1.0
+    train_fraction: PositiveShare = 1.0
     bias_first: bool = False
-    corrective_steps: int = 0
-    corrective_lr_scale: float = 0.33
+    corrective_steps: NonNegativeInt = 0
+    corrective_lr_scale: NonNegativeFloat = 0.33
     cache: Literal["auto", "hidden", "none"] = "auto"
     cache_dtype: Literal["float32", "bfloat16"] = "float32"
-    cache_gb: float = 4.0
-    base_steps: int = 800
+    cache_gb: NonNegativeFloat = 4.0
+    base_steps: NonNegativeInt = 800
 
     def __post_init__(self) -> None:
-        """Raises RequestError for numbers out of range and settings that contradict each other."""
-        for name in ("stages", "steps_per_stage", "patience"):
-            self._expect(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("row_fraction", "token_fraction", "train_fraction"):
-            self._expect(name, 0 < getattr(self, name) <= 1, "a share above 0 and at most 1")
-        for name in ("corrective_steps", "best_every", "base_steps", "newton_lambda", "focus"):
-            self._expect(name, getattr(self, name) >= 0, "0 or more")
-        self._expect("dev_fraction", 0 <= self.dev_fraction < 1, "a share of the training rows below 1; 0 for none")
-        self._expect("eta", self.eta > 0, "a step above 0")
+        """Raises RequestError for settings that contradict each other."""
         searched = self.eta_rule == "line_search"
         if self.objective != "ce" and not searched and not self.literal_recipe:
             raise RequestError(
@@ -66,15 +59,11 @@ class Plan:
             raise RequestError("gbft.space=weight goes with gbft.objective=ce, without refit_etas and bagging.")
         if self.ensemble == "bagged" and (self.objective != "ce" or self.corrective_steps or self.refit_etas):
             raise RequestError("gbft.ensemble=bagged averages learners fitted alone: gbft.objective=ce, nothing else.")
-        if self.use_stages is not None and not 0 <= self.use_stages <= self.stages:
+        if self.use_stages is not None and self.use_stages > self.stages:
             raise RequestError(
                 f"gbft.use_stages={self.use_stages}: this run was to train {self.stages} stages; 0 is the base alone.\n"
                 f"Type gbft.use_stages={self.stages} or less."
             )
-
-    def _expect(self, name: str, holds: bool, expected: str) -> None:
-        if not holds:
-            raise RequestError(f"gbft.{name}={getattr(self, name)}: expected {expected}.")
 
     def run_length(self, max_steps: int) -> int:
         """Updates of the run: those of the plan, or fewer where `max_steps` ends it with an earlier stage.

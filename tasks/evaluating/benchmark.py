@@ -1,9 +1,8 @@
-"""task=evaluate benchmark=NAME: questions with known answers, put to a model; or texts to foresee."""
+"""task=evaluate benchmark=NAME: questions with known answers, put to a model; or texts to predict."""
 
 import json
-import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import DictConfig
 from tqdm import tqdm
@@ -11,10 +10,9 @@ from tqdm import tqdm
 from datamodules.reading.problems import make_problem
 from errors import RequestError
 from evaluation import answering
-from evaluation.benchmarks.arithmetic import Arithmetic
 from evaluation.benchmarks.base import Benchmark, Question, draw_shots
 from evaluation.benchmarks.texts import Texts
-from evaluation.intervals import Estimate
+from evaluation.intervals import Estimate, in_words
 from evaluation.prompts import Prompt, Prompter
 from launcher.config.instantiate import build
 from launcher.jobs.summary import plain
@@ -30,7 +28,6 @@ def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None
     """Asks, reads, counts; writes predictions.jsonl and evaluation.json, and prints each metric with its interval."""
     benchmark, settings = build(cfg.benchmark), cfg.evaluate
     name = Path(str(cfg.benchmark._target_).rsplit(".", 1)[0].replace(".", "/")).name
-    check_numbers(settings)
     if isinstance(benchmark, Texts):
         run_texts(cfg, run, model, tokenizer, name=name, benchmark=benchmark)
         return
@@ -65,27 +62,7 @@ def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None
 
 def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
     """Questions of a split. Raises RequestError where the data is missing: what to fetch, where to put it."""
-    if isinstance(benchmark, Arithmetic):
-        return problems(benchmark, split, benchmark.n if limit is None else min(limit, benchmark.n))
-    return benchmark.questions(rows_of(benchmark, split, limit))
-
-
-def problems(benchmark: Arithmetic, split: str, n: int) -> list[Question]:
-    """The first `n` problems of data=arithmetic; its validation side is asked, the other one gives the shots."""
-    side: Literal["train", "val"] = "train" if split == "train" else "val"
-    made = [
-        make_problem(i, side=side, max_steps=benchmark.max_steps, max_number=benchmark.max_number) for i in range(n)
-    ]
-    return benchmark.questions([({"question": p.question, "answer": p.solution}, "a problem") for p in made])
-
-
-def check_numbers(settings: DictConfig) -> None:
-    """Raises RequestError for a number that makes no sense."""
-    for key in ("samples", "max_new_tokens", "batch_size", "limit"):
-        if settings[key] is not None and settings[key] < 1:
-            raise RequestError(f"evaluate.{key}={settings[key]}: expected 1 or more.")
-    if settings.shots < 0:
-        raise RequestError(f"evaluate.shots={settings.shots}: expected 0 or more.")
+    return benchmark.questions(benchmark.rows(split, limit, read=rows_of, make=make_problem))
 
 
 def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: DictConfig) -> None:
@@ -133,14 +110,22 @@ def record(
 ) -> None:
     run.results["metrics"] = {f"test/{name}/{key}": estimate.value for key, estimate in metrics.items()}
     facts = {"benchmark": name, "mode": mode, "n": len(predictions), "prompts_cut": cut}
+    sources = len(set(answering.sources_of(predictions)))
+    facts |= {"sources": sources} | answering.unread(predictions)
+    if "rouge1" in metrics:
+        facts["rouge_words"] = "stemmed words of any script; Han, kana, Thai, Lao, Khmer and Myanmar letter by letter"
     facts |= {key: estimate._asdict() for key, estimate in metrics.items()}
     (run.path / "evaluation.json").write_text(json.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")
     target = run.path / "predictions.jsonl"
     with target.open("w", encoding="utf-8") as lines:
         lines.writelines(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
-    print(f"\n{name}, by {mode}: {len(predictions):,} questions{f', {cut:,} prompts cut at the front' if cut else ''}")
+    about = f" about {sources:,} sources" if sources < len(predictions) else ""
+    print(f"\n{name}, by {mode}: {len(predictions):,} questions{about}"
+          f"{f', {cut:,} prompts cut at the front' if cut else ''}")  # fmt: skip
     for key, estimate in metrics.items():
-        known = not math.isnan(estimate.low)
-        spread = f"95 % interval {estimate.low:.4f} to {estimate.high:.4f}" if known else "(one question: no interval)"
-        print(f"  {key:<18}{estimate.value:.4f}   {spread}")
+        print(
+            f"  {key:<22}{estimate.value:.4f}   {in_words(estimate, over='source' if about else 'question', n=sources)}"
+        )
+    if facts.get("unread"):
+        print(f"  {facts['unread']:,} answers could not be read; ten of them are in evaluation.json")
     print(f"  written to {target}")

@@ -1,6 +1,7 @@
 """Where a benchmark's rows come from, and what to say where they are missing."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from datamodules.reading.records import ENDINGS, Asked, read_rows
 from errors import RequestError
 from evaluation.benchmarks.base import Benchmark, Row
 from evaluation.benchmarks.texts import Texts
+
+SAVED = ("dataset_info.json", "dataset_dict.json")
+SPLITS = {"train", "training", "dev", "val", "valid", "validation", "test", "testing", "eval"}
 
 
 def rows_of(benchmark: Benchmark | Texts, split: str, limit: int | None) -> list[tuple[Row, str]]:
@@ -20,7 +24,8 @@ def rows_of(benchmark: Benchmark | Texts, split: str, limit: int | None) -> list
     try:
         rows = list(islice(read(benchmark, split), limit))
     except RequestError as error:
-        raise RequestError(f"{error}{where_from(benchmark, split)}") from None
+        words = str(error).replace("data.path", "benchmark.path")
+        raise RequestError(f"{words}{where_from(benchmark, split)}") from None
     if not rows:
         raise RequestError(f"benchmark.path={benchmark.path}: no row in split {split}.")
     return rows
@@ -31,10 +36,41 @@ def read(benchmark: Benchmark | Texts, split: str) -> Iterator[tuple[Row, str]]:
     if isinstance(benchmark, Texts) and file.suffix == ".txt" and file.is_file():
         return text_rows(benchmark, file)
     endings = (".txt", *ENDINGS) if isinstance(benchmark, Texts) else ENDINGS
+    path = str(split_folder(file, split, endings)) if file.is_dir() else benchmark.path
+    columns = benchmark.columns if isinstance(benchmark.columns, Sequence) else None
     return read_rows(
-        benchmark.path, name=benchmark.name, split=split, revision=benchmark.revision, columns=benchmark.columns,
+        path, name=benchmark.name, split=split, revision=benchmark.revision, columns=columns,
         asked=Asked("benchmark.path", "task=evaluate benchmark=arithmetic init_from=RUN", endings),
     )  # fmt: skip
+
+
+def split_folder(folder: Path, split: str, endings: tuple[str, ...]) -> Path:
+    """Where in a folder a split is: in a folder of its name, or in the files that are named after it.
+
+    A folder whose files are named after no split at all is one as a whole.
+
+    Raises:
+        RequestError: there are other splits, and not this one; training data would be asked otherwise.
+    """
+    if any((folder / name).is_file() for name in SAVED):  # by `datasets`, which knows its splits
+        return folder
+    files = [file.relative_to(folder) for file in folder.rglob("*") if file.name.lower().endswith(endings)]
+    names = {file: re.split(r"[.\-_]", file.name, maxsplit=1)[0] for file in files}
+    if split in names.values():
+        return folder
+    there = {*names.values(), *(part for file in files for part in file.parts[:-1])}
+    if split in there:
+        return next(folder.joinpath(*parts[: parts.index(split) + 1]) for parts in map(_parts, files) if split in parts)
+    if named := sorted(there & SPLITS):
+        raise RequestError(
+            f"benchmark.path={folder} has no split {split!r}; there are {', '.join(named)}.\n"
+            f"Type benchmark.split={named[0]} (benchmark.shots_split for the examples), or name a file."
+        )
+    return folder
+
+
+def _parts(file: Path) -> tuple[str, ...]:
+    return file.parts[:-1]
 
 
 def text_rows(benchmark: Texts, file: Path) -> Iterator[tuple[Row, str]]:

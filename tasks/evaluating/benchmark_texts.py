@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from errors import RequestError
 from evaluation.benchmarks.texts import Document, Texts
-from evaluation.intervals import Estimate, ratio_interval
+from evaluation.intervals import Estimate, in_words, ratio_interval
 from evaluation.likelihood import continuation_logprobs, rolling_pairs
 from launcher.jobs.summary import plain
 from tasks.evaluating.benchmark_data import rows_of
@@ -36,8 +36,7 @@ def run_texts(cfg: DictConfig, run: Any, model: Any, tokenizer: Any, *, name: st
     target.write_text("".join(json.dumps(c, ensure_ascii=False) + "\n" for c in counted), encoding="utf-8")
     print(f"\n{name}: {facts['tokens']:,} tokens in {len(counted):,} documents")
     for key, estimate in metrics.items():
-        bounds = f"   95 % interval over documents {estimate.low:.4f} to {estimate.high:.4f}"
-        print(f"  {key:<18}{estimate.value:.4f}{'' if math.isnan(estimate.low) else bounds}")
+        print(f"  {key:<18}{estimate.value:.4f}   {in_words(estimate, over='document', n=len(counted))}")
     print(f"  written to {target}")
 
 
@@ -58,7 +57,7 @@ def load(benchmark: Texts, limit: int | None) -> list[Document]:
 
 
 def measure(model: Any, tokenizer: Any, document: Document, *, batch_size: int) -> Counts:
-    """Each token is foreseen once; a text begins as after the end of another."""
+    """Each token is predicted once; a text begins as after the end of another."""
     ids = tokenizer.encode(document.text)
     pairs = rolling_pairs(np.asarray(ids), tokenizer.eot, model.seq_len)
     nats = -float(continuation_logprobs(model, pairs, batch_size=batch_size).sum())

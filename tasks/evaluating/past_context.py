@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
+from evaluation.intervals import Estimate
 from evaluation.past_context import Span, ropes, spans, streamed_nll, text_starts, ways
 from evaluation.past_context_figure import draw
 from launcher.config.inherit import read_run
@@ -94,6 +96,10 @@ def table(found: dict[str, dict[str, list[Span]]]) -> list[str]:
     lines = [f"  {'':<{wide}}  {'':<7}" + "".join(f"{f'{s.start:,} to {s.end:,}':>18}" for s in first)]
     for name, by_way in found.items():
         for way, of in by_way.items():
-            cells = [f"{s.perplexity.value:.4g} ±{(s.perplexity.high - s.perplexity.low) / 2:.2g}" for s in of]
+            cells = [f"{s.perplexity.value:.4g}{half_width(s.perplexity)}" for s in of]
             lines.append(f"  {name:<{wide}}  {way:<7}" + "".join(f"{cell:>18}" for cell in cells))
     return lines
+
+
+def half_width(estimate: Estimate) -> str:
+    return "" if math.isnan(estimate.low) else f" ±{(estimate.high - estimate.low) / 2:.2g}"

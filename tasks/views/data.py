@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from batch import IGNORE
 from datamodules.preparing.card import data_card, token_counts
-from errors import RequestError
+from datamodules.reading.ignored import in_words
 from inspection.charts import bars, log_log, spans
 from inspection.page import Page, Tokens, facts, table
 from inspection.terminal import coloured, plain
@@ -26,7 +26,6 @@ TERMINAL_LINES = 10  # of one row, about
 
 def show(cfg: DictConfig, run: Any) -> None:
     """Prints the first rows and writes inspect.html."""
-    check_numbers(cfg)
     data = parts.build_data(cfg)
     steps = list(islice(iter(data.train_dataloader()), cfg.inspect.steps))
     rows = list(batch_rows(data, steps))
@@ -37,15 +36,11 @@ def show(cfg: DictConfig, run: Any) -> None:
     supervised = supervised_share(rows)
     run.results |= {
         "data_fingerprint": data.fingerprint,
+        "ignored": data.ignored,
         "inspect": {"rows": len(rows), "supervised_share": supervised},
     }
+    print(*filter(None, [in_words(data.ignored)]), sep="\n", end="")
     print(f"\n{len(rows):,} rows; {supervised:.1%} of their places have a target\npage: {target}")
-
-
-def check_numbers(cfg: DictConfig) -> None:
-    for name in ("steps", "documents", "document_tokens", "terminal_rows"):
-        if cfg.inspect[name] < 1:
-            raise RequestError(f"inspect.{name}={cfg.inspect[name]}: expected at least 1.")
 
 
 def terminal(data: Any, rows: list[Tokens]) -> None:
@@ -107,7 +102,7 @@ def add_windows(page: Page, data: Any) -> None:
 
 
 def add_statistics(page: Page, data: Any) -> None:
-    card = data_card(data.folder)
+    card = data_card(data.folder, data.ignored)
     counts = np.sort(token_counts(data.folder))[::-1]
     counts = counts[counts > 0]
     ranks = np.unique(np.geomspace(1, len(counts), 200).astype(int))

@@ -22,8 +22,6 @@ HEAD, PROMPT = 110, 3000  # letters of a case's line, of a prompt: few-shot prom
 
 def show(cfg: DictConfig, run: Any) -> None:
     """Prints the classes with their counts and writes errors.html and errors.json."""
-    if cfg.inspect.examples < 1:
-        raise RequestError(f"inspect.examples={cfg.inspect.examples}: expected at least 1.")
     file = predictions_file(cfg)
     predictions = read_predictions(file)
     groups = grouped(predictions)

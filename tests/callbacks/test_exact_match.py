@@ -1,11 +1,21 @@
 """Exact match in the loop where there is nothing to ask."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import pytest
+
 from callbacks.exact_match import ExactMatch
+from datamodules.kinds.conversations import Question
+from launcher.config.compose import compose
+from launcher.lab import Lab
+from models.generation import Completion
 from tasks.evaluate import answers_right
 from tests.small import RandomTokens, make_module, make_trainer
 
+LAB = Lab(Path(__file__).parents[2])
 NOTHING = SimpleNamespace(questions=lambda limit: [])
 
 
@@ -20,4 +30,66 @@ def test_without_questions_it_is_left_out_with_one_line(tmp_path, capsys):
 
 
 def test_evaluation_without_questions_measures_the_rest():
-    assert len(answers_right(None, NOTHING, limit=8, batch_size=4)) == 0
+    right, sources = answers_right(None, NOTHING, limit=8, batch_size=4)
+    assert (len(right), sources) == (0, [])
+
+
+class Asked:
+    """Eight questions about two things, answered with one letter; six about the first."""
+
+    end, answers = 0, "text"
+    template = SimpleNamespace(answer=lambda ids: {"role": "assistant", "content": Letters().decode(ids)})
+
+    def questions(self, limit: int) -> list[Question]:
+        return [Question(np.array([i + 1]), f"q{i}", "x", "often" if i < 6 else "seldom") for i in range(8)][:limit]
+
+
+class Letters:
+    def encode(self, text: str) -> list[int]:
+        return [1] * len(text)
+
+    def decode(self, ids: list[int], **_: object) -> str:
+        return "x" if ids and ids[0] % 2 else "y"
+
+
+def trained(tmp_path: Path, data: object, monkeypatch: pytest.MonkeyPatch) -> tuple[ExactMatch, dict[str, float]]:
+    """Answers are given: right to the six questions about the first thing, wrong to the two about the other."""
+
+    def answers(model: object, prompts: list[list[int]], **_: object) -> list[list[Completion]]:
+        return [[Completion([1 if prompt[0] <= 6 else 2], [0.0], False)] for prompt in prompts]
+
+    monkeypatch.setattr("callbacks.exact_match.generate", answers)
+    callback = ExactMatch(data=data, tokenizer=Letters(), questions=8, shown=2, max_new_tokens=None, batch_size=4)
+    module = make_module()
+    make_trainer(tmp_path, max_steps=1, callbacks=[callback]).fit(module, RandomTokens())
+    return callback, module.measured.val
+
+
+def test_F48_a_thing_that_is_asked_often_counts_once_beside_the_mean(tmp_path, monkeypatch, capsys):
+    _, metrics = trained(tmp_path, Asked(), monkeypatch)
+    assert (metrics["val/exact_match"], metrics["val/exact_match_per_source"]) == (6 / 8, 1 / 2)
+    after = json.loads((tmp_path / "answers.json").read_text())["after"]
+    assert after["low"] < 0.5 < 0.75 < after["high"], "two sources say little"
+    assert "50.0% where each source counts once" in capsys.readouterr().out
+
+
+def test_F39_where_there_is_no_answer_to_match_answers_are_shown_and_not_scored(tmp_path, monkeypatch, capsys):
+    data = Asked()
+    data.answers = None
+    callback, metrics = trained(tmp_path, data, monkeypatch)
+    assert not {name for name in metrics if "exact" in name or "unparsed" in name}
+    told = capsys.readouterr().out
+    assert "exact match" not in told.replace("there is no exact match to log", "")
+    assert "expected:" in told
+    assert callback.example(0).count("right") == 0
+    written = json.loads((tmp_path / "answers.json").read_text())
+    assert set(written) == {"examples"}
+    assert len(written["examples"]) == 2
+
+
+KINDS = {"chat": None, "smoltalk": None, "samsum": None, "alpaca": None, "gsm8k": "number", "scienceqa": "letter"}
+
+
+@pytest.mark.parametrize(("name", "kind"), [*KINDS.items(), ("sst2", "text")])
+def test_F39_which_data_has_answers_to_match(name: str, kind: str | None):
+    assert compose([f"data={name}", "objective=sft", "data.path=x.jsonl"], LAB).cfg.data.answers == kind

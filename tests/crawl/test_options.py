@@ -1,5 +1,6 @@
 """Wrong requests end with exit status 2 and plain words, before anything is asked of the network."""
 
+import math
 import re
 from pathlib import Path
 
@@ -27,14 +28,20 @@ GOOD = {"start_urls": ["http://a.org/"], "contact": "me@a.org"}
         ({"allowed_domains": ["http://a.org"]}, "no host name"),
         ({"start_urls": ["http://127.0.0.1/"]}, "crawl.allow_private=true"),
         ({"start_urls": ["http://localhost/"]}, "crawl.allow_private=true"),
-        ({"max_pages": 0}, "above 0"),
+        ({"max_pages": 0}, "a whole number (1 or more)"),
+        ({"delay_s": math.nan}, "a number (0 or more)"),
+        ({"processes": -1}, "a whole number (1 or more)"),
+        ({"dedup": {"similarity": 1.5}}, "a number (0 to 1)"),
+        ({"filters": {"short_lines": {"max_share": -0.1}}}, "a number (0 or more)"),
+        ({"filters": True}, "is a section"),
+        ({"contact": ""}, "crawl.contact= is empty"),
         ({"max_pages": "many"}, "a whole number"),
         ({"max_pages": 1.5}, "a whole number"),
         ({"keep_dropped": "perhaps"}, "true or false"),
         ({"start_urls": None}, "a list"),
         ({"max_depht": 3}, "Did you mean crawl.max_depth?"),
-        ({"filters": {"too_shrt": {"enabled": False}}}, "Unknown key crawl.filters.too_shrt"),
-        ({"spider": "spyder"}, "expected one of site, sitemap, feed, urls, warc"),
+        ({"filters": {"too_shrt": {"enabled": False}}}, "Did you mean crawl.filters.too_short?"),
+        ({"spider": "spyder"}, "expected one of: site, sitemap, feed, urls, warc"),
         ({"spider": "urls"}, "reads addresses from a file"),
         ({"spider": "warc", "warc_files": ["/no/such/*"]}, "matches none"),
         ({"user_agent": "Mozilla/5.0"}, "must hold {contact}"),
@@ -62,18 +69,34 @@ def test_exit_status_2_without_traceback(tmp_path: Path, words: list[str]) -> No
 
 
 def test_words_become_values() -> None:
-    given = parse(
+    settings = parse(
         [
-            "start_urls=[http://a.org/x,http://b.org]",
+            "start_urls=[http://a.org/x?q=1&r=2,http://b.org]",
             "contact=me@a.org",
             "include=['/a{2,3}','/b']",
+            "exclude=[/c{2,3}$,x|y]",
+            "languages=en,de",
+            "warc_files=/data/*.gz",
             "crawl.max_pages=1_000",
             "delay_s=2",
+            "filters.too_short.enabled=false",
+            "redis_key=7",
         ]
     )
-    settings = check(given)
-    assert settings["start_urls"] == ["http://a.org/x", "http://b.org"]
+    assert settings["start_urls"] == ["http://a.org/x?q=1&r=2", "http://b.org"]
     assert settings["include"] == ["/a{2,3}", "/b"]
+    assert settings["exclude"] == ["/c{2,3}$", "x|y"]
+    assert settings["languages"] == ["en", "de"]
+    assert settings["warc_files"] == ["/data/*.gz"]
     assert settings["max_pages"] == 1000
-    assert settings["delay_s"] == 2.0
+    assert settings["delay_s"] == 2
+    assert settings["filters"]["too_short"] == {"enabled": False, "min_words": 50}
+    assert settings["redis_key"] == "7"
+    assert settings == check(settings), "complete settings stay as they are"
     assert set(settings) == set(CRAWL)
+    with pytest.raises(RequestError, match=r"Did you mean crawl\.max_pages\?"):
+        parse(["max_pges=3"])
+
+
+def test_a_dollar_in_a_pattern_is_one() -> None:
+    assert check(GOOD | {"include": ["a${x}"]})["include"] == ["a${x}"]

@@ -196,9 +196,7 @@ def test_no_pairs_left_is_said_with_the_reasons(tmp_path):
     ("settings", "expected"),
     [
         ({"max_prompt": 64}, "max_prompt"),
-        ({"batch_size": 0}, "batch_size=0"),
         ({"score_columns": ["a"]}, "two names"),
-        ({"val_fraction": 1.0}, "val_fraction"),
     ],
 )
 def test_wrong_settings_are_refused(settings, expected):

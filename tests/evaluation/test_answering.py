@@ -9,9 +9,10 @@ import torch
 
 from datamodules.reading.formats import to_messages
 from errors import RequestError
-from evaluation.answering import by_choices, by_generation, choice_metrics, generation_metrics
+from evaluation.answering import by_choices, by_generation, choice_metrics, generation_metrics, read_answers, unread
 from evaluation.benchmarks.base import Question, draw_shots
 from evaluation.benchmarks.scienceqa import ScienceQA
+from evaluation.benchmarks.squad import SQuAD
 from evaluation.benchmarks.sst2 import SST2
 from evaluation.likelihood import continuation_logprobs
 from evaluation.prompts import Prompter
@@ -26,7 +27,7 @@ SMALL = ["model.n_layer=1", "model.n_embd=16", "model.n_head=2", "model.seq_len=
 QUESTIONS = [
     Question("2 + 2?", "4", ("4", "five", "thirty-one")),
     Question("A longer question, of more words than the first?", "yes", ("yes", "no", "perhaps so")),
-    Question("x", "no", ("yes", "no", "b")),
+    Question("x", "no", ("yes", "no", "\u00e4\u00f6\u00fc")),
 ]
 
 
@@ -61,13 +62,18 @@ def test_choices_are_ranked_by_likelihood_and_by_likelihood_per_byte(model: GPT,
         best = int(np.argmax(prediction["logprobs"]))
         assert prediction["answer"] == question.choices[best]
         assert prediction["right"] == (question.choices[best] == question.answer)
-        lengths = [len(choice) for choice in question.choices]
-        per_byte = np.argmax(np.array(prediction["logprobs"]) / lengths)
-        assert prediction["right_per_byte"] == (question.choices[per_byte] == question.answer)
+        for name, lengths in (
+            ("right_per_character", [len(choice) for choice in question.choices]),
+            ("right_per_byte", [len(choice.encode()) for choice in question.choices]),
+        ):
+            picked = np.argmax(np.array(prediction["logprobs"]) / lengths)
+            assert prediction[name] == (question.choices[picked] == question.answer)
         odds = np.exp(prediction["logprobs"])
         assert prediction["confidence"] == pytest.approx(odds.max() / odds.sum())
     metrics = choice_metrics(predictions, seed=0)
     assert metrics["accuracy"].value == np.mean([p["right"] for p in predictions])
+    assert metrics["acc_norm"].value == np.mean([p["right_per_character"] for p in predictions])
+    assert metrics["acc_bytes"].value == np.mean([p["right_per_byte"] for p in predictions])
     assert "macro_f1" not in metrics, "choices that differ from question to question are no classes"
 
 
@@ -101,6 +107,43 @@ def test_metrics_of_free_answers_worked_by_hand() -> None:
     assert (metrics["exact_match"], metrics["unparsed"], metrics["self_consistency"]) == (0.5, 0.5, 1.0)
     assert metrics["pass@1"] == 0.5
     assert metrics["pass@2"] == pytest.approx(1 - (2 * 1) / (4 * 3))
+
+
+def prediction(right: bool, source: str, read: str | None = "1") -> dict:
+    asked = {"question": source, "expected": "1", "texts": [read or "hm"], "choices": [], "answer": read}
+    return asked | {"read": [read], "right": right, "source": source}
+
+
+def test_F48_a_chain_that_is_asked_often_counts_once_beside_the_mean() -> None:
+    rows = [prediction(True, "12+7")] * 95 + [prediction(False, f"{i}+1") for i in range(30)]
+    found = generation_metrics(rows, seed=0, summary=False)
+    assert found["exact_match"].value == 95 / 125
+    assert found["exact_match_per_source"].value == pytest.approx(1 / 31)
+    assert found["exact_match"].low < 1 / 31 < found["exact_match"].high, "one chain of 31 says little about others"
+    apart = generation_metrics([prediction(True, str(i)) for i in range(9)], seed=0, summary=False)
+    assert "exact_match_per_source" not in apart
+
+
+def test_the_unread_are_counted_and_ten_of_them_told() -> None:
+    rows = [prediction(False, str(i), read=None) for i in range(12)] + [prediction(True, "x")]
+    found = unread(rows)
+    assert found["unread"] == 12
+    assert [row["question"] for row in found["unread_answers"]] == [str(i) for i in range(10)]
+    assert found["unread_answers"][0] == {"question": "0", "expected": "1", "answer": "hm"}
+    assert unread([{"right": True}]) == {}, "choices are not read"
+
+
+def test_F12_spans_are_scored_as_squad_does(model: GPT, prompter: Prompter) -> None:
+    row = {"context": "Paris is in France.", "question": "Where?", "answers": {"text": ["in France", "France"]}}
+    (question,) = SQuAD(path="x").questions([(row | {"answers": row["answers"] | {"answer_start": [9, 12]}}, "row 1")])
+    assert (question.ask, question.source) == ("Paris is in France.\n\nWhere?", "Paris is in France.")
+    wanted, read = read_answers(question, ["The France!", "in Italy", "the"], "span")
+    assert [r in wanted for r in read] == [True, False, False]
+    assert read[2] is None
+    settings = {"kind": "span", "max_new_tokens": 4, "seed": 0, "stop": None, "sampling": Sampling(temperature=0.0)}
+    prompts = [prompter.prompt(question, [], words="", room=4)]
+    made = by_generation(model, prompter, prompts, [question], samples=1, batch_size=1, **settings)
+    assert 0 <= generation_metrics(made, seed=0, summary=False)["f1"].value <= 1
 
 
 def test_plain_prompts(prompter: Prompter) -> None:

@@ -1,21 +1,8 @@
-"""Answers read out of texts: numbers, letters, words; the unreadable apart from the wrong."""
+"""Answers read out of texts: letters, choices, words; the unreadable apart from the wrong."""
 
 import pytest
 
-from evaluation.answers import is_right, letter, number, plain, score, written
-
-
-@pytest.mark.parametrize(
-    ("text", "read"),
-    [
-        ("2+2=<<2+2=4>>4\n#### 4", "4"), ("#### 1,200", "1200"), ("#### -3.50", "-3.5"), ("#### 5.0", "5"),
-        ("####72.", "72"), ("#### $18", "18"), ("the answer is 4", None), ("####", None), ("#### x", None), ("", None),
-        ("#### 7\n#### 8", "7"), ("#### 7.50", "7.5"), ("#### .5", "0.5"), ("#### 1.2.3", None),
-        ("#### 1234567", "1234567"),
-    ],
-)  # fmt: skip
-def test_numbers_as_gsm8k_reads_them(text, read):
-    assert number(text) == read
+from evaluation.answers import choice, is_right, letter, plain, score
 
 
 @pytest.mark.parametrize(
@@ -30,10 +17,64 @@ def test_letters(text, read):
     assert letter(text) == read
 
 
-def test_numbers_are_written_without_exponent_or_idle_zeros():
-    assert [written(x) for x in (1234567.0, 0.5, "7.50", 100, -0.0, 1e-7)] == [
-        *("1234567", "0.5", "7.5", "100", "0", "0.0000001")
-    ]
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("**B**", "B"), ("*B*", "B"), ("`B`", "B"), ("<b>B</b>", "B"), ("$B$", "B"), ("\\(B\\)", "B"), ("[B]", "B"),
+        ("\\boxed{B}", "B"), ("The answer is: $\\boxed{\\text{B}}$", "B"), ("\\textbf{B}", "B"), ("option B", "B"),
+        ("Option b", "B"), ("The answer is option D", "D"), ("The correct option is (D).", "D"), ("Answer: b", "B"),
+        ("**Answer: C**", "C"), ("Final Answer: **(C)**", "C"), ("Answer:\nB", "B"), ("Answer - B", "B"),
+        ("The best answer is C", "C"), ("The answer is B because 2 < 3", "B"), ("The answer is A because", "A"),
+        ("B is correct", "B"), ("I choose option C because A is wrong", "C"), ("I think it's B.", "B"), ("b)", "B"),
+        ("Option A is wrong, the answer is B", "B"), ("(b) four", "B"), ("Answer: A spider", None),
+        ("Answer: I do not know", None), ("The answer is not A", None), ("Option A and option B", None),
+        ("e.g. this", None),
+    ],
+)  # fmt: skip
+def test_F11_letters_as_people_write_them(text, read):
+    assert letter(text) == read
+
+
+RAIN = ("It rains.", "It snows.")
+
+
+@pytest.mark.parametrize(
+    ("text", "choices", "read"),
+    [
+        # literal, whatever stands at the end of a choice
+        ("It rains.", RAIN, "It rains."), ("I think it rains. Yes", RAIN, "It rains."),
+        ("it rains, and", RAIN, "It rains."),
+        ("10%", ("10%", "20%"), "10%"), ("the answer is 10%.", ("10%", "20%"), "10%"),
+        ("f(x)", ("f(x)", "g(x)"), "f(x)"),
+        ("use +", ("+", "-"), "+"), ("US", ("us", "US"), "US"), ("Paris", ("Paris.", "Rome."), "Paris."),
+        # the longest wins
+        ("I use C++ daily", ("C", "C++", "C#"), "C++"), ("I use C", ("C", "C++", "C#"), "C"),
+        ("50%", ("50", "50%"), "50%"),
+        ("New York City", ("New York", "New York City"), "New York City"),
+        ("(a) and (b)", ("(a)", "(a) and (b)"), "(a) and (b)"),
+        # never a part of a word or a number
+        ("positively", ("negative", "positive"), None), ("1.55", ("1", "1.5"), None), ("-5", ("5", "3"), None),
+        ("-5", ("5", "-5"), "-5"), ("10:30", ("10", "30"), None),
+        # scripts without spaces
+        ("\u8fd9\u662f\u6b63\u9762\u7684\u3002", ("\u6b63\u9762", "\u8d1f\u9762"), "\u6b63\u9762"),
+        ("both it rains. and it snows.", RAIN, None), ("", RAIN, None), ("x", ("", "x"), "x"),
+    ],
+)  # fmt: skip
+def test_F10_choices_by_their_literal_text_longest_first(text, choices, read):
+    assert choice(text, choices) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("Positive.", "positive"),
+        ("It is negative, I think", "negative"),
+        ("neither positive nor negative", None),
+        ("negative: not positive", "negative"),
+    ],
+)
+def test_a_choice_is_read_where_the_text_names_one(text: str, read: str | None) -> None:
+    assert choice(text, ("negative", "positive")) == read
 
 
 def test_words():

@@ -19,7 +19,7 @@ from evaluation.direction import best_mode, known_direction
         ("test/arc_easy/acc_norm,none", False),
         ("test/gsm8k/self_consistency", False),
         ("test/gsm8k/pass@4", False),
-        ("test/hellaswag/accuracy_per_byte", False),
+        ("test/hellaswag/accuracy_per_source", False),
         ("val/accuracy_per_token", False),
         ("train/tokens_per_second", False),
         ("val/perplexity_past_context/modern/slide", True),

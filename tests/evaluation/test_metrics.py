@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.answers import choice
-from evaluation.intervals import mean_interval, statistic_interval
-from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, rouge
+from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, rouge, squad_exact, squad_f1
 
 
 def test_pass_at_k_is_the_share_of_draws_with_a_right_answer() -> None:
@@ -58,28 +56,43 @@ def test_rouge_worked_by_hand() -> None:
     assert score["rougeL"] == pytest.approx(score["rouge1"])
 
 
-@pytest.mark.parametrize(
-    ("text", "read"),
-    [
-        ("Positive.", "positive"),
-        ("It is negative, I think", "negative"),
-        ("neither positive nor negative", None),
-        ("positively", None),
-        ("", None),
-        ("negative: not positive", "negative"),
-    ],
-)
-def test_a_choice_is_read_where_the_text_names_one(text: str, read: str | None) -> None:
-    assert choice(text, ("negative", "positive")) == read
+IDENTICAL = {
+    "Chinese": "\u4eca\u5929\u5929\u6c14\u5f88\u597d\uff0c\u6211\u4eec\u53bb\u516c\u56ed\u3002",
+    "Russian": "\u0445\u043e\u0440\u043e\u0448\u0438\u0439 \u0434\u0435\u043d\u044c.",
+    "Thai": "\u0e27\u0e31\u0e19\u0e19\u0e35\u0e49\u0e2d\u0e32\u0e01\u0e32\u0e28\u0e14\u0e35",
+    "Hindi": "\u0928\u092e\u0938\u094d\u0924\u0947 \u0926\u0941\u0928\u093f\u092f\u093e",
+    "Arabic": "\u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645",
+}
 
 
-def test_bootstrap_intervals_cover_the_truth() -> None:
-    rng = np.random.default_rng(0)
-    inside = 0
-    for trial in range(200):
-        low, high = mean_interval((rng.random(100) < 0.3).astype(float), seed=trial)[1:]
-        inside += low <= 0.3 <= high
-    assert inside / 200 == pytest.approx(0.95, abs=0.05)
-    values = rng.normal(size=300)
-    whole = statistic_interval(lambda i: float(np.median(values[i])), 300)
-    assert whole.low < whole.value < whole.high
+@pytest.mark.parametrize("text", IDENTICAL.values(), ids=IDENTICAL)
+def test_F12_identical_texts_of_any_script_score_one(text: str) -> None:
+    pytest.importorskip("rouge_score")
+    assert rouge([text], [text]) == [{"rouge1": 1.0, "rouge2": 1.0, "rougeL": 1.0}]
+    assert 0 < rouge([text + " x y"], [text])[0]["rouge1"] < 1
+
+
+ENGLISH = [
+    ("The cats were sitting on the mats, weren't they?", "A cat sat on 2 mats; they're its mats."),
+    ("snake_case and U.S. dollars: $1,200.50", "Snake case, US dollars 1200"),
+    ("", "nothing"),
+]
+
+
+def test_F12_english_is_scored_as_by_rouge_score() -> None:
+    scorers = pytest.importorskip("rouge_score.rouge_scorer")
+    theirs = scorers.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    for made, reference in ENGLISH:
+        wanted = {name: score.fmeasure for name, score in theirs.score(reference, made).items()}
+        assert rouge([made], [reference]) == [wanted]
+
+
+def test_F12_squad_worked_by_hand() -> None:
+    assert squad_exact("The  Eiffel-Tower!", ["a tower", "eiffeltower"]) == 1.0, "punctuation goes without a space"
+    assert squad_exact("Eiffel Tower", ["eiffeltower"]) == 0.0
+    # made: tall old tower; right: old old stone tower. Two words shared of three and of four
+    assert squad_f1("the tall, old tower", ["old old stone tower"]) == pytest.approx(
+        2 * (2 / 3) * (2 / 4) / (2 / 3 + 2 / 4)
+    )
+    assert squad_f1("x y", ["z", "y x", "x"]) == 1.0, "the best of the right answers counts"
+    assert (squad_f1("the", ["a"]), squad_f1("the", ["b"])) == (1.0, 0.0), "both without words: equal"

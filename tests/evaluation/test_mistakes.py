@@ -26,7 +26,7 @@ def test_a_wrong_answer_has_one_class(text: str, expected: str) -> None:
 
 def test_an_answer_that_was_cut_off_is_no_fault_of_format() -> None:
     assert fault(EXPECTED, "12+7=<<12+7=19>>19\n19-5=<<19-", stopped=False) == "truncated"
-    assert fault(EXPECTED, "19", stopped=True) == "format"
+    assert fault(EXPECTED, "nineteen", stopped=True) == "format"
 
 
 def test_steps_are_recomputed_not_run() -> None:

@@ -66,13 +66,14 @@ class Pairwise(LM):
     "tasks/toy.py": """
 import errno, logging, os, sys, time
 from pathlib import Path
+from bounds import Text
 from errors import Interrupted, RequestError, RunError
 
 def build_trainer(*, run_dir: object, max_steps: int, max_time: str | None, devices: int | str, strategy: str,
                   accelerator: str):
     pass
 
-def say(cfg, run, *, prompt: str, top_k: int | None):
+def say(cfg, run, *, prompt: Text, top_k: int | None):
     print("prompt", repr(prompt), top_k)
 
 def fit(cfg, run):
@@ -217,7 +218,7 @@ def write_toy_lab(root: Path) -> Path:
 def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shared and left as it is; a test that writes into a lab takes `own_root`."""
     root = write_toy_lab(tmp_path_factory.mktemp("toy"))
-    for name in ("run.py", "errors.py", "folders.py", "commands.py", "stopping.py"):
+    for name in ("run.py", "errors.py", "bounds.py", "folders.py", "commands.py", "stopping.py"):
         shutil.copy(ROOT / name, root / name)
     shutil.copytree(ROOT / "launcher", root / "launcher", ignore=shutil.ignore_patterns("__pycache__"))
     return root

@@ -1,13 +1,14 @@
 """The small readers: annotations, sources, comments, words; and the help that is made of them."""
 
 import ast
+import math
 from pathlib import Path
 
 import pytest
 
 from errors import RequestError
 from launcher.cli import FLAGS
-from launcher.config.annotations import choices, describe, fits, is_free_dict
+from launcher.config.annotations import choices, describe, fits, is_free_dict, limits
 from launcher.config.source import class_attribute, read_target
 from launcher.help.comments import read_help, split_comment
 from launcher.help.screens import default_options, help_text
@@ -25,9 +26,24 @@ def annotation(text: str) -> ast.expr:
     ("text", "right", "wrong"),
     [
         ("int", [1, -3], ["1", 1.0, True, None]),
-        ("float", [1, 0.5], ["1", True, None]),
+        ("float", [1, 0.5], ["1", True, None, math.nan, math.inf, -math.inf, 10**400]),
+        ("int", [2**63 - 1], [2**63, -(2**63)]),
         ("bool", [True], [1, "true", None]),
-        ("str", ["", "a"], [1, None, ["a"]]),
+        ("str", ["a"], ["", 1, None, ["a"]]),
+        ("Text", ["", "a"], [1, None]),
+        ("PositiveInt", [1, 2], [0, -1, 1.0, "1", True, None]),
+        ("NonNegativeInt | None", [0, None], [-1]),
+        ("PositiveFloat", [1e-30, 1], [0, -0.5, math.inf]),
+        ("Share", [0, 0.5, 1], [-0.001, 1.001]),
+        ("PositiveShare", [0.001, 1], [0, 1.001]),
+        ("OpenShare", [0.001, 0.999], [0, 1]),
+        ("Below1", [0, 0.999], [-0.001, 1]),
+        ("Annotated[int, at_least(2), at_most(8)]", [2, 8], [1, 9]),
+        ("typing.Annotated[float, above(-1)]", [-0.5], [-1]),
+        ("list[PositiveInt]", [[], [1]], [[1, 0], [True]]),
+        ("tuple[Below1, Below1]", [[0.9, 0.99]], [[0.9, 1.0], [0.9]]),
+        ("dict[str, PositiveFloat]", [{"a": 1}], [{"a": 0}, {"a": math.nan}]),
+        ("PositiveInt | Literal['auto']", [1, "auto"], [0, "all"]),
         ("int | None", [1, None], ["a", 1.5]),
         ("Optional[str]", ["a", None], [1]),
         ("typing.Union[int, str]", [1, "a"], [None, []]),
@@ -54,6 +70,14 @@ def test_annotations_in_words() -> None:
     assert describe(annotation("int | None"), {}) == "a whole number or null"
     assert describe(annotation("Act"), ALIASES) == "one of: relu, gelu"
     assert choices(annotation("int | Literal['auto']"), {}) == ["auto"]
+    assert describe(annotation("PositiveInt | None"), {}) == "a whole number (1 or more) or null"
+    assert describe(annotation("Below1"), {}) == "a number (0 or more, below 1)"
+    assert describe(annotation("tuple[Below1, Below1]"), {}) == "a list of 2 numbers (0 or more, below 1)"
+    assert describe(annotation("dict[str, PositiveFloat] | None"), {}) == "a dictionary of numbers (above 0) or null"
+    assert describe(annotation("list | None"), {}) == "a list or null"
+    assert limits(annotation("NonNegativeInt | None"), {}) == "0 or more"
+    assert limits(annotation("list[PositiveInt]"), {}) == "each 1 or more"
+    assert limits(annotation("int | None"), {}) == ""
     assert is_free_dict(annotation("dict[str, int] | None"), {})
     assert not is_free_dict(annotation("list[dict]"), {})
 

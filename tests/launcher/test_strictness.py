@@ -6,6 +6,8 @@ import pytest
 
 from errors import RequestError
 from launcher.config.compose import compose
+from launcher.config.overrides import parse
+from launcher.jobs.sweep import check_jobs
 from launcher.lab import Lab
 
 
@@ -55,8 +57,8 @@ def test_N2_typed_wrong(word: str, nearest: str, toy: Lab) -> None:
         ("trainer.max_steps=1e3", "Type: trainer.max_steps=1000"),
         ("model.act=rleu", "one of: relu, gelu.\nType: model.act=relu"),
         ("model.rate=high", "expected a number"),
-        ("model.sizes=[1,a]", "list[int] or null"),
-        ("model.extra={a: b}", "dict[str, float] or null"),
+        ("model.sizes=[1,a]", "expected a list of whole numbers or null"),
+        ("model.extra={a: b}", "expected a dictionary of numbers or null"),
         ("optimizer.nesterov=1", "expected true or false"),
         ("seed=true", "expected a whole number"),
         ("model.width=1,2", "add -m (multirun)"),
@@ -168,3 +170,91 @@ def test_objective_and_data_must_fit(toy: Lab) -> None:
     assert "objective=pairwise and data=plain do not go together" in message
     assert "needs pairs; data=plain provides tokens" in message
     assert "Data that would do: pairs.\nType: data=pairs" in message
+
+
+@pytest.mark.parametrize(
+    "key", ["run_dir", "init_from", "resume", "rerun", "data.path", "model.act", "trainer.max_time"]
+)
+@pytest.mark.parametrize("value", ["", "''"])
+def test_F18_an_empty_value_is_no_value(key: str, value: str, toy: Lab) -> None:
+    message = refusal([f"{key}={value}"], toy)
+    assert message.startswith(f"{key}= is empty, as an unset shell variable leaves it: expected ")
+    with pytest.raises(RequestError, match=f"{key}= is empty"):
+        compose([f"{key}={value}", "seed=1,2"], toy, multirun=True)
+
+
+def test_F18_an_empty_text_may_mean_something(toy: Lab) -> None:
+    assert compose(["task=say", "prompt="], toy).cfg.prompt == ""
+
+
+@pytest.mark.parametrize("place", ["/", "HOME", "HOME/..", ".", "..", "LAB", "LAB/.."])
+def test_F18_a_run_gets_no_folder_that_is_taken(place: str, toy: Lab, tmp_path, monkeypatch) -> None:
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    folder = place.replace("HOME", str(tmp_path / "home")).replace("LAB", str(toy.root))
+    assert "a run needs a folder of its own" in refusal([f"run_dir={folder}"], toy)
+
+
+def test_F18_run_dir_is_a_folder(toy: Lab, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    assert "is a file" in refusal([f"run_dir={tmp_path / 'file'}"], toy)
+    assert compose([f"run_dir={tmp_path / 'new'}"], toy).cfg.run_dir == str(tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("run_dir=" + "a" * 300, "a name of 300 bytes"),
+        ("init_from=outputs/" + "a" * 300, "a name of 300 bytes"),
+        ("resume=" + "a/" * 3000, "longer than a file's may be"),
+        ("model=" + "a" * 300, "(300 characters): there is no such option"),
+        ("a" * 300 + "=1", "(300 characters)."),
+        ("model.width=" + "[" * 3000 + "]" * 3000, "brackets within brackets"),
+        ("model.width=" + "[" * 3000, "expected a whole number"),
+        ("model.width=" + "1" * 5000, "too many digits"),
+        ("model.width=" + "1" * 30, "expected a whole number"),
+        ("data.path=${", "begins the name of another key"),
+        ("data.path=${seed", "begins the name of another key"),
+        ("data.path=a\udcffb", r"data.path=a\udcffb is not valid UTF-8"),
+        ("a\udcff=1", "is not valid UTF-8"),
+    ],
+    ids=lambda text: ascii(text[:20]),
+)
+def test_F23_strange_words_are_refused_in_plain_ones(word: str, expected: str, toy: Lab) -> None:
+    message = refusal([word], toy)
+    assert expected in message
+    assert len(message) < 1500
+    message.encode()
+
+
+def test_a_dollar_and_a_brace_may_be_meant(toy: Lab) -> None:
+    assert compose(["data.path='\\${'"], toy).cfg.data.path == "${"
+
+
+def test_F41_each_job_is_checked_against_its_own_config(own_root) -> None:
+    (own_root / "conf/model/other.yaml").write_text(
+        "# other\n_target_: optimization.toy.sgd\nlr: 1.0  # rate\nnesterov: true  # or not\n"
+    )
+    lab = Lab(own_root)
+    compose(["model=large,other", "model.width=3"], lab, multirun=True)
+    with pytest.raises(RequestError, match=r"job 1 of the sweep[^:]*:\nmodel.width=3: there is no key model.width"):
+        check_jobs(parse(["model=large,other", "model.width=3"], lab, multirun=True), lab)
+    jobs = check_jobs(parse(["model=other", "model.lr=1,2"], lab, multirun=True), lab)
+    assert [job.cfg.model.lr for job in jobs] == [1, 2], "a key that the default model lacks"
+    compose(["model=other,other", "model.lr=2"], lab, multirun=True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["seed=range(0,100000)", "model.width=range(0,100000)"],
+        ["model=range(0,100000000000)"],
+        ["seed=range(0,100)", "model.width=range(1,50)"],
+    ],
+)
+def test_F25_a_sweep_has_an_end(words: list[str], toy: Lab) -> None:
+    with pytest.raises(RequestError, match="more than 2,000 jobs"):
+        compose(words, toy, multirun=True)
+    with pytest.raises(RequestError, match="more than 2,000 jobs"):
+        check_jobs(parse(words, toy, multirun=True), toy)

@@ -186,8 +186,6 @@ def test_a_reference_free_loss_keeps_no_reference(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"beta": 0.0}, "objective.beta=0"),
-        ({"label_smoothing": 0.6}, "label_smoothing"),
         ({"loss_type": "hinge", "label_smoothing": 0.1}, "loss_type=sigmoid"),
     ],
 )

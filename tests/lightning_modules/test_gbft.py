@@ -228,7 +228,10 @@ def test_gbft15_a_stage_that_harms_is_dropped_and_the_run_stops(tmp_path):
 
 
 class Flood(Callback):
-    """Makes the learner of a stage useless just before its last update, so that the stage is dropped."""
+    """Makes the learner of a stage useless just before its last update, so that the stage is dropped.
+
+    What little the best step along such a correction may gain differs between processors: tests ask for more (tol).
+    """
 
     def __init__(self, stage):
         self.stage = stage
@@ -241,7 +244,7 @@ class Flood(Callback):
 
 def test_corrective_steps_come_also_after_a_dropped_stage(tmp_path):
     plan = {"stages": 4, "corrective_steps": 5}
-    module = train(tmp_path, callbacks=[Flood(1)], **plan)
+    module = train(tmp_path, callbacks=[Flood(1)], tol=0.05, **plan)
     assert [r["kept"] for r in module.records] == [True, True, False]
     assert module.trainer.global_step == 2 * 6 + 5
     assert module.corrective["dev/before"] == pytest.approx(module.records[-1]["dev/loss"], abs=1e-5)
@@ -255,14 +258,14 @@ def test_no_stage_is_added_behind_corrective_steps_or_a_dropped_stage(tmp_path, 
     train(tmp_path / "corrected", stages=2, corrective_steps=5)
     with pytest.raises(RequestError, match="no stage can follow corrective steps"):
         train(tmp_path / "corrected", resume=True, stages=3, corrective_steps=5)
-    train(tmp_path / "dropped", stages=2, callbacks=[Flood(1)])
+    train(tmp_path / "dropped", stages=2, tol=0.05, callbacks=[Flood(1)])
     assert "no further stage" not in capsys.readouterr().out
     train(tmp_path / "dropped", resume=True, stages=3)
     assert "stage 2 was dropped and gbft.patience=1 ends the run there" in capsys.readouterr().out
 
 
 def test_corrective_steps_without_a_stage_are_left_out_and_said_to_be(tmp_path, capsys):
-    module = train(tmp_path, callbacks=[Flood(0)], stages=4, corrective_steps=5)
+    module = train(tmp_path, callbacks=[Flood(0)], stages=4, tol=0.05, corrective_steps=5)
     assert module.corrective is None
     assert module.trainer.global_step == 6
     assert "no stage was kept" in capsys.readouterr().out

@@ -361,7 +361,6 @@ def test_initial_weights_have_the_stated_spread():
         ({"n_kv_head": 3}, ["n_head=4", "n_kv_head=3", "1, 2, 4", "n_kv_head=2"]),
         ({"n_head": 3, "n_kv_head": 3}, ["n_embd=16", "n_head=3"]),
         ({"head_dim": 5}, ["head_dim=5", "head_dim=6"]),
-        ({"window": 0}, ["window=0", "window=null"]),
         ({"window_layers": [0]}, ["window_layers=[0]", "window=null"]),
         ({"window": 4, "window_layers": [2]}, ["[2]", "0 to 1"]),
         ({"sinks": "tokens"}, ["n_sink=0", "n_sink=4"]),

@@ -82,6 +82,19 @@ def test_a_default_meets_a_typed_value(write_run, tmp_path: Path) -> None:
     assert [run.factors["model.n_layer"] for run in find_runs(str(tmp_path / "sweep"))] == ["4", "2"]
 
 
+def test_two_seeds_come_with_a_caution(write_run, tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        write_run(f"{seed}-gpt", {"model": "gpt", "seed": seed}, {"val/bpb": 2.0 + seed / 10}, choices={"model": "gpt"})
+        if seed < 3:
+            write_run(
+                f"{seed}-moe", {"model": "moe", "seed": seed}, {"val/bpb": 1.9 + seed / 9}, choices={"model": "moe"}
+            )
+    notes = compare(find_runs(str(tmp_path / "sweep"))).notes
+    (caution,) = [note for note in notes if "caution" in note]
+    assert "model=moe" in caution
+    assert "model=gpt" not in caution
+
+
 def test_N42_different_tokenizers_are_ranked_by_bits_per_byte(write_run, tmp_path: Path) -> None:
     write_run("0-a", {"tokenizer": "byte", "seed": 1}, {"val/loss": 1.0, "val/bpb": 2.0}, choices={"tokenizer": "byte"})
     write_run("1-b", {"tokenizer": "bpe", "seed": 1}, {"val/loss": 4.0, "val/bpb": 1.5}, choices={"tokenizer": "bpe"})

@@ -22,6 +22,14 @@ def test_one_value_has_no_interval() -> None:
     assert math.isnan(found.deviation)
 
 
+def test_F43_seeds_that_agree_have_no_interval_of_no_width() -> None:
+    found = mean([0.0, 0.0, 0.0])
+    assert (found.value, found.deviation, found.n) == (0.0, 0.0, 3)
+    assert math.isnan(found.low)
+    assert math.isnan(mean([0.1 + 0.2, 0.3]).low), "different in the last bit only"
+    assert math.isnan(paired_difference({1: 1.0, 2: 2.0}, {1: 1.0, 2: 2.0}).low)
+
+
 def test_a_paired_difference_worked_by_hand() -> None:
     found = paired_difference({1: 1.0, 2: 2.0, 3: 3.5, 9: 100.0}, {1: 2.0, 2: 2.5, 3: 5.0, 8: 0.0})
     # differences -1, -0.5, -1.5: mean -1, deviation 0.5, t = -1 / (0.5 / sqrt(3)) = -3.4641, p(2 df) = 0.074180

@@ -1,5 +1,6 @@
 """Sections for runs with experts and with boosted stages; none for the others."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,24 @@ def test_a_curve_of_the_router_over_tokens(write_run, tmp_path: Path) -> None:
     (folder / "metrics.csv").write_text("\n".join([head, *rows]) + "\n")
     (routing,) = sections(compare(find_runs(str(tmp_path / "sweep"))))
     assert list(routing.figures) == ["evenness of loads (1: all alike)"]
+
+
+def test_of_every_benchmark_run_the_unread_are_counted_and_ten_are_shown(write_run, tmp_path: Path) -> None:
+    for seed, lost in ((1, 12), (2, 0)):
+        folder = write_run(f"{seed}-eval", {"model": "gpt", "seed": seed}, {"test/gsm8k/exact_match": 0.5})
+        told = [
+            {"question": f"q{i}", "expected": "#### 4", "answer": "<b>four</b> " * 40} for i in range(min(lost, 10))
+        ]
+        facts = {"benchmark": "gsm8k", "mode": "generate", "n": 100, "sources": 90, "unread": lost}
+        (folder / "evaluation.json").write_text(json.dumps(facts | {"unread_answers": told}))
+    write_run("3-fit", {"model": "gpt", "seed": 3}, {"test/gsm8k/exact_match": 0.4})
+    comparison = compare(find_runs(str(tmp_path / "sweep")))
+    counted, shown = sections(comparison)
+    assert [(row["seed"], row["questions"], row["sources"], row["unread"]) for row in counted.rows] == [
+        ("1", "100", "90", "12"), ("2", "100", "90", "0"),
+    ]  # fmt: skip
+    assert [row["question"] for row in shown.rows] == [f"q{i}" for i in range(10)]
+    assert len(shown.rows[0]["answer"]) == 200
+    made = page(comparison, title="t", commands=[])
+    assert "<h2>Answers that could not be read</h2>" in made
+    assert "&lt;b&gt;four" in made

@@ -11,7 +11,7 @@ from models.weights.files import read_tensors
 from tests.tasks.test_runs import ROOT, SHORT, corpus  # noqa: F401
 
 SIZES = ["model.n_layer=2", "model.n_embd=16", "model.n_head=2", "model.seq_len=16", "data.batch_size=2"]
-GPT2 = ["model=gpt2", *SIZES]
+GPT2 = ["model=gpt2", "tokenizer=byte", *SIZES]
 MODELS = {
     "gpt": ["model=gpt", *SIZES],
     "gpt2": GPT2,
@@ -96,7 +96,7 @@ def test_N25_a_dense_run_goes_on_as_a_mixture_that_computes_the_same(capsys):
 def test_the_readmes_line_for_upcycling_runs_and_narrower_experts_are_told_of_it(capsys):
     data = ["data=text", "data.path=text.txt", *SHORT]
     train("model=modern", *SIZES)
-    (line,) = [x for x in (ROOT / "README.md").read_text().splitlines() if "init.upcycle=copy" in x]
+    (line,) = [x for x in (ROOT / "docs/models.md").read_text().splitlines() if "init.upcycle=copy" in x]
     words = line.split("#")[0].replace("MODERN_RUN", "run").split()[2:]
     assert lab(*words, *SIZES, *data, "run_dir=more") == 0
     capsys.readouterr()

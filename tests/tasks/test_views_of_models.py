@@ -92,8 +92,8 @@ def test_errors_are_grouped_with_examples(tmp_path):
     [
         (["inspect.view=attention"], "type init_from=RUN_FOLDER"),
         (["inspect.view=routing", "init_from=RUNS/gpt"], "has no experts"),
-        (["inspect.view=attention", "init_from=RUNS/gpt", "inspect.tokens=1"], "expected 2 to 512"),
-        (["inspect.view=attention", "init_from=RUNS/gpt", "inspect.text=''"], "expected at least 2"),
+        (["inspect.view=attention", "init_from=RUNS/gpt", "inspect.tokens=1"], "expected a whole number (2 to 512)"),
+        (["inspect.view=attention", "init_from=RUNS/gpt", "inspect.text=''"], "inspect.text= is empty"),
         (["inspect.view=errors"], "type inspect.predictions="),
         (["inspect.view=errors", "inspect.predictions=nowhere"], "there is no such file"),
         (["inspect.view=errors", "inspect.predictions=RUNS/text.txt"], "text.txt, line 1: not a line of"),

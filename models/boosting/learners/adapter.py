@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bounds import PositiveInt
 from models.base import LanguageModel
 from models.boosting.learners.base import UpperLearner, uniform
 from models.boosting.passes import Bend
@@ -17,7 +18,13 @@ from models.boosting.passes import Bend
 class Adapter(UpperLearner):
     """Args: top_blocks: how many of the last blocks, or half, or all. bottleneck: channels inside."""
 
-    def __init__(self, *, base: LanguageModel, top_blocks: int | Literal["half", "all"] = "half", bottleneck: int = 32):
+    def __init__(
+        self,
+        *,
+        base: LanguageModel,
+        top_blocks: PositiveInt | Literal["half", "all"] = "half",
+        bottleneck: PositiveInt = 32,
+    ):
         super().__init__(base=base, top_blocks=top_blocks)
         assert self.start is not None
         width = base.head.in_features

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bounds import PositiveInt
 from errors import RequestError
 from models.base import LanguageModel
 from models.boosting.learners.base import Learner, uniform
@@ -19,7 +20,9 @@ from models.layers.attention import CausalSelfAttention, attention_mask
 class SmallBlock(Learner):
     """Args: width: channels inside (D). n_head: attention heads. mlp_ratio: width of the MLP / D."""
 
-    def __init__(self, *, base: LanguageModel, width: int = 64, n_head: int = 4, mlp_ratio: int = 4):
+    def __init__(
+        self, *, base: LanguageModel, width: PositiveInt = 64, n_head: PositiveInt = 4, mlp_ratio: PositiveInt = 4
+    ):
         super().__init__()
         if width % n_head:
             raise RequestError(f"learner.width={width} is not divisible by learner.n_head={n_head}.")

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bounds import Below1, PositiveFloat, PositiveInt
 from errors import RequestError
 from models.base import LanguageModel
 from models.boosting.learners.base import UpperLearner, uniform, upper_linears
@@ -24,17 +25,15 @@ class LoRA(UpperLearner):
         self,
         *,
         base: LanguageModel,
-        top_blocks: int | Literal["half", "all"] = "half",
-        rank: int | list[int] = 4,
-        alpha: float = 8.0,
+        top_blocks: PositiveInt | Literal["half", "all"] = "half",
+        rank: PositiveInt | list[PositiveInt] = 4,
+        alpha: PositiveFloat = 8.0,
         targets: list[str] | Literal["all_linear"] = "all_linear",
-        dropout: float = 0.0,
+        dropout: Below1 = 0.0,
     ):
         super().__init__(base=base, top_blocks=top_blocks)
         if not isinstance(rank, int) or rank < 1:
             raise RequestError(f"learner.rank={rank}: expected 1 or more, or a list of such, one for each stage.")
-        if not 0 <= dropout < 1:
-            raise RequestError(f"learner.dropout={dropout}: expected 0 or more, below 1.")
         assert self.start is not None
         layers = upper_linears(base, self.start)
         self.names = [n for n in layers if targets == "all_linear" or n.endswith(tuple(targets))]

@@ -181,7 +181,6 @@ def test_ranks_get_different_windows_in_equal_shapes(data):
     [
         ({"packing": "bestfit", "doc_mask": True}, "must know all lengths"),
         ({"stride": 4}, "windows that overlap"),
-        ({"shuffle_buffer": 0}, r"data\.shuffle_buffer=0"),
         ({"revision": "main"}, r"data\.revision=main is for the Hub"),
     ],
     ids=str,

@@ -116,16 +116,6 @@ def test_a_corpus_shorter_than_one_window(make):
         make("0123456789", seq_len=2, folder="tiny").prepare()
 
 
-@pytest.mark.parametrize(
-    "kwargs",
-    [{"seq_len": 0}, {"batch_size": 0}, {"val_batch_size": -1}, {"stride": 0}, {"workers": -1}, {"sampling": "best"}],
-)
-def test_numbers_out_of_range_are_named(kwargs, make):
-    (name, value), *_ = kwargs.items()
-    with pytest.raises(RequestError, match=rf"data\.{name}={value}: expected"):
-        make("text", **kwargs)
-
-
 def test_use_before_prepare_is_a_mistake_of_ours(make):
     with pytest.raises(RuntimeError, match="call prepare"):
         make(TEXT).train_dataloader()

@@ -330,12 +330,6 @@ def test_S34_data_out_that_holds_something_else_is_stale(build, tmp_path):
         build(out=tmp_path / "mine")
 
 
-@pytest.mark.parametrize("limits", [{"shard_tokens": 0}, {"workers": -1}], ids=str)
-def test_numbers_out_of_range(limits, build):
-    with pytest.raises(RequestError, match=r"expected [01] or more"):
-        build(**limits)
-
-
 @pytest.mark.parametrize("fraction", [1e-9, 0.1, 1 - 1e-9])
 def test_of_two_documents_one_validates(fraction, build):
     folder, _ = build(["a first document", "a second document"], val_fraction=fraction)

@@ -1,10 +1,11 @@
 """Generated word problems: the sums are right, what is on one side is on no other, the same everywhere."""
 
 import re
+from collections import Counter
 
 import pytest
 
-from datamodules.reading.problems import make_problem
+from datamodules.reading.problems import make_problem, spread_chains
 
 TRAIN = [make_problem(i) for i in range(2000)]
 VAL = [make_problem(i, side="val") for i in range(500)]
@@ -50,3 +51,18 @@ RECORDED = "Ben has 8 keys. He makes 29 more. How many now?|8+29=<<8+29=37>>37\n
 
 def test_short_enough_for_a_context_of_128_bytes():
     assert max(len(p.question) + len(p.solution) + 5 for p in TRAIN) <= 129  # 128 inputs and the last target
+
+
+@pytest.mark.parametrize(("max_number", "most", "chains"), [(20, 15, 260), (50, 2, 380)])
+def test_F48_held_out_problems_are_spread_over_chains(max_number: int, most: int, chains: int):
+    """Of 512 once 180 chains and one of them 95 times (max_number=20); 19 chains of one sum are all there are."""
+    made = Counter(make_problem(i, side="val", max_number=max_number).sums for i in range(512))
+    assert len(made) >= chains
+    assert max(made.values()) <= most
+
+
+def test_F48_a_held_out_problem_is_the_same_whichever_was_asked_first():
+    spread_chains.cache_clear()
+    later = make_problem(200, side="val")
+    assert [make_problem(i, side="val") for i in range(201)] == VAL[:201]
+    assert later == VAL[200]

@@ -10,12 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.reading.readers import read_jsonl, read_parquet, read_txt, reader_for, split_pieces, text_pieces
+from datamodules.reading.ignored import Ignored
+from datamodules.reading.readers import read_txt, reader_for, split_pieces, text_pieces
 from errors import RequestError
 
 
 def texts(documents) -> list[str]:
     return ["".join(document) for document in documents]
+
+
+def read(path, column="text", ignored=None) -> list[str]:
+    found = Ignored() if ignored is None else ignored
+    return texts(reader_for(path)(path, text_column=column, separator=None, ignored=found))
 
 
 @given(text=st.text(alphabet="ab é\n\r\U0001f600"), size=st.integers(1, 9))
@@ -65,7 +71,7 @@ def test_utf16_is_recognised(write):
 def test_jsonl(name, write):
     lines = "\n".join(json.dumps(r) for r in [{"text": "one\n"}, {"text": None}, {"text": "zwölf", "n": 1}]) + "\n\n"
     path = write(name, gzip.compress(lines.encode()) if name.endswith("gz") else lines)
-    assert texts(reader_for(path)(path, text_column="text", separator=None)) == ["one\n", "zwölf"]
+    assert read(path) == ["one\n", "zwölf"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +86,7 @@ def test_jsonl(name, write):
 )
 def test_jsonl_errors_name_the_line(line, words, write):
     with pytest.raises(RequestError, match=words):
-        texts(read_jsonl(write("a.jsonl", b'{"text": "ok"}\n' + line + b"\n"), text_column="text"))
+        read(write("a.jsonl", b'{"text": "ok"}\n' + line + b"\n"))
 
 
 @pytest.mark.parametrize(
@@ -89,17 +95,17 @@ def test_jsonl_errors_name_the_line(line, words, write):
 def test_a_damaged_gz_is_refused(damage, write):
     whole = gzip.compress(b"".join(b'{"text": "%d"}\n' % i for i in range(500)))
     with pytest.raises(RequestError, match=r"damaged or cut off|not JSON|not UTF-8"):
-        texts(read_jsonl(write("a.jsonl.gz", damage(whole)), text_column="text"))
+        read(write("a.jsonl.gz", damage(whole)))
 
 
 def test_parquet(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["one", None, "zwölf"], "n": [1, 2, 3]}), path)
-    assert texts(read_parquet(path, text_column="text")) == ["one", "zwölf"]
+    assert read(path) == ["one", "zwölf"]
     with pytest.raises(RequestError, match="no column 'body'; there are 'text', 'n'"):
-        texts(read_parquet(path, text_column="body"))
+        read(path, "body")
     with pytest.raises(RequestError, match="'n' should be text, found int64"):
-        texts(read_parquet(path, text_column="n"))
+        read(path, "n")
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(RequestError, match="damaged, cut off or no Parquet"):
-        texts(read_parquet(path, text_column="text"))
+        read(path)

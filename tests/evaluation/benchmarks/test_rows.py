@@ -117,6 +117,65 @@ def test_a_downloaded_file_is_read(name: str, row: dict, answer: str, kind: str,
     assert len(load(benchmark, benchmark.shots_split, None)) == 2
 
 
+MAWPS_CSV = """Question,Numbers,Equation,Answer,group_nums,Body,Ques_Statement
+ann needs number0 nails . she has number1 nails . how many are missing ?,8.0 2.0,- number0 number1,6.0,"[12, 13]",x,y
+how much is number0 of number1 ?,0.5 3,* number0 number1,1.5,[],x,y
+"""
+
+
+def evaluated(name: str, path: Path, *words: str) -> Benchmark:
+    return build(compose(["task=evaluate", f"benchmark={name}", f"benchmark.path={path}", *words], LAB).cfg.benchmark)
+
+
+def test_F40_the_published_csv_of_mawps_is_read_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(MAWPS_CSV)
+    (tmp_path / "dev.csv").write_text(MAWPS_CSV)
+    benchmark = evaluated("mawps", tmp_path, "benchmark.split=dev")
+    first, second = load(benchmark, "dev", None)
+    assert first.ask == "ann needs 8 nails . she has 2 nails . how many are missing ?"
+    assert (first.answer, second.ask, second.answer) == ("#### 6", "how much is 0.5 of 3 ?", "#### 1.5")
+    (tmp_path / "dev.csv").write_text(MAWPS_CSV.replace("8.0 2.0", "8.0"))
+    with pytest.raises(RequestError, match=r"dev.csv, row 1: not a row of this benchmark"):
+        load(benchmark, "dev", None)
+    (tmp_path / "dev.jsonl").write_text(json.dumps({"sQuestion": "1 + 1 ?", "lSolutions": [2.0]}) + "\n")
+    (question,) = load(evaluated("mawps", tmp_path / "dev.jsonl"), "dev", None)
+    assert (question.ask, question.answer) == ("1 + 1 ?", "#### 2")
+
+
+def test_F40_a_split_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    """Once all rows were asked, those of training among them."""
+    for name in ("train.csv", "dev.csv"):
+        (tmp_path / name).write_text(MAWPS_CSV)
+    with pytest.raises(RequestError, match=r"(?s)has no split 'test'; there are dev, train\..*benchmark.split=dev"):
+        load(evaluated("mawps", tmp_path), "test", None)
+    for side in ("train", "test"):
+        (tmp_path / "deep" / side).mkdir(parents=True)
+        (tmp_path / "deep" / side / "0000.jsonl").write_text(json.dumps({"question": side, "answer": "#### 1"}) + "\n")
+    assert [q.ask for q in load(evaluated("gsm8k", tmp_path / "deep"), "test", None)] == ["test"]
+    with pytest.raises(RequestError, match="there are test, train"):
+        load(evaluated("gsm8k", tmp_path / "deep"), "validation", None)
+
+
+def test_F40_a_folder_whose_files_name_no_split_is_one_as_a_whole(tmp_path: Path) -> None:
+    for i in range(2):
+        (tmp_path / f"part-{i}.jsonl").write_text(json.dumps({"question": f"q{i}", "answer": "#### 1"}) + "\n")
+    assert len(load(evaluated("gsm8k", tmp_path), "test", None)) == 2
+
+
+def test_F40_columns_of_other_names(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("problem,solution\n1 + 1?,#### 2\n")
+    words = "benchmark.columns={question: problem, answer: solution}"
+    (question,) = load(evaluated("gsm8k", tmp_path / "own.csv", words), "test", None)
+    assert (question.ask, question.answer) == ("1 + 1?", "#### 2")
+    with pytest.raises(RequestError, match="names 'problems'; columns: 'problem', 'solution'"):
+        load(evaluated("gsm8k", tmp_path / "own.csv", words.replace("problem", "problems")), "test", None)
+    with pytest.raises(RequestError, match="'answers' is none of answer, question"):
+        evaluated("gsm8k", tmp_path / "own.csv", "benchmark.columns={answers: solution}")
+    (tmp_path / "bare.csv").write_text("1 + 1?,#### 2\n")
+    (question,) = load(evaluated("gsm8k", tmp_path / "bare.csv", "benchmark.columns=[question,answer]"), "test", None)
+    assert question.answer == "#### 2"
+
+
 def test_what_is_missing_offline_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise ConnectionError("no network")

@@ -77,13 +77,13 @@ def test_a_plain_file_is_one_story_and_must_be_UTF_8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 5, 6, 7, 12, 13, 29])
-def test_windows_foresee_each_token_once_and_are_full(n: int) -> None:
+def test_windows_predict_each_token_once_and_are_full(n: int) -> None:
     ids = np.arange(100, 100 + n)
     pairs = rolling_pairs(ids, 7, 6)
     assert np.concatenate([answer for _, answer in pairs]).tolist() == ids.tolist()
     assert pairs[0][0].tolist() == [7]
     for before, answer in pairs[1:]:
-        assert len(before) + len(answer) == 7  # six are read, the last one is only foreseen
+        assert len(before) + len(answer) == 7  # six are read, the last one is only predicted
         assert before[-1] == answer[0] - 1
 
 

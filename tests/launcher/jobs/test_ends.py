@@ -68,12 +68,17 @@ def test_F20_what_an_import_made_of_a_signal_is_still_a_stop(asked_to_stop: None
 
 def test_F20_a_signal_that_was_swallowed_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "AGAIN_S", 0.05)
-    try:
-        with pytest.raises(Interrupted), stopping.raising():
+
+    def deaf() -> None:
+        with stopping.raising():
             with suppress(BaseException):  # as code does that catches everything
                 os.kill(os.getpid(), signal.SIGTERM)
                 signal.pause()
             signal.pause()
+
+    try:
+        with pytest.raises(Interrupted):
+            deaf()
     finally:
         stopping.arrived()
         stopping.reset()

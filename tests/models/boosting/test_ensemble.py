@@ -176,10 +176,18 @@ def test_gbft8_cached_states_are_those_computed_on_the_fly(learner, dtype, tmp_p
         assert a.mid_BTC is None or torch.equal(a.mid_BTC, b.mid_BTC)
     assert states[0].base_rows == 4  # once per row
     assert states[1].base_rows == 13
-    if dtype == torch.float32:
-        torch.testing.assert_close(cached, model.prefixes(ids(4), [3])[0], rtol=1e-5, atol=1e-5)
     states[0].close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_gbft8_states_of_rows_are_those_of_the_ensemble(learner):
+    """In float64: batches of another size go through other kernels, which round differently."""
+    model = boosted(learner).double()
+    found = RowStates(model, None, dtype=torch.float64).read(ids(4), None, stage=3)[1]
+    whole = model.prefixes(ids(4), [3])[0]
+    # but for one rounding to float32, 6e-8 of a state, as it is kept
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-7 * whole.abs().max().item())
 
 
 def test_rows_beyond_the_budget_are_computed_again(tmp_path):

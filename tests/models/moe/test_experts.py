@@ -261,10 +261,7 @@ def test_autocast_computes_experts_in_bf16_and_the_router_in_fp32():
     ("settings", "words"),
     [
         ({"top_k": 7}, ["top_k=7", "n_experts=6", "top_k=6"]),
-        ({"top_k": 0}, ["top_k=0", "top_k=1"]),
         ({"top_k": 1}, ["norm_topk", "norm_topk=false"]),
-        ({"router_init_std": 0.0}, ["router_init_std=0.02"]),
-        ({"every": 0}, ["every=0", "every=1"]),
     ],
 )
 def test_wrong_requests_say_what_to_type(settings, words):

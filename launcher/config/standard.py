@@ -1,0 +1,23 @@
+"""The keys at the top level that every task knows, typed; conf/config.yaml has their values and their help."""
+
+from typing import Literal, TypedDict
+
+from bounds import NonNegativeFloat, Seed
+
+
+class Standard(TypedDict):
+    seed: Seed
+    run_dir: str | None
+    init_from: str | None
+    resume: str | None
+    rerun: str | None
+    fail_fast: bool
+
+
+class Init(TypedDict):
+    """The section `init`."""
+
+    strict: bool
+    resize_vocab: bool
+    upcycle: Literal["copy", "random"] | None
+    upcycle_noise: NonNegativeFloat
