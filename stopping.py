@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 from errors import Interrupted
 
@@ -93,7 +93,7 @@ def _handling(mode: Mode) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _install() -> dict[int, object]:
+def _install() -> dict[int, Any]:
     """Our handlers, but for a SIGHUP that nohup has switched off; returns those before."""
     wanted = [n for n in SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
     return {number: signal.signal(number, _handle) for number in wanted}

@@ -16,6 +16,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 
 from commands import run_py
 from errors import RequestError, RunError
+from models.weights.identity import KEY
 
 
 class Checkpoints(Callback):
@@ -50,6 +51,8 @@ class Checkpoints(Callback):
         value, best = float(metrics[self.monitor]), self.best.get(self.monitor)
         better = not math.isnan(value) and (best is None or (value < best if self.mode == "min" else value > best))
         if better:
+            if self._training and self.saved_step < 0:  # where there is a best one, a run can go on
+                self.save_last(trainer)
             self.best = {"step": trainer.global_step, self.monitor: value}
             self.best |= {"val/loss": float(metrics["val/loss"])} if "val/loss" in metrics else {}
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
@@ -84,10 +87,14 @@ class Checkpoints(Callback):
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes to a temporary name, forces it to disk, renames. Reads plain data only (weights_only), never a pickle."""
 
+    made_with: dict[str, Any] | None = None  # written into each checkpoint, see models/weights/identity.py
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Raises RunError when the disk is full or the folder cannot be written; leaves no half file."""
         path = Path(path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        if self.made_with is not None:
+            checkpoint[KEY] = self.made_with
         try:
             with open(temporary, "wb") as file:
                 torch.save(checkpoint, file)

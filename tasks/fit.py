@@ -6,11 +6,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from commands import word
+from commands import run_py, word
+from errors import RequestError
 from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
 from lightning_modules.base import LanguageModule
 from models.weights.checkpoints import read_checkpoint
+from models.weights.identity import ALLOW, MadeWith, compare
 from tasks import parts
 from tasks.trainer import fit_and_validate, prepare_process
 
@@ -19,13 +21,15 @@ def fit(cfg: DictConfig, run: RunFolder) -> None:
     """Trains, validates, saves; fills `run.results` as it goes, so that summary.json is true also after a failure."""
     prepare_process()
     data = parts.build_data(cfg, run)
+    made_with, checkpoint = parts.made_with(cfg, data), last_checkpoint(cfg, run)
+    if checkpoint is not None:
+        run.results |= went_on_with(checkpoint, made_with, cfg)
     data.tokenizer.save(run.path / "tokenizer")
     run.results |= {"data_fingerprint": data.fingerprint, "tokenizer_fingerprint": data.tokenizer.fingerprint}
     if ignored := getattr(data, "ignored", None):
         run.results["ignored"] = dict(ignored)  # given and not used, by name
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
     run.results["parameters"] = model.parameter_counts()
-    checkpoint = last_checkpoint(cfg, run)
     if checkpoint is None:
         parts.load_start(model, cfg, quiet=run.rank != 0)
     objective = parts.build_objective(cfg, data, model, run)  # checks its keys, before anything is trained
@@ -36,6 +40,7 @@ def fit(cfg: DictConfig, run: RunFolder) -> None:
     describe(cfg, data, model, run)
     objective.begin(start)
     trainer = build_trainer(cfg, data, objective, run, start_step=step_of(checkpoint))
+    trainer.strategy.checkpoint_io.made_with = made_with
     try:
         fit_and_validate(trainer, objective, data, checkpoint)
     finally:
@@ -80,10 +85,23 @@ def last_checkpoint(cfg: DictConfig, run: Any) -> Path | None:
     path = run.path / "checkpoints" / "last.ckpt"
     if not cfg.resume:
         return None
+    best = path.with_name("best.ckpt")
+    if not path.is_file() and best.is_file() and not cfg.get("allow_mismatch"):
+        raise RequestError(
+            f"{run.path} has lost its last.ckpt: from step 0 it would write over best.ckpt, which is still there.\n"
+            f"Type {run_py(f'init_from={best}')} to start a new run from it, or {ALLOW} to start this one anew."
+        )
     if not path.is_file():
         print(f"no checkpoint in {run.path} yet: starting from step 0")
         return None
     return path
+
+
+def went_on_with(checkpoint: Path, made_with: MadeWith, cfg: DictConfig) -> dict[str, Any]:
+    """For summary.json: what is not as it was when `checkpoint` was written. Raises RequestError unless allowed."""
+    allow = bool(cfg.get("allow_mismatch"))
+    found = compare(read_checkpoint(checkpoint), made_with, where=checkpoint, allow=allow)
+    return {"resumed_despite": found} if found else {}
 
 
 def step_of(checkpoint: Path | None) -> int:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from commands import shell
+from commands import shell, word
 from errors import RequestError
 
 COMPRESSED = (".gz", ".zst")
@@ -101,5 +101,5 @@ def not_utf8(path: Path, offset: int, byte: int) -> RequestError:
     new = f"new{kind_of(path)}"
     return RequestError(
         f"{path} is not UTF-8: byte 0x{byte:02x} at offset {offset:,}. {hint}\n"
-        f"Type: {command} > {new}, then data.path={new}"
+        f"Type: {command} > {new}, then {word(f'data.path={new}')}"
     )
