@@ -28,7 +28,7 @@ class StopOnSignal(Callback):
         self._previous: dict[int, Any] = {}
         self._first = 0.0
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._module = pl_module
         pl_module.stop_signal = stopping.asked()  # one that was swallowed on the way here
         self._previous = {number: signal.signal(number, self._handle) for number in stopping.SIGNALS}

@@ -142,7 +142,7 @@ def log_hyperparameters(trainer: Any, cfg: DictConfig, results: dict[str, Any]) 
     for logger in trainer.loggers:
         if type(logger).__name__ == "TensorBoard":
             logger.log_hyperparams(flat, {f"final/{name}": value for name, value in final.items()})
-            logger.save()
+            logger.experiment.close()  # it was opened anew for this, with a thread that would stay
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -115,7 +115,7 @@ def close(job: Job, run: RunFolder, ending: Ending, clock: summary.Clock, *, wri
     """Writes the summary, tells the user, and gives the folder back."""
     is_child = ranks.is_child()
     untouched = ending.code == WRONG_REQUEST and run.is_new and not job.in_sweep and not _has_worked(run)
-    # a resume that was refused has measured nothing: what the run itself wrote stays (of a sweep's job, all but its end)
+    # a resume that was refused has measured nothing: what the run wrote stays (of a sweep's job, all but its end)
     refused = ending.code == WRONG_REQUEST and bool(job.plan.cfg.get("resume")) and not run.results.get("step")
     stays = refused and not job.in_sweep and (run.path / "summary.json").is_file()
     if not (untouched and not is_child) and not stays:

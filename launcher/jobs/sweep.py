@@ -81,7 +81,9 @@ def resume_sweep(folder: Path, lab: Lab, command: list[str]) -> int:
     """
     try:
         words = json.loads((folder / SWEEP_RECORD).read_text(encoding="utf-8"))["words"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError("its words are no words")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RequestError(f"{folder / SWEEP_RECORD} cannot be read ({error}): start the sweep again.") from None
     return run_sweep(words, compose(words, lab, multirun=True), lab, command, folder=folder)
 
@@ -248,7 +250,8 @@ def _for_hydra(overrides: Sequence[Override], grid: list[Override] | None, folde
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
+    file = folder / "summary.json"
     try:
-        return dict(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,12 @@ def test_F19_an_older_checkpoint_goes_on_with_a_word(capsys):
     torch.save(checkpoint, "run/checkpoints/last.ckpt")
     assert lab("resume=run", "trainer.max_steps=4") == 0
     assert "says nothing of its data" in capsys.readouterr().out
+
+
+def test_F27_no_writers_thread_stays_after_a_run():
+    words = [word for word in WORDS if not word.startswith("logger=")]
+    counts = []
+    for i in range(3):
+        assert lab(*words, f"run_dir=run{i}") == 0
+        counts.append(threading.active_count())
+    assert counts[2] == counts[0], [thread.name for thread in threading.enumerate()]
