@@ -1,7 +1,7 @@
 """One GRPO update, generation included: TRL's GRPOTrainer against ours. Each in a process of its own.
 
-Llama of 4 layers x 256 (random weights), vocabulary 4,096, 8 prompts of 32 tokens, 8 answers of 64 tokens to each, no KL,
-one update a rollout, AdamW, fp32. The reward is the share of one token. Times are medians over updates without the
+Llama of 4 layers x 256 (random weights), vocabulary 4,096, 8 prompts of 32 tokens, 8 answers of 64 tokens to each, no
+KL, one update a rollout, AdamW, fp32. The reward is the share of one token. Times are medians over updates without the
 first; ours also says what share of it is generation, and how that compares with `generate` by itself at the same rows.
 """
 
@@ -144,7 +144,8 @@ def main() -> None:
     generation = found["ours"]["time/generation"]
     print(f"  TRL / ours {seconds['trl'] / seconds['ours']:.1f} (aim 5)")
     print(f"  generation {generation:.2f} s, {generation / seconds['ours']:.0%} of an update; "
-          f"task=generate's at the same rows {found['ours']['alone']:.2f} s ({found['ours']['alone'] / generation:.2f}, aim 0.95)\n")  # fmt: skip
+          f"task=generate's at the same rows {found['ours']['alone']:.2f} s "
+          f"({found['ours']['alone'] / generation:.2f}, aim 0.95)\n")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""inspect.view=rollouts: what a policy wrote as it learned, with its scores, and whether the reward was worth having."""
+"""inspect.view=rollouts: what a policy wrote as it learned, its scores, and whether the reward was worth having."""
 
 from __future__ import annotations
 

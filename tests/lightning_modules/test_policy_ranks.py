@@ -1,4 +1,4 @@
-"""Online RL on two processes gives what one gives: rollouts, metrics, weights, a resume within a rollout (gloo, CPU)."""
+"""Online RL on two processes gives what one gives: rollouts, metrics, weights, resume within a rollout (gloo)."""
 
 from pathlib import Path
 

@@ -8,9 +8,9 @@ import torch
 
 from batch import IGNORE
 from lightning_modules.grpo import GRPOModule
-from models.generation import Completion
 from lightning_modules.rl.losses import units
 from lightning_modules.rl.rollouts import padded
+from models.generation import Completion
 from tests.hf_tiny import VOCAB, Wrapped, llama, tokenizer
 from tests.prompts import PromptData, ShareOfA, Words
 
