@@ -32,7 +32,7 @@ class PairDataModule(StepDataModule):
     `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
     """
 
-    provides = ("pairs", "prompts")
+    provides: tuple[str, ...] = ("pairs", "prompts")
     answers: Literal["number", "letter", "text"] | None = None
 
     def __init__(

@@ -87,7 +87,7 @@ class PPOModule(PolicyModule):
         module = RewardModule(
             model=model,
             nll_weight=self.reward_nll,
-            optimizer=partial(adamw, lr=self.reward_lr, betas=[0.9, 0.99], eps=1e-8, weight_decay=0.1),
+            optimizer=partial(adamw, lr=self.reward_lr, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1),
             schedule=partial(
                 cosine, total_steps=self.reward_steps, warmup_steps=min(50, self.reward_steps // 10), final_ratio=0.1
             ),

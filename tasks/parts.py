@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from commands import word
 from datamodules.pydoc import PydocDataModule
 from errors import RequestError
-from launcher.config.inherit import read_run
+from launcher.config.inherit import read_run, run_folder_of
 from launcher.config.instantiate import build, resolve_target, signature_of
 from launcher.jobs.run_folder import RunFolder
 from lightning_modules.base import LanguageModule, Start
 from models.adapters.lora import save_adapter
 from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
+from models.weights import foreign
+from models.weights.checkpoints import checkpoint_of, read_checkpoint
+from models.weights.identity import MadeWith, compare
 from models.weights.loading import embedding_rows, load_weights
 from tasks.origin import origin_of
 from tasks.trainer import micro_batches_per_step, resolve_accelerator
@@ -157,8 +161,9 @@ def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> 
         return origin.weights
     if "path" in cfg.model and (Path(cfg.init_from) / "config.json").is_file():
         raise RequestError(
-            f"model=hf takes its weights from model.path: type model.path={cfg.init_from}, no init_from."
+            f"model=hf takes its weights from model.path: type {word(f'model.path={cfg.init_from}')}, no init_from."
         )
+    check_start(cfg)
     return load_weights(
         model,
         cfg.init_from,
@@ -169,6 +174,34 @@ def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> 
         seed=cfg.seed,
         quiet=quiet,
     )
+
+
+def made_with(cfg: DictConfig, data: Any = None, tokenizer: Tokenizer | None = None) -> MadeWith:
+    """What a checkpoint of this config is made with, as far as it is given."""
+    tokenizer = data.tokenizer if data is not None else tokenizer
+    return {
+        "data": None if data is None else data.fingerprint,
+        "tokenizer": None if tokenizer is None else tokenizer.fingerprint,
+        "model": OmegaConf.to_container(cfg.model, resolve=True),
+    }
+
+
+def check_start(cfg: DictConfig, data: Any = None) -> None:
+    """Compares the checkpoint that `init_from` names with the run that it lies in: tokenizer, model, and with `data`,
+    where they are those of that run, the data.
+
+    Raises:
+        RequestError: they are not what it was made with, and allow_mismatch=true was not typed.
+    """
+    folder = run_folder_of(Path(cfg.init_from).expanduser())
+    if folder is None or foreign.local_folder(str(cfg.init_from), foreign.CONFIGS + foreign.WEIGHTS) is not None:
+        return
+    saved, path = read_run(folder)[0], checkpoint_of(Path(cfg.init_from).expanduser())
+    own = folder / "tokenizer"
+    now = made_with(saved, tokenizer=load_tokenizer(own) if own.is_dir() else None)
+    if data is not None and saved.get("data") == cfg.data:
+        now["data"] = data.fingerprint
+    compare(read_checkpoint(path), now, where=path, allow=bool(cfg.get("allow_mismatch")))
 
 
 def needs_model(cfg: DictConfig, what: str) -> None:

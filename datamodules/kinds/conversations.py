@@ -111,7 +111,7 @@ class ConversationDataModule(StepDataModule):
         return sides | ({"ignored": self.ignored} if self.ignored else {})
 
     def facts(self) -> dict[str, str]:
-        """The same in words, one line a side, and a preview of the mask where it was asked for."""
+        """What there is in words, one line a side, and a preview of the mask where it was asked for."""
         words = {
             side: side_in_words(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)
         }

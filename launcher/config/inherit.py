@@ -84,7 +84,7 @@ def resumed_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:
 
 
 def repeated_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:
-    """The same for a run to do again, in a folder of its own.
+    """Config, Hydra's record and what was typed, for a run to do again in a folder of its own.
 
     Raises:
         RequestError: no run folder, or its config cannot be read.
@@ -138,7 +138,7 @@ def check_horizon_only(typed: Sequence[Override], cfg: DictConfig, lab: Lab) -> 
         RequestError: another key was typed, or fewer steps than before.
     """
     horizon = CRAWL_HORIZON if "crawl" in cfg else HORIZON + tuple(says(cfg, "objective", "horizon", lab) or ())
-    other = [o.typed for o in typed if o.key not in horizon]
+    other = [o.typed for o in typed if o.key not in (*horizon, "allow_mismatch")]
     if other:
         raise RequestError(
             f"resume= goes on exactly as that run was; it cannot be changed by {' '.join(other)}.\n"
