@@ -1,12 +1,7 @@
 """One GRPO update, generation included: TRL's GRPOTrainer against ours. Each in a process of its own.
 
-<<<<<<< HEAD
-Llama of 4 layers x 256 (random weights), vocabulary 4,096, 8 prompts of 32 tokens, 8 answers of 64 tokens to each, no
-KL, one update a rollout, AdamW, fp32. The reward is the share of one token. Times are medians over updates without the
-=======
 Llama of 4 layers x 256 (random weights), vocabulary 4,096, 8 prompts of 32 tokens, 8 answers of 64 tokens each, no KL,
 one update a rollout, AdamW, fp32. The reward is the share of one token. Times are medians over updates without the
->>>>>>> main
 first; ours also says what share of it is generation, and how that compares with `generate` by itself at the same rows.
 """
 
@@ -148,17 +143,11 @@ def main() -> None:
         print(f"  {name:<5}{value:>7.2f} s an update")
     generation = found["ours"]["time/generation"]
     print(f"  TRL / ours {seconds['trl'] / seconds['ours']:.1f} (aim 5)")
-<<<<<<< HEAD
-    print(f"  generation {generation:.2f} s, {generation / seconds['ours']:.0%} of an update; "
-          f"task=generate's at the same rows {found['ours']['alone']:.2f} s "
-          f"({found['ours']['alone'] / generation:.2f}, aim 0.95)\n")  # fmt: skip
-=======
     alone = found["ours"]["alone"]
     print(
         f"  generation {generation:.2f} s, {generation / seconds['ours']:.0%} of an update; "
         f"task=generate's at the same rows {alone:.2f} s ({alone / generation:.2f}, aim 0.95)\n"
     )
->>>>>>> main
 
 
 if __name__ == "__main__":

@@ -76,13 +76,8 @@ def something_to_prefer(scores_PG: Tensor, advantages: Tensor) -> str | None:
         return None
     return (
         f"all {scores_PG.numel()} answers of the first rollout are worth the same ({scores_PG.flatten()[0].item():g}): "
-<<<<<<< HEAD
-        "there is nothing to learn from.\nTry easier prompts, a start that is right at times, a larger objective.group "
-        "or another reward."
-=======
         "there is nothing to learn from.\n"
         "Try easier prompts, a start that is right at times, a larger objective.group, or another reward."
->>>>>>> main
     )
 
 

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""inspect.view=rollouts: what a policy wrote as it learned, its scores, and whether the reward was worth having."""
-=======
 """inspect.view=rollouts: what a policy wrote as it learned, with its scores, and whether the reward was worth it."""
->>>>>>> main
 
 from __future__ import annotations
 

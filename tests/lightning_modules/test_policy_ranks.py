@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Online RL on two processes gives what one gives: rollouts, metrics, weights, resume within a rollout (gloo)."""
-=======
 """Online RL on two processes gives what one gives: rollouts, metrics, weights, a resume in a rollout (gloo, CPU)."""
->>>>>>> main
 
 from pathlib import Path
 

@@ -33,11 +33,7 @@ def test_format_looks_for_a_whole_line():
 
 
 def test_N60_wrong_answers_do_not_pay_for_their_length():
-<<<<<<< HEAD
-    """Past the target a right answer loses up to 1, at twice it; a wrong one nothing: else it would fail fast."""
-=======
     """Past the target a right answer loses up to 1, at twice the target; a wrong one nothing, or it would fail fast."""
->>>>>>> main
     gated, free = (Length(target=8, gate=gate)(answers()).tolist() for gate in (True, False))
     assert gated == [0.0, 0.0, -0.5, 0.0]
     assert free == [0.0, 0.0, -0.5, -1.0]
