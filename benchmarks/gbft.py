@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tasks.boosting import give_rows, shorten
 
 from datamodules.pydoc import PydocDataModule
 from lightning_modules.base import Start
