@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from omegaconf import DictConfig, OmegaConf
 
+from commands import run_py
 from errors import RequestError
 from models.boosting.ensemble import Boosted
 from models.heads import RewardModel
@@ -74,7 +75,7 @@ def export(cfg: DictConfig, run: Any) -> None:
         )
         return
     print(f"  load it    AutoModelForCausalLM.from_pretrained({str(folder)!r})")
-    print(f"  go on      python run.py init_from={folder}")
+    print(f"  go on      {run_py(f'init_from={folder}')}")
 
 
 def special_ids(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -140,7 +140,7 @@ class GroupedAttention(nn.Module):
 def with_sink(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, sinks_H: Tensor, *, causal: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """The same attention with one more key in front, whose score is the head's sink and whose value is 0.
+    """Grouped attention with one more key in front, whose score is the head's sink and whose value is 0.
 
     One more channel carries that score: 1 in the queries, 0 in the keys, the sink in the new key. So the fused kernels
     do it, which know no bias per head with a gradient. A plain causal mask gets one more query in front, too, so that

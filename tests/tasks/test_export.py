@@ -11,7 +11,7 @@ from models.weights.files import read_tensors
 from tests.tasks.test_runs import ROOT, SHORT, corpus  # noqa: F401
 
 SIZES = ["model.n_layer=2", "model.n_embd=16", "model.n_head=2", "model.seq_len=16", "data.batch_size=2"]
-GPT2 = ["model=gpt2", *SIZES]
+GPT2 = ["model=gpt2", "tokenizer=byte", *SIZES]
 MODELS = {
     "gpt": ["model=gpt", *SIZES],
     "gpt2": GPT2,

@@ -7,7 +7,7 @@ import pytest
 from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
-from tokenization.chat import chat_template
+from tokenization.chat import TURN_SPECIALS, chat_template
 from tokenization.exporting import hf_files
 from tokenization.sentencepiece import SentencePieceTokenizer
 from tokenization.tiktoken import TiktokenTokenizer, write_ranks
@@ -79,6 +79,44 @@ def test_N15_conversations_are_written_the_same(kind, tmp_path):
     expected = template.render(whole)
     assert found["input_ids"] == expected.ids.tolist()
     assert [bool(m) for m in found["assistant_masks"]] == expected.mask.tolist()
+
+
+ADD = {"type": "function", "function": {"name": "add", "description": "a\n+b", "parameters": {"type": "object"}}}
+WITH_TOOLS = [
+    {"role": "developer", "content": "Be brief."},
+    {"role": "system", "content": ""},
+    {"role": "user", "content": "2+2?"},
+    {
+        "role": "assistant", "content": None, "reasoning_content": "Add.",
+        "tool_calls": [
+            {"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": "é"}}},
+            {"type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}},
+        ],
+    },
+    {"role": "tool", "content": "4"},
+    {"role": "tool", "content": ""},
+    {"role": "assistant", "content": "It is 4."},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_N15_tools_and_thinking_are_written_the_same(kind, tmp_path):
+    template, ours = chat_template(trained(kind, tmp_path))
+    theirs = loaded(ours, tmp_path)
+    more = {"return_dict": True, "return_assistant_tokens_mask": True}
+    found = theirs.apply_chat_template(WITH_TOOLS, tools=[ADD, ADD], **more)
+    expected = template.render(WITH_TOOLS, tools=[ADD, ADD])
+    assert theirs.decode(found["input_ids"]) == ours.decode(expected.ids)
+    assert found["input_ids"] == expected.ids.tolist()
+    assert [bool(m) for m in found["assistant_masks"]] == expected.mask.tolist()
+
+
+def test_a_tokenizer_with_the_specials_of_turns_alone_keeps_its_template(tmp_path):
+    template, ours = chat_template(ByteTokenizer(specials=["<|endoftext|>", *TURN_SPECIALS]))
+    theirs = loaded(ours, tmp_path)
+    assert "tool" not in theirs.chat_template
+    found = theirs.apply_chat_template(CHAT, add_generation_prompt=True, return_dict=False)
+    assert found == template.render_for_completion(CHAT).tolist()
 
 
 def test_settings_that_lose_something_have_no_tokenizer_json():
