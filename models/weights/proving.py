@@ -3,7 +3,7 @@
 Shapes: B rows, T tokens, V vocabulary.
 """
 
-import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def prove(model: LanguageModel, folder: Path) -> float:
     except RequestError:
         raise
     except Exception as error:  # whatever transformers makes of the folder
-        shutil.rmtree(folder)
+        _remove(folder)
         raise RequestError(
             f"transformers cannot run what was written: {' '.join(str(error).split())[:300]}\n{folder} was removed."
         ) from error
@@ -41,13 +41,22 @@ def prove(model: LanguageModel, folder: Path) -> float:
         model.train(was_training)
     difference = (ours - theirs).abs().max().item()
     if not difference <= CLOSE * max(1.0, ours.abs().max().item()):
-        shutil.rmtree(folder)
+        _remove(folder)
         raise RequestError(
             f"the exported model computes something else: in transformers its "
             f"{'scores' if isinstance(model, RewardModel) else 'logits'} differ by up to {difference:.3g}.\n"
             f"{folder} was removed: a setting of this model has no counterpart there."
         )
     return difference
+
+
+def _remove(folder: Path) -> None:
+    """What was written: the folder was empty or not there before."""
+    for file in folder.iterdir():
+        if file.is_file():
+            file.unlink()
+    with suppress(OSError):  # a link, or somebody else writes there
+        folder.rmdir()
 
 
 def random_ids(model: LanguageModel) -> Tensor:
