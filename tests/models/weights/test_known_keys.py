@@ -22,7 +22,7 @@ transformers = pytest.importorskip("transformers")
 transformers.logging.set_verbosity_error()
 
 SIZES = {
-    "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
     "intermediate_size": 24, "max_position_embeddings": 32, "pad_token_id": None,
 }  # fmt: skip
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 8}
@@ -38,7 +38,8 @@ TINY = {
     "granite": SIZES | {"embedding_multiplier": 3.0, "logits_scaling": 2.0, "attention_multiplier": 0.3,
                         "residual_multiplier": 0.7},
 }  # fmt: skip
-YARN = {"rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 8}
+# periods short enough for each key to show in channels of 8
+YARN = {"rope_type": "yarn", "rope_theta": 10.0, "factor": 4.0, "original_max_position_embeddings": 16}
 LLAMA3 = YARN | {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 WITHOUT = {key: value for key, value in YARN.items() if key != "original_max_position_embeddings"}
 ROPES = [
@@ -48,7 +49,7 @@ ROPES = [
     {"rope_type": "dynamic", "rope_theta": 100.0, "factor": 2.0},
     YARN, WITHOUT, LLAMA3, YARN | {"factor": 0.5},
     *(YARN | change for change in (
-        {"truncate": False}, {"beta_fast": 16}, {"beta_slow": 2}, {"attention_factor": 1.5},
+        {"truncate": False}, {"beta_fast": 1.5}, {"beta_slow": 0.5}, {"attention_factor": 1.5},
         {"mscale": 0.5, "mscale_all_dim": 1.0}, {"mscale": 1.0}, {"partial_rotary_factor": 0.5},
     )),
 ]  # fmt: skip
@@ -92,6 +93,9 @@ def changes(kind):
     for rope in ROPES if kind != "gpt2" else []:
         yield f"rope {rope}", base | {"rope_parameters": copy.deepcopy(rope)}
         yield f"rope {rope}, longer", base | {"rope_parameters": copy.deepcopy(rope), "max_position_embeddings": 64}
+        for one, other in (("full", "sliding"), ("sliding", "full")) if kind == "gemma3_text" else ():
+            by_layer = {f"{one}_attention": rope, f"{other}_attention": {"rope_type": "default", "rope_theta": 9.0}}
+            yield f"rope {rope}, {one}", base | {"rope_parameters": copy.deepcopy(by_layer)}
         yield f"old rope {rope}", base | {"rope_scaling": {k: v for k, v in rope.items() if k != "rope_theta"}}
 
 
