@@ -117,8 +117,7 @@ class Page:
         drawn = {"groups": self.groups, "maps": self.maps, "routes": self.routes}
         data = {"texts": self.texts, "specials": self.specials, **{k: v for k, v in drawn.items() if v}}
         scripts = ["page", *(name for name in ("maps", "routes") if drawn[name])] if any(drawn.values()) else []
-        return fragment(
-            (ASSETS / "page.html").read_text(encoding="utf-8"),
+        return _template(_asset("page.html")).render(
             page=self,
             data=data,
             style=_asset("page.css"),
