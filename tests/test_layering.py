@@ -23,14 +23,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
     "optimization": set(),
     "loggers": set(),
-    "crawl": {"launcher"},  # to check its keys; shares a file format with datamodules, no code
+    "crawl": {"inspection", "launcher"},  # to show, to check its keys; shares a file format with datamodules, no code
     "datamodules": {"tokenization", "crawl"},  # crawl for the text of pages, imported when there is one
     "rewards": {"models", "tokenization"},
     # online RL judges answers
     "lightning_modules": {"evaluation", "models", "optimization", "rewards", "tokenization"},
     "callbacks": {"tokenization", "models", "evaluation"},  # text is generated and judged as tasks do it
-    "evaluation": {"tokenization", "models"},
-    "reports": {"evaluation"},  # reads run folders, not the code that wrote them
+    "evaluation": {"inspection", "tokenization", "models"},
+    "reports": {"evaluation", "inspection"},  # reads run folders, not the code that wrote them
     "inspection": set(),  # pages, charts, colours: nothing of models or data
     "launcher": set(),  # meets the rest through `_target_` only
     "tasks": {
@@ -63,7 +63,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "`report/`",
     "evaluation": "metrics, benchmarks (one file each), intervals, likelihoods and answers",
     "reports": "run folders -> statistics, figures, pages",
-    "inspection": "pages, charts, colours in a terminal",
+    "inspection": "the one template of HTML pages, charts, colours in a terminal",
     "benchmarks": "speed and memory, as ratios in one run",
 }
 # third-party package -> the only ones that may import it
@@ -75,6 +75,7 @@ OWNERS: dict[str, set[str]] = {
         *("batch", "benchmarks", "callbacks", "datamodules", "evaluation", "lightning_modules", "loggers", "models"),
         *("optimization", "rewards", "tasks"),
     },
+    "jinja2": {"inspection", "tokenization"},
     "transformers": {"models", "rewards", "tokenization", "benchmarks"},
     "tokenizers": {"tokenization", "benchmarks"},
     "peft": {"models"},
