@@ -48,6 +48,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "errors": "what a wrong request and a failed run raise",
     "bounds": "ranges as types: the schema checks them, help shows them",
     "batch": "what a batch is: the contract between data, models and objectives",
+    "stopping": "SIGINT, SIGTERM, SIGHUP and a closed screen, heard from the first import on",
     "launcher": "`config/` composes and checks, `jobs/` runs, `help/` explains; nothing heavy is imported",
     "tasks": "one file per verb, each a recipe; `parts.py` builds what they share; `views/` what `inspect` shows, "
     "`evaluating/` what `evaluate` measures",
