@@ -155,5 +155,6 @@ class PPOModule(PolicyModule):
 
     def _note_critic(self, values: Tensor, returns: Tensor) -> None:
         """Share of the returns' variance that the critic explains; below 0 it is worse than their mean."""
-        if len(returns) > 1 and (spread := returns.var()) > 0:
-            self.meter.add("value/explained_variance", 1 - (returns - values).var() / spread, 1)
+        spread = float(returns.var()) if len(returns) > 1 else 0.0
+        unexplained = float((returns - values).var()) / spread if spread else 0.0
+        self.meter.add("value/explained_variance", 1 - unexplained if spread else 0.0, int(spread > 0))

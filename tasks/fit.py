@@ -14,13 +14,15 @@ from lightning_modules.base import LanguageModule
 from models.weights.checkpoints import read_checkpoint
 from models.weights.identity import ALLOW, MadeWith, compare
 from tasks import parts
+from tasks.origin import origin_of
 from tasks.trainer import fit_and_validate, prepare_process
 
 
 def fit(cfg: DictConfig, run: RunFolder) -> None:
     """Trains, validates, saves; fills `run.results` as it goes, so that summary.json is true also after a failure."""
     prepare_process()
-    data = parts.build_data(cfg, run)
+    origin = origin_of(cfg)
+    data = parts.build_data(cfg, run, origin=origin)
     made_with, checkpoint = parts.made_with(cfg, data), last_checkpoint(cfg, run)
     if checkpoint is not None:
         run.results |= went_on_with(checkpoint, made_with, cfg)
@@ -28,12 +30,12 @@ def fit(cfg: DictConfig, run: RunFolder) -> None:
     run.results |= {"data_fingerprint": data.fingerprint, "tokenizer_fingerprint": data.tokenizer.fingerprint}
     if ignored := getattr(data, "ignored", None):
         run.results["ignored"] = dict(ignored)  # given and not used, by name
-    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size, origin=origin)
     run.results["parameters"] = model.parameter_counts()
     if checkpoint is None:
-        parts.load_start(model, cfg, quiet=run.rank != 0)
+        parts.load_start(model, cfg, origin=origin, quiet=run.rank != 0)
     objective = parts.build_objective(cfg, data, model, run)  # checks its keys, before anything is trained
-    start = parts.start_of(cfg, data, run, train=partial(short_run, cfg, run), resumed=checkpoint is not None)
+    start = parts.start_of(cfg, origin, data, run, train=partial(short_run, cfg, run), resumed=checkpoint is not None)
     objective.learn_start(start)
     parts.add_adapter(cfg, model)
     run.results["parameters"] = model.parameter_counts()

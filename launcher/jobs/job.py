@@ -68,7 +68,7 @@ def claim_folder(job: Job) -> RunFolder:
     """Raises RequestError if the folder is in use, used or not writable."""
     cfg, choices = job.plan.cfg, job.plan.choices
     named = job.folder or (Path(cfg.run_dir).expanduser() if cfg.run_dir else None)
-    default = default_name(choices.get("model"), choices.get("objective"))
+    default = default_name(choices.get("model"), choices.get("objective"), task=choices.get("task", "fit"))
     run = claim(named, default=default, resume=bool(cfg.resume), kinds=_to_go_on_with(named, choices.get("task")))
     try:
         save_config(run.path, cfg, job.plan.hydra, job.plan.overrides)

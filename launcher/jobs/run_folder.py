@@ -73,10 +73,11 @@ def slug(text: str) -> str:
     return plain[:80].rstrip("_.-") or "run"
 
 
-def default_name(model: object, objective: object, now: datetime | None = None) -> Path:
-    """outputs/<date>/<time>-<model>-<objective>"""
+def default_name(model: object, objective: object, now: datetime | None = None, *, task: object = "fit") -> Path:
+    """outputs/<date>/<time>-<model>-<objective>; where another task than fit writes it, its name comes first."""
     now = now or datetime.now()
-    return Path(OUTPUTS) / f"{now:%Y-%m-%d}" / slug(f"{now:%H-%M-%S}-{model}-{objective}")
+    words = [model, objective] if task == "fit" else [task, model, objective]
+    return Path(OUTPUTS) / f"{now:%Y-%m-%d}" / slug("-".join([f"{now:%H-%M-%S}", *map(str, words)]))
 
 
 def sweep_folder(name: str, now: datetime | None = None) -> Path:

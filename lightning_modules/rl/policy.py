@@ -163,7 +163,8 @@ class PolicyModule(LanguageModule):
         if self.rollout is None:
             raise RunError("the checkpoint lies in the middle of a rollout's updates and has no rollout in it.")
         start = time.perf_counter()
-        self.update(self.micro_batches(item, turn))
+        batch[:] = self.micro_batches(item, turn)  # what callbacks are shown is what was trained
+        self.update(batch)
         self.meter.add("time/update", time.perf_counter() - start, 1 / self.updates_per_item)
 
     def collect(self, index_P: Tensor, item: int) -> Batch:

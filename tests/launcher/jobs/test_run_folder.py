@@ -42,6 +42,7 @@ def test_N4_any_override_becomes_a_name(text: str) -> None:
 def test_default_name() -> None:
     now = datetime(2025, 1, 2, 3, 4, 5)
     assert default_name("gpt", "causal_lm", now) == Path("outputs/2025-01-02/03-04-05-gpt-causal_lm")
+    assert default_name("gpt", "sft", now, task="evaluate") == Path("outputs/2025-01-02/03-04-05-evaluate-gpt-sft")
 
 
 def test_N4_a_used_folder_is_refused(tmp_path: Path) -> None:
