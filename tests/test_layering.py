@@ -47,6 +47,9 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "run": "the one entry: composes, checks, hands over",
     "errors": "what a wrong request and a failed run raise",
     "bounds": "ranges as types: the schema checks them, help shows them",
+    "folders": "the manifest: which files a task writes into a folder, and may remove",
+    "commands": "commands as they are printed, each word quoted",
+    "stopping": "signals in every phase, a screen that goes away",
     "batch": "what a batch is: the contract between data, models and objectives",
     "launcher": "`config/` composes and checks, `jobs/` runs, `help/` explains; nothing heavy is imported",
     "tasks": "one file per verb, each a recipe; `parts.py` builds what they share; `views/` what `inspect` shows, "
@@ -61,6 +64,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "loggers": "metrics.csv, TensorBoard, wandb",
     "crawl": "from web sites to a corpus: `extract/` `web/` `queueing/` `dedup/` `clean/` `filters/` `spiders/` "
     "`report/`",
+    "rewards": "what online learning is paid for: answers, formats, lengths, judges",
     "evaluation": "metrics, benchmarks (one file each), intervals, likelihoods and answers",
     "reports": "run folders -> statistics, figures, pages",
     "inspection": "pages, charts, colours in a terminal",
