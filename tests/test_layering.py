@@ -47,10 +47,10 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "run": "the one entry: composes, checks, hands over",
     "errors": "what a wrong request and a failed run raise",
     "bounds": "ranges as types: the schema checks them, help shows them",
+    "folders": "the manifest: which files a task writes into a folder, and may remove",
+    "commands": "commands as they are printed, each word quoted",
+    "stopping": "signals in every phase, a screen that goes away",
     "batch": "what a batch is: the contract between data, models and objectives",
-    "stopping": "SIGINT, SIGTERM, SIGHUP and a closed screen, heard from the first import on",
-    "folders": "which files are ours: only these are written over or removed",
-    "commands": "commands as they are printed for people to copy, quoted",
     "launcher": "`config/` composes and checks, `jobs/` runs, `help/` explains; nothing heavy is imported",
     "tasks": "one file per verb, each a recipe; `parts.py` builds what they share; `views/` what `inspect` shows, "
     "`evaluating/` what `evaluate` measures",
