@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from batch import Batch
 from bounds import OpenShare, PositiveInt
 from datamodules.batching.preference_table import PairBatches, PairSteps, PairTable, make_table
-from datamodules.kinds.conversations import Question
+from datamodules.batching.prompts import Prompts, Question
 from datamodules.kinds.steps import StepDataModule
 from datamodules.reading.preference_rows import Preference, preferences
 from datamodules.reading.row_files import RowFiles
@@ -32,7 +32,7 @@ class PairDataModule(StepDataModule):
     `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
     """
 
-    provides = ("pairs",)
+    provides: tuple[str, ...] = ("pairs", "prompts")
     answers: Literal["number", "letter", "text"] | None = None
 
     def __init__(
@@ -110,6 +110,17 @@ class PairDataModule(StepDataModule):
         """What a pair is about, where others are about the same."""
         return ""
 
+    def prompts(self, side: Literal["train", "val"]) -> Prompts:
+        """Each pair's prompt, with the chosen answer as the expected one."""
+        table = self._tables[side]
+
+        def question(i: int) -> Question:
+            prompt, chosen, _ = table.parts(i)
+            expected = self.tokenizer.decode([id for id in chosen.tolist() if id != self.end])
+            return Question(prompt, self.tokenizer.decode(prompt.tolist()).strip(), expected)
+
+        return Prompts(len(table), question)
+
     def facts(self) -> dict[str, str]:
         """What there is, for the lines at the start."""
         facts = self.describe()
@@ -118,10 +129,10 @@ class PairDataModule(StepDataModule):
     # Loading ------------------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
-        return self._step_loader(self._steps())
+        return self._step_loader(self._prompt_steps() if self.prompts_per_item else self._steps())
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        batches = self._validation()
+        batches: Any = self._prompt_batches() if self.prompts_per_item else self._validation()
         return self._loader(batches, range(len(batches)))
 
     def val_dataset(self) -> PairBatches:

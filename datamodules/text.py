@@ -1,4 +1,4 @@
-"""`data=text`: any text on this machine: a file, a glob or a folder of .txt, .jsonl, .parquet, .csv, .arrow."""
+"""`data=text`: any text on this machine: a file, a glob or a folder of text, pages, JSON, tables, Parquet, Arrow."""
 
 from __future__ import annotations
 

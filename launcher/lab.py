@@ -14,6 +14,7 @@ FIRST_PARTY = (
     "loggers",
     "models",
     "optimization",
+    "rewards",
     "tasks",
     "tokenization",
 )

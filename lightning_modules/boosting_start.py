@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from batch import IGNORE, Batch
+from commands import word
 from errors import RequestError
 from lightning_modules.base import Start
 from lightning_modules.causal_lm import CausalLMModule
@@ -78,7 +79,7 @@ def check_start(model: Boosted, start: Start) -> None:
     if not start.resumed and int(model.closed):
         raise RequestError(
             f"init_from={start.weights} is an ensemble of {int(model.closed)} stages already.\n"
-            f"To add stages to it, type: resume={start.weights} gbft.stages={int(model.closed) + 3}"
+            f"To add stages to it, type: {word(f'resume={start.weights}')} gbft.stages={int(model.closed) + 3}"
         )
 
 

@@ -42,6 +42,7 @@ class GBFTModule(LanguageModule):
     """The stages of `model.plan`. `use_rows` must be called before training."""
 
     needs = ("tokens", "conversations")
+    horizon = ("gbft.stages",)
 
     def __init__(self, *, strategy: str, adapter: Any, **common: Any):
         """Raises RequestError for settings of the run that stages cannot be trained with."""

@@ -61,6 +61,8 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
         return
     data = parts.build_data(cfg)
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    if cfg.init_from:
+        parts.check_start(cfg, data)
     source, device = parts.load_start(model, cfg), parts.torch_device(cfg)
     metrics, counted = measured(model.to(device), data, device, cfg)
     run.results |= {

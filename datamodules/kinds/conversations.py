@@ -9,9 +9,8 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections import Counter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
 from torch.utils.data import DataLoader
 
 from batch import Batch
@@ -19,25 +18,13 @@ from bounds import NonNegativeInt
 from datamodules.batching.example_batches import ExampleSteps, PackedSteps, ValidationExamples
 from datamodules.batching.examples import Conversation, Examples, Report, Truncate
 from datamodules.batching.preview import marked
+from datamodules.batching.prompts import Prompts, Question, last_question
 from datamodules.kinds.steps import StepDataModule
 from datamodules.reading.ignored import in_words
 from errors import RequestError
 from tokenization.base import digest
 from tokenization.chat import chat_template, prompt_of
 from tokenization.chat.messages import answer_of, text_of
-
-
-class Question(NamedTuple):
-    """For evaluation by generation: what the model is asked, and the answer that was expected.
-
-    `source`: what other questions may be about as well; those stand and fall together. "": the question itself.
-    """
-
-    prompt: np.ndarray  # (n,) ids
-    asked: str
-    expected: str
-    source: str = ""
-    tokens: int = 0  # that the expected turn takes, thoughts included; 0: those of `expected`
 
 
 class ConversationDataModule(StepDataModule):
@@ -47,7 +34,7 @@ class ConversationDataModule(StepDataModule):
     they are not, since there is no one right answer to match.
     """
 
-    provides: tuple[str, ...] = ("conversations",)
+    provides: tuple[str, ...] = ("conversations", "prompts")
     truncate: Truncate = "drop"
     answers: Literal["number", "letter", "text"] | None
 
@@ -124,7 +111,7 @@ class ConversationDataModule(StepDataModule):
         return sides | ({"ignored": self.ignored} if self.ignored else {})
 
     def facts(self) -> dict[str, str]:
-        """The same in words, one line a side, and a preview of the mask where it was asked for."""
+        """What there is in words, one line a side, and a preview of the mask where it was asked for."""
         words = {
             side: side_in_words(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)
         }
@@ -141,6 +128,8 @@ class ConversationDataModule(StepDataModule):
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
         """Endless; item k holds the micro-batches of optimizer step `start_step` + k on this rank."""
+        if self.prompts_per_item:
+            return self._step_loader(self._prompt_steps())
         steps = self._packed_steps() if self.batching == "packed" else self._example_steps()
         return self._step_loader(steps)
 
@@ -162,7 +151,7 @@ class ConversationDataModule(StepDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every validation example once; this rank's share of them."""
-        dataset = self._validation(self.rank, self.world_size)
+        dataset: Any = self._prompt_batches() if self.prompts_per_item else self._validation(self.rank, self.world_size)
         return self._loader(dataset, range(len(dataset)))
 
     def val_dataset(self) -> ValidationExamples:
@@ -173,6 +162,10 @@ class ConversationDataModule(StepDataModule):
         return ValidationExamples(
             self.val, batch_size=self.val_batch_size, rank=rank, world_size=world_size, pad=self.tokenizer.eot
         )
+
+    def prompts(self, side: Literal["train", "val"]) -> Prompts:
+        examples = self.train if side == "train" else self.val
+        return Prompts(examples.size, lambda i: last_question(examples[i], self.tokenizer, self.end))
 
     def questions(self, limit: int | None = None) -> list[Question]:
         """Validation conversations, each without its last answer; the first `limit` that leave room for an answer."""

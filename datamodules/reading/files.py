@@ -8,13 +8,13 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
-import shlex
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from commands import shell, word
 from errors import RequestError
 
 COMPRESSED = (".gz", ".zst")
@@ -57,7 +57,7 @@ def _stream(path: Path) -> Any:
 
 def damaged(path: Path, error: Exception) -> RequestError:
     test = {".gz": "gzip -t", ".zst": "zstd -t"}.get(path.suffix.lower())
-    tells = f"; `{test} {shlex.quote(str(path))}` tells when it is whole" if test else ""
+    tells = f"; `{shell(*test.split(), path)}` tells when it is whole" if test else ""
     return RequestError(f"{path} is damaged or cut off: {error}.\nFetch or write it again{tells}.")
 
 
@@ -95,10 +95,11 @@ def not_utf8(path: Path, offset: int, byte: int) -> RequestError:
         is_utf16 = file.read(2) in UTF_16
     guess = "UTF-16" if is_utf16 else "LATIN1"
     hint = "It begins as UTF-16 does." if is_utf16 else "It may be in an older encoding, or no text at all."
-    name = shlex.quote(str(path))
-    unpack = {".gz": f"gzip -dc {name} | ", ".zst": f"zstd -dc {name} | "}.get(path.suffix.lower(), "")
+    packer = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
+    convert = ("iconv", "-f", guess, "-t", "UTF-8")
+    command = f"{shell(packer, '-dc', path)} | {shell(*convert)}" if packer else shell(*convert, path)
     new = f"new{kind_of(path)}"
     return RequestError(
         f"{path} is not UTF-8: byte 0x{byte:02x} at offset {offset:,}. {hint}\n"
-        f"Type: {unpack}iconv -f {guess} -t UTF-8 {'' if unpack else f'{name} '}> {new}, then data.path={new}"
+        f"Type: {command} > {new}, then {word(f'data.path={new}')}"
     )

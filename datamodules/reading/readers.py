@@ -55,7 +55,7 @@ def text_pieces(path: Path, size: int = PIECE_BYTES) -> Iterator[str]:
 
 
 def cut_at_words(texts: Iterable[str], size: int = PIECE_BYTES) -> Iterator[str]:
-    """The same text in pieces of `size` characters or more that end where words do, whichever way it came."""
+    """A text in pieces of `size` characters or more that end where words do, whichever way it came."""
     text: list[str] = []
     n, enough = 0, size
     for fresh in texts:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from commands import run_py
 from datamodules.reading.arrow_rows import all_columns, arrow_rows
 from datamodules.reading.files import COMPRESSED, kind_of
 from datamodules.reading.ignored import Ignored
@@ -38,7 +39,7 @@ class Asked(NamedTuple):
         """What can be read, and what to type."""
         return (
             f"Expected a file ({', '.join(self.endings)}), a folder of them, or a data set on the Hub.\n"
-            f"Type {self.key}=<one of these>; what needs no file: python run.py {self.without_file}"
+            f"Type {self.key}=<one of these>; what needs no file: {run_py(*self.without_file.split())}"
         )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from commands import shell
 from datamodules.reading.files import kind_of
 from datamodules.reading.ignored import Ignored, in_words
 from datamodules.reading.readers import KNOWN, Document, NoColumnError, is_lines_of_plain_text, reader_for
@@ -142,7 +142,7 @@ def find_files(
                 f"{key}={path}: {file.name} has an unknown extension; expected {known}.\nRename or convert it."
             )
         if not os.access(file, os.R_OK):
-            raise RequestError(f"{key}={path}: no permission to read {file}.\nType: chmod +r {shlex.quote(str(file))}")
+            raise RequestError(f"{key}={path}: no permission to read {file}.\nType: {shell('chmod', '+r', file)}")
     filled = tuple(file for file in found if file.stat().st_size > 0)
     if not filled:
         raise RequestError(f"{key}={path}: empty, 0 bytes in {len(found)} file(s).\nType {key}=<a file with text>.")
@@ -182,11 +182,10 @@ def missing(path: str, given: Path, key: str, url: str | None) -> RequestError:
     if glob.has_magic(path):
         return RequestError(f"{key}={path}: no file matches this pattern (from {Path.cwd()}).")
     message = f"{key}={path}: no such file or folder. {what_is_near(given)}"
-    fetch = (
-        f"\nTo fetch it: mkdir -p {given.parent} && curl -L -o {given} {url.replace('{name}', given.name)}"
-        if url
-        else ""
-    )
+    fetch = ""
+    if url:
+        load = shell("curl", "-L", "-o", given, url.replace("{name}", given.name))
+        fetch = f"\nTo fetch it: {shell('mkdir', '-p', given.parent)} && {load}"
     none = ", or null to split it off data.path" if key == "data.val_path" else ""
     return RequestError(f"{message}{fetch}\nType {key}=<a file, a folder or a 'glob*.txt'>{none}.")
 

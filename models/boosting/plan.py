@@ -11,6 +11,8 @@ from errors import RequestError
 class Plan:
     """See conf/gbft/default.yaml for what each key means."""
 
+    part_of_model = True  # not a key: init_from takes the section along with the model
+
     stages: PositiveInt = 5
     use_stages: NonNegativeInt | None = None
     steps_per_stage: PositiveInt = 100

@@ -126,3 +126,18 @@ def test_settings_that_lose_something_have_no_tokenizer_json():
     )  # fmt: skip
     lossy.train([TEXT * 3, Path(__file__).read_text()])
     assert hf_files(lossy, seq_len=64) is None
+
+
+@pytest.mark.parametrize("kind", ["unigram", "sentencepiece bpe"])
+@pytest.mark.parametrize("more", ["", "<0x> A"], ids=["< is no piece", "< is one, F is not"])
+def test_F36_the_name_of_a_byte_in_a_text_is_its_characters(kind, more, tmp_path):
+    tokenizer = SentencePieceTokenizer(
+        vocab_size=296, algorithm=kind.split()[-1], byte_fallback=True, normalization="identity", dummy_prefix=False,
+        merge_blanks=False, train_bytes=10_000,
+    )  # fmt: skip
+    tokenizer.train(["The quick brown fox jumps over 0x12 the lazy dog. Naïve café\n" * 30 + more])
+    theirs = loaded(tokenizer, tmp_path)
+    for text in ["<0x0A>", "a<0x0A>b", "<0xFF>", "<0x0A><0x41>x", "<0x<0x0A>", "<0x", "\n<0x0a>\n", "<<>>", "<unk>"]:
+        ids = list(tokenizer.encode(text))
+        assert theirs(text, add_special_tokens=False).input_ids == ids, text
+        assert theirs.decode(ids) == text

@@ -51,7 +51,7 @@ class ChatTemplate(ABC):
 
     @abstractmethod
     def prompt_segments(self, messages: Sequence[Message], tools: Tools) -> list[Segment]:
-        """The same up to where the assistant begins its next turn."""
+        """Ids up to where the assistant begins its next turn."""
 
     def answer(self, ids: Ids) -> Message:
         """What the assistant said with these ids (its end not among them), as a message."""

@@ -129,7 +129,7 @@ def concat(parts: Iterable[str]) -> Any:
 
 
 def learned(text: str) -> Traced:
-    """The same, marked as what the assistant says."""
+    """This text, marked as what the assistant says."""
     return Traced(str(text), bytes(flag | LEARNED for flag in flags_of(text)))
 
 
@@ -176,7 +176,7 @@ def followed(result: Any, make: Callable[..., Any] | None, args: tuple[Any, ...]
 
 
 def hidden(value: Any, texts: list[Traced]) -> Any:
-    """The same with each traced text as so many placeholders; `texts` takes it."""
+    """The tree with each traced text as so many placeholders; `texts` takes it."""
     if isinstance(value, Traced):
         texts.append(value)
         return chr(FIRST_PLACEHOLDER + len(texts) % N_PLACEHOLDERS) * len(value)
