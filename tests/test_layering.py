@@ -48,6 +48,9 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "errors": "what a wrong request and a failed run raise",
     "bounds": "ranges as types: the schema checks them, help shows them",
     "batch": "what a batch is: the contract between data, models and objectives",
+    "stopping": "SIGINT, SIGTERM, SIGHUP and a closed screen, heard from the first import on",
+    "folders": "which files are ours: only these are written over or removed",
+    "commands": "commands as they are printed for people to copy, quoted",
     "launcher": "`config/` composes and checks, `jobs/` runs, `help/` explains; nothing heavy is imported",
     "tasks": "one file per verb, each a recipe; `parts.py` builds what they share; `views/` what `inspect` shows, "
     "`evaluating/` what `evaluate` measures",
@@ -57,6 +60,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "models": "networks, one file per family; `layers/` their parts, `weights/` in and out, `adapters/`, `boosting/`",
     "optimization": "optimizers, schedules",
     "lightning_modules": "one file per objective; `base.py` is one update",
+    "rewards": "what an answer is worth to online RL: one file per part",
     "callbacks": "rhythm, checkpoints, metrics, what one sees",
     "loggers": "metrics.csv, TensorBoard, wandb",
     "crawl": "from web sites to a corpus: `extract/` `web/` `queueing/` `dedup/` `clean/` `filters/` `spiders/` "
