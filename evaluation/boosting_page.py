@@ -181,7 +181,7 @@ def curve(
     for k, e in enumerate(losses):
         if e.low == e.low:
             marks.append(f"<line x1={x(k):.1f} x2={x(k):.1f} y1={y(e.low):.1f} y2={y(e.high):.1f} stroke=#8ab />")
-        marks.append(f"<circle cx={x(k):.1f} cy={y(e.value):.1f} r=4 fill=#258 />")
+        marks.append(f"<circle cx={x(k):.1f} cy={y(e.value):.1f} r=4 fill=var(--bar) />")
         name = "base" if k + first == 0 else k + first
         marks.append(f"<text x={x(k):.1f} y={height - 12} text-anchor=middle>{name}</text>")
     if low < 0 < high:
@@ -193,5 +193,5 @@ def curve(
     )
     return Markup(  # made of numbers
         f"<svg viewBox='0 0 {width} {height}' width={width} font-size=12 fill=currentColor role=img "
-        f"aria-label='{what}'>{ticks}<polyline points='{line}' fill=none stroke=#258 />{''.join(marks)}</svg>"
+        f"aria-label='{what}'>{ticks}<polyline points='{line}' fill=none stroke=var(--bar) />{''.join(marks)}</svg>"
     )
