@@ -92,7 +92,8 @@ class _Signals:
     def _end_soon(self) -> None:
         _reactor().callLater(GRACE_S, self._end_now)
         for crawler in self.process.crawlers:
-            crawler.engine._slot.nextcall.schedule()  # it may be waiting for hosts that wait
+            if crawler.engine is not None and crawler.engine._slot is not None:  # None: it is closing
+                crawler.engine._slot.nextcall.schedule()  # it may be waiting for hosts that wait
 
     def _end_now(self) -> None:
         reactor = _reactor()

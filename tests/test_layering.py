@@ -23,14 +23,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
     "optimization": set(),
     "loggers": set(),
-    "crawl": {"launcher"},  # to check its keys; shares a file format with datamodules, no code
+    "crawl": {"inspection", "launcher"},  # to show, to check its keys; shares a file format with datamodules, no code
     "datamodules": {"tokenization", "crawl"},  # crawl for the text of pages, imported when there is one
     "rewards": {"models", "tokenization"},
     # online RL judges answers
     "lightning_modules": {"evaluation", "models", "optimization", "rewards", "tokenization"},
     "callbacks": {"tokenization", "models", "evaluation"},  # text is generated and judged as tasks do it
-    "evaluation": {"tokenization", "models"},
-    "reports": {"evaluation"},  # reads run folders, not the code that wrote them
+    "evaluation": {"inspection", "tokenization", "models"},
+    "reports": {"evaluation", "inspection"},  # reads run folders, not the code that wrote them
     "inspection": set(),  # pages, charts, colours: nothing of models or data
     "launcher": set(),  # meets the rest through `_target_` only
     "tasks": {
@@ -47,6 +47,9 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "run": "the one entry: composes, checks, hands over",
     "errors": "what a wrong request and a failed run raise",
     "bounds": "ranges as types: the schema checks them, help shows them",
+    "folders": "the manifest: which files a task writes into a folder, and may remove",
+    "commands": "commands as they are printed, each word quoted",
+    "stopping": "signals in every phase, a screen that goes away",
     "batch": "what a batch is: the contract between data, models and objectives",
     "launcher": "`config/` composes and checks, `jobs/` runs, `help/` explains; nothing heavy is imported",
     "tasks": "one file per verb, each a recipe; `parts.py` builds what they share; `views/` what `inspect` shows, "
@@ -57,13 +60,14 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "models": "networks, one file per family; `layers/` their parts, `weights/` in and out, `adapters/`, `boosting/`",
     "optimization": "optimizers, schedules",
     "lightning_modules": "one file per objective; `base.py` is one update",
+    "rewards": "what an answer is worth to online RL: one file per part",
     "callbacks": "rhythm, checkpoints, metrics, what one sees",
     "loggers": "metrics.csv, TensorBoard, wandb",
     "crawl": "from web sites to a corpus: `extract/` `web/` `queueing/` `dedup/` `clean/` `filters/` `spiders/` "
     "`report/`",
     "evaluation": "metrics, benchmarks (one file each), intervals, likelihoods and answers",
     "reports": "run folders -> statistics, figures, pages",
-    "inspection": "pages, charts, colours in a terminal",
+    "inspection": "the one template of HTML pages, charts, colours in a terminal",
     "benchmarks": "speed and memory, as ratios in one run",
 }
 # third-party package -> the only ones that may import it
@@ -75,6 +79,7 @@ OWNERS: dict[str, set[str]] = {
         *("batch", "benchmarks", "callbacks", "datamodules", "evaluation", "lightning_modules", "loggers", "models"),
         *("optimization", "rewards", "tasks"),
     },
+    "jinja2": {"inspection", "tokenization"},
     "transformers": {"models", "rewards", "tokenization", "benchmarks"},
     "tokenizers": {"tokenization", "benchmarks"},
     "peft": {"models"},

@@ -34,12 +34,13 @@ class Pool:
         self.closed = False
 
     def _make(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            max_workers=self.settings["processes"],
-            mp_context=multiprocessing.get_context("spawn"),  # a fork would copy the reactor's threads and locks
-            initializer=worker.start,
-            initargs=(self.settings, self.domains, os.getpid()),
-        )
+        with stopping.blocked():  # multiprocessing starts a helper here
+            return ProcessPoolExecutor(
+                max_workers=self.settings["processes"],
+                mp_context=multiprocessing.get_context("spawn"),  # a fork would copy the reactor's threads and locks
+                initializer=worker.start,
+                initargs=(self.settings, self.domains, os.getpid()),
+            )
 
     async def warm_up(self) -> None:
         """Start the processes now, while the first pages are on their way.

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from omegaconf import DictConfig
 
 from batch import IGNORE
@@ -123,14 +124,14 @@ def add_statistics(page: Page, data: Any) -> None:
         page.add("Sources", shares)
     tokens = card["tokens"]
     lists = [
-        f"<div><h3>{name}</h3>"
-        + table(["id", "text", "count"], [(str(t["id"]), repr(t["text"]), t["count"]) for t in tokens[key]])
-        + "</div>"
+        Markup("<div><h3>{}</h3>{}</div>").format(
+            name, table(["id", "text", "count"], [(str(t["id"]), repr(t["text"]), t["count"]) for t in tokens[key]])
+        )
         for name, key in (("most frequent", "most_frequent"), ("least frequent", "least_frequent"))
     ]
     page.add(
         "Tokens",
-        f'<div class="columns">{"".join(lists)}</div>',
+        Markup('<div class="columns">{}</div>').format(Markup().join(lists)),
         f"{tokens['used']:,} ids occur, {tokens['unused']:,} never do.",
     )
 

@@ -28,13 +28,13 @@ SET_UP = (
     *("tasks.fit:fit", "tasks.parts:build_data", "datamodules.preparing.prepare:write_both"),
     *("datamodules.preparing.prepare:move_into_place", "tasks.parts:build_model", "tasks.parts:build_objective"),
     *("tasks.fit:build_trainer", "callbacks.checkpoints:Checkpoints.on_fit_start"),
-    *("callbacks.stop:StopOnSignal.on_train_start",),
+    *("callbacks.stop:StopOnSignal.on_train_start", "loggers.metrics_csv:MetricsCSV.save"),
 )
 TRAINING = (
-    *("lightning_modules.base:LanguageModule.training_step", "callbacks.validation:Validation._run"),
+    *("lightning_modules.base:LanguageModule.training_step", "callbacks.validation:Validation.on_train_batch_end"),
     *("lightning_modules.base:LanguageModule.validation_step", "callbacks.sample_text:SampleText.on_validation_end"),
     *("torch:save!", "callbacks.checkpoints:Checkpoints.save_last", "callbacks.checkpoints:Checkpoints.on_train_end"),
-    *("callbacks.stop:StopOnSignal.on_train_end", "loggers.metrics_csv:MetricsCSV.save"),
+    *("callbacks.stop:StopOnSignal.on_train_end"),
 )
 AFTERWARDS = (
     *("tasks.fit:record", "tasks.fit:log_hyperparameters", "tasks.fit:farewell", "launcher.jobs.job:close"),
