@@ -51,7 +51,7 @@ class LanguageModel(nn.Module):
     has_cache: bool = True  # False: generation reads everything again for each token
     encodes_source: bool = False  # True: what stands before an answer is read by an encoder, both ways
     overflows_fp16: bool = False  # True: 16-mixed ends in infinities
-    serves: tuple[str, ...] = ()  # objectives that can train it; (): all
+    serves: tuple[str, ...] = ()  # classes of the objectives that can train it; (): all
 
     @property
     def head(self) -> nn.Linear:

@@ -172,12 +172,20 @@ def save_wrapped(model: Any, folder: Path, *, special_ids: Mapping[str, Any]) ->
     """Writes the model that is wrapped as transformers does; returns its type.
 
     Args:
-        model: an HFModel, or a reward model on one, which is written as a sequence classifier with one output.
+        model: an HFModel or a Seq2Seq, or a reward model on an HFModel, which is written as a sequence classifier
+            with one output. special_ids: for the configs of a classifier, and of an encoder-decoder.
 
     Raises:
         RequestError: transformers has no such classifier of this family.
     """
-    if isinstance(model, HFModel):
+    if not hasattr(model, "backbone"):
+        if model.encodes_source and special_ids:
+            from transformers import GenerationConfig
+
+            model.hf.config.update(dict(special_ids))
+            # a new one: what was made from the config is made again, from the config of before
+            own = model.hf.generation_config.to_dict() | dict(special_ids) | {"_from_model_config": False}
+            model.hf.generation_config = GenerationConfig.from_dict(own)
         model.hf.save_pretrained(folder)
         return model.hf.config.model_type
     hf = model.backbone.hf

@@ -38,7 +38,7 @@ class Seq2Seq(LanguageModel):
         RequestError: it has fewer positions, or its logits are not just head times hidden states.
     """
 
-    serves = ("sft", "span_corruption")
+    serves = ("SFTModule", "SpanCorruptionModule")
     encodes_source = True
 
     def __init__(self, hf: Any, name: str, *, vocab_size: int, seq_len: int, checkpoint_blocks: bool):

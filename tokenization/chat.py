@@ -147,24 +147,67 @@ class TextTemplate(ChatTemplate):
         return [*self.prompt_segments(messages[:-1]), Segment(answer, 1), Segment([self.end], 1)]
 
     def prompt_segments(self, messages: Sequence[Message]) -> list[Segment]:
-        merged = merge_system(messages)
-        if len(merged) != 1:
-            raise RequestError(
-                f"data.template={self.style} knows one question and one answer; this conversation has more turns.\n"
-                "Type data.template=chat."
-            )
-        return [Segment(self.tokenizer.encode(f"{self.before}{merged[0]['content']}{self.between}"))]
+        asked = single_question(messages, self.style)
+        return [Segment(self.tokenizer.encode(f"{self.before}{asked}{self.between}"))]
+
+
+def single_question(messages: Sequence[Message], style: str) -> str:
+    """What is asked, a system message in front. Raises RequestError where there are more turns."""
+    merged = merge_system(messages)
+    if len(merged) != 1:
+        raise RequestError(
+            f"data.template={style} knows one question and one answer; this conversation has more turns.\n"
+            "Type data.template=chat."
+        )
+    return merged[0]["content"]
+
+
+PAD, BOS_TOKEN = "<pad>", "bos_token"
+
+
+class Seq2SeqTemplate(ChatTemplate):
+    """What an encoder-decoder of the Hub was trained on: source, end; a start token, the answer, end.
+
+    T5, Pegasus   source </s> | <pad> answer </s>
+    BART          <s> source </s> | </s> <s> answer </s>      whose tokenizer has a <s>, which it learns to say first
+    """
+
+    def __init__(self, tokenizer: Tokenizer):
+        super().__init__(tokenizer)
+        name = getattr(tokenizer, "roles", {}).get(BOS_TOKEN)
+        self.bos = [] if name is None else [tokenizer.specials[name]]
+
+    @property
+    def start(self) -> int:
+        """The id that the decoder begins with."""
+        return self.end if self.bos else self.tokenizer.specials[PAD]
+
+    @property
+    def end(self) -> int:
+        return self.tokenizer.eot
+
+    def segments(self, messages: Sequence[Message]) -> list[Segment]:
+        answer = self.tokenizer.encode(messages[-1]["content"])
+        return [*self.prompt_segments(messages[:-1]), Segment([*self.bos, *answer.tolist(), self.end], 1)]
+
+    def prompt_segments(self, messages: Sequence[Message]) -> list[Segment]:
+        source = self.tokenizer.encode(single_question(messages, "seq2seq"))
+        return [Segment(self.bos), Segment(source), Segment([self.end, self.start])]
 
 
 def chat_template(
-    tokenizer: Tokenizer, style: Literal["chat", "alpaca", "plain"] = "chat"
+    tokenizer: Tokenizer, style: Literal["chat", "alpaca", "plain", "seq2seq"] = "chat"
 ) -> tuple[ChatTemplate, Tokenizer]:
     """The template for a tokenizer, and the tokenizer to use with it.
 
     Args:
         style: "chat": the tokenizer's own Jinja template if it brings one, else turns between our specials, which are
-            added where they lack; "alpaca": its headings in text; "plain": prompt, completion, end.
+            added where they lack; "alpaca": its headings in text; "plain": prompt, completion, end; "seq2seq": what
+            encoder-decoders of the Hub know.
     """
+    if style == "seq2seq":
+        tokenizer = with_specials(tokenizer, () if BOS_TOKEN in getattr(tokenizer, "roles", {}) else (PAD,))
+        return Seq2SeqTemplate(tokenizer), tokenizer
     if style != "chat":
         return TextTemplate(tokenizer, style), tokenizer
     if getattr(tokenizer, "chat_template", None):
