@@ -37,8 +37,8 @@ def continuation_scores(
             rows = order[start : start + batch_size]
             ids_BT, targets_BT, real_BT = (tensor.to(device) for tensor in padded([pairs[i] for i in rows]))
             inputs = model.inputs_of({"ids": ids_BT, "targets": targets_BT, "padding": real_BT})
-            inputs["padding_BT"] = None if bool(real_BT.all()) else real_BT
-            hidden_BTC = model(**{name: value for name, value in inputs.items() if name != "targets_BT"}).hidden_BTC
+            read = {name: value for name, value in inputs.items() if name not in ("targets_BT", "padding_BT")}
+            hidden_BTC = model(**read, padding_BT=None if bool(real_BT.all()) else real_BT).hidden_BTC
             counted_BT = targets_BT != IGNORE
             logprobs_NV = model.logits_of(hidden_BTC[counted_BT]).float().log_softmax(-1)  # N counted tokens
             targets_N, row_N = targets_BT[counted_BT], counted_BT.nonzero()[:, 0]

@@ -121,7 +121,7 @@ class Seq2Seq(LanguageModel):
 
     def decode(self, ids_BD: Tensor, encoded_BSC: Tensor, real_BS: Tensor, cache: KVCache | None) -> Tensor:
         """Hidden states (B, D, C) of the next tokens of each answer; `cache` holds the earlier ones."""
-        theirs = None if cache is None else as_encoder_decoder_cache(cache, self.n_layer, self.seq_len)
+        theirs: Any = None if cache is None else as_encoder_decoder_cache(cache, self.n_layer, self.seq_len)
         out = self.hf.get_decoder()(
             input_ids=ids_BD,
             encoder_hidden_states=encoded_BSC,
@@ -208,8 +208,7 @@ class T5(Seq2Seq):
             relative_attention_max_distance=max_distance,
             dropout_rate=dropout,
             feed_forward_proj="gated-gelu" if gated else "relu",
-            scale_decoder_outputs=scaled,
-            use_cache=True,
+            scale_decoder_outputs=scaled,  # type: ignore[call-arg] # read by hand from its settings
         )
         hf = T5ForConditionalGeneration(config)
         super().__init__(hf, "model=t5", vocab_size=vocab_size, seq_len=seq_len, checkpoint_blocks=checkpoint_blocks)

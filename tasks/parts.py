@@ -43,6 +43,7 @@ def build_data(cfg: DictConfig, run: RunFolder | None = None) -> Any:
     """
     origin = origin_of(cfg)
     tokenizer = build(cfg.tokenizer) if origin.tokenizer is None else load_tokenizer(origin.tokenizer)
+    tokenizer = resolve_target(cfg.objective._target_).prepare_tokenizer(tokenizer)
     data = build(cfg.data, tokenizer=tokenizer)
     data.prepare()
     if run is not None:

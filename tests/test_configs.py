@@ -34,6 +34,8 @@ REQUIRED = (
     | {
         ("tokenizer", "hf"): ["tokenizer.name=x"],
         ("model", "hf"): ["model.path=x"],
+        ("model", "hf_seq2seq"): ["model.path=x", "objective=sft"],
+        ("model", "t5"): ["objective=sft"],
     }
 )
 # filled in by tasks, never by a config

@@ -81,7 +81,8 @@ def test_a_t5_of_the_hub_is_tuned_asked_and_written_again(small_t5):
     rows = [{"dialogue": f"A: say {i}?\nB: {i}!", "summary": f"B says {i}."} for i in range(30)]
     Path("samsum.json").write_text(json.dumps(rows))
     words = ["model=hf_seq2seq", "model.path=t5", "objective=sft", "data=samsum", "data.path=samsum.json",
-             "data.val_split=null", "data.template=seq2seq", "data.batch_size=2", "model.seq_len=96", "hardware=cpu"]  # fmt: skip
+             "data.val_split=null", "data.template=seq2seq", "data.batch_size=2", "model.seq_len=96",
+             "hardware=cpu"]  # fmt: skip
     assert lab(*words, *SHORT, *FEW, "run_dir=run") == 0
     ask = ["task=evaluate", "benchmark=samsum", "benchmark.path=samsum.json", "evaluate.limit=4"]
     assert lab("init_from=run", *ask, "evaluate.max_new_tokens=4", "run_dir=asked") == 0
