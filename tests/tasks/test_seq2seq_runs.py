@@ -114,3 +114,36 @@ def test_what_cannot_work_is_refused_in_words(words, said, capsys):
 def test_a_folder_of_an_encoder_decoder_says_how_it_is_named(small_t5, capsys):
     assert lab("init_from=t5", "run_dir=run") == 2
     assert "model=hf_seq2seq" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", ["samsum_t5_small", "samsum_flan_t5_small_lora"])
+def test_the_recipes_run_on_a_file_in_the_hubs_format(recipe, small_t5):
+    rows = [{"id": str(i), "dialogue": f"A: say {i}?\r\nB: {i}!", "summary": f"B says {i}."} for i in range(30)]
+    Path("samsum.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ["model.path=t5", "data.path=samsum.jsonl", "data.val_split=null", "model.seq_len=96", "hardware=cpu"]
+    short = ["trainer.max_steps=20", "trainer.val_every=20", "trainer.checkpoint_every=20", *FEW]
+    assert lab(f"experiment={recipe}", *words, *short, "run_dir=run") == 0
+    counts = summary("run")["parameters"]
+    assert (counts["trainable"] < counts["total"]) == ("lora" in recipe)
+
+
+def test_two_columns_of_a_table_are_question_and_answer(capsys):
+    Path("pairs.csv").write_text(
+        "long,short\n" + "".join(f'"a tale of {i}, which is long",tale {i}\n' for i in range(30))
+    )
+    words = ["data=source_target", "data.path=pairs.csv", "data.prefix='summarize: '", "tokenizer=byte",
+             "data.preview=1", "data.template=seq2seq"]  # fmt: skip
+    assert train("run", *words, "data.source=long", "data.target=short") == 0
+    assert "summarize: a tale of" in capsys.readouterr().out
+    assert train("wrong", *words, "data.source=long", "data.target=brief") == 2
+    assert "data.target=brief names no text there; the columns are 'long', 'short'" in capsys.readouterr().err
+
+
+def test_N26_with_truncate_source_the_answer_stays_whole_and_what_was_cut_is_counted(capsys):
+    rows = [{"prompt": f"{i} " * 60, "completion": f"it is {i}"} for i in range(10, 40)]
+    Path("long.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ["data=chat", "data.path=long.jsonl", "tokenizer=byte", "data.template=seq2seq", "model.seq_len=64"]
+    assert train("run", *words, "data.truncate=source", "data.preview=1") == 0
+    screen = capsys.readouterr().out
+    assert "cut (" in screen
+    assert "it is " in screen
