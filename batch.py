@@ -17,6 +17,18 @@ enter the model. B rows, T tokens, P prompts or pairs; rows are padded on the ri
 | `document_index` | (B, T) int64 | the document or example of each target over the split, -1 where there is none |
 | `source` | (B, T) int64 | the source of each target in a mixture |
 
+Of rollouts (lightning_modules/rl/rollouts.py), whose targets are the tokens that the policy chose:
+
+| key | shape, dtype | meaning |
+|---|---|---|
+| `generated` | (B, T) float32 | log-probability of each target under the distribution that it was drawn from |
+| `old` | (B, T) float32 | the same by the trainer's forward pass, before the first update of this rollout |
+| `ref` | (B, T) float32 | under the reference |
+| `values`, `returns` | (B, T) float32 | the critic's expectation of what is to come, and what came |
+| `advantages` | (B, T) float32 | of each target |
+| `scores` | (B,) float32 | reward of each row |
+| `stopped`, `counted` | (B,) bool | ended by itself; takes part in the update |
+
 Pairs have B = 2 P rows: the P chosen completions with their prompts, then the P rejected ones.
 """
 

@@ -4,10 +4,15 @@ Composes the config with Hydra from conf/ beside this file, checks every word of
 tasks/<verb>.py. Nothing heavy (torch, lightning) is imported before the config is valid.
 """
 
-import sys
-from pathlib import Path
-
-from launcher.cli import main
+import stopping
 
 if __name__ == "__main__":
+    stopping.listen()  # before anything that takes time
+    stopping.keep_going_without_a_screen()
+
+    import sys
+    from pathlib import Path
+
+    from launcher.cli import main
+
     sys.exit(main(sys.argv[1:], root=Path(__file__).parent.absolute()))

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from datamodules.pydoc import PydocDataModule
+from lightning_modules.base import Start
 from lightning_modules.gbft import GBFTModule
 from models.boosting.ensemble import Boosted
 from models.boosting.learners.adapter import Adapter
@@ -28,7 +28,6 @@ from models.boosting.plan import Plan
 from models.gpt import GPT
 from optimization.adamw import adamw
 from optimization.schedules import cosine
-from tasks.boosting import give_rows, shorten
 from tasks.trainer import build_trainer, quiet_lightning, set_number_formats
 from tokenization.byte import ByteTokenizer
 
@@ -41,7 +40,7 @@ class Timed(GBFTModule):
     """Keeps what each stage took: (seconds of the clock, seconds of this process's processors)."""
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        stage, wall, busy = self.stage, time.perf_counter(), time.process_time()
+        stage, wall, busy = self.machine.turn(self.trainer.global_step).stage, time.perf_counter(), time.process_time()
         super().training_step(batch, batch_idx)
         spent = self.__dict__.setdefault("spent", [[0.0, 0.0] for _ in range(STAGES)])
         spent[stage][0] += time.perf_counter() - wall
@@ -54,12 +53,14 @@ def run(learner: Callable[..., Any], *, cache: Any, folder: Path) -> list[list[f
         tokenizer=ByteTokenizer(), cache_dir=str(folder), seq_len=SEQ_LEN, batch_size=BATCH, sampling="shuffle", seed=0
     )
     data.prepare()
-    shorten(data, TOKENS / len(data.folder.train))
+    data.shorten(TOKENS / len(data.folder.train))
     data.val_dataloader = lambda: torch.utils.data.DataLoader([], batch_size=None)  # type: ignore[method-assign]
     torch.manual_seed(0)
     base = GPT(vocab_size=data.tokenizer.vocab_size, seq_len=SEQ_LEN, n_layer=4, n_head=4, n_embd=128, bias=False)
     plan = Plan(stages=STAGES, steps_per_stage=STEPS, cache=cache, tol=-10.0)  # every stage stays, whatever it does
     module = Timed(
+        strategy="single",
+        adapter=None,
         model=Boosted(base=base, learner=learner, plan=plan, seed=0),
         optimizer=partial(adamw, lr=1e-2, betas=[0.9, 0.98], eps=1e-8, weight_decay=0.0),
         schedule=partial(cosine, total_steps=STEPS, warmup_steps=5, final_ratio=0.1),
@@ -67,14 +68,18 @@ def run(learner: Callable[..., Any], *, cache: Any, folder: Path) -> list[list[f
     )
     with tempfile.TemporaryDirectory() as place:
         trainer = build_trainer(
-            run_dir=Path(place), seq_len=SEQ_LEN, callbacks=[], loggers=[], max_steps=STAGES * STEPS, max_time=None,
+            run_dir=Path(place), callbacks=[], loggers=[], max_steps=STAGES * STEPS, max_time=None,
             val_every=10**9, checkpoint_every=10**9, log_every=10**9, grad_clip=1.0, accumulate=1,
             tokens_per_step=None, compile=False, profile=None, accelerator="cpu", devices=1, nodes=1,
             strategy="single", precision="32-true",
         )  # fmt: skip
-        give_rows(data, module, SimpleNamespace(path=Path(place), rank=1))
+        module.begin(Start(data, Path(place), weights=None, resumed=False, rank=1, train=_never, reference_text=_never))
         trainer.fit(module, data)
     return module.__dict__["spent"]
+
+
+def _never(*_: Any, **__: Any) -> None:
+    raise AssertionError("the base here is drawn at random; nothing is learned before the stages")
 
 
 def show(name: str, runs: list[list[list[float]]]) -> None:

@@ -37,7 +37,7 @@ def train_ours(texts: list[str]) -> None:
 
 
 def train_tokenizers(texts: list[str]) -> None:
-    """The same pattern and the same merges."""
+    """tiktoken with our pattern and our merges."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
     from tokenization.patterns import split_pattern

@@ -14,7 +14,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import TorchCheckpointIO
 
+from commands import run_py
 from errors import RequestError, RunError
+from models.weights.identity import KEY
 
 
 class Checkpoints(Callback):
@@ -49,6 +51,8 @@ class Checkpoints(Callback):
         value, best = float(metrics[self.monitor]), self.best.get(self.monitor)
         better = not math.isnan(value) and (best is None or (value < best if self.mode == "min" else value > best))
         if better:
+            if self._training and self.saved_step < 0:  # where there is a best one, a run can go on
+                self.save_last(trainer)
             self.best = {"step": trainer.global_step, self.monitor: value}
             self.best |= {"val/loss": float(metrics["val/loss"])} if "val/loss" in metrics else {}
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
@@ -83,23 +87,48 @@ class Checkpoints(Callback):
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes to a temporary name, forces it to disk, renames. Reads plain data only (weights_only), never a pickle."""
 
+    made_with: dict[str, Any] | None = None  # written into each checkpoint, see models/weights/identity.py
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Raises RunError when the disk is full or the folder cannot be written; leaves no half file."""
         path = Path(path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        if self.made_with is not None:
+            checkpoint[KEY] = self.made_with
         try:
             with open(temporary, "wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
-            free = shutil.disk_usage(path.parent).free / 1e9
-            raise RunError(
-                f"could not write {path}: {error}\n{free:.2f} GB are free there. The last checkpoint is untouched.\n"
-                f"Make room, then go on with: python run.py resume={path.parent.parent}"
-            ) from error
+            cause = _refused_by_the_disk(error)
+            if cause is None:
+                raise
+            raise RunError(_not_written(path, cause)) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+
+
+def _refused_by_the_disk(error: BaseException) -> str | None:
+    """Why a file could not be written, or None: it is another error. torch wraps a failed write in a RuntimeError."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        if isinstance(error, RuntimeError) and "inline_container" in str(error) and error.__context__ is None:
+            return "the file could not be written whole"
+        error = error.__context__ if isinstance(error, RuntimeError) else None  # type: ignore[assignment]
+    return None
+
+
+def _not_written(path: Path, cause: str) -> str:
+    """What is still there, and what to type; only what is true."""
+    run, last = path.parent.parent, path.parent / "last.ckpt"
+    free = shutil.disk_usage(path.parent).free / 1e9
+    if last.is_file():
+        rest = f"The last checkpoint is untouched. Make room, then go on with: {run_py(f'resume={run}')}"
+    else:
+        rest = f"There is no earlier one. Make room, then start anew with: {run_py(f'rerun={run}')}"
+    return f"could not write {path}: {cause}\n{free:.2f} GB are free there. {rest}"

@@ -14,6 +14,7 @@ from evaluation.answers import READERS, Kind, Score, is_right
 from evaluation.intervals import Estimate, mean_of_sources, proportion_interval
 from models.generation import Completion, generate
 from models.sampling import Sampling
+from tokenization.chat.messages import answer_of
 
 
 class Measured(NamedTuple):
@@ -73,7 +74,7 @@ class ExactMatch(Callback):
         if self.kind is None and trainer.is_global_zero:
             print("exact   data.answers=null: answers are shown, there is no exact match to log", flush=True)
         if self.max_new_tokens is None:
-            longest = max(len(self.tokenizer.encode(question.expected)) for question in self.questions)
+            longest = max(q.tokens or len(self.tokenizer.encode(q.expected)) for q in self.questions)
             self.max_new_tokens = longest + longest // 4 + 1
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -134,9 +135,9 @@ class ExactMatch(Callback):
         )
 
     def text(self, completion: Completion) -> str:
-        """The answer without the id that ends it."""
+        """What the answer says, without the id that ends it and without what was thought before."""
         ids = completion.ids
-        return self.tokenizer.decode(ids[:-1] if completion.stopped else ids)
+        return answer_of(self.data.template.answer(ids[:-1] if completion.stopped else ids))
 
     def example(self, i: int) -> str:
         """Question, expected answer, answers before and after training."""

@@ -57,7 +57,9 @@ class Progress(Callback):
             self._bar.set_postfix_str("validating", refresh=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self._val = f"val {pl_module.measured.val['val/loss']:.4f}"
+        found = pl_module.measured.val
+        name = "val/loss" if "val/loss" in found else next(iter(found))  # an objective may have no loss there
+        self._val = f"{name.replace('/loss', '')} {found[name]:.4f}"
         if self._bar is None and trainer.is_global_zero:
             facts = "  ".join(f"{name} {value:.4f}" for name, value in pl_module.measured.val.items())
             print(f"step {trainer.global_step}  {facts}", flush=True)

@@ -21,17 +21,18 @@ class Validation(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.due(trainer.global_step):
-            self._run(trainer)
+            self.validate_now(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if self.due(trainer.global_step):
-            self._run(trainer)
+            self.validate_now(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step != self.validated_step:
-            self._run(trainer)
+            self.validate_now(trainer)
 
-    def _run(self, trainer: Trainer) -> None:
+    def validate_now(self, trainer: Trainer) -> None:
+        """Validates in the middle of training; an objective may ask for it, at the end of `on_train_start` or later."""
         epoch_loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
         first = connector._first_loop_iter
         trainer.validating = True

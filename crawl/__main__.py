@@ -9,6 +9,8 @@ import json
 import sys
 from pathlib import Path
 
+import stopping
+from commands import word
 from crawl.options import ROOT, parse
 from crawl.runner import run
 from errors import Interrupted, RequestError, RunError
@@ -77,9 +79,10 @@ def _words(summary: dict, folder: Path) -> str:
     )
     return (
         f"{summary['fetched']} fetched = {summary['kept']} kept + {dropped} dropped + {failed} failed{more}\n"
-        f"Look at {folder}/report.html, read {folder}/README.md, train with data=crawl data.path={folder}"
+        f"Look at {folder}/report.html, read {folder}/README.md, train with data=crawl {word(f'data.path={folder}')}"
     )
 
 
 if __name__ == "__main__":
+    stopping.listen()
     sys.exit(main(sys.argv[1:]))

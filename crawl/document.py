@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 class Page:
     """One answer of a server, as it came (after transport decompression)."""
 
-    url: str  # canonical URL that was asked for; redirects are pages of their own, so it is also the URL that answered
+    url: str  # URL that was asked for, as linked; redirects are pages of their own, so it is also the URL that answered
     body: bytes
     encoding: str | None = None  # charset of the Content-Type header, if it names one; may lie
     content_type: str = "text/html"  # lower-case media type without parameters

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import stopping
 from crawl.options import check
 from errors import Interrupted, RequestError, RunError
 
@@ -20,7 +21,7 @@ def run(given: dict, folder: Path) -> dict:
     """Crawl into `folder`, or go on with the crawl that is there; returns the manifest.
 
     Raises RequestError for wrong requests (before anything is asked of the network), RunError when the crawl cannot
-    go on, Interrupted after SIGINT or SIGTERM, with everything saved.
+    go on, Interrupted after SIGINT, SIGTERM or SIGHUP, with everything saved.
     """
     settings = check(given)
     if "twisted.internet.reactor" in sys.modules:
@@ -57,8 +58,10 @@ def _run_here(settings: dict, folder: Path) -> dict:
         process.crawl(settings["spider"], state=state)
         process.start(install_signal_handlers=False)
     finally:
-        signals.restore()
-        manifest = finish(state)
+        try:
+            manifest = finish(state)
+        finally:
+            signals.restore()  # so that no report is cut in half
     if state.error is not None:
         raise state.error if isinstance(state.error, RunError) else RunError(f"The crawl cannot go on: {state.error!r}")
     if signals.received:
@@ -73,9 +76,13 @@ class _Signals:
 
     def __init__(self, state: Any, process: Any):
         self.state, self.process, self.received = state, process, 0
-        self.old = {number: signal.signal(number, self.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.old = {number: signal.signal(number, self.receive) for number in stopping.SIGNALS}
+        if stopping.asked():  # while the crawl was opened
+            self.state.stop("interrupted")
+            self.received = stopping.asked()
 
     def receive(self, number: int, frame: object) -> None:
+        stopping.note(number)
         first, self.received = not self.received, number
         self.state.stop("interrupted")
         if first:
@@ -85,7 +92,8 @@ class _Signals:
     def _end_soon(self) -> None:
         _reactor().callLater(GRACE_S, self._end_now)
         for crawler in self.process.crawlers:
-            crawler.engine._slot.nextcall.schedule()  # it may be waiting for hosts that wait
+            if crawler.engine is not None and crawler.engine._slot is not None:  # None: it is closing
+                crawler.engine._slot.nextcall.schedule()  # it may be waiting for hosts that wait
 
     def _end_now(self) -> None:
         reactor = _reactor()
@@ -122,8 +130,8 @@ def _run_in_child(settings: dict, folder: Path) -> dict:
         path.unlink(missing_ok=True)
     if code == 2:
         raise RequestError("The crawl's request was wrong; see the lines above.")
-    if code in (130, 143):
-        raise Interrupted(code - 128)
+    if code - 128 in stopping.SIGNALS or -code in stopping.SIGNALS:
+        raise Interrupted(abs(code) % 128)
     if code:
         raise RunError(f"The crawl ended with status {code}; see the lines above.")
     return json.loads((_folder_of(settings, folder) / "manifest.json").read_text("utf-8"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import folders
 from crawl.dedup.documents import Dedup
 from crawl.extract.pool import Pool
 from crawl.options import differences
@@ -37,6 +38,8 @@ class State:
         """
         self.settings, self.folder = settings, folder
         folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "crawl.sqlite").exists():
+            refuse_taken(folder)
         self.frontier = self._open_frontier()
         self.started_at = self.frontier.meta("started_at") or now()
         self._remember()
@@ -84,6 +87,11 @@ class State:
     def _remember(self) -> None:
         known = self.frontier.meta("settings")
         if known is None:
+            try:
+                refuse_taken(self.folder)  # a ledger that knows of nothing: killed in its first moment, or somebody's
+            except RequestError:
+                self.frontier.close()
+                raise
             self.frontier.remember("started_at", self.started_at)
         else:
             changed = differences(json.loads(known), self.settings)
@@ -120,6 +128,13 @@ class State:
             self.frontier.close()
         else:
             self.frontier.abandon()
+
+
+def refuse_taken(folder: Path) -> None:
+    """Before a crawl begins. Raises RequestError for anything in `folder` but what a run writes before it, or a ledger:
+    documents without a ledger are no crawl to go on with, and would be taken for what a kill has left.
+    """
+    folders.refuse_strangers(folder, "begun crawl", key="run_dir", why="a crawl begins in a folder of its own")
 
 
 def allowed_domains(settings: dict) -> list[str]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.batching.examples import Conversation, Examples, render_all
 from datamodules.kinds.conversations import ConversationDataModule
-from datamodules.reading.formats import to_messages
+from datamodules.reading.formats import format_of, to_conversation
+from datamodules.reading.ignored import Ignored
+from datamodules.reading.json_rows import json_value
 from datamodules.reading.records import Row
 from datamodules.reading.row_files import RowFiles
 from errors import RequestError
 from tokenization.chat import check_messages, prompt_of
+from tokenization.chat.messages import strings_of, text_of
 
 PID_SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 
@@ -26,7 +29,7 @@ class ChatDataModule(RowFiles, ConversationDataModule):
         self,
         *,
         format: Literal[
-            "auto", "messages", "prompt_completion", "alpaca", "gsm8k", "scienceqa", "sst2", "samsum"
+            "auto", "messages", "sharegpt", "prompt_completion", "alpaca", "gsm8k", "scienceqa", "sst2", "samsum"
         ] = "auto",
         columns: list[str] | None = None,
         answers: Literal["number", "letter", "text"] | None = None,
@@ -36,17 +39,28 @@ class ChatDataModule(RowFiles, ConversationDataModule):
         super().__init__(**shared)
         self.format, self.columns, self.answers, self.truncate = format, columns, answers, truncate
         self._val_kept: list[Conversation] = []
+        self._taken_for: Counter[str] = Counter()  # rows of both sides by their format
 
     def _load(self) -> tuple[Examples, Examples]:
         train, val = self._split()
         if not self.tokenizer.trained:
             sides = (train, val) if self.tokenizer.needs_whole_corpus else (train,)
-            self.tokenizer.train(m["content"] + "\n" for side in sides for c in side for m in c.messages)
+            self.tokenizer.train(
+                text + "\n" for side in sides for c in side for text in strings_of(c.messages, c.tools)
+            )
         settings = {"learn": self.learn, "seq_len": self.seq_len, "truncate": self.truncate}
         return (
             render_all(train, self.template, **settings),  # type: ignore[arg-type]
             render_all(val, self.template, kept=self._val_kept.append, **settings),  # type: ignore[arg-type]
         )
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        return super().ignored | self.not_rendered
+
+    def facts(self) -> dict[str, str]:
+        read = ", ".join(f"{n:,} rows as {said}" for said, n in self._taken_for.items())
+        return {"read": read} | super().facts()
 
     def _val_conversation(self, i: int) -> Conversation:
         return self._val_kept[i]
@@ -67,25 +81,31 @@ class ChatDataModule(RowFiles, ConversationDataModule):
         return sides
 
     def _conversations(self, side: str) -> Iterator[Conversation]:
+        return self.read(side, lambda rows, ignored: self._converted(side, rows, ignored))
+
+    def _converted(self, side: str, rows: Iterator[tuple[Row, str]], ignored: Ignored) -> Iterator[Conversation]:
         _, path, split = self.place(side)
-        for row, where in self._pid_rows(Path(path).expanduser(), split) or self.rows(side):
-            messages = to_messages(row, self.format, where)
+        for row, where in self._pid_rows(Path(path).expanduser(), split) or rows:
+            form = format_of(row, self.format, where)
+            messages, tools = to_conversation(row, form, where)
             try:
                 check_messages(messages, complete=True)
             except RequestError as error:
                 raise RequestError(f"{where}: {error}") from None
-            yield Conversation(messages, where)
+            self._taken_for[form.said] += 1
+            ignored.beside((*form.needs, *form.reads), row)
+            yield Conversation(messages, where, tools)
 
     def _pid_rows(self, folder: Path, split: str) -> Iterator[tuple[Row, str]] | None:
         """ScienceQA as its authors publish it: problems.json by pid, and pid_splits.json with the pids of a split."""
         problems, splits = folder / "problems.json", folder / "pid_splits.json"
         if self.format != "scienceqa" or not (problems.is_file() and splits.is_file()):
             return None
-        pids = json.loads(splits.read_text(encoding="utf-8"))
+        pids = json_value(splits)
         side = split if split in pids else PID_SPLITS.get(split, split)
         if side not in pids:
             raise RequestError(f"{splits} has no split {split!r}; there are {', '.join(pids)}.")
-        rows = json.loads(problems.read_text(encoding="utf-8"))
+        rows = json_value(problems)
         missing = [pid for pid in pids[side] if str(pid) not in rows]
         if missing:
             raise RequestError(
@@ -96,6 +116,6 @@ class ChatDataModule(RowFiles, ConversationDataModule):
 
 def share_of(conversation: Conversation) -> float:
     """A number in [0, 1) from what is asked: equal questions, equal numbers."""
-    asked = "\0".join(message["content"] for message in prompt_of(conversation.messages))
+    asked = "\0".join(map(text_of, prompt_of(conversation.messages)))
     digest = hashlib.blake2b(asked.encode("utf-8", "replace"), digest_size=8).digest()
     return int.from_bytes(digest, "little") / 2**64

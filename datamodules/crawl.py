@@ -7,7 +7,6 @@ site share wording, so a split by document alone would let training see much of 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from datamodules.kinds.prepared import PreparedDataModule
+from datamodules.reading.ignored import Ignored
+from datamodules.reading.json_rows import json_lines
 from datamodules.reading.readers import Document
 from datamodules.reading.sources import FileSource
 from errors import RequestError
@@ -38,6 +39,8 @@ class SiteSource:
     @property
     def n_bytes(self) -> int | None:
         return None
+
+    ignored = Ignored()
 
     def documents(self) -> Iterator[Document]:
         for record in records(self.shards):
@@ -104,16 +107,10 @@ def find_shards(path: str) -> tuple[Path, ...]:
 def records(shards: FileSource) -> Iterator[dict]:
     """The records of all shards. Raises RequestError with file and line where one is damaged."""
     for path in shards.files:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    record = json.loads(line)
-                    assert isinstance(record["text"], str)
-                except (ValueError, KeyError, TypeError, AssertionError):
-                    raise RequestError(
-                        f"{path}, line {number}: no document of a crawl (see crawl/FORMAT.md)."
-                    ) from None
-                yield record
+        for number, record in json_lines(path):
+            if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+                raise RequestError(f"{path}, line {number:,}: no document of a crawl (see crawl/FORMAT.md).")
+            yield record
 
 
 def site_of(record: dict) -> str:

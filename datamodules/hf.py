@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -23,8 +23,9 @@ from datamodules.kinds.prepared import PreparedDataModule
 from datamodules.preparing.split import text_hash
 from datamodules.preparing.token_folder import TokenFolder
 from datamodules.reading.hub import HubData, HubSource, HubStream
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.readers import Document, reader_for
-from datamodules.reading.sources import FileSource, Source, find_files
+from datamodules.reading.sources import FileSource, Source, file_source, find_files
 from errors import RequestError
 from tokenization.base import digest
 
@@ -98,7 +99,7 @@ class HfDataModule(PreparedDataModule):
         if not self._is_files():
             return HubSource(self._hub(split))
         self._refuse_keys_for_files()
-        return FileSource(f"data.path={self.path}", find_files(self.path), self.text_column, None)
+        return file_source("data.path", self.path, self.text_column)
 
     @cached_property
     def stream(self) -> Stream:
@@ -108,7 +109,8 @@ class HfDataModule(PreparedDataModule):
         if not self._is_files():
             return HubStream(self._hub(split))
         self._refuse_keys_for_files()
-        return FileStream(f"data.path={self.path}", find_files(self.path), self.text_column)
+        ignored = Ignored()
+        return FileStream(f"data.path={self.path}", find_files(self.path, ignored=ignored), self.text_column, ignored)
 
     # Preparing ----------------------------------------------------------------------------------------------------
 
@@ -205,6 +207,7 @@ class FileStream:
     name: str
     files: tuple[Path, ...]
     text_column: str
+    ignored: Ignored = field(default_factory=Ignored, compare=False)
 
     @property
     def n_shards(self) -> int:
@@ -213,7 +216,7 @@ class FileStream:
     def open(self, shard: int, skip: int) -> Iterator[str]:
         read = reader_for(self.files[shard])
         assert read is not None  # find_files let no other through
-        documents = read(self.files[shard], text_column=self.text_column, separator=None)
+        documents = read(self.files[shard], text_column=self.text_column, separator=None, ignored=self.ignored)
         return ("".join(document) for document in islice(documents, skip, None))
 
     def fingerprint(self) -> str:
@@ -235,6 +238,10 @@ class Head:
     @property
     def n_bytes(self) -> int | None:
         return None
+
+    @property
+    def ignored(self) -> Ignored:
+        return Ignored(getattr(self.stream, "ignored", {}))
 
     def documents(self) -> Iterator[Document]:
         texts = (text for shard in range(self.stream.n_shards) for text in self.stream.open(shard, 0))

@@ -17,12 +17,13 @@ import numpy as np
 from bounds import PositiveFloat
 from datamodules.batching.permutation import permute
 from datamodules.batching.windows import ORDERS, Order, SequentialOrder
-from datamodules.kinds.prepared import PreparedDataModule
+from datamodules.kinds.prepared import PreparedDataModule, rows_ignored
 from datamodules.preparing.prepare import prepare_tokens
-from datamodules.preparing.split import plan_split
+from datamodules.preparing.split import passed_over, plan_split
 from datamodules.preparing.token_files import META, TokenFile, document_ends
 from datamodules.preparing.token_folder import TokenFolder, open_folder
-from datamodules.reading.sources import FileSource, find_files
+from datamodules.reading.ignored import Ignored
+from datamodules.reading.sources import FileSource, file_source
 from errors import RequestError
 from tokenization.base import FILE_NAME, Tokenizer, digest, load_tokenizer
 
@@ -58,6 +59,7 @@ class MixtureDataModule(PreparedDataModule):
     def _token_folder(self) -> TokenFolder:
         """All sources as one sequence, one after the other; `MixtureOrder` jumps between them."""
         sources = {name: self._source(name, path) for name, path in self.paths.items()}
+        self._passed_over = sum(map(passed_over, sources.values()), Ignored())
         tokenizer = self._trained([source for source in sources.values() if source is not None])
         self.folders = {name: self._folder_of(name, source, tokenizer) for name, source in sources.items()}
         for name, folder in self.folders.items():
@@ -70,7 +72,7 @@ class MixtureDataModule(PreparedDataModule):
         if (Path(path) / META).is_file():
             return None
         key = f"data.paths.{name}"
-        return FileSource(f"{key}={path}", find_files(path, key), self.text_column, self.separator)
+        return file_source(key, path, self.text_column, self.separator)
 
     def _trained(self, sources: list[FileSource]) -> Tokenizer:
         """The tokenizer; an untrained one is that of the token files among the sources, or learns from all, once."""
@@ -148,6 +150,11 @@ class MixtureDataModule(PreparedDataModule):
         weights = sizes if self.weights is None else [self.weights[name] for name in self.folders]
         parts = [ORDERS[self.sampling](n, self.seq_len, self.stride, self.seed + i) for i, n in enumerate(sizes)]
         return MixtureOrder(sum(sizes), self.seq_len, self.stride, self.seed, tuple(parts), quotas(weights))
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """Of all sources together."""
+        return dict(sum(map(rows_ignored, self.folders.values()), self._passed_over))
 
     @property
     def fingerprint(self) -> str:

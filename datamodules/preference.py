@@ -17,12 +17,13 @@ from torch.utils.data import DataLoader
 from batch import Batch
 from bounds import OpenShare, PositiveInt
 from datamodules.batching.preference_table import PairBatches, PairSteps, PairTable, make_table
-from datamodules.kinds.conversations import Question
+from datamodules.batching.prompts import Prompts, Question
 from datamodules.kinds.steps import StepDataModule
 from datamodules.reading.preference_rows import Preference, preferences
 from datamodules.reading.row_files import RowFiles
 from errors import RequestError
 from tokenization.chat import chat_template
+from tokenization.chat.messages import strings_of, text_of
 
 
 class PairDataModule(StepDataModule):
@@ -31,7 +32,7 @@ class PairDataModule(StepDataModule):
     `end` is the id with which an answer ends; `answers` says how answers are compared (evaluation/answers.py).
     """
 
-    provides = ("pairs",)
+    provides: tuple[str, ...] = ("pairs", "prompts")
     answers: Literal["number", "letter", "text"] | None = None
 
     def __init__(
@@ -109,6 +110,17 @@ class PairDataModule(StepDataModule):
         """What a pair is about, where others are about the same."""
         return ""
 
+    def prompts(self, side: Literal["train", "val"]) -> Prompts:
+        """Each pair's prompt, with the chosen answer as the expected one."""
+        table = self._tables[side]
+
+        def question(i: int) -> Question:
+            prompt, chosen, _ = table.parts(i)
+            expected = self.tokenizer.decode([id for id in chosen.tolist() if id != self.end])
+            return Question(prompt, self.tokenizer.decode(prompt.tolist()).strip(), expected)
+
+        return Prompts(len(table), question)
+
     def facts(self) -> dict[str, str]:
         """What there is, for the lines at the start."""
         facts = self.describe()
@@ -117,10 +129,10 @@ class PairDataModule(StepDataModule):
     # Loading ------------------------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
-        return self._step_loader(self._steps())
+        return self._step_loader(self._prompt_steps() if self.prompts_per_item else self._steps())
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        batches = self._validation()
+        batches: Any = self._prompt_batches() if self.prompts_per_item else self._validation()
         return self._loader(batches, range(len(batches)))
 
     def val_dataset(self) -> PairBatches:
@@ -175,7 +187,9 @@ class PreferenceDataModule(RowFiles, PairDataModule):
         self.score_columns = score_columns or []
 
     def _read(self, side: str, dropped: Counter[str]) -> Iterator[Preference]:
-        pairs = preferences(self.rows(side), dropped, scores=self.score_columns)
+        pairs = self.read(
+            side, lambda rows, ignored: preferences(rows, dropped, scores=self.score_columns, ignored=ignored)
+        )
         if self.has_validation:
             return pairs
         return (pair for pair in pairs if (prompt_hash(pair) < self.val_fraction) == (side == "val"))
@@ -188,7 +202,7 @@ def prompt_hash(pair: Preference) -> float:
 
 
 def asked_of(pair: Preference) -> str:
-    return "\n".join(message["content"] for message in pair.prompt)
+    return "\n".join(map(text_of, pair.prompt))
 
 
 def in_words(facts: dict[str, Any]) -> str:
@@ -197,4 +211,4 @@ def in_words(facts: dict[str, Any]) -> str:
 
 
 def texts_of(pair: Preference) -> list[str]:
-    return [*(message["content"] for message in pair.prompt), pair.chosen, pair.rejected]
+    return [*strings_of(pair.prompt), pair.chosen, pair.rejected]

@@ -20,11 +20,13 @@ from batch import Batch
 from bounds import OpenShare, PositiveInt
 from datamodules.arithmetic_pairs import ArithmeticPairsDataModule
 from datamodules.preference import PairDataModule, prompt_hash
-from datamodules.reading.preference_rows import Preference, Row, UnusableError, is_messages, preferences
+from datamodules.reading.ignored import Ignored
+from datamodules.reading.preference_rows import Preference, Row, UnusableError, check_row, is_messages, preferences
 from datamodules.reading.row_files import RowFiles
 from errors import RequestError
 from tokenization.chat import Message, check_messages
 
+KNOWN = frozenset({"prompt", "completion", "label", "system"})
 LABELS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -71,7 +73,7 @@ class PreferenceLabelsDataModule(RowFiles, PairDataModule):
         if self.embedded is not None:
             yield from taken_apart(self.embedded._read(side, dropped))  # type: ignore[arg-type]
             return
-        found = labelled(self.rows(side), dropped)
+        found = self.read(side, lambda rows, ignored: labelled(rows, dropped, ignored))
         if not self.has_validation:  # all completions of a prompt are on one side
             found = (r for r in found if (_hash(r) < self.val_fraction) == (side == "val"))
         yield from found
@@ -122,21 +124,25 @@ def as_labels(micro: Batch) -> Batch:
     return {name: value for name, value in micro.items() if name != "margins"} | {"labels": micro["margins"] > 0.5}
 
 
-def labelled(rows: Iterable[tuple[Row, str]], dropped: Counter[str]) -> Iterator[Labelled]:
+def labelled(
+    rows: Iterable[tuple[Row, str]], dropped: Counter[str], ignored: Ignored | None = None
+) -> Iterator[Labelled]:
     """The labelled completions among `rows`, of either format; what is none is counted by its reason.
 
     Raises:
         RequestError: a row has the columns of neither.
     """
+    ignored = Ignored() if ignored is None else ignored
     for row, where in rows:
         if {"chosen", "rejected"} <= row.keys():
-            yield from taken_apart(preferences([(row, where)], dropped))
+            yield from taken_apart(preferences([(row, where)], dropped, ignored=ignored))
             continue
         if not {"prompt", "completion", "label"} <= row.keys():
             raise RequestError(
                 f"{where}: the columns are {', '.join(map(repr, row))}; expected 'prompt', 'completion' and 'label', "
                 "or 'chosen' and 'rejected'."
             )
+        check_row(row, KNOWN, where, ignored, ("prompt", "completion"))
         try:
             yield read_row(row, where)
         except UnusableError as reason:
@@ -160,7 +166,8 @@ def read_row(row: Row, where: str) -> Labelled:
     label = LABELS.get(str(row["label"]).strip().lower())
     if label is None:
         raise RequestError(f"{where}: label {row['label']!r}: expected true or false (or 1 or 0).")
-    return Labelled(list(messages), completion, label)
+    system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
+    return Labelled([*system, *messages], completion, label)
 
 
 def taken_apart(pairs: Iterable[Preference]) -> Iterator[Labelled]:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from bounds import OpenShare
 from datamodules.kinds.prepared import PreparedDataModule
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.readers import Document
 from tokenization.base import utf8
 
@@ -43,6 +44,7 @@ class PydocSource:
     """The embedded corpus as a source of documents."""
 
     name = "pydoc"
+    ignored = Ignored()
 
     def __init__(self, part: str = "all"):
         self.part = part

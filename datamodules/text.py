@@ -1,4 +1,4 @@
-"""`data=text`: any text on this machine: a file, a glob or a folder of .txt, .jsonl, .parquet, .csv, .arrow."""
+"""`data=text`: any text on this machine: a file, a glob or a folder of text, pages, JSON, tables, Parquet, Arrow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from datamodules.kinds.prepared import PreparedDataModule
 from datamodules.reading.download import fetched
-from datamodules.reading.sources import FileSource, find_files
+from datamodules.reading.sources import FileSource, file_source
 from errors import RequestError
 
 
@@ -43,4 +43,4 @@ class TextDataModule(PreparedDataModule):
         return str(fetched(self.url, self.sha256, self.cache_dir))
 
     def _source(self, key: str, path: str) -> FileSource:
-        return FileSource(f"{key}={path}", find_files(path, key, self.url), self.text_column, self.separator)
+        return file_source(key, path, self.text_column, self.separator, self.url)

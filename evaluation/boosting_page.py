@@ -2,22 +2,17 @@
 
 import math
 from collections.abc import Callable
-from html import escape
 from typing import Any, Literal
+
+from markupsafe import Markup
 
 from evaluation.boosting import Measured, by_category, by_stage, examples, in_context
 from evaluation.boosting_moves import Move, Moves
 from evaluation.intervals import Estimate
+from inspection import page as pages
+from inspection.page import Page
 
-STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#222;background:#fff}
-table{border-collapse:collapse;margin:.5em 0 1.5em}
-td,th{padding:.15em .7em;text-align:right;border-bottom:1px solid #ddd}
-td:first-child,th:first-child{text-align:left}code{white-space:pre-wrap;background:#f4f4f4;padding:0 .2em}
-.wide{overflow-x:auto}.wide td{vertical-align:top}.wide td+td{white-space:nowrap}
-mark{background:#ffe08a}.up{color:#a33}.down{color:#276}h2{margin-top:2em}svg{max-width:100%}
-@media(prefers-color-scheme:dark){body{color:#ddd;background:#161616}code{background:#2a2a2a}td,th{border-color:#444}mark{background:#745b00;color:#fff}}
-"""
+SPAN = Markup("<span style='background:rgba({},{:.2f});padding:0 .3em'>{}</span>")
 
 
 def page(
@@ -33,45 +28,45 @@ def page(
     """The whole page. `moved`: at the places of `example_places`, which tokens rose and which fell."""
     stages = by_stage(found, token_bytes, seed=seed)
     kinds = by_category(found, lambda i: decode([i]))
-    parts = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>{found.nll_Sn.shape[1]:,} validation tokens in {len(set(found.row_n.tolist())):,} windows. "
-        "Intervals are 95 %, over windows; gains are paired.</p>",
-        "<h2>Loss by stage</h2>",
-        curve([row["loss"] for row in stages]),
-        "<p>What each stage takes off it, before and after compared window by window:</p>",
-        *gain_curve(stages),
-        stage_table(stages),
-        *(["<h2>How each stage was chosen</h2>", record_table(records)] if records else []),
-        "<h2>What each stage corrects</h2><p>Nats per target that a stage takes off the loss (negative: it adds).</p>",
-        category_table(kinds, found.stages),
-        "<p>How far each stage moves the state of a target: norm of the correction, times its step.</p>",
-        category_table(kinds, found.stages, show="norms"),
-        "<h2>Do stages repeat each other?</h2><p>Mean cosine between the corrections of two stages, per token.</p>",
-        cosine_table(found),
-        *(example_section(found, m, decode, moved or {}) for m in range(found.stages)),
-    ]
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style><body>{''.join(parts)}</body></html>"
+    made = Page(
+        title,
+        f"{found.nll_Sn.shape[1]:,} validation tokens in {len(set(found.row_n.tolist())):,} windows. "
+        "Intervals are 95 %, over windows; gains are paired.",
     )
+    made.add("Loss by stage", curve([row["loss"] for row in stages]) + gain_curve(stages) + stage_table(stages))
+    if records:
+        made.add("How each stage was chosen", record_table(records))
+    moves_far = Markup(
+        "<p>How far each stage moves the state of a target: norm of the correction, times its step.</p>"
+    ) + category_table(kinds, found.stages, show="norms")
+    made.add(
+        "What each stage corrects",
+        category_table(kinds, found.stages) + moves_far,
+        "Nats per target that a stage takes off the loss (negative: it adds).",
+    )
+    made.add(
+        "Do stages repeat each other?",
+        cosine_table(found),
+        "Mean cosine between the corrections of two stages, per token.",
+    )
+    for m in range(found.stages):
+        made.add(f"Stage {m + 1}: largest corrections in context", example_section(found, m, decode, moved or {}))
+    return made.html()
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Cells are HTML already."""
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
+def table(head: list[str], rows: list[list[str]]) -> Markup:
+    return pages.table(head, rows, kind="figures")
 
 
 def shown(value: Estimate | None) -> str:
     if value is None:
         return ""
-    spread = "" if math.isnan(value.low) else f" <small>{value.low:.4f} to {value.high:.4f}</small>"
-    return f"{value.value:.4f}{spread}"
+    if math.isnan(value.low):
+        return f"{value.value:.4f}"
+    return Markup("{:.4f} <small>{:.4f} to {:.4f}</small>").format(*value[:3])
 
 
-def stage_table(stages: list[dict[str, Any]]) -> str:
+def stage_table(stages: list[dict[str, Any]]) -> Markup:
     rows = [
         [
             "base" if row["stage"] == 0 else str(row["stage"]),
@@ -84,7 +79,7 @@ def stage_table(stages: list[dict[str, Any]]) -> str:
     return table(["stage", "loss", "gain", "bits per byte", "accuracy", "correction", "residual left"], rows)
 
 
-def record_table(records: list[dict[str, Any]]) -> str:
+def record_table(records: list[dict[str, Any]]) -> Markup:
     names = ["eta", "kept", "dev/loss", "edge", "r2", "kl", "parameters", "seconds"]
     rows = [[str(r["stage"]), *(_number(r.get(name)) for name in names)] for r in records]
     return table(["stage", *names], rows)
@@ -96,7 +91,7 @@ def _number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def category_table(kinds: list[dict[str, Any]], stages: int, *, show: Literal["gains", "norms"] = "gains") -> str:
+def category_table(kinds: list[dict[str, Any]], stages: int, *, show: Literal["gains", "norms"] = "gains") -> Markup:
     """A line for each category. Colours are scaled by categories with at least a hundredth of the targets."""
     total = sum(row["targets"] for row in kinds if row["family"] == kinds[0]["family"])  # the same in each family
     weighty = [row for row in kinds if 100 * row["targets"] >= total]
@@ -105,22 +100,22 @@ def category_table(kinds: list[dict[str, Any]], stages: int, *, show: Literal["g
     for row in sorted(kinds, key=lambda r: (r["family"], r["name"])):
         if row["family"] != family:
             family = row["family"]
-            rows.append([f"<b>{escape(family)}</b>", *[""] * (3 + stages)])
+            rows.append([Markup("<b>{}</b>").format(family), *[""] * (3 + stages)])
         cells = [_shade(value, largest, signed=show == "gains") for value in row[show]]
         facts = [f"{row['targets']:,}", f"{row['before']:.3f}", f"{row['after']:.3f}"]
-        rows.append([escape(row["name"]), *facts, *cells])
+        rows.append([row["name"], *facts, *cells])
     return table(["targets", "count", "before", "after", *(f"stage {m + 1}" for m in range(stages))], rows)
 
 
-def _shade(value: float, largest: float, *, signed: bool) -> str:
+def _shade(value: float, largest: float, *, signed: bool) -> Markup:
     """A number on a colour. Gains: green takes loss off, red adds it. Norms: the stronger the larger."""
     strength = min(1.0, abs(value) / largest)
     hue = "40,90,190" if not signed else "30,140,90" if value >= 0 else "190,60,50"
     shown = f"{value:+.4f}" if signed else f"{value:.3f}"
-    return f"<span style='background:rgba({hue},{0.55 * strength:.2f});padding:0 .3em'>{shown}</span>"
+    return SPAN.format(hue, 0.55 * strength, shown)
 
 
-def cosine_table(found: Measured) -> str:
+def cosine_table(found: Measured) -> Markup:
     head = ["", *(f"stage {m + 1}" for m in range(found.stages))]
     return table(head, [[head[m + 1], *(f"{c:+.2f}" for c in row)] for m, row in enumerate(found.cosine_MM)])
 
@@ -135,40 +130,41 @@ def example_places(found: Measured) -> list[tuple[int, int]]:
 
 def example_section(
     found: Measured, m: int, decode: Callable[[list[int]], str], moved: dict[tuple[int, int], Moves]
-) -> str:
-    parts = [f"<h2>Stage {m + 1}: largest corrections in context</h2>"]
+) -> Markup:
+    parts = Markup()
     head = ["context and target", "nats", "norm", *(["most raised", "most lowered"] if moved else [])]
     for by, words in KINDS.items():
         rows = []
         for at in examples(found, m, by=by):
             before, target = in_context(found, at, decode)
             old, new = found.nll_Sn[m, at], found.nll_Sn[m + 1, at]
-            change = f"<span class={'down' if new <= old else 'up'}>{old:.2f} &rarr; {new:.2f}</span>"
-            text = f"<code>{escape(before)}<mark>{escape(target)}</mark></code>"
+            change = Markup("<span class={}>{:.2f} &rarr; {:.2f}</span>").format(
+                "down" if new <= old else "up", old, new
+            )
+            text = Markup("<code>{}<mark>{}</mark></code>").format(before, target)
             rows.append([text, change, f"{found.norm_Mn[m, at]:.2f}"])
             if (there := moved.get((m, at))) is not None:
                 rows[-1] += [_told(there.raised, decode), _told(there.lowered, decode)]
-        parts.append(f"<h3>{words}</h3><div class=wide>{table(head, rows)}</div>")
-    return "".join(parts)
+        parts += Markup("<h3>{}</h3>").format(words) + table(head, rows)
+    return parts
 
 
-def _told(tokens: list[Move], decode: Callable[[list[int]], str]) -> str:
+def _told(tokens: list[Move], decode: Callable[[list[int]], str]) -> Markup:
     """Each token with its probability before and after, in per cent."""
-    lines = (
-        f"<code>{escape(repr(decode([t.token]))[1:-1])}</code> {100 * t.before:.1f} &rarr; {100 * t.after:.1f} %"
-        for t in tokens
-    )
-    return "<br>".join(lines)
+    told = Markup("<code>{}</code> {:.1f} &rarr; {:.1f} %")
+    lines = (told.format(repr(decode([t.token]))[1:-1], 100 * t.before, 100 * t.after) for t in tokens)
+    return Markup("<br>").join(lines)
 
 
-def gain_curve(stages: list[dict[str, Any]]) -> list[str]:
+def gain_curve(stages: list[dict[str, Any]]) -> Markup:
+    told = Markup("<p>What each stage takes off it, before and after compared window by window:</p>")
     gains = [row["gain"] for row in stages if "gain" in row]
-    return [curve(gains, first=1, what="gain by stage", height=180)] if gains else []
+    return told + curve(gains, first=1, what="gain by stage", height=180) if gains else told
 
 
 def curve(
     losses: list[Estimate], *, first: int = 0, what: str = "loss by stage", width: int = 640, height: int = 240
-) -> str:
+) -> Markup:
     """An estimate for each stage from `first` on, with its interval, as SVG; a line at 0 where 0 is among them."""
     values = [v for e in losses for v in e if v == v]
     low, high = min(values), max(values)
@@ -185,7 +181,7 @@ def curve(
     for k, e in enumerate(losses):
         if e.low == e.low:
             marks.append(f"<line x1={x(k):.1f} x2={x(k):.1f} y1={y(e.low):.1f} y2={y(e.high):.1f} stroke=#8ab />")
-        marks.append(f"<circle cx={x(k):.1f} cy={y(e.value):.1f} r=4 fill=#258 />")
+        marks.append(f"<circle cx={x(k):.1f} cy={y(e.value):.1f} r=4 fill=var(--bar) />")
         name = "base" if k + first == 0 else k + first
         marks.append(f"<text x={x(k):.1f} y={height - 12} text-anchor=middle>{name}</text>")
     if low < 0 < high:
@@ -195,7 +191,7 @@ def curve(
         f"<text x=50 y={y(v) + 4:.1f} text-anchor=end>{v:.{3 if first == 0 else 4}f}</text>"
         for v in (low + pad, high - pad)
     )
-    return (
+    return Markup(  # made of numbers
         f"<svg viewBox='0 0 {width} {height}' width={width} font-size=12 fill=currentColor role=img "
-        f"aria-label='{what}'>{ticks}<polyline points='{line}' fill=none stroke=#258 />{''.join(marks)}</svg>"
+        f"aria-label='{what}'>{ticks}<polyline points='{line}' fill=none stroke=var(--bar) />{''.join(marks)}</svg>"
     )

@@ -6,7 +6,7 @@ LOWER = {"loss", "bpb", "perplexity", "ppl", "unparsed", "ece", "calibration_err
          "word_perplexity", "byte_perplexity", "bits_per_byte", "brier"}  # fmt: skip
 HIGHER = {"accuracy", "accuracies", "acc", "acc_norm", "acc_bytes", "exact_match", "f1", "macro_f1", "rouge1", "rouge2",
           "rougeL", "rougeLsum", "bleu", "mcc", "chrf", "self_consistency", "margin", "margins", "mean_reward",
-          "chosen", "mfu", "tokens_per_second"}  # fmt: skip
+          "chosen", "mfu", "tokens_per_second", "reward", "sampled_exact_match", "exact_match_chains"}  # fmt: skip
 
 
 def known_direction(metric: str) -> bool | None:

@@ -28,7 +28,7 @@ def continuation_logprobs(model: LanguageModel, pairs: Sequence[Pair], *, batch_
 def continuation_scores(
     model: LanguageModel, pairs: Sequence[Pair], *, batch_size: int = 32
 ) -> list[tuple[float, bool]]:
-    """The same for each pair, and whether every token of the continuation was the likeliest one."""
+    """Log-probability of each continuation, and whether each of its tokens was the likeliest one."""
     device = next(model.parameters()).device
     order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))  # like lengths together
     found: list[tuple[float, bool]] = [(0.0, True)] * len(pairs)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from markupsafe import Markup
+
+from inspection.page import fragment
+
+CASES = """{% for case in cases %}
+<details class="run case"{% if loop.index <= opened %} open{% endif %}><summary>{{ case.head }}</summary>
+<div class="columns">{% for name, text in case.parts %}<div><h3>{{ name }}</h3><pre>{{ text }}</pre></div>
+{% endfor %}</div></details>
+{% endfor %}"""
 
 
 class Case(NamedTuple):
@@ -14,17 +23,6 @@ class Case(NamedTuple):
     parts: Sequence[tuple[str, str]]
 
 
-def cases(found: Iterable[Case], *, opened: int = 1) -> str:
+def cases(found: Iterable[Case], *, opened: int = 1) -> Markup:
     """The first `opened` of them stand open."""
-    return "".join(_case(case, is_open=i < opened) for i, case in enumerate(found))
-
-
-def _case(case: Case, *, is_open: bool) -> str:
-    parts = "".join(
-        f"<div><h3>{html.escape(name)}</h3><pre>{html.escape(text)}</pre></div>" for name, text in case.parts
-    )
-    flag = " open" if is_open else ""
-    return (
-        f'<details class="run case"{flag}><summary>{html.escape(case.head)}</summary>'
-        f'<div class="columns">{parts}</div></details>'
-    )
+    return fragment(CASES, cases=found, opened=opened)

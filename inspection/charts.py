@@ -6,12 +6,14 @@ import html
 import math
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 290, 64, 34, 26, 12
 COLOURS = ("var(--bar)", "var(--bar2)")
 
 
-def figure(body: str, *, width: int = WIDTH, height: int = HEIGHT, label: str) -> str:
-    return (
+def figure(body: str, *, width: int = WIDTH, height: int = HEIGHT, label: str) -> Markup:
+    return Markup(  # made of numbers and `text`
         f'<figure><svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img"'
         f' aria-label="{html.escape(label)}">{body}</svg></figure>'
     )
@@ -21,7 +23,7 @@ def text(x: float, y: float, words: str, anchor: str = "middle") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(words)}</text>'
 
 
-def log_log(series: dict[str, Sequence[tuple[float, float]]], *, x: str, y: str) -> str:
+def log_log(series: dict[str, Sequence[tuple[float, float]]], *, x: str, y: str) -> Markup:
     """Lines of (x, y), both positive, on logarithmic axes."""
     points = [point for line in series.values() for point in line]
     x_end = math.log10(max(max(p[0] for p in points), 10))
@@ -53,7 +55,7 @@ def log_log(series: dict[str, Sequence[tuple[float, float]]], *, x: str, y: str)
     return figure(body, label=f"{y} over {x}")
 
 
-def line(series: dict[str, Sequence[tuple[float, float]]], *, x: str, y: str) -> str:
+def line(series: dict[str, Sequence[tuple[float, float]]], *, x: str, y: str) -> Markup:
     """Lines of (x, y) on plain axes, with a rule at 0 where it is between the ends."""
     points = [point for one in series.values() for point in one]
     left, right = min(p[0] for p in points), max(p[0] for p in points)
@@ -85,7 +87,7 @@ def line(series: dict[str, Sequence[tuple[float, float]]], *, x: str, y: str) ->
     return figure(body, label=f"{y} over {x}")
 
 
-def bars(names: Sequence[str], series: dict[str, Sequence[float]], *, unit: str) -> str:
+def bars(names: Sequence[str], series: dict[str, Sequence[float]], *, unit: str) -> Markup:
     """Groups of horizontal bars, one group a name, one bar a series; series are scaled each to its own largest."""
     left, row = max(150, min(280, 7 * max(map(len, names), default=0))), 18
     height = TOP + (row * len(series) + 6) * len(names) + 24
@@ -113,7 +115,7 @@ def bars(names: Sequence[str], series: dict[str, Sequence[float]], *, unit: str)
     return figure(body, height=int(height), label=unit)
 
 
-def spans(rows: Sequence[tuple[int, int]], total: int, *, unit: str) -> str:
+def spans(rows: Sequence[tuple[int, int]], total: int, *, unit: str) -> Markup:
     """Where each (start, end) lies in 0..total, one above the other: overlaps and gaps show.
 
     Zoomed in where they take up a small part of it.

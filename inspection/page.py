@@ -1,21 +1,60 @@
-"""One self-contained HTML page: sections of facts, tables, charts and tokens. No file beside it, no network.
+"""Every HTML page of ours: one template, one style sheet, one `table`. A page is one file and needs no network.
 
+Text is escaped wherever it is put in (Jinja's autoescape); only `Markup` is taken for HTML, and `fragment` makes it.
 Tokens go into the page as numbers with a table of their texts, and a script draws them when they come into view: a
 thousand documents open at once and stay readable.
 """
 
 from __future__ import annotations
 
-import html
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
 
 from inspection.maps import Maps
 
 ASSETS = Path(__file__).parent
+HTML = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+HTML.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+TABLE = """<div class="wide {{ kind }}"><table>
+{% if head %}<thead><tr>{% for name in head %}
+<th{% if rows and rows[0][loop.index0].kind.startswith("n") %} class="n"{% endif %}>{{ name }}</th>
+{% endfor %}</tr></thead>{% endif %}
+<tbody>{% for row in rows %}<tr>{% for cell in row %}<td
+{%- if cell.kind %} class="{{ cell.kind }}"{% endif %}
+{%- if cell.share is not none %} style="--share:{{ "%.3f"|format(cell.share) }}"{% endif %}>{{ cell.text }}</td>
+{%- endfor %}</tr>
+{% endfor %}</tbody></table></div>"""
+FACTS = "<dl>{% for name, value in pairs %}<dt>{{ name }}</dt><dd>{{ value }}</dd>{% endfor %}</dl>"
+
+
+def fragment(source: str, **values: Any) -> Markup:
+    """HTML from a Jinja template; every value is escaped that is not `Markup`."""
+    return Markup(_template(source).render(values))  # rendered with autoescape
+
+
+@cache
+def _template(source: str) -> Template:
+    return HTML.from_string(source)
+
+
+class Section(NamedTuple):
+    title: str
+    body: str
+    note: str
+
+
+class Cell(NamedTuple):
+    """Of a table. `kind`: its classes ("n": a number, to the right; "long": wraps). `share`: how dark, 0 to 1."""
+
+    text: object
+    kind: str = ""
+    share: float | None = None
 
 
 @dataclass
@@ -45,8 +84,9 @@ class Page:
     """Sections are added from top to bottom, then `write`."""
 
     title: str
-    about: str
-    sections: list[str] = field(default_factory=list)
+    about: str = ""
+    lead: str = ""  # below it, `Markup` of any kind
+    sections: list[Section] = field(default_factory=list)
     texts: dict[int, str] = field(default_factory=dict)  # id -> text, for all tokens on the page
     specials: list[int] = field(default_factory=list)
     groups: list[list[dict[str, Any]]] = field(default_factory=list)
@@ -54,67 +94,57 @@ class Page:
     routes: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, title: str, body: str, note: str = "") -> None:
-        """A section; `body` is HTML, `title` and `note` are text."""
-        number = len(self.sections)
-        told = f'<p class="note">{html.escape(note)}</p>' if note else ""
-        self.sections.append(f'<section id="s{number}"><h2>{html.escape(title)}</h2>{told}{body}</section>')
+        """A section; a `body` that is not `Markup` is shown as text."""
+        self.sections.append(Section(title, body, note))
 
     def add_tokens(self, title: str, runs: Iterable[Tokens], *, note: str = "", folded: bool = False) -> None:
         """Runs of tokens, each under its own title; `folded`: all but the first closed."""
         self.groups.append([run.packed() for run in runs])
-        number = len(self.groups) - 1
-        self.add(title, f'<div class="runs" data-group="{number}" data-folded="{int(folded)}"></div>', note)
+        box = Markup('<div class="runs" data-group="{}" data-folded="{}"></div>')
+        self.add(title, box.format(len(self.groups) - 1, int(folded)), note)
 
     def add_maps(self, title: str, maps: Maps, *, note: str = "") -> None:
         """Square maps side by side, the one that is clicked also large."""
         self.maps.append(maps.packed())
-        self.add(title, f'<div class="maps" data-maps="{len(self.maps) - 1}"></div>', note)
+        self.add(title, Markup('<div class="maps" data-maps="{}"></div>').format(len(self.maps) - 1), note)
 
     def add_routes(self, title: str, routes: dict[str, Any], *, note: str = "") -> None:
         """A text once for each layer, coloured by where its tokens go, see routes.js."""
         self.routes.append(routes)
-        self.add(title, f'<div class="routes" data-routes="{len(self.routes) - 1}"></div>', note)
+        self.add(title, Markup('<div class="routes" data-routes="{}"></div>').format(len(self.routes) - 1), note)
+
+    def html(self) -> str:
+        drawn = {"groups": self.groups, "maps": self.maps, "routes": self.routes}
+        data = {"texts": self.texts, "specials": self.specials, **{k: v for k, v in drawn.items() if v}}
+        scripts = ["page", *(name for name in ("maps", "routes") if drawn[name])] if any(drawn.values()) else []
+        return _template(_asset("page.html")).render(
+            page=self,
+            data=data,
+            style=_asset("page.css"),
+            script=Markup("\n").join(_asset(f"{name}.js") for name in scripts),
+        )
 
     def write(self, path: Path) -> None:
-        data: dict[str, Any] = {"texts": self.texts, "specials": self.specials, "groups": self.groups}
-        scripts = ["page.js"]
-        for name, drawn in (("maps", self.maps), ("routes", self.routes)):
-            if drawn:
-                data[name] = drawn
-                scripts.append(f"{name}.js")
-        script = "\n".join((ASSETS / name).read_text() for name in scripts)
-        # "</script>" or "<!--" in a text would end the script
-        packed = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-        headings = [section.split("<h2>")[1].split("</h2>")[0] for section in self.sections]
-        links = "".join(f'<a href="#s{i}">{heading}</a>' for i, heading in enumerate(headings))
-        page = (
-            "<!doctype html>\n"
-            f'<html lang="en"><head><meta charset="utf-8"><title>{html.escape(self.title)}</title>\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<style>\n{(ASSETS / 'page.css').read_text()}</style></head><body>\n"
-            f"<header><h1>{html.escape(self.title)}</h1><p>{html.escape(self.about)}</p><nav>{links}</nav></header>\n"
-            f"<main>\n{chr(10).join(self.sections)}\n</main>\n"
-            f'<script id="data" type="application/json">{packed}</script>\n'
-            f"<script>\n{script}</script>\n</body></html>\n"
-        )
-        path.write_bytes(page.encode("utf-8", "replace"))  # a lone surrogate becomes "?"
+        path.write_bytes(self.html().encode("utf-8", "replace"))  # a lone surrogate becomes "?"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Numbers to the right, with thousands marked; texts to the left."""
-    lines = "".join("<tr>" + "".join(cell(value) for value in row) + "</tr>" for row in rows)
-    names = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    return f'<div class="wide"><table><thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table></div>'
+def _asset(name: str) -> Markup:
+    return Markup((ASSETS / name).read_text(encoding="utf-8"))  # a file of ours
 
 
-def cell(value: object) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, kind: str = "") -> Markup:
+    """Numbers to the right, with thousands marked; texts to the left. `kind`: a class of the whole."""
+    return fragment(TABLE, head=head, rows=[[_cell(value) for value in row] for row in rows], kind=kind)
+
+
+def _cell(value: object) -> Cell:
+    if isinstance(value, Cell):
+        return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        shown = f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
-        return f'<td class="n">{shown}</td>'
-    return f"<td>{html.escape(str(value))}</td>"
+        return Cell(f"{value:,}" if isinstance(value, int) else f"{value:,.4g}", "n")
+    return Cell(value)
 
 
-def facts(pairs: dict[str, object]) -> str:
+def facts(pairs: Mapping[str, object]) -> Markup:
     """Name and value, line by line."""
-    rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd>" for name, value in pairs.items())
-    return f"<dl>{rows}</dl>"
+    return fragment(FACTS, pairs=pairs.items())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import stopping
 from errors import Interrupted, RequestError
 from launcher.lab import SWEEP_RECORD, Lab
 
@@ -29,7 +30,10 @@ FLAGS.add_argument("--shell-completion", "-sc", action="store_true", help='eval 
 def main(argv: Sequence[str], root: Path) -> int:
     """Does what the command line asks for and returns the exit status."""
     try:
-        return _dispatch(list(argv), root)
+        code = _dispatch(list(argv), root)
+        if code == 0 and stopping.asked():  # after the last file, or where nobody could tell it from an error
+            raise Interrupted(stopping.asked())
+        return code
     except (Exception, KeyboardInterrupt, Interrupted) as error:
         from launcher.jobs.endings import explain, wants_traceback
 

@@ -1,5 +1,6 @@
 """Where things are: the root of the repository, its config groups, and the code that a config may name."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ FIRST_PARTY = (
     "loggers",
     "models",
     "optimization",
+    "rewards",
     "tasks",
     "tokenization",
 )
@@ -25,6 +27,9 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "lightning.pytorch.callbacks.DeviceStatsMonitor": (),
     "lightning.pytorch.loggers.WandbLogger": ("entity", "group", "tags", "notes", "job_type"),
 }
+# the defaults of a file, in one line or one to a line, and in them its siblings: `name`, or `name@package`
+DEFAULTS = re.compile(r"^defaults:(.*(?:\n  *- .*)*)", re.M)
+SIBLING = re.compile(r"(?:- |[\[,] *)(?!_self_)(\w+)(?:@\w+)?(?= *(?:[,\]#]|$))", re.M)
 SWEEP_RECORD = "sweep.json"  # in a sweep's folder: what was typed
 
 
@@ -49,3 +54,10 @@ class Lab:
             if options:
                 found.setdefault(folder.name, {}).update(sorted(options.items()))
         return found
+
+
+def lineage(file: Path) -> list[Path]:
+    """The files that one option is made of: those of its group that it inherits from, oldest first, then itself."""
+    written = DEFAULTS.search(file.read_text(encoding="utf-8"))
+    siblings = [file.with_name(f"{name}.yaml") for name in SIBLING.findall(written[1])] if written else []
+    return [*(older for sibling in siblings if sibling.is_file() for older in lineage(sibling)), file]

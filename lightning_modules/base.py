@@ -96,6 +96,7 @@ class LanguageModule(pl.LightningModule):
     """
 
     needs: tuple[str, ...] = ()  # kinds of data, of which it takes one: tokens, conversations, pairs, labels
+    horizon: tuple[str, ...] = ()  # keys that resume= may move, beside the trainer's own
     updates_per_item = 1  # optimizer updates that one item of the training data serves
 
     def __init__(
@@ -183,6 +184,10 @@ class LanguageModule(pl.LightningModule):
     def farewell(self) -> dict[str, str | None]:
         """What to type next that only it knows: label -> a command with {run} for the run's folder, None for none."""
         return {}
+
+    def trained(self) -> dict[str, torch.nn.Module]:
+        """The networks that updates change, by name: each is clipped by its own norm. The first is what is saved."""
+        return {"model": self.model}
 
     # ---- set-up ------------------------------------------------------------------------------------------------------
 
@@ -297,17 +302,16 @@ class LanguageModule(pl.LightningModule):
         """Global gradient norm before clipping. Scales in place only where it is above the bound."""
         if self._scaler is not None:
             self._scaler.unscale_(self._torch_optimizer)
-        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = get_total_norm(grads)
-        if hasattr(norm, "full_tensor"):  # FSDP: each rank holds a part of each gradient
-            norm = norm.full_tensor()
-        value = float(norm)
-        if self.grad_clip is not None and value > self.grad_clip:
-            torch._foreach_mul_(grads, self.grad_clip / (value + 1e-6))
-        return value
+        norms = [clip_gradients(network, self.grad_clip) for network in self.trained().values()]
+        return norms[0] if all(map(math.isfinite, norms)) else math.nan
 
     def _non_finite(self, batch: list[Batch], norm: float) -> NonFiniteError:
-        bad = [n for n, p in self.model.named_parameters() if p.grad is not None and not _is_finite(p.grad)]
+        bad = [
+            name if part == "model" else f"{part}.{name}"
+            for part, network in self.trained().items()
+            for name, p in network.named_parameters()
+            if p.grad is not None and not _is_finite(p.grad)
+        ]
         evidence = {
             "step": self.trainer.global_step,
             "rank": self.global_rank,
@@ -372,6 +376,18 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
     return (x ^ (x >> 31)) >> 1
+
+
+def clip_gradients(network: torch.nn.Module, bound: float | None) -> float:
+    """Norm over all gradients of `network`, before they are scaled in place where it is above `bound`."""
+    grads = [p.grad for p in network.parameters() if p.grad is not None]
+    norm = get_total_norm(grads)
+    if hasattr(norm, "full_tensor"):  # FSDP: each rank holds a part of each gradient
+        norm = norm.full_tensor()
+    value = float(norm)
+    if bound is not None and value > bound:
+        torch._foreach_mul_(grads, bound / (value + 1e-6))
+    return value
 
 
 def _added(sums: dict[str, Tensor], more: dict[str, Tensor]) -> dict[str, Tensor]:

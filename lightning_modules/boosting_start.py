@@ -1,10 +1,14 @@
 """What gradient-boosted fine-tuning begins with: data that can be boosted on, a base, rows that choose steps."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from typing import Any
 
+import torch
+
 from batch import IGNORE, Batch
+from commands import word
 from errors import RequestError
 from lightning_modules.base import Start
 from lightning_modules.causal_lm import CausalLMModule
@@ -16,6 +20,24 @@ from optimization.schedules import cosine
 
 MAX_DEV_ROWS = 256  # that many choose steps; further ones are held out all the same
 BASE_LR = 1e-3
+
+
+def check_settings(model: Any, *, strategy: str, adapter: Any, optimizer: Any) -> None:
+    """Raises RequestError for settings of the run that stages cannot be trained with."""
+    if not isinstance(model, Boosted):
+        raise RequestError("objective=gbft needs the section gbft: leave gbft=none out.")
+    if adapter:
+        raise RequestError(
+            "objective=gbft trains learners of its own beside a frozen base; adapter= would be a second kind of "
+            "them.\nLeave adapter=... out; learner=lora_top and learner=lora_full are LoRA."
+        )
+    if getattr(optimizer, "func", adamw) is not adamw:
+        raise RequestError(
+            "objective=gbft trains small learners, which have no embedding and no head for other optimizers to "
+            "treat apart.\nType optimizer=adamw_stage."
+        )
+    if strategy != "single":
+        raise RequestError("objective=gbft trains on one device: type hardware=auto, cpu or gpu.")
 
 
 def check_data(data: Any, plan: Plan) -> None:
@@ -57,7 +79,7 @@ def check_start(model: Boosted, start: Start) -> None:
     if not start.resumed and int(model.closed):
         raise RequestError(
             f"init_from={start.weights} is an ensemble of {int(model.closed)} stages already.\n"
-            f"To add stages to it, type: resume={start.weights} gbft.stages={int(model.closed) + 3}"
+            f"To add stages to it, type: {word(f'resume={start.weights}')} gbft.stages={int(model.closed) + 3}"
         )
 
 
@@ -81,6 +103,16 @@ def learn_base(model: Boosted, start: Start, *, token_bytes: Any, seed: int, log
     )
     start.train(module, start.reference_text(batch_size=12), steps=steps, folder="base")
     base.requires_grad_(False).eval()
+
+
+def make_room(model: Boosted, checkpoint: dict[str, Any], optimizer: Callable[[], torch.optim.Optimizer]) -> None:
+    """A finished run may be given more stages: their learners are new, the optimizer has no state of them."""
+    prefix = "model."
+    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    checkpoint["state_dict"] |= {f"{prefix}{name}": value for name, value in model.accept(state).items()}
+    for saved in checkpoint.get("optimizer_states", []):
+        fresh = optimizer().state_dict()["param_groups"]
+        saved["param_groups"] += fresh[len(saved["param_groups"]) :]
 
 
 def draw_rows(data: Any, plan: Plan, *, seed: int) -> tuple[list[DevRow], DevRow]:

@@ -36,7 +36,7 @@ def bradley_terry(
 
 
 def loss_at_tokens(scores_2PT: Tensor, ids_2PT: Tensor, real_2PT: Tensor) -> Tensor:
-    """The same loss at every token from the one where the two texts part, (P,) its mean over them.
+    """Bradley and Terry's loss at every token from where the two texts part; (P,) its mean over them.
 
     One score at the end says little about where a working goes wrong; verifiers that judge after each token learn
     faster and generalise better (Cobbe et al. 2021, 2110.14168, section 4.3).

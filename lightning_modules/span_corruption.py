@@ -4,9 +4,9 @@
     source    Thank you <extra_id_0> me to your party <extra_id_1> week </s>
     answer    <pad> <extra_id_0> for inviting <extra_id_1> last </s>
 
-A window of n tokens loses round(n * density) of them in round(noise / mean_span) spans; borders of both what is kept and
-what is cut are drawn evenly. A text begins with what is kept and ends with a span, as in T5's own code. Windows run across
-documents, as there. Validation cuts each window the same way each time: its spans depend on its tokens alone.
+A window of n tokens loses round(n * density) of them in round(noise / mean_span) spans; borders of what is kept and of
+what is cut are drawn evenly. A text begins with what is kept and ends with a span, as in T5's own code. Windows run
+across documents, as there. Validation cuts a window the same way each time: its spans depend on its tokens alone.
 """
 
 import zlib
@@ -19,7 +19,7 @@ from torch import Tensor
 from batch import IGNORE, Batch
 from bounds import OpenShare, at_least
 from errors import RequestError
-from lightning_modules.base import LanguageModule
+from lightning_modules.base import LanguageModule, Start
 from models.base import Output
 from tokenization.base import Tokenizer
 from tokenization.chat import PAD, with_specials
@@ -28,7 +28,7 @@ SENTINELS = tuple(f"<extra_id_{i}>" for i in range(100))  # T5's own names and n
 
 
 class Lengths(NamedTuple):
-    """Of a window in tokens: cut out, in so many spans; what the encoder reads and the decoder writes, ends included."""
+    """Of a window: tokens cut out, in so many spans; what encoder and decoder get, ends included."""
 
     noise: int
     spans: int
@@ -95,6 +95,17 @@ class SpanCorruptionModule(LanguageModule):
     def prepare_tokenizer(cls, tokenizer: Tokenizer) -> Tokenizer:
         return with_specials(tokenizer, (PAD, *SENTINELS))
 
+    def begin(self, start: Start) -> None:
+        """Raises RequestError where a window is too short, or has more spans than there are sentinels."""
+        n = start.data.seq_len
+        if n < 2:
+            raise RequestError(f"data.seq_len={n}: a window needs two tokens for one to be cut out.")
+        if (spans := lengths_of(n, self.density, self.mean_span).spans) > len(SENTINELS):
+            raise RequestError(
+                f"a window of {n} tokens has {spans} spans, and there are {len(SENTINELS)} sentinels.\n"
+                f"Type a shorter data.seq_len, or objective.mean_span={self.mean_span * 2:g}."
+            )
+
     def before_update(self, batch: list[Batch]) -> None:
         step = self.trainer.global_step
         for i, micro in enumerate(batch):
@@ -111,14 +122,7 @@ class SpanCorruptionModule(LanguageModule):
         """Replaces the batch's windows, in place; without a seed the spans of a window follow from its tokens."""
         ids_BT, device = micro["ids"].cpu().numpy(), micro["ids"].device
         n = ids_BT.shape[1]
-        if n < 2:
-            raise RequestError(f"data.seq_len={n}: a window needs two tokens for one to be cut out.")
         lengths = lengths_of(n, self.density, self.mean_span)
-        if lengths.spans > len(SENTINELS):
-            raise RequestError(
-                f"a window of {n} tokens has {lengths.spans} spans, and there are {len(SENTINELS)} sentinels.\n"
-                f"Type a shorter data.seq_len, or objective.mean_span={self.mean_span * 2:g}."
-            )
         rng = None if seed is None else np.random.default_rng(seed)
         rows = []
         for ids in ids_BT:

@@ -35,11 +35,17 @@ class LikelihoodModule(LanguageModule):
 
 
 def learn_likelihood(
-    objective: LanguageModule, start: Start, select: Callable[[Batch], Batch], *, steps: int, lr: float
+    objective: LanguageModule,
+    start: Start,
+    select: Callable[[Batch], Batch],
+    *,
+    steps: int,
+    lr: float,
+    what: str = "the chosen answers",
 ) -> None:
     """Trains the objective's model in place; the same for the same seed, so that a resumed run finds the same start."""
     if start.rank == 0:
-        print(f"start   no init_from: {steps} updates on the chosen answers come first", flush=True)
+        print(f"start   no init_from: {steps} updates on {what} come first", flush=True)
     module = LikelihoodModule(
         select=select,
         model=objective.model,

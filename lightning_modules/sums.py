@@ -24,7 +24,7 @@ class Sums:
             self.values[name] = self.values[name] + value if name in self.values else value
 
     def over_ranks(self, *, world_size: int, device: torch.device) -> dict[str, Tensor]:
-        """The same names, float64 on the CPU, summed over all ranks in one exchange."""
+        """Sums by name over all ranks, float64 on the CPU, in one exchange."""
         names = sorted(self.values)
         found = {name: self.values[name].detach().cpu().double() for name in names}  # on the CPU: mps has no float64
         if world_size == 1 or not names:

@@ -95,6 +95,7 @@ class LanguageModel(nn.Module):
         logits: Literal["none", "last", "all"] = "none",
         sparse_targets: bool = False,
         per_token: bool = False,
+        temperature: float = 1.0,
     ) -> Output:
         """One signature for every model and objective.
 
@@ -108,13 +109,14 @@ class LanguageModel(nn.Module):
             logits: "last" position or "all" of them; "none" costs nothing.
             sparse_targets: most targets have no loss: the head is run only at those that do.
             per_token: `nll_BT` carries the gradient, for losses that are no sum over tokens; `loss` stays None.
+            temperature: of per_token: logits are divided by it, as in sampling. With a softcap it must be 1.
         """
         source: dict[str, Any] = {} if source_B is None else {"source_B": source_B}
         found = self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache, **source)
         hidden, aux, stats = Trunk(*found)
         loss = nll_BT = None
         if targets_BT is not None and per_token:
-            nll_BT = self._token_nll(hidden, targets_BT)
+            nll_BT = self._token_nll(hidden if temperature == 1 else hidden / temperature, targets_BT)
         elif targets_BT is not None:
             weights = None if weights_BT is None else weights_BT.reshape(-1)
             cross_entropy = sparse_cross_entropy if sparse_targets else linear_cross_entropy

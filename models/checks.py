@@ -34,7 +34,11 @@ def check_window(window: int | None, layers: list[int] | None, n_layer: int) -> 
         )
 
 
-def check_sinks(sinks: str, n_sink: int) -> None:
+def check_sinks(sinks: str, n_sink: int, *, smear: bool = False) -> None:
+    if smear and sinks == "tokens":
+        raise RequestError(
+            "model.smear=true would smear the reserved tokens of model.sinks=tokens. Type model.sinks=learned."
+        )
     if (sinks == "tokens") != (n_sink > 0):
         raise RequestError(
             f"model.sinks={sinks} with model.n_sink={n_sink}: reserved tokens are counted by n_sink, other kinds have "

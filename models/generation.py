@@ -67,6 +67,7 @@ def generate(
     stop: Stop | None = None,
     batch_size: int = 32,
     use_cache: bool = True,
+    numbers: Sequence[int] | None = None,
 ) -> list[list[Completion]]:
     """`n` completions of each prompt, in the order of the prompts.
 
@@ -75,11 +76,14 @@ def generate(
         stop_ids: ids that end a row. stop: is given a row's new ids after each token and says whether to end it.
         seed: with the same seed a row gets the same tokens, whatever batch it is in.
         batch_size: rows at once.
+        numbers: of the prompts, which the draws depend on; default 0, 1, ... Ranks that share prompts give each prompt
+            its number among all, and get what one rank would.
 
     Raises:
         RequestError: a prompt is empty or longer than the model's context.
     """
     check_prompts(model, prompts, max_new_tokens)
+    numbers = range(len(prompts)) if numbers is None else numbers
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
     at_once = max(1, batch_size // n)
     found: dict[int, tuple[list[int], list[float]]] = {}
@@ -87,15 +91,15 @@ def generate(
     with evaluating(model):
         for start in range(0, len(order), at_once):
             chosen = order[start : start + at_once]
-            rows = [i * n + j for i in chosen for j in range(n)]
+            rows = [numbers[i] * n + j for i in chosen for j in range(n)]
             found |= {row: ([], []) for row in rows}
             engine = _Engine(model, [list(prompts[i]) for i in chosen], rows, sampling, seed, use_cache)
             for token in engine.run(max_new_tokens, n, frozenset(stop_ids), stop):
                 found[token.row][0].append(token.id)
                 found[token.row][1].append(token.logprob)
             stopped |= engine.stopped
-    done = [Completion(*found[row], row in stopped) for row in range(len(prompts) * n)]
-    return [done[i * n : (i + 1) * n] for i in range(len(prompts))]
+    rows_of = ([number * n + j for j in range(n)] for number in numbers)
+    return [[Completion(*found[row], row in stopped) for row in rows] for rows in rows_of]
 
 
 def stream(

@@ -86,3 +86,32 @@ def last_real(padding_BT: Tensor) -> Tensor:
 def is_tied(model: LanguageModel) -> bool:
     """Whether the output head is also the embedding."""
     return any(isinstance(m, nn.Embedding) and m.weight is model.head.weight for m in model.modules())
+
+
+class Critic(nn.Module):
+    """What is still to come, at each token: a scalar head, on a model of its own or on the policy's hidden states.
+
+    The head begins at zero, so that the first advantages are the rewards themselves.
+
+    Args:
+        own: a model that is the critic's alone, trained with it; None: the policy's trunk is shared.
+        policy: whose hidden states' width, device and precision the head takes.
+    """
+
+    def __init__(self, own: LanguageModel | None, policy: LanguageModel):
+        super().__init__()
+        self.own = own
+        weight_VC = policy.head.weight
+        self.value_head = nn.Linear(weight_VC.shape[1], 1, device=weight_VC.device, dtype=weight_VC.dtype)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+        if own is not None and not is_tied(own):
+            own.head.weight.requires_grad_(False)
+
+    def forward(self, inputs: dict[str, Tensor], hidden_BTC: Tensor | None) -> Tensor:
+        """(B, T) fp32 from a model's arguments, or from the policy's hidden states where the trunk is shared."""
+        if self.own is not None:
+            inputs = {name: value for name, value in inputs.items() if name not in ("targets_BT", "weights_BT")}
+            hidden_BTC = self.own(**inputs).hidden_BTC
+        assert hidden_BTC is not None
+        return self.value_head(hidden_BTC).squeeze(-1).float()

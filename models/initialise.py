@@ -17,11 +17,18 @@ def initialise(model: LanguageModel, *, rule: Literal["gpt2", "nanochat"], std: 
     gpt2: normal(std), what writes to the stream / sqrt(2 n_layer) (GPT-2, section 2.3).
     nanochat: embedding normal(1), what reads the stream normal(min(1, sqrt(out / in)) / sqrt(in)) (muP's spectral
     condition, 2310.17813), what writes to it, and an untied head, 0.
+    Gates and value embeddings begin as nanochat has them under both.
     """
     for name, p in model.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(p)
         if p.dim() < 2 or name.endswith(".noise"):
+            continue
+        if name.endswith(("value_gate.weight", "smear_gate.weight")):
+            nn.init.uniform_(p, 0.0, 0.02)  # nanochat: gates begin a little above half open
+            continue
+        if name.startswith("value_embeds."):
+            nn.init.normal_(p, std=model.head.in_features**-0.5)  # as the values that they are added to
             continue
         writes = name.endswith(("attention.proj.weight", "down.weight", "w2"))
         if name.endswith("router.weight"):

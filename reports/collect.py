@@ -6,9 +6,10 @@ A run whose summary is missing is one that was killed or still works: listed, ne
 import csv
 import json
 import math
+import os
 import re
-import shlex
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +18,22 @@ from typing import Any
 import numpy as np
 import yaml
 
+from commands import run_py
 from errors import RequestError
 
 # tasks that make nothing to compare: a report lies well beside the runs it is about
 NOT_COMPARED = ("report", "inspect", "check", "export", "generate", "chat", "prepare", "crawl")
 NOT_A_FACTOR = ("run_dir", "resume", "rerun", "hydra", "logger", "callbacks", "task", "fail_fast", "seed")
+
+
+NAMES = ("task", "model", "objective", "data", "tokenizer")
+# what summary.json may hold, as far as it is read here; null is allowed everywhere
+SUMMARY: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("status", "error", "command", *NAMES), (str,)),
+    **dict.fromkeys(("metrics", "parameters", "best", "versions"), (dict,)),
+    **dict.fromkeys(("step", "tokens_seen", "wall_seconds", "tokens_per_second", "seed"), (int, float)),
+    "overrides": (list,),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ class Run:
 
     @cached_property
     def overrides(self) -> dict[str, str]:
-        words = self.summary.get("overrides") or _yaml(self.path / ".hydra/overrides.yaml", default=[])
+        words = self.summary.get("overrides") or _words(self.path / ".hydra/overrides.yaml")
         pairs = (str(word).lstrip("+~").split("=", 1) for word in words)
         return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
@@ -104,7 +116,10 @@ def find_runs(wanted: str | Sequence[str]) -> list[Run]:
                 f"runs={text}: there is no such folder.\nType runs=<a sweep's folder>, see outputs/sweeps."
             )
         below = [] if _is_run(path) else sorted((f for f in _below(path) if _is_run(f)), key=_by_number)
-        runs = [_read(path)] if _is_run(path) else [run for run in map(_read, below) if run.is_compared]
+        whole = [run for run in map(_whole, [path] if _is_run(path) else below) if run is not None]
+        runs = whole if _is_run(path) else [run for run in whole if run.is_compared]
+        if not runs and (damaged := passed_over(text)):
+            raise RequestError("\n".join([f"runs={text}: no run in it can be read.", *damaged]))
         if not runs:
             raise RequestError(
                 f"runs={text}: no run is in it; a run's folder holds summary.json or .hydra/config.yaml.\n"
@@ -114,17 +129,41 @@ def find_runs(wanted: str | Sequence[str]) -> list[Run]:
     return with_factors(list(found.values()))
 
 
+def _whole(folder: Path) -> Run | None:
+    try:
+        return _read(folder)
+    except _Damaged:
+        return None
+
+
+def passed_over(wanted: str | Sequence[str]) -> list[str]:
+    """A line for each run folder that cannot be read, with the reason."""
+    lines = []
+    for text in [wanted] if isinstance(wanted, str) else wanted:
+        path = Path(text).expanduser()
+        for folder in [path] if _is_run(path) else sorted((f for f in _below(path) if _is_run(f)), key=_by_number):
+            try:
+                _read(folder)
+            except _Damaged as error:
+                lines.append(f"{folder.name} is damaged, and passed over: {error}")
+    return lines
+
+
 def not_started(wanted: str | Sequence[str]) -> list[str]:
     """A line for each sweep among the folders that has jobs which never began: they have no folder to be found by."""
     lines = []
     for text in [wanted] if isinstance(wanted, str) else wanted:
         path = Path(text).expanduser()
-        jobs = _json(path / "sweep.json").get("jobs")
+        try:
+            jobs = _json(path / "sweep.json").get("jobs")
+        except (OSError, ValueError, RecursionError):
+            lines.append(f"sweep.json of {text} cannot be read: whether all of its jobs have begun is not known.")
+            continue
         begun = len([folder for folder in path.glob("*") if re.match(r"\d+-", folder.name) and _is_run(folder)])
         if isinstance(jobs, int) and begun < jobs:
             lines.append(
                 f"{jobs - begun} of the {jobs} jobs of {text} have not begun. To go on with them: "
-                f"python run.py resume={shlex.quote(text)}"
+                f"{run_py(f'resume={text}')}"
             )
     return lines
 
@@ -164,37 +203,77 @@ def _by_number(folder: Path) -> tuple[str, int, str]:
     return str(folder.parent), int(number[0]) if number else 0, folder.name
 
 
+class _Damaged(Exception):  # noqa: N818 - what the folder is
+    """A run folder whose files are not what a run writes."""
+
+
 def _read(folder: Path) -> Run:
-    summary = _json(folder / "summary.json")
-    config = _yaml(folder / ".hydra/config.yaml", default={})
-    hydra = _yaml(folder / ".hydra/hydra.yaml", default={}).get("hydra", {})
-    choices = hydra.get("runtime", {}).get("choices") or {
-        key: summary[key] for key in ("task", "model", "objective", "data", "tokenizer") if key in summary
-    }
-    return Run(folder, summary, config, choices)
+    """Raises _Damaged, so that one folder never spoils the report about the others."""
+    try:
+        summary = _json(folder / "summary.json")
+        config = _yaml(folder / ".hydra/config.yaml")
+        choices = _yaml(folder / ".hydra/hydra.yaml")
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise _Damaged((str(error) or type(error).__name__).splitlines()[0][:200]) from None
+    for key in ("hydra", "runtime", "choices"):
+        choices = choices.get(key) or {}
+        if not isinstance(choices, dict):
+            raise _Damaged(f".hydra/hydra.yaml: {key} holds no keys")
+    for key, kinds in SUMMARY.items():
+        if not isinstance(summary.get(key), (*kinds, type(None))):
+            raise _Damaged(f"summary.json: {key} is {str(summary[key])[:40]!r}")
+    return Run(folder, summary, config, choices or {key: summary[key] for key in NAMES if key in summary})
+
+
+def _plain(file: Path, most: int = 1 << 26) -> str | None:
+    """The text of a file of ours, None where there is none. Raises ValueError for no plain file, or too much."""
+    if not os.path.lexists(file):
+        return None
+    if not file.is_file() or file.stat().st_size > most:
+        raise ValueError(f"{file.name} is no plain file, or too large for one of ours")
+    return file.read_text(encoding="utf-8")
 
 
 def _json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    found = json.loads(_plain(file) or "{}")
+    if not isinstance(found, dict):
+        raise ValueError(f"{file.name} holds no keys")
+    return found
 
 
-def _yaml(file: Path, *, default: Any) -> Any:
+def _words(file: Path) -> list[Any]:
+    """What was typed; a record only, so a damaged one is as good as none."""
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8")) or default
-    except (OSError, yaml.YAMLError):
-        return default
+        found = yaml.load(_plain(file, 1 << 22) or "[]", _WithoutAliases)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return []
+    return found if isinstance(found, list) else []
+
+
+class _WithoutAliases(yaml.SafeLoader):
+    """Runs write none, and a few of them can stand for more than memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("it holds aliases")
+        return super().compose_node(parent, index)
+
+
+def _yaml(file: Path) -> dict[str, Any]:
+    found = yaml.load(_plain(file, 1 << 22) or "{}", _WithoutAliases) or {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{file.name} holds no keys")
+    return found
 
 
 def _rows(file: Path) -> list[dict[str, float]]:
     """Rows of a CSV of numbers, without empty cells; a last row that was torn by a kill is left out."""
     if not file.is_file():
         return []
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = [{key: _number(cell) for key, cell in row.items() if key} for row in csv.DictReader(lines)]
+    rows: list[dict[str, float | None]] = []
+    with file.open(newline="", encoding="utf-8", errors="replace") as lines, suppress(csv.Error):
+        for row in csv.DictReader(lines):
+            rows.append({key: _number(cell) for key, cell in row.items() if key and not isinstance(cell, list)})
     kept = [{key: value for key, value in row.items() if value is not None} for row in rows]
     return [row for row in kept if "step" in row]
 

@@ -42,7 +42,7 @@ def curves(comparison: Comparison, x: str) -> str | None:
 
 
 def lines(arms: list[Arm], metric: str, x: str) -> str | None:
-    """The same of any metric that is logged; None where nothing is."""
+    """A figure of any metric that is logged; None where nothing is."""
     drawing = lines_drawn(arms, metric, x)
     return None if drawing is None else svg(*drawing)
 

@@ -1,6 +1,7 @@
 """task=chat: a conversation in the terminal; answers appear as they are written."""
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from omegaconf import DictConfig
@@ -12,7 +13,7 @@ from models.sampling import Sampling
 from tasks import parts
 from tasks.text import StopStrings, stream_text
 from tasks.trainer import set_number_formats
-from tokenization.chat import CHAT_SPECIALS, chat_template
+from tokenization.chat import TURN_SPECIALS, ChatTemplate, Message, chat_template
 
 
 def chat(
@@ -31,7 +32,7 @@ def chat(
     sampling = Sampling(temperature, top_k, top_p)
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
-    missing = [name for name in CHAT_SPECIALS if name not in tokenizer.specials]
+    missing = [name for name in TURN_SPECIALS if name not in tokenizer.specials]
     if template == "chat" and missing and not getattr(tokenizer, "chat_template", None):
         raise RequestError(
             f"this model's tokenizer has no {', '.join(missing)}: it was not trained on conversations.\n"
@@ -39,12 +40,15 @@ def chat(
         )
     turns, tokenizer = chat_template(tokenizer, template)
     model = parts.trained_model(cfg, tokenizer)
-    opening = [{"role": "system", "content": system}] if system else []
-    messages = opening
+    opening: list[Message] = [{"role": "system", "content": system}] if system else []
+    messages, shown = opening, Shown(tokenizer, [])
     while question := _ask():
         # plain templates know one question at a time
         messages = [*(messages if template == "chat" else opening), {"role": "user", "content": question}]
-        ids = fitting(turns, messages, model.seq_len)
+        ids, messages = asked(turns, messages, opening, model.seq_len)
+        if not ids:
+            continue
+        answer: list[int] = []
         tokens = stream(
             model,
             ids,
@@ -53,13 +57,48 @@ def chat(
             seed=cfg.seed + len(messages),
             stop_ids=[turns.end, tokenizer.eot],
         )
-        answer = stream_text((token.id for token in tokens), StopStrings(tokenizer, []))
+        stream_text(said(tokens, {turns.end, tokenizer.eot}, answer), shown)
         print()
-        messages.append({"role": "assistant", "content": answer})
+        messages.append(turns.answer(answer))
         (run.path / "chat.json").write_text(json.dumps(messages, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def fitting(turns: Any, messages: list[dict[str, str]], seq_len: int) -> list[int]:
+class Shown(StopStrings):
+    """An answer as it is shown: with the names of the specials in it, which say what is thought and what is called."""
+
+    def text(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode_after(self.context, ids)
+
+
+def said(tokens: Iterable[Any], ends: set[int], answer: list[int]) -> Iterator[int]:
+    """The ids of an answer as they come, without its end; `answer` takes them."""
+    for token in tokens:
+        if token.id not in ends:
+            answer.append(token.id)
+            yield token.id
+
+
+def asked(
+    turns: ChatTemplate, messages: list[Message], opening: list[Message], seq_len: int
+) -> tuple[list[int], list[Message]]:
+    """Ids that ask for the answer, and the conversation up to there. Whatever a model answers, the chat goes on:
+    a conversation that its template refuses begins anew with the question, and a question that cannot be asked is
+    left out, with no ids."""
+    try:
+        return fitting(turns, messages, seq_len), messages
+    except RequestError as error:
+        print(error)
+    anew = [*opening, messages[-1]]
+    try:
+        ids = fitting(turns, anew, seq_len)
+        print("The conversation begins anew.")
+        return ids, anew
+    except RequestError:
+        print("The question is left out.")
+        return [], messages[:-1]
+
+
+def fitting(turns: ChatTemplate, messages: Sequence[Message], seq_len: int) -> list[int]:
     """Ids of the conversation, its oldest turns left out as long as it does not fit.
 
     Raises:
@@ -71,9 +110,10 @@ def fitting(turns: Any, messages: list[dict[str, str]], seq_len: int) -> list[in
         if len(ids) < seq_len:
             return ids
         first = 1 if kept[0]["role"] == "system" else 0
-        if len(kept) - first < 3:
+        later = next((i for i in range(first + 1, len(kept)) if kept[i]["role"] == "user"), 0)
+        if not later:
             raise RequestError(f"a question of {len(ids)} tokens is longer than the model's context of {seq_len}.")
-        del kept[first : first + 2]
+        del kept[first:later]
 
 
 def _ask() -> str:

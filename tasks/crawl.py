@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from commands import run_py
 from crawl.keys import Crawl
 from errors import RequestError
 
@@ -38,4 +39,4 @@ def crawl(cfg: DictConfig, run: Any) -> None:
     print(
         f"{counts['fetched']} fetched, {counts['kept']} kept, {counts['words']:,} words. Look at {run.path}/report.html"
     )
-    print(f"Train on it: python run.py data=crawl data.path={run.path}")
+    print(f"Train on it: {run_py('data=crawl', f'data.path={run.path}')}")

@@ -28,6 +28,7 @@ from tasks.evaluating.lm_eval import run_lm_eval
 from tasks.evaluating.pairs import label_metrics, pair_metrics
 from tasks.evaluating.past_context import evaluate_past_context
 from tasks.trainer import set_number_formats
+from tokenization.chat.messages import answer_of
 
 
 class Evaluate(TypedDict):
@@ -60,6 +61,8 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
         return
     data = parts.build_data(cfg)
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    if cfg.init_from:
+        parts.check_start(cfg, data)
     source, device = parts.load_start(model, cfg), parts.torch_device(cfg)
     metrics, counted = measured(model.to(device), data, device, cfg)
     run.results |= {
@@ -110,7 +113,7 @@ def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> tupl
     questions = data.questions(limit)
     if not questions:  # none leaves room for an answer
         return np.zeros(0), []
-    longest = max(len(data.tokenizer.encode(question.expected)) for question in questions)
+    longest = max(q.tokens or len(data.tokenizer.encode(q.expected)) for q in questions)
     found = generate(
         model,
         [question.prompt.tolist() for question in questions],
@@ -119,7 +122,7 @@ def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> tupl
         stop_ids=[data.end],
         batch_size=batch_size,
     )
-    answers = [data.tokenizer.decode(c.ids[:-1] if c.stopped else c.ids) for (c, *_) in found]
+    answers = [answer_of(data.template.answer(c.ids[:-1] if c.stopped else c.ids)) for (c, *_) in found]
     pairs = zip(answers, questions, strict=True)
     right = [is_right(answer, question.expected, data.answers) for answer, question in pairs]
     return np.array(right, dtype=float), [question.source or question.asked for question in questions]

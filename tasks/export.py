@@ -8,11 +8,13 @@ from typing import Any, TypedDict
 
 from omegaconf import DictConfig, OmegaConf
 
+from commands import run_py
 from errors import RequestError
 from models.boosting.ensemble import Boosted
 from models.heads import RewardModel
 from models.hf import HFModel, save_wrapped
 from models.seq2seq import T5, Seq2Seq
+from models.weights.proving import prove
 from models.weights.saving import save_hf, settings_of
 from tasks import parts
 from tokenization.base import Tokenizer
@@ -24,6 +26,7 @@ class Export(TypedDict):
     """The section `export`."""
 
     path: str | None
+    family: str | None
 
 
 def export(cfg: DictConfig, run: Any) -> None:
@@ -42,16 +45,27 @@ def export(cfg: DictConfig, run: Any) -> None:
         ids["pad_token_id"] = None  # the end of an answer is what pads: only a text alone is scored at its end (S19)
     network = model.backbone if isinstance(model, RewardModel) else model
     if isinstance(network, HFModel | Seq2Seq):
+        if cfg.export.family not in (None, network.hf.config.model_type):
+            raise RequestError(
+                f"export.family={cfg.export.family}: a model of transformers stays what it is, "
+                f"{network.hf.config.model_type}.\nLeave export.family out."
+            )
         wrapped = answer_ids(tokenizer, own=isinstance(model, T5)) if isinstance(model, Seq2Seq) else ids
         kind = save_wrapped(model, folder, special_ids=wrapped)
     else:
         section: Any = OmegaConf.to_container(cfg.model, resolve=True)
-        kind = save_hf(model, settings_of(network, section), folder, special_ids=ids)
+        kind = save_hf(model, settings_of(network, section), folder, special_ids=ids, family=cfg.export.family)
+    difference = prove(model, folder)
     files = hf_files(tokenizer, seq_len=model.seq_len)
     for name, content in (files or {}).items():
         (folder / name).write_bytes(content)
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
+    run.results["export_difference"] = difference
     print(f"{model.parameter_counts()['total']:,} parameters as {kind} -> {folder}")
+    print(
+        f"  checked    loaded with transformers: {'scores' if isinstance(model, RewardModel) else 'logits'} differ by "
+        f"{difference:.1g} at most"
+    )
     if files is None:
         print(
             f"without a tokenizer: tokenizer={tokenizer.kind} with normalisation, merged blanks or without byte "
@@ -64,10 +78,10 @@ def export(cfg: DictConfig, run: Any) -> None:
         return
     if isinstance(model, Seq2Seq):
         print(f"  load it    AutoModelForSeq2SeqLM.from_pretrained({str(folder)!r})")
-        print(f"  go on      python run.py model=hf_seq2seq model.path={folder} objective=sft")
+        print(f"  go on      {run_py('model=hf_seq2seq', f'model.path={folder}', 'objective=sft')}")
         return
     print(f"  load it    AutoModelForCausalLM.from_pretrained({str(folder)!r})")
-    print(f"  go on      python run.py init_from={folder}")
+    print(f"  go on      {run_py(f'init_from={folder}')}")
 
 
 def special_ids(tokenizer: Tokenizer) -> dict[str, Any]:

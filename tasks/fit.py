@@ -1,39 +1,48 @@
 """task=fit: train. Reads from top to bottom: data -> model -> objective -> trainer -> fit -> where the result lies."""
 
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from commands import run_py, word
+from errors import RequestError
 from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
 from lightning_modules.base import LanguageModule
 from models.weights.checkpoints import read_checkpoint
+from models.weights.identity import ALLOW, MadeWith, compare
 from tasks import parts
+from tasks.origin import origin_of
 from tasks.trainer import fit_and_validate, prepare_process
 
 
 def fit(cfg: DictConfig, run: RunFolder) -> None:
     """Trains, validates, saves; fills `run.results` as it goes, so that summary.json is true also after a failure."""
     prepare_process()
-    data = parts.build_data(cfg, run)
+    origin = origin_of(cfg)
+    data = parts.build_data(cfg, run, origin=origin)
+    made_with, checkpoint = parts.made_with(cfg, data), last_checkpoint(cfg, run)
+    if checkpoint is not None:
+        run.results |= went_on_with(checkpoint, made_with, cfg)
     data.tokenizer.save(run.path / "tokenizer")
     run.results |= {"data_fingerprint": data.fingerprint, "tokenizer_fingerprint": data.tokenizer.fingerprint}
-    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    if ignored := getattr(data, "ignored", None):
+        run.results["ignored"] = dict(ignored)  # given and not used, by name
+    model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size, origin=origin)
     run.results["parameters"] = model.parameter_counts()
-    checkpoint = last_checkpoint(cfg, run)
     if checkpoint is None:
-        parts.load_start(model, cfg, quiet=run.rank != 0)
+        parts.load_start(model, cfg, origin=origin, quiet=run.rank != 0)
     objective = parts.build_objective(cfg, data, model, run)  # checks its keys, before anything is trained
-    start = parts.start_of(cfg, data, run, train=partial(short_run, cfg, run), resumed=checkpoint is not None)
+    start = parts.start_of(cfg, origin, data, run, train=partial(short_run, cfg, run), resumed=checkpoint is not None)
     objective.learn_start(start)
     parts.add_adapter(cfg, model)
     run.results["parameters"] = model.parameter_counts()
     describe(cfg, data, model, run)
     objective.begin(start)
     trainer = build_trainer(cfg, data, objective, run, start_step=step_of(checkpoint))
+    trainer.strategy.checkpoint_io.made_with = made_with
     try:
         fit_and_validate(trainer, objective, data, checkpoint)
     finally:
@@ -67,6 +76,7 @@ def short_run(cfg: DictConfig, run: RunFolder, module: LanguageModule, data: Any
     """A run of its own below this one's folder, with the trainer's keys and its progress on the screen."""
     section = cfg.trainer.copy()
     section.max_steps = section.val_every = section.checkpoint_every = steps
+    section.monitor, section.monitor_mode = "val/loss", None  # another objective than the run's, with other metrics
     callbacks = callbacks_of(cfg, data, only=("progress",))
     trainer = build(section, run_dir=run.path / folder, callbacks=callbacks, loggers=[])
     trainer.fit(module, data)
@@ -78,10 +88,23 @@ def last_checkpoint(cfg: DictConfig, run: Any) -> Path | None:
     path = run.path / "checkpoints" / "last.ckpt"
     if not cfg.resume:
         return None
+    best = path.with_name("best.ckpt")
+    if not path.is_file() and best.is_file() and not cfg.get("allow_mismatch"):
+        raise RequestError(
+            f"{run.path} has lost its last.ckpt: from step 0 it would write over best.ckpt, which is still there.\n"
+            f"Type {run_py(f'init_from={best}')} to start a new run from it, or {ALLOW} to start this one anew."
+        )
     if not path.is_file():
         print(f"no checkpoint in {run.path} yet: starting from step 0")
         return None
     return path
+
+
+def went_on_with(checkpoint: Path, made_with: MadeWith, cfg: DictConfig) -> dict[str, Any]:
+    """For summary.json: what is not as it was when `checkpoint` was written. Raises RequestError unless allowed."""
+    allow = bool(cfg.get("allow_mismatch"))
+    found = compare(read_checkpoint(checkpoint), made_with, where=checkpoint, allow=allow)
+    return {"resumed_despite": found} if found else {}
 
 
 def step_of(checkpoint: Path | None) -> int:
@@ -122,7 +145,7 @@ def log_hyperparameters(trainer: Any, cfg: DictConfig, results: dict[str, Any]) 
     for logger in trainer.loggers:
         if type(logger).__name__ == "TensorBoard":
             logger.log_hyperparams(flat, {f"final/{name}": value for name, value in final.items()})
-            logger.save()
+            logger.experiment.close()  # it was opened anew for this, with a thread that would stay
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -148,6 +171,6 @@ def farewell(run: RunFolder, own: dict[str, str | None]) -> str:
         "dashboard": "tensorboard --logdir {run}",
     }
     lines = {name: line for name, line in own.items() if name not in usual} | usual | own
-    path = shlex.quote(str(run.path))
+    path = word(run.path)
     typed = [f"  {name:<10} {line.format(run=path)}\n" for name, line in lines.items() if line is not None]
     return f"\nfinished at step {step}: {shown}\n  result     {run.path}\n{''.join(typed)}"

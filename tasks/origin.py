@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from errors import RequestError
 from launcher.config.inherit import read_run
+from models.weights import nanochat
 from models.weights.loading import embedding_rows
 
 
@@ -31,7 +32,8 @@ def origin_of(cfg: DictConfig) -> Origin:
     # the run's own folder where it is resumed, and what it started from: it may have been stopped before it kept any
     sources = [str(cfg[key]) for key in ("resume", "init_from") if cfg.get(key) is not None]
     tokenizer = _tokenizer_of(cfg, sources)
-    comes_along = bool(sources) and (tokenizer is not None or cfg.tokenizer.get("name") in sources)
+    names = {*sources, *(str(nanochat.tokenizer_file(source)) for source in sources)}
+    comes_along = bool(sources) and (tokenizer is not None or cfg.tokenizer.get("name") in names)
     keeps = comes_along and not cfg.init.resize_vocab
     rows = next((n for source in sources if (n := embedding_rows(source))), 0) if keeps else 0
     weights = cfg.init_from or (cfg.model.get("path") if cfg.model.get("pretrained") else None)
@@ -43,7 +45,7 @@ def _tokenizer_of(cfg: DictConfig, sources: list[str]) -> Path | None:
     for source in sources:
         path = Path(source).expanduser()
         run = path.parent.parent if path.is_file() else path
-        if not (run / "tokenizer").is_dir():
+        if not (run / "tokenizer").is_dir() or nanochat.is_checkpoint(source):  # there it holds a pickle
             continue
         own = _saved_section(run)
         asked = OmegaConf.to_container(cfg.tokenizer)

@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from commands import word
 from datamodules.pydoc import PydocDataModule
 from errors import RequestError
-from launcher.config.inherit import read_run
+from launcher.config.inherit import read_run, run_folder_of
 from launcher.config.instantiate import build, resolve_target, signature_of
 from launcher.jobs.run_folder import RunFolder
 from lightning_modules.base import LanguageModule, Start
 from models.adapters.lora import save_adapter
 from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
+from models.weights import foreign
+from models.weights.checkpoints import checkpoint_of, read_checkpoint
+from models.weights.identity import MadeWith, compare
 from models.weights.loading import embedding_rows, load_weights
-from tasks.origin import origin_of
+from tasks.origin import Origin, origin_of
 from tasks.trainer import micro_batches_per_step, resolve_accelerator
 from tokenization.base import Tokenizer, load_tokenizer
 
@@ -36,12 +40,12 @@ def build_offering(section: DictConfig, **offered: Any) -> Any:
 # ---- data and tokenizer ----------------------------------------------------------------------------------------------
 
 
-def build_data(cfg: DictConfig, run: RunFolder | None = None) -> Any:
+def build_data(cfg: DictConfig, run: RunFolder | None = None, *, origin: Origin | None = None) -> Any:
     """The data module with its tokenizer: the one that comes along with `init_from`, else a new one. Prepared.
 
     With `run`, it is told which part of each update is this rank's.
     """
-    origin = origin_of(cfg)
+    origin = origin or origin_of(cfg)
     tokenizer = build(cfg.tokenizer) if origin.tokenizer is None else load_tokenizer(origin.tokenizer)
     tokenizer = resolve_target(cfg.objective._target_).prepare_tokenizer(tokenizer)
     data = build(cfg.data, tokenizer=tokenizer)
@@ -103,10 +107,10 @@ def data_facts(data: Any) -> dict[str, str]:
 # ---- the model -------------------------------------------------------------------------------------------------------
 
 
-def language_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
+def language_model(cfg: DictConfig, *, vocab_size: int, origin: Origin | None = None) -> LanguageModel:
     """The language model with fresh weights, drawn from `seed` alone; an ensemble where there are stages to be."""
     torch.manual_seed(cfg.seed)
-    rows = max(vocab_size, origin_of(cfg).rows)
+    rows = max(vocab_size, (origin or origin_of(cfg)).rows)
     model = build(cfg.model, vocab_size=rows)
     if rows > vocab_size:
         model.n_ids = vocab_size
@@ -117,8 +121,8 @@ def language_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
         )
     if model.overflows_fp16 and str(cfg.trainer.precision).startswith("16"):
         raise RequestError(
-            f"trainer.precision={cfg.trainer.precision}: T5's feed-forward layers pass what 16-bit floats can hold, and "
-            "the loss becomes NaN.\nType trainer.precision=bf16-mixed, or 32-true."
+            f"trainer.precision={cfg.trainer.precision}: T5's feed-forward layers pass what 16-bit floats can hold, "
+            "and the loss becomes NaN.\nType trainer.precision=bf16-mixed, or 32-true."
         )
     if cfg.get("gbft") is None:
         return model
@@ -127,9 +131,11 @@ def language_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
     return Boosted(base=model, learner=build(cfg.learner), plan=build(cfg.gbft), seed=cfg.seed)
 
 
-def build_model(cfg: DictConfig, *, vocab_size: int) -> LanguageModel:
+def build_model(cfg: DictConfig, *, vocab_size: int, origin: Origin | None = None) -> LanguageModel:
     """The model as its objective needs it: a reward model has a head of its own. Weights are fresh."""
-    return resolve_target(cfg.objective._target_).prepare_model(language_model(cfg, vocab_size=vocab_size))
+    return resolve_target(cfg.objective._target_).prepare_model(
+        language_model(cfg, vocab_size=vocab_size, origin=origin)
+    )
 
 
 def trained_model(cfg: DictConfig, tokenizer: Tokenizer, *, writes: bool = True) -> LanguageModel:
@@ -137,9 +143,9 @@ def trained_model(cfg: DictConfig, tokenizer: Tokenizer, *, writes: bool = True)
 
     `writes`: it is to make text; else it is the objective's own, with its head.
     """
-    make = language_model if writes else build_model
-    model = make(cfg, vocab_size=tokenizer.vocab_size)
-    load_start(model, cfg)
+    make, origin = language_model if writes else build_model, origin_of(cfg)
+    model = make(cfg, vocab_size=tokenizer.vocab_size, origin=origin)
+    load_start(model, cfg, origin=origin)
     return model.to(torch_device(cfg))
 
 
@@ -156,15 +162,18 @@ def other_model(cfg: DictConfig, source: str) -> tuple[LanguageModel, Tokenizer]
     return trained_model(theirs, tokenizer, writes=False).requires_grad_(False).eval(), tokenizer
 
 
-def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> str | Path | None:
+def load_start(
+    model: LanguageModel, cfg: DictConfig, *, origin: Origin | None = None, quiet: bool = True
+) -> str | Path | None:
     """The weights that `init_from` names, as `init` says; tells what went where, and returns where they lie."""
-    origin = origin_of(cfg)
+    origin = origin or origin_of(cfg)
     if not cfg.init_from:
         return origin.weights
     if "path" in cfg.model and (Path(cfg.init_from) / "config.json").is_file():
         raise RequestError(
-            f"This model takes its weights from model.path: type model.path={cfg.init_from}, no init_from."
+            f"This model takes its weights from model.path: type {word(f'model.path={cfg.init_from}')}, no init_from."
         )
+    check_start(cfg)
     return load_weights(
         model,
         cfg.init_from,
@@ -175,6 +184,34 @@ def load_start(model: LanguageModel, cfg: DictConfig, *, quiet: bool = True) -> 
         seed=cfg.seed,
         quiet=quiet,
     )
+
+
+def made_with(cfg: DictConfig, data: Any = None, tokenizer: Tokenizer | None = None) -> MadeWith:
+    """What a checkpoint of this config is made with, as far as it is given."""
+    tokenizer = data.tokenizer if data is not None else tokenizer
+    return {
+        "data": None if data is None else data.fingerprint,
+        "tokenizer": None if tokenizer is None else tokenizer.fingerprint,
+        "model": OmegaConf.to_container(cfg.model, resolve=True),
+    }
+
+
+def check_start(cfg: DictConfig, data: Any = None) -> None:
+    """Compares the checkpoint that `init_from` names with the run that it lies in: tokenizer, model, and with `data`,
+    where they are those of that run, the data.
+
+    Raises:
+        RequestError: they are not what it was made with, and allow_mismatch=true was not typed.
+    """
+    folder = run_folder_of(Path(cfg.init_from).expanduser())
+    if folder is None or foreign.local_folder(str(cfg.init_from), foreign.CONFIGS + foreign.WEIGHTS) is not None:
+        return
+    saved, path = read_run(folder)[0], checkpoint_of(Path(cfg.init_from).expanduser())
+    own = folder / "tokenizer"
+    now = made_with(saved, tokenizer=load_tokenizer(own) if own.is_dir() else None)
+    if data is not None and saved.get("data") == cfg.data:
+        now["data"] = data.fingerprint
+    compare(read_checkpoint(path), now, where=path, allow=bool(cfg.get("allow_mismatch")))
 
 
 def needs_model(cfg: DictConfig, what: str) -> None:
@@ -201,12 +238,20 @@ def build_objective(cfg: DictConfig, data: Any, model: LanguageModel, run: RunFo
         **{name: cfg.trainer[name] for name in ("grad_clip", "log_every", "strategy", "max_steps", "accelerator")},
         "compile_model": cfg.trainer.compile,
     }
+    # what answers are worth: named parts, as callbacks are
+    named = (cfg.get("reward") or {}).items()
+    offered["reward"] = {
+        name: build_offering(section, **{key: value for key, value in offered.items() if key not in section})
+        for name, section in named
+    }
     objective = build_offering(cfg.objective, **offered)
     data.updates_per_item = objective.updates_per_item
     return objective
 
 
-def start_of(cfg: DictConfig, data: Any, run: RunFolder, *, train: Callable[..., None], resumed: bool) -> Start:
+def start_of(
+    cfg: DictConfig, origin: Origin, data: Any, run: RunFolder, *, train: Callable[..., None], resumed: bool
+) -> Start:
     """What the objective is told about the run's beginning. `train`: see tasks/trainer.py."""
 
     def reference_text(*, batch_size: int) -> Any:
@@ -225,8 +270,7 @@ def start_of(cfg: DictConfig, data: Any, run: RunFolder, *, train: Callable[...,
         add_adapter(cfg, copy.deepcopy(module.model))  # a wrong target is said now, not after minutes
         train(module, text, **how)
 
-    weights = origin_of(cfg).weights
-    return Start(data, run.path, weights, resumed, run.rank, tried, reference_text)
+    return Start(data, run.path, origin.weights, resumed, run.rank, tried, reference_text)
 
 
 def add_adapter(cfg: DictConfig, model: LanguageModel) -> None:

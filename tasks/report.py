@@ -1,14 +1,14 @@
 """task=report: from the runs of a sweep to an answer: a table with intervals, figures, one page to show (N35)."""
 
-import shlex
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from omegaconf import DictConfig, OmegaConf
 
+from commands import run_py
 from errors import RequestError
 from reports import figures, paper, within
-from reports.collect import Run, find_runs, not_started
+from reports.collect import Run, find_runs, not_started, passed_over
 from reports.comparison import Comparison, compare
 from reports.page import page
 from reports.tables import arm_rows, run_rows, to_csv, to_markdown
@@ -31,7 +31,7 @@ def report(cfg: DictConfig, run: Any) -> None:
     wanted = OmegaConf.to_container(cfg.runs) if OmegaConf.is_list(cfg.runs) else cfg.runs
     runs = find_runs(wanted)  # type: ignore[arg-type]
     comparison = compare(runs, metric=cfg.report.metric, baseline=cfg.report.baseline)
-    comparison.notes.extend(not_started(wanted))  # type: ignore[arg-type]
+    comparison.notes.extend([*passed_over(wanted), *not_started(wanted)])  # type: ignore[arg-type]
     title, commands = cfg.report.title or heading(runs), commands_of(runs, cfg)
     write(run.path, comparison, title=title, commands=commands, as_paper=cfg.report.style == "paper")
     run.results |= {"metrics": {f"{comparison.metric}/{arm.label}": arm.score.value for arm in comparison.arms}}
@@ -110,4 +110,4 @@ def commands_of(runs: list[Run], cfg: DictConfig) -> list[str]:
     named = f"[{','.join(places)}]" if isinstance(places, list) else str(places)
     words = ["task=report", f"runs={named}"]
     words += [f"report.{key}={value}" for key, value in cfg.report.items() if value not in (None, "page")]
-    return [*typed, shlex.join(["python", "run.py", *words])]
+    return [*typed, run_py(*words)]

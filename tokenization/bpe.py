@@ -49,7 +49,7 @@ class BPETokenizer(ByteBPE):
         """Raises RequestError for a vocabulary without room for the bytes, or a pattern that is no regex."""
         super().__init__(specials=specials)
         smallest = N_BYTES + len(self.special_names)
-        if vocab_size < smallest:
+        if merges is None and vocab_size < smallest:  # specials may have been added to what was trained
             raise RequestError(
                 f"tokenizer.vocab_size={vocab_size}: expected at least {smallest}"
                 f" ({N_BYTES} bytes, {len(self.special_names)} specials)."

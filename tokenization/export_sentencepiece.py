@@ -10,6 +10,7 @@ from typing import Any
 
 BLANK = "\u2581"
 NEVER = -1e6  # score of the names of bytes: "<0x41>" written in a text is six characters
+IN_NAMES = "<0x123456789ABCDEF>"  # characters of which the names of bytes are made
 
 
 def as_json(tokenizer: Any) -> dict[str, Any] | None:
@@ -23,7 +24,10 @@ def as_json(tokenizer: Any) -> dict[str, Any] | None:
     unknown = processor.unk_id()
     pieces[unknown] += "\0"  # "<unk>" written in a text is none
     not_text = {i for i in range(len(pieces)) if processor.is_byte(i) or processor.is_control(i)} | {unknown}
+    apart, broken = without_piece([piece for i, piece in enumerate(pieces) if i not in not_text])
     if tokenizer.algorithm == "unigram":
+        if broken:
+            return None
         model: dict[str, Any] = {
             "type": "Unigram", "unk_id": unknown, "byte_fallback": True,
             "vocab": [[piece, NEVER if i in not_text else scores[i]] for i, piece in enumerate(pieces)],
@@ -35,10 +39,12 @@ def as_json(tokenizer: Any) -> dict[str, Any] | None:
             "vocab": {piece: i for i, piece in enumerate(pieces)},
             "merges": merges(pieces, scores, not_text),
         }  # fmt: skip
-    lines = {"type": "Split", "pattern": {"String": "\n"}, "behavior": "Isolated", "invert": False}
+    cuts = [{"String": "\n"}] if "\n" in separators else []
+    cuts += [{"Regex": f"[{apart}]"}] if apart and tokenizer.algorithm == "unigram" else []
+    splits: list[Any] = [{"type": "Split", "pattern": cut, "behavior": "Isolated", "invert": False} for cut in cuts]
     return {
         "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": BLANK},
-        "pre_tokenizer": lines if "\n" in separators else None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": splits} if len(splits) > 1 else (splits or [None])[0],
         "decoder": {
             "type": "Sequence",
             "decoders": [
@@ -49,6 +55,17 @@ def as_json(tokenizer: Any) -> dict[str, Any] | None:
         },
         "model": model,
     }
+
+
+def without_piece(pieces: list[str]) -> tuple[str, str]:
+    """Of the characters of bytes' names those that are in no piece, and those that are only in longer ones.
+
+    A character without a piece costs more than NEVER there, so that "<0x0A>" written in a text would become the byte
+    where "<" is none (F36). Standing apart, it is spelled in bytes, as in the model itself: no piece crosses it.
+    """
+    used, single = set().union(*pieces), {piece for piece in pieces if len(piece) == 1}
+    unknown = [char for char in IN_NAMES if char not in single]
+    return "".join(c for c in unknown if c not in used), "".join(c for c in unknown if c in used)
 
 
 def merges(pieces: list[str], scores: list[float], left_out: set[int]) -> list[list[str]]:

@@ -11,20 +11,58 @@ from collections.abc import Callable
 from typing import Any
 
 from tokenization.base import Tokenizer
-from tokenization.chat import ASSISTANT_END, ASSISTANT_START, BOS, CHAT_SPECIALS, USER_END, USER_START
+from tokenization.chat.specials import (
+    ASSISTANT_END,
+    ASSISTANT_START,
+    BOS,
+    CALL_END,
+    CALL_START,
+    CHAT_SPECIALS,
+    THINK_END,
+    THINK_START,
+    TOOL_END,
+    TOOL_START,
+    TOOLS_END,
+    TOOLS_START,
+    TURN_SPECIALS,
+    USER_END,
+    USER_START,
+)
 from tokenization.export_sentencepiece import as_json
 from tokenization.hf_files import MAIN
 
-# What tokenization.chat renders, in Jinja; {% generation %} marks what is learned, for training elsewhere.
-CHAT_TEMPLATE = (
-    f"{{{{- '{BOS}' }}}}{{%- set ns = namespace(system='') %}}{{%- for m in messages %}}"
-    "{%- if m.role == 'system' %}{%- set ns.system = m.content + '\\n\\n' %}"
-    f"{{%- elif m.role == 'user' %}}{{{{- '{USER_START}' + ns.system + m.content + '{USER_END}' }}}}"
-    "{%- set ns.system = '' %}"
-    f"{{%- else %}}{{{{- '{ASSISTANT_START}' }}}}"
-    f"{{%- generation %}}{{{{- m.content + '{ASSISTANT_END}' }}}}{{%- endgeneration %}}{{%- endif %}}{{%- endfor %}}"
-    f"{{%- if add_generation_prompt %}}{{{{- '{ASSISTANT_START}' }}}}{{%- endif %}}"
+# What tokenization/chat/specials.py renders, in Jinja; {% generation %} marks what is learned, for training elsewhere.
+# Of a tokenizer without specials for tools and thinking, the parts between the lists are left out.
+TOOLS = (
+    f"{{%- if tools %}}{{{{- '{TOOLS_START}' }}}}{{%- for t in tools %}}"
+    "{{- t | tojson }}{%- if not loop.last %}{{- '\\n' }}{%- endif %}{%- endfor %}"
+    f"{{{{- '{TOOLS_END}' }}}}{{%- endif %}}"
 )
+RESULT = f"{{%- elif m.role == 'tool' %}}{{{{- '{TOOL_START}' + m.content + '{TOOL_END}' }}}}"
+THOUGHTS = (
+    f"{{%- if m.reasoning_content %}}{{{{- '{THINK_START}' + m.reasoning_content + '{THINK_END}' }}}}{{%- endif %}}"
+)
+CALLS = (
+    "{%- for call in m.tool_calls or [] %}{%- set f = call.function or call %}"
+    f"{{{{- '{CALL_START}' + '{{\"name\": ' + f.name | tojson + ', \"arguments\": ' }}}}"
+    "{{- (f.arguments if f.arguments is string else f.arguments | tojson) + '}' }}"
+    f"{{{{- '{CALL_END}' }}}}{{%- endfor %}}"
+)
+
+
+def chat_jinja(*, tools: bool) -> str:
+    """The template, with or without tools and thinking."""
+    declared, result, thoughts, calls = (TOOLS, RESULT, THOUGHTS, CALLS) if tools else ("",) * 4
+    return (
+        f"{{{{- '{BOS}' }}}}{declared}{{%- set ns = namespace(system='') %}}{{%- for m in messages %}}"
+        "{%- if m.role in ('system', 'developer') %}{%- if m.content %}"
+        "{%- set ns.system = ns.system + m.content + '\\n\\n' %}{%- endif %}"
+        f"{{%- elif m.role == 'user' %}}{{{{- '{USER_START}' + ns.system + m.content + '{USER_END}' }}}}"
+        f"{{%- set ns.system = '' %}}{result}{{%- else %}}{{{{- '{ASSISTANT_START}' }}}}{{%- generation %}}"
+        f"{thoughts}{{{{- m.content or '' }}}}{calls}{{{{- '{ASSISTANT_END}' }}}}"
+        "{%- endgeneration %}{%- endif %}{%- endfor %}"
+        f"{{%- if add_generation_prompt %}}{{{{- '{ASSISTANT_START}' }}}}{{%- endif %}}"
+    )
 
 
 def hf_files(tokenizer: Tokenizer, *, seq_len: int) -> dict[str, bytes] | None:
@@ -51,8 +89,9 @@ def hf_files(tokenizer: Tokenizer, *, seq_len: int) -> dict[str, bytes] | None:
     }  # fmt: skip
     files = {MAIN: main, "tokenizer_config.json": config}
     encoded = {name: json.dumps(content, ensure_ascii=False, indent=1).encode() for name, content in files.items()}
-    if all(name in tokenizer.specials for name in CHAT_SPECIALS):
-        encoded["chat_template.jinja"] = CHAT_TEMPLATE.encode()
+    if tokenizer.specials.keys() >= set(TURN_SPECIALS):
+        tools = tokenizer.specials.keys() >= set(CHAT_SPECIALS)
+        encoded["chat_template.jinja"] = chat_jinja(tools=tools).encode()
     return encoded
 
 

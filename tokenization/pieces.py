@@ -27,12 +27,12 @@ def ends_line(text: str, at: int) -> bool:
 
 
 def ends_word(text: str, at: int) -> bool:
-    """The same for a blank behind a word; others than these are letters to SentencePiece."""
+    """Whether a text may be cut here, before a blank behind a word; other blanks are letters to SentencePiece."""
     return text[at] in " \t\r\n" and text[at - 1].isalnum()
 
 
 def before_mark(text: str, at: int) -> bool:
-    """The same for a mark behind a word, for the split patterns only."""
+    """Whether it may be cut before a mark behind a word, by tokenizers with split patterns."""
     return text[at] in MARKS and text[at - 1].isalnum()
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bounds import NonNegativeInt
+from commands import shell
 from errors import RequestError
 from tokenization.base import EOT
 from tokenization.byte_bpe import ByteBPE
-from tokenization.chat import BOS
+from tokenization.chat.specials import BOS
 from tokenization.patterns import split_pattern
 from tokenization.pickled_encoding import read_encoding
 
@@ -116,11 +117,18 @@ def how_to_fetch(name: str, reason: str) -> str:
     folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
     where = Path(folder or Path(tempfile.gettempdir()) / "data-gym-cache")
     places = {HOST + path: where / hashlib.sha1((HOST + path).encode()).hexdigest() for path in ENCODINGS[name]}
-    lines = [f"  curl -L --create-dirs -o {place} {url}" for url, place in places.items() if not place.is_file()]
+    lines = [
+        f"  {shell('curl', '-L', '--create-dirs', '-o', place, url)}"
+        for url, place in places.items()
+        if not place.is_file()
+    ]
     set_first = "" if folder else "\n(Or fetch it anywhere once and set TIKTOKEN_CACHE_DIR to that folder.)"
     return (
         f"tokenizer.name={name}: not in tiktoken's cache {where}, and it could not be fetched: {reason}\n"
-        "With a connection, type:\n" + "\n".join(lines or [f"  rm {place}" for place in places.values()]) + set_first
+        "Without one, tokenizer=byte needs no file (a model of the same shape with a smaller embedding).\n"
+        "With a connection, type:\n"
+        + "\n".join(lines or [f"  {shell('rm', place)}" for place in places.values()])
+        + set_first
     )
 
 

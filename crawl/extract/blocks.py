@@ -22,7 +22,6 @@ HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 SPACES = re.compile(r"[^\S\n]+")  # HTML collapses white space; \n stands for <br> here
 BREAKS = re.compile(r" *\n *")
 PARAGRAPH_BREAK = re.compile(r"\n\n+")
-RAW = frozenset({"pre", "listing", "xmp", "plaintext"})
 
 
 @dataclass(slots=True)
@@ -67,7 +66,7 @@ class _Walk:
             tag = element.tag
             if not isinstance(tag, str) or (element is not self.root and is_junk(element, self.strictness)):
                 self._text(element.tail if element is not self.root else None)
-            elif tag in RAW or (tag == "table" and is_data_table(element)):
+            elif tag == "pre" or (tag == "table" and is_data_table(element)):
                 yield from self._flush(place)
                 yield from self._whole(element, tag)
                 self._text(element.tail if element is not self.root else None)
@@ -117,9 +116,8 @@ class _Walk:
             if text:
                 yield Block("table", text, element, link_chars=links)
             return
-        text = code_text(element)
-        if text.strip():
-            yield Block("code", text, element)
+        if element.text:
+            yield Block("code", element.text, element)
 
     def _flush(self, place: _Element) -> Iterator[Block]:
         if not self.parts:
@@ -148,34 +146,3 @@ def _block_of(element: _Element) -> _Element:
     while element.tag not in BLOCKS and (parent := element.getparent()) is not None:
         element = parent
     return element
-
-
-def code_text(element: _Element) -> str:
-    """The text of <pre> with its line breaks and indentation; line numbers and copy buttons left out."""
-    parts: list[str] = []
-    for event_element, text in _texts(element):
-        parts.append("\n" if event_element.tag == "br" and text is None else text or "")
-    lines = "".join(parts).replace("\r\n", "\n").replace("\r", "\n").expandtabs(8).split("\n")
-    lines = [line.rstrip() for line in lines]
-    while lines and not lines[0]:
-        del lines[0]
-    while lines and not lines[-1]:
-        del lines[-1]
-    return "\n".join(lines)
-
-
-def _texts(root: _Element) -> Iterator[tuple[_Element, str | None]]:
-    stack: list[tuple[_Element, bool]] = [(root, False)]
-    while stack:
-        element, tail = stack.pop()
-        if tail:
-            yield element, element.tail or ""
-            continue
-        if element is not root:
-            stack.append((element, True))
-        if not isinstance(element.tag, str) or (element is not root and is_junk(element)):
-            continue
-        if element.tag == "br":
-            yield element, None
-        yield element, element.text or ""
-        stack.extend((child, False) for child in reversed(element))

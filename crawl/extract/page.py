@@ -1,7 +1,7 @@
 """One page -> its main text, title, date and language. Pure: the same bytes give the same answer, in any process, any
 number of times.
 
-bytes --extract_decode--> text --lxml--> tree --extract_main--> blocks --extract_tidy--> blocks --render--> text
+bytes --decode--> text --lxml--> tree --code, notation--> tree as seen --main, tidy--> blocks --render--> text
 """
 
 import re
@@ -10,16 +10,17 @@ from lxml import etree, html
 from lxml.html import HtmlElement
 
 from crawl.document import Extracted, Page
+from crawl.extract import code, notation
 from crawl.extract import meta as extract_meta
 from crawl.extract.blocks import Block
 from crawl.extract.decode import decode
 from crawl.extract.find import count
-from crawl.extract.main import is_forum, main_blocks
-from crawl.extract.tidy import tidy
+from crawl.extract.main import main_blocks
 
 # lxml accepts none of these: https://www.w3.org/TR/xml/#charsets
 NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+LISTING = re.compile(r"<pre\b[^>]*>", re.I)
 LOOKS_LIKE_HTML = re.compile(r"<(?:!doctype\s+html|html|body|head)\b", re.I)
 MAX_ELEMENTS = 200_000  # of one page; python3-doc's largest has under 60,000
 
@@ -32,8 +33,10 @@ def extract(page: Page, settings: dict) -> Extracted:
     tree = parse(text)
     if tree is None:
         return Extracted(None, "")
-    found = tidy(main_blocks(tree, settings["extract"]["engine"]), strict_headings=not is_forum(tree))
-    return Extracted(extract_meta.title(tree), render(found), extract_meta.date(tree), extract_meta.language(tree))
+    title, date, language = extract_meta.title(tree), extract_meta.date(tree), extract_meta.language(tree)
+    code.settle(tree)
+    notation.settle(tree)
+    return Extracted(title, render(main_blocks(tree, settings["extract"]["engine"], title or "")), date, language)
 
 
 def parse(text: str) -> HtmlElement | None:
@@ -41,6 +44,7 @@ def parse(text: str) -> HtmlElement | None:
     text = NOT_XML.sub(" ", XML_DECLARATION.sub("", text))
     if not text.strip():
         return None
+    text = LISTING.sub(r"\g<0><code>", text)  # libxml2 ends a <pre> where a table or list begins, but no <code>
     parser = html.HTMLParser(remove_comments=True, remove_pis=True, huge_tree=True)
     try:
         tree = html.document_fromstring(text, parser=parser)

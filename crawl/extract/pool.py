@@ -10,6 +10,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+import stopping
 from crawl.document import Page
 from crawl.extract import worker
 from errors import RunError
@@ -33,12 +34,13 @@ class Pool:
         self.closed = False
 
     def _make(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            max_workers=self.settings["processes"],
-            mp_context=multiprocessing.get_context("spawn"),  # a fork would copy the reactor's threads and locks
-            initializer=worker.start,
-            initargs=(self.settings, self.domains, os.getpid()),
-        )
+        with stopping.blocked():  # multiprocessing starts a helper here
+            return ProcessPoolExecutor(
+                max_workers=self.settings["processes"],
+                mp_context=multiprocessing.get_context("spawn"),  # a fork would copy the reactor's threads and locks
+                initializer=worker.start,
+                initargs=(self.settings, self.domains, os.getpid()),
+            )
 
     async def warm_up(self) -> None:
         """Start the processes now, while the first pages are on their way.
@@ -46,9 +48,11 @@ class Pool:
         Raises RunError when they cannot start at all, for instance because a package is missing.
         """
         try:
-            await asyncio.get_running_loop().run_in_executor(self.pool, os.getpid)
+            with stopping.blocked():  # a signal to the whole group would end them as they start
+                started = asyncio.get_running_loop().run_in_executor(self.pool, os.getpid)
+            await started
         except (BrokenProcessPool, asyncio.CancelledError):
-            if self.closed:
+            if self.closed or stopping.asked():
                 return  # a crawl with nothing to do ends before its processes have begun
             raise RunError("The extraction processes cannot start; see the messages above. Is the extra installed: pip install -e .[crawl]?") from None  # fmt: skip  # noqa: E501
 
@@ -71,7 +75,8 @@ class Pool:
     async def _try(self, page: Page, follow: bool) -> worker.Worked:
         pool = self.pool
         try:
-            future = asyncio.get_running_loop().run_in_executor(pool, worker.work, page, follow)
+            with stopping.blocked():  # it may start a process
+                future = asyncio.get_running_loop().run_in_executor(pool, worker.work, page, follow)
             # waiting for a free process counts too, hence a wide bound: it is for code that no signal can interrupt
             return await asyncio.wait_for(future, 60 + 4 * self.settings["extract_timeout_s"])
         except (BrokenProcessPool, TimeoutError):

@@ -9,6 +9,7 @@ from crawl.extract.blocks import Block
 LINK_LIST = 0.7  # share of link text above which a list is navigation; a reference list has text beside its links
 LINK_LINE = 0.9  # ... above which a short line is a button or a teaser
 SHORT_LINE = 80  # characters
+TITLE_BLOCKS = 3  # among which the title may stand
 DOUBLE = 80  # characters from which a text that was there already is a copy (a version for phones, a lead repeated)
 BUTTONS = re.compile(
     r"(advertisement|sponsored|share( this)?( (page|article|post))?|tweet|copy( (code|link))?|copied!?|"
@@ -38,12 +39,42 @@ JUNK_HEADINGS = re.compile(
 )
 
 
-def tidy(found: list[Block], strict_headings: bool = True) -> list[Block]:
-    """What is left of the blocks of a main text."""
+# calls to do something else, in articles
+PROMOS = re.compile(
+    r"((please )?(follow|like|join|find) (us|me|him|her|them|[\w’'@. -]{2,60}?) on\b.*|(to )?(sign up|subscribe)\b.*|"
+    r"get (the|our|all|more|access to)\b.*\b(newsletters?|inbox|subscription|alerts)\b.*|"
+    r"click here\b.*|download our\b.*|"
+    r"(read|see|watch)( more| also| next| now)?:.*|(more|related|listen|update|also on \w+):.*|don['’]t miss\W*|"
+    r"(copyright|©|\(c\)) .*|.*\ball rights reserved\b.*|(have a|send us a) (news )?tip\b.*)",
+    re.I | re.S,
+)
+PROMO = 250  # characters; longer ones are prose
+
+
+def tidy(found: list[Block], title: str | None = None, is_forum: bool = False) -> list[Block]:
+    """What is left of the blocks of a main text; `title`: of an article, which has it in a field of its own."""
     found = [block for block in found if not _is_button(block)]
-    if strict_headings:
+    if title is not None:
+        found = without_title(found, title)
+        found = [block for block in found if len(block.text) > PROMO or not PROMOS.fullmatch(block.text)]
+    if not is_forum:
         found = without_junk_sections(found)
     return without_empty_headings(without_doubles(without_link_lists(found)))
+
+
+def without_title(found: list[Block], title: str) -> list[Block]:
+    """All but the title, where one of the first blocks repeats it."""
+    key = _letters(title)
+
+    def is_title(block: Block) -> bool:
+        name = _letters(block.text)
+        return name == key or (block.kind == "heading" and len(name) >= 10 and key.startswith(name))
+
+    return [block for block in found[:TITLE_BLOCKS] if not is_title(block)] + found[TITLE_BLOCKS:]
+
+
+def _letters(text: str) -> str:
+    return "".join(character for character in text.lower() if character.isalnum())
 
 
 def _is_button(block: Block) -> bool:

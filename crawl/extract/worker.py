@@ -13,12 +13,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urljoin
 
 from lxml import etree, html
 
 from crawl.document import Document, Drop, Page
-from crawl.web.urls import Rules
+from crawl.web.urls import Rules, join
 
 MAX_LINKS = 5000  # of one page: a page with more is a trap, or a site map that sitemap.xml serves better
 LINK_PATHS = etree.XPath(
@@ -33,7 +32,7 @@ class Worked:
     """What comes back from a worker."""
 
     result: Document | Drop
-    links: list[str] = field(default_factory=list)  # canonical, allowed, each once
+    links: list[str] = field(default_factory=list)  # as linked, allowed, each once
     skipped: dict[str, int] = field(default_factory=dict)  # links not followed, by reason
 
 
@@ -82,15 +81,16 @@ def find_links(page: Page, rules: Rules | None, obey_meta_robots: bool) -> Found
     base = page.url
     for element in elements:
         if element.tag == "base":
-            base = _join(page.url, element.get("href")) or base
+            base = join(page.url, element.get("href") or "") or base
         elif element.tag == "meta" and obey_meta_robots and element.get("name", "").lower() == "robots":
             words += "," + element.get("content", "").lower()
     found.noindex = "noindex" in words or "none" in words.replace(" ", "").split(",")
     if rules is None or "nofollow" in words or "none" in words.replace(" ", "").split(","):
         return found
-    seen = {page.url}
+    seen = {rules.canonical(page.url)}
+    encoding = (elements[0].getroottree().docinfo.encoding if elements else None) or "utf-8"
     for raw in _addresses(elements):
-        _judge(raw, base, rules, seen, found)
+        _judge(raw, base, rules, seen, found, encoding)
     return found
 
 
@@ -120,12 +120,12 @@ def _addresses(elements: list) -> Iterator[str]:
             yield element.get("href") or element.get("src") or ""
 
 
-def _judge(raw: str, base: str, rules: Rules, seen: set[str], found: Found) -> None:
+def _judge(raw: str, base: str, rules: Rules, seen: set[str | None], found: Found, encoding: str) -> None:
     raw = raw.strip()
     if not raw or raw.startswith("#") or len(found.links) >= MAX_LINKS:
         return
-    url = rules.canonical(_join(base, raw.split("#", 1)[0]) or "")
-    key = url or raw[:100]
+    url = rules.as_linked(join(base, raw.split("#", 1)[0]) or "", encoding)
+    key = rules.canonical(url) if url else raw[:100]
     if key in seen:
         return
     seen.add(key)
@@ -134,13 +134,6 @@ def _judge(raw: str, base: str, rules: Rules, seen: set[str], found: Found) -> N
         found.skipped[reason] += 1
     elif url:
         found.links.append(url)
-
-
-def _join(base: str, link: str | None) -> str | None:
-    try:
-        return urljoin(base, link or "")
-    except ValueError:  # http://[ and the like
-        return None
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import BinaryIO
 
+import folders
 from errors import RunError
 
 TABLE = "CREATE TABLE IF NOT EXISTS files(name TEXT PRIMARY KEY, size INTEGER NOT NULL)"
@@ -91,7 +92,8 @@ class Files:
         known = set(self.sizes)
         found = [*self.folder.glob("documents-*.jsonl"), *self.folder.glob("dropped/*/documents.jsonl")]
         for path in found:
-            if str(path.relative_to(self.folder)) not in known:
+            name = path.relative_to(self.folder).as_posix()
+            if name not in known and folders.is_ours(name, "crawl"):
                 path.unlink()  # begun by a transaction that never ended
 
     def _forget_lost(self, name: str, actual: int) -> int:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from crawl.queueing.ledger import TABLES, Ending, Entry, Link
 from crawl.queueing.lock import hold
-from crawl.web.urls import trap_key
+from crawl.web.urls import canonical, trap_key
 
 QUEUED, DONE = 0, 2
 BATCH = 64  # addresses of one host read ahead
@@ -29,6 +29,7 @@ class Frontier:
 
     def __init__(self, path: Path, settings: dict):
         self.settings = settings
+        self.strip = tuple(pattern.lower() for pattern in settings["strip_params"])
         self.lock = hold(path.parent)
         self.connection = sqlite3.connect(path, isolation_level=None, timeout=1)
         self.connection.execute("PRAGMA journal_mode = WAL")
@@ -100,7 +101,8 @@ class Frontier:
         return sum(self._add_one(link) for link in links)
 
     def _add_one(self, link: Link) -> bool:
-        if self.connection.execute("SELECT 1 FROM pages WHERE url = ?", (link.url,)).fetchone():
+        name = self.name(link.url)
+        if self._is_known(link.url, "" if link.redirects else name):
             return False
         if link.depth and (kind := self.trapped(link.url)):
             self.skipped[kind] += 1
@@ -108,9 +110,20 @@ class Frontier:
         host = urlsplit(link.url).hostname or ""
         row = (link.url, host, link.kind, link.depth, link.redirects)
         self.connection.execute("INSERT INTO pages(url, host, kind, depth, redirects) VALUES (?, ?, ?, ?, ?)", row)
+        if name != link.url:
+            self.connection.execute("INSERT OR IGNORE INTO names VALUES (?)", (name,))
         self.queued += 1
         self.ready.setdefault(host, deque())
         return True
+
+    def name(self, url: str) -> str:
+        """The canonical form by which an address is compared with others."""
+        return canonical.__wrapped__(url, self.strip) or url  # no cache: addresses come here once
+
+    def _is_known(self, url: str, name: str) -> bool:
+        """Is it here as linked, or under its name? What a page redirects to may have the page's own name."""
+        query = "SELECT 1 FROM pages WHERE url IN (?1, ?2) UNION ALL SELECT 1 FROM names WHERE name = ?2"
+        return self.connection.execute(query, (url, name)).fetchone() is not None
 
     def trapped(self, url: str) -> str | None:
         """Counts an address with its like; names the trap once there are too many of them."""
@@ -202,6 +215,7 @@ class Frontier:
         self.connection.execute("ROLLBACK")
         self.connection.execute("BEGIN IMMEDIATE")
         self.connection.execute("DELETE FROM pages WHERE id = ?", (entry.id,))
+        self.connection.execute("DELETE FROM names WHERE name = ?", (self.name(entry.url),))
         self._let_go(entry)
         self.queued -= 1
         self.commit()

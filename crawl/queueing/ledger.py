@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS pages(
     title TEXT, target TEXT, etag TEXT, modified TEXT, links BLOB, not_modified INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS pages_queued ON pages(host, depth, id) WHERE state = 0;
 CREATE INDEX IF NOT EXISTS pages_outcome ON pages(outcome, reason);
+CREATE TABLE IF NOT EXISTS names(name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS traps(key TEXT PRIMARY KEY, n INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS counts(key TEXT PRIMARY KEY, n INTEGER NOT NULL);
 """
@@ -36,7 +37,7 @@ class Entry:
 class Link:
     """An address to add."""
 
-    url: str  # canonical
+    url: str  # as linked; two are the same where their canonical forms are
     depth: int = 0
     kind: str = "page"
     redirects: int = 0

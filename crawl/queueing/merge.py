@@ -1,11 +1,11 @@
 """Put the workers of a shared crawl (queue=redis) together: each address once, each text once, one manifest."""
 
 import json
-import shutil
 import sqlite3
 from dataclasses import fields
 from pathlib import Path
 
+import folders
 from crawl.queueing.ledger import Ending, Link
 from crawl.queueing.lock import hold
 from crawl.report import finish
@@ -35,12 +35,14 @@ def merge(folder: Path) -> dict:
 
 
 def _clear(folder: Path) -> None:
-    """Merging starts afresh each time."""
-    for name in ("crawl.sqlite", "crawl.sqlite-wal", "crawl.sqlite-shm"):
-        (folder / name).unlink(missing_ok=True)
-    for shard in folder.glob("documents-*"):
-        shard.unlink()
-    shutil.rmtree(folder / "dropped", ignore_errors=True)
+    """Merging starts afresh each time. Raises RequestError for a folder that holds what no merging has written."""
+    ledger = folder / "crawl.sqlite"
+    merged = ledger.is_file() and bool(_read(ledger, "SELECT name FROM sqlite_master WHERE name = 'texts'"))
+    if ledger.is_file() and not merged:
+        raise RequestError(f"{ledger} is of a crawl itself, not put together from workers/: move it away first.")
+    allowed: tuple[folders.Kind, ...] = ("begun crawl", "merged crawl") if merged else ("begun crawl",)
+    folders.refuse_strangers(folder, *allowed, key="FOLDER", why="what is merged is written there")
+    folders.remove(folder, "merged crawl", itself=False)
 
 
 def _merge_one(state: State, ledger: Path) -> None:

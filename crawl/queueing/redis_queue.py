@@ -121,7 +121,8 @@ class RedisQueue:
                 self.frontier.skipped[kind] += 1
                 continue
             host = urlsplit(link.url).hostname or ""
-            words += [link.url, json.dumps([link.url, link.kind, link.depth, link.redirects, host]), host]
+            name = link.url if link.redirects else self.frontier.name(link.url)
+            words += [name, json.dumps([link.url, link.kind, link.depth, link.redirects, host]), host]
         return self._run("add", "", *words) if words else 0
 
     def hosts(self) -> list[str]:

@@ -35,7 +35,7 @@ class Scheduler(BaseScheduler):
 
     def enqueue_request(self, request: Request) -> bool:
         """Requests that a spider of one's own yields go into the frontier like links."""
-        url = self.state.rules.canonical(request.url)
+        url = self.state.rules.as_linked(request.url)
         if url is None or self.state.rules.judge(url) is not None:
             return False
         return bool(self.state.queue.add([Link(url, request.meta.get("depth", 0))]))

@@ -50,9 +50,9 @@ class CrawlSpider(scrapy.Spider):
     def begin(self) -> Iterator[Link]:
         """The addresses to begin with; asked for once in the life of a crawl."""
         for url in self.state.settings["start_urls"]:
-            canonical = self.state.rules.canonical(url)
-            if canonical:
-                yield Link(canonical)
+            address = self.state.rules.as_linked(url)
+            if address:
+                yield Link(address)
 
     def read_listing(self, item: Item, response: Response) -> None:
         """Fill `item.links` from a sitemap or feed. Raises ValueError when it is neither."""
@@ -113,15 +113,15 @@ class CrawlSpider(scrapy.Spider):
 
     def list_link(self, item: Item, url: str, kind: str = "page") -> None:
         """Add an address that a listing names, if the rules let it."""
-        canonical = self.state.rules.canonical(url.strip())
-        reason = "not_http" if canonical is None else self.state.rules.judge(canonical)
+        address = self.state.rules.as_linked(url.strip())
+        reason = "not_http" if address is None else self.state.rules.judge(address)
         if kind != "page" and reason in ("not_included", "not_a_page"):
             reason = None
         if reason:
             item.skipped[reason] = item.skipped.get(reason, 0) + 1
-        elif canonical:
+        elif address:
             # pages of a listing are beginnings; listings of listings go deeper, so that they end
-            item.links.append(Link(canonical, 0 if kind == "page" else item.entry.depth + 1, kind))
+            item.links.append(Link(address, 0 if kind == "page" else item.entry.depth + 1, kind))
 
     def check_headers(self, headers: Any, request: Request) -> None:
         """Do not download what will not be used: films, archives, images under a harmless address."""

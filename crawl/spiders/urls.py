@@ -20,7 +20,7 @@ class UrlsSpider(CrawlSpider):
                 text = line.strip()
                 if not text or text.startswith("#"):
                     continue
-                url = self.state.rules.canonical(text)
+                url = self.state.rules.as_linked(text)
                 reason = "not_http" if url is None else self.state.rules.judge(url, listed=True)
                 if reason:
                     self.state.frontier.skipped[reason] += 1

@@ -61,7 +61,7 @@ class WarcSpider(CrawlSpider):
         """None for records that are no documents, and for addresses that are done already."""
         if record.rec_type not in ("response", "conversion"):
             return None
-        url = self.state.rules.canonical(record.rec_headers.get_header("WARC-Target-URI") or "")
+        url = self.state.rules.as_linked(record.rec_headers.get_header("WARC-Target-URI") or "")
         if url is None or self.state.frontier.is_done(url):
             return None
         if reason := self.state.rules.judge(url):

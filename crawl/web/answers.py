@@ -2,7 +2,6 @@
 
 import zlib
 from typing import Any
-from urllib.parse import urljoin
 
 from scrapy import exceptions as scrapy_errors
 from scrapy.http import Response
@@ -13,6 +12,7 @@ from crawl.queueing.ledger import Ending, Entry, Link
 from crawl.state import State, now
 from crawl.web.guard import GuardedResolver, Refused
 from crawl.web.manners import retry_after
+from crawl.web.urls import join
 
 REDIRECTS = (301, 302, 303, 307, 308)
 RETRY = (408, 425, 429)  # and 5xx
@@ -114,11 +114,8 @@ def _retry(state: State, item: Item, reason: str, asked: float | None, pause: bo
 def _redirect(state: State, response: Response, item: Item) -> None:
     """A redirect ends as a drop of that name; where it leads is an address of its own, judged like any link."""
     entry = item.entry
-    try:
-        target = urljoin(response.url, (response.headers.get("Location") or b"").decode("utf-8", "replace"))
-    except ValueError:
-        target = ""
-    url = state.rules.canonical(target)
+    target = join(response.url, (response.headers.get("Location") or b"").decode("utf-8", "replace"))
+    url = state.rules.as_linked(target or "")
     item.ending = Ending("dropped", "redirect", target=url)
     if url is None:
         item.skipped["not_http"] = 1

@@ -1,4 +1,5 @@
-"""Addresses: one form for each (canonical), and which links are worth following (Rules).
+"""Addresses: the form that is fetched (as_linked), the one by which they are compared (canonical), and which links are
+worth following (Rules).
 
 Pure functions and plain state only: links are judged in the extraction processes, next to the parsing.
 """
@@ -7,7 +8,9 @@ import fnmatch
 import posixpath
 import re
 from functools import lru_cache
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urljoin, urlsplit, urlunsplit
+
+from w3lib.url import safe_url_string
 
 # Files that are never HTML or plain text; asking for them would waste a page of the budget.
 NOT_PAGES = frozenset(
@@ -19,6 +22,8 @@ NOT_PAGES = frozenset(
         "ttf", "wav", "webm", "webp", "whl", "wma", "wmv", "woff", "woff2", "xls", "xlsx", "xz", "zip", "zst",
     )
 )  # fmt: skip
+SESSION = re.compile(r";([\w-]+)=[^/;]*")  # hides in the path
+EMPTY_SEGMENTS = re.compile(r"(?<=[^:])//+")
 SAFE = "!$&'()*+,;=:@/-._~"
 DATE_PART = re.compile(
     r"(?<!\d)(?:19|20|21)\d\d(?:[-/_.]?(?:0?[1-9]|1[0-2]))?(?:[-/_.]?(?:0?[1-9]|[12]\d|3[01]))?(?!\d)"
@@ -26,9 +31,37 @@ DATE_PART = re.compile(
 CALENDAR_WORD = re.compile(r"calend|kalend|agenda|/events?\b|tribe-bar-date|[?&](?:year|month|day|date|week)=", re.I)
 
 
+def join(base: str, link: str) -> str | None:
+    """Where a link of a page at `base` leads; None for what is no address. Unlike urljoin, it keeps `//` in paths."""
+    base, link = (EMPTY_SEGMENTS.sub(lambda match: "/" + "\uf8ff/" * (len(match[0]) - 1), url) for url in (base, link))
+    try:
+        return urljoin(base, link).replace("\uf8ff", "")
+    except ValueError:  # http://[ and the like
+        return None
+
+
+@lru_cache(maxsize=65536)
+def as_linked(url: str, strip: tuple[str, ...] = (), encoding: str = "utf-8") -> str | None:
+    """The address to ask for, or None if it is no http(s) address: as it was written, escaped as browsers do (w3lib),
+    without fragment, dot segments and the parameters that `strip` names. `encoding`: of the page, for the query.
+    """
+    name = canonical(url, strip)
+    if name is None:
+        return None
+    try:
+        parts = urlsplit(safe_url_string(url.strip(), encoding))
+    except (ValueError, UnicodeError, LookupError):
+        return name
+    path = SESSION.sub(lambda match: "" if _stripped(match[1], strip) else match[0], parts.path)
+    if "/." in path:
+        path = urlsplit(join("http://a/", path) or path).path
+    kept = [pair for pair in parts.query.split("&") if not _stripped(unquote(pair.partition("=")[0]), strip)]
+    return urlunsplit((*urlsplit(name)[:2], path or "/", "&".join(kept), ""))
+
+
 @lru_cache(maxsize=65536)
 def canonical(url: str, strip: tuple[str, ...] = ()) -> str | None:
-    """The one form of an address, or None if it is no http(s) address.
+    """The form by which addresses are compared, which the site itself may not know; None if it is no http(s) address.
 
     Lower-case scheme and host, no default port, no fragment, no dot segments, one spelling of percent escapes, and
     without the query parameters that `strip` names (shell patterns, any case).
@@ -49,8 +82,7 @@ def canonical(url: str, strip: tuple[str, ...] = ()) -> str | None:
 
 
 def _path(path: str, strip: tuple[str, ...]) -> str:
-    # ;jsessionid=... hides in the path
-    path = re.sub(r";([\w-]+)=[^/;]*", lambda match: "" if _stripped(match[1], strip) else match[0], path)
+    path = SESSION.sub(lambda match: "" if _stripped(match[1], strip) else match[0], path)
     path = (
         quote(unquote(path, errors="surrogateescape"), safe=SAFE, errors="surrogateescape")
         if "%2f" not in path.lower()
@@ -114,8 +146,12 @@ class Rules:
         """The canonical form of an absolute address under these settings."""
         return canonical(url, self.strip)
 
+    def as_linked(self, url: str, encoding: str = "utf-8") -> str | None:
+        """The address to ask for."""
+        return as_linked(url, self.strip, encoding)
+
     def judge(self, url: str, *, listed: bool = False) -> str | None:
-        """Why a canonical address is not followed, or None if it is.
+        """Why an address is not followed, or None if it is.
 
         `listed`: a page that was followed redirects to it, so that `include` does not apply.
         """
@@ -124,9 +160,10 @@ class Rules:
             return "offsite"
         if len(url) > self.max_length:
             return "trap_long_address"
-        if any(pattern.search(url) for pattern in self.exclude):
+        forms = (url, self.canonical(url) or url)  # %7Euser or ~user: whoever writes a pattern thinks of one of them
+        if any(pattern.search(form) for pattern in self.exclude for form in forms):
             return "excluded"
-        if not listed and self.include and not any(pattern.search(url) for pattern in self.include):
+        if not listed and self.include and not any(p.search(form) for p in self.include for form in forms):
             return "not_included"
         return self._judge_path(parts)
 

@@ -185,7 +185,7 @@ def padded(examples: list[Rendered], *, pad: int, rows: int | None = None) -> Ba
 
 
 def packed(rows: list[list[Rendered]], seq_len: int, *, pad: int) -> Batch:
-    """The same and "documents" (B, T): examples one after the other, padding as a document of its own."""
+    """`padded`'s keys and "documents" (B, T): examples one after the other, padding as a document of its own."""
     shape = (len(rows), seq_len)
     ids, targets = np.full(shape, pad, dtype=np.int64), np.full(shape, IGNORE, dtype=np.int64)
     documents, real = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=bool)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,7 +16,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tokenization.chat import ChatTemplate, Learn, Message, Rendered
+from errors import RequestError
+from tokenization.chat import ChatTemplate, Learn, Message, Rendered, Tools
+from tokenization.chat.messages import is_learned
 
 Truncate = Literal["end", "start", "drop", "source"]
 KEPT = 2  # with "source": the end of what is asked and the start of the answer stay
@@ -23,10 +26,11 @@ SAMPLE = 512  # generated examples that are looked at for lengths and shares
 
 
 class Conversation(NamedTuple):
-    """One row of the data. `source` says where it stands, for messages."""
+    """One row of the data. `source` says where it stands, for messages; `tools`: those that may be called in it."""
 
     messages: Sequence[Message]
     source: str = ""
+    tools: Tools = ()
 
 
 @dataclass
@@ -40,7 +44,8 @@ class Report:
     kept: int = 0
     tokens: int = 0  # inputs, of those kept
     supervised: int = 0  # targets that count, of those kept
-    lengths: list[int] = field(default_factory=list)
+    read_only: int = 0  # turns of weight 0, of those kept: the assistant's, read and not learned
+    not_rendered: Counter[str] = field(default_factory=Counter)  # fields of messages that the template does not show
 
     @property
     def supervised_share(self) -> float:
@@ -137,10 +142,15 @@ def render_all(
 
     def rendered() -> Iterable[Rendered]:
         for conversation in conversations:
-            whole = template.render(conversation.messages, learn=learn)
+            try:
+                whole = template.render(conversation.messages, learn=learn, tools=conversation.tools)
+            except RequestError as error:
+                raise RequestError(f"{conversation.source}: {error}" if conversation.source else str(error)) from None
             example, dropped_long = cut(whole, seq_len, truncate)
             report.add(len(whole.ids), example, dropped_long=dropped_long)
             if example is not None:
+                report.read_only += sum(not is_learned(message) for message in conversation.messages)
+                report.not_rendered.update(template.not_rendered(conversation.messages, conversation.tools))
                 kept(conversation)
                 yield example
 

@@ -166,13 +166,13 @@ class ValidationBatches(torch.utils.data.Dataset[Batch]):
 
 
 class StepSampler(torch.utils.data.Sampler[int]):
-    """start, start + 1, ... without end: the steps of a run that goes on at `start`."""
+    """start, start + 1, ... without end: the steps of a run that goes on at `start`; an item may serve several."""
 
-    def __init__(self, start: int):
-        self.start = start
+    def __init__(self, start: int, *, repeats: int = 1):
+        self.start, self.repeats = start, repeats
 
     def __iter__(self):
         step = self.start
         while True:
-            yield step
+            yield step // self.repeats
             step += 1

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from typing import Any, Literal, NamedTuple
+from collections import Counter
+from typing import Any, Literal
 
-import numpy as np
 from torch.utils.data import DataLoader
 
 from batch import Batch
@@ -18,22 +18,13 @@ from bounds import NonNegativeInt
 from datamodules.batching.example_batches import ExampleSteps, PackedSteps, ValidationExamples
 from datamodules.batching.examples import Conversation, Examples, Report, Truncate
 from datamodules.batching.preview import marked
+from datamodules.batching.prompts import Prompts, Question, last_question
 from datamodules.kinds.steps import StepDataModule
+from datamodules.reading.ignored import in_words
 from errors import RequestError
 from tokenization.base import digest
 from tokenization.chat import chat_template, prompt_of
-
-
-class Question(NamedTuple):
-    """For evaluation by generation: what the model is asked, and the answer that was expected.
-
-    `source`: what other questions may be about as well; those stand and fall together. "": the question itself.
-    """
-
-    prompt: np.ndarray  # (n,) ids
-    asked: str
-    expected: str
-    source: str = ""
+from tokenization.chat.messages import answer_of, text_of
 
 
 class ConversationDataModule(StepDataModule):
@@ -43,7 +34,7 @@ class ConversationDataModule(StepDataModule):
     they are not, since there is no one right answer to match.
     """
 
-    provides: tuple[str, ...] = ("conversations",)
+    provides: tuple[str, ...] = ("conversations", "prompts")
     truncate: Truncate = "drop"
     answers: Literal["number", "letter", "text"] | None
 
@@ -104,13 +95,28 @@ class ConversationDataModule(StepDataModule):
         sides = [examples.fingerprint() for examples in self._prepared()]
         return digest({"tokenizer": self.tokenizer.fingerprint, "examples": sides})
 
+    @property
+    def ignored(self) -> dict[str, int]:
+        return self.not_rendered
+
+    @property
+    def not_rendered(self) -> dict[str, int]:
+        """Fields of messages, and tools, that the template does not show to the model, with how often."""
+        found: Counter[str] = sum((examples.report.not_rendered for examples in self._sides or ()), Counter())
+        return {f"column {name!r}" if name == "tools" else f"a message's {name!r}": n for name, n in found.items()}
+
     def describe(self) -> dict[str, Any]:
         """What there is, JSON types."""
-        return {side: facts_of(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)}
+        sides = {side: facts_of(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)}
+        return sides | ({"ignored": self.ignored} if self.ignored else {})
 
     def facts(self) -> dict[str, str]:
-        """The same in words, one line a side, and a preview of the mask where it was asked for."""
-        words = {side: in_words(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)}
+        """What there is in words, one line a side, and a preview of the mask where it was asked for."""
+        words = {
+            side: side_in_words(examples) for side, examples in zip(("train", "val"), self._prepared(), strict=True)
+        }
+        if self.ignored:
+            words["ignored"] = in_words(self.ignored)
         if self.batching == "packed":
             words["packed"] = f"{self._packed_steps().filled:.1%} of each row of {self.seq_len} tokens is filled"
         for i in range(self.preview):
@@ -122,6 +128,8 @@ class ConversationDataModule(StepDataModule):
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
         """Endless; item k holds the micro-batches of optimizer step `start_step` + k on this rank."""
+        if self.prompts_per_item:
+            return self._step_loader(self._prompt_steps())
         steps = self._packed_steps() if self.batching == "packed" else self._example_steps()
         return self._step_loader(steps)
 
@@ -143,7 +151,7 @@ class ConversationDataModule(StepDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every validation example once; this rank's share of them."""
-        dataset = self._validation(self.rank, self.world_size)
+        dataset: Any = self._prompt_batches() if self.prompts_per_item else self._validation(self.rank, self.world_size)
         return self._loader(dataset, range(len(dataset)))
 
     def val_dataset(self) -> ValidationExamples:
@@ -155,6 +163,10 @@ class ConversationDataModule(StepDataModule):
             self.val, batch_size=self.val_batch_size, rank=rank, world_size=world_size, pad=self.tokenizer.eot
         )
 
+    def prompts(self, side: Literal["train", "val"]) -> Prompts:
+        examples = self.train if side == "train" else self.val
+        return Prompts(examples.size, lambda i: last_question(examples[i], self.tokenizer, self.end))
+
     def questions(self, limit: int | None = None) -> list[Question]:
         """Validation conversations, each without its last answer; the first `limit` that leave room for an answer."""
         assert self.val.size is not None
@@ -162,11 +174,12 @@ class ConversationDataModule(StepDataModule):
         for i in range(self.val.size):
             if len(found) == limit:
                 break
-            messages = self._val_conversation(i).messages
-            prompt = self.template.render_for_completion(messages)
+            messages, _, tools = self._val_conversation(i)
+            prompt = self.template.render_for_completion(messages, tools=tools)
             if len(prompt) < self.seq_len:
-                asked, expected = prompt_of(messages)[-1]["content"], messages[-1]["content"]
-                found.append(Question(prompt, asked, expected, self._source(i)))
+                asked, expected = text_of(prompt_of(messages)[-1]), answer_of(messages[-1])
+                learned = int(self.template.render(messages, learn="last", tools=tools).mask.sum())
+                found.append(Question(prompt, asked, expected, self._source(i), max(0, learned - 1)))  # without its end
         return found
 
     def _source(self, i: int) -> str:
@@ -186,7 +199,7 @@ def facts_of(examples: Examples) -> dict[str, Any]:
     }
 
 
-def in_words(examples: Examples) -> str:
+def side_in_words(examples: Examples) -> str:
     """Examples, tokens, the share that is learned; what was cut and left out (N26)."""
     report = examples.report
     mean = report.tokens / max(1, report.kept)
@@ -196,6 +209,8 @@ def in_words(examples: Examples) -> str:
         words.append(f"{report.too_long:,} cut ({report.tokens_cut:,} tokens lost)")
     elif report.too_long:
         words.append(f"{report.too_long:,} left out as too long")
+    if report.read_only:
+        words.append(f"{report.read_only:,} turns of weight 0 read, not learned")
     if report.unsupervised:
         words.append(f"{report.unsupervised:,} left out: nothing in them to learn")
     return "; ".join(words)

@@ -8,7 +8,9 @@ from typing import Any
 from bounds import NonNegativeInt, OpenShare, PositiveInt
 from datamodules.kinds.tokens import TokenDataModule
 from datamodules.preparing.prepare import prepare_tokens, target_of
+from datamodules.preparing.split import passed_over
 from datamodules.preparing.token_folder import TokenFolder, open_folder
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.sources import Source
 
 
@@ -28,6 +30,7 @@ class PreparedDataModule(TokenDataModule):
         super().__init__(**shared)
         self.val_fraction, self.cache_dir = val_fraction, Path(cache_dir)
         self.target = target_of(cache_dir, out, shard_tokens, prepare_workers)
+        self._passed_over = Ignored()
 
     def _sides(self) -> tuple[Source, Source | None]:
         """Documents for training and for validation; None: those of training are split by `val_fraction`."""
@@ -35,6 +38,7 @@ class PreparedDataModule(TokenDataModule):
 
     def _token_folder(self) -> TokenFolder:
         source, val_source = self._sides()
+        self._passed_over = passed_over(source) + passed_over(val_source)
         folder, tokenizer = prepare_tokens(
             source=source,
             val_source=val_source,
@@ -43,3 +47,13 @@ class PreparedDataModule(TokenDataModule):
             target=self.target,
         )
         return open_folder(folder, tokenizer, self.cache_dir)
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """Rows as `meta.json` says; files as they lie there now, since none of them changes what was prepared."""
+        return dict(rows_ignored(self.folder) + self._passed_over)
+
+
+def rows_ignored(folder: TokenFolder) -> Ignored:
+    """What is not used of the files that were read."""
+    return Ignored(folder.meta.get("ignored", {})) - Ignored(folder.meta.get("passed_over", {}))

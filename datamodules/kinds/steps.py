@@ -7,13 +7,14 @@ typed once, where it is used, and the rest is passed on as `**shared`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from bounds import NonNegativeInt, PositiveInt, Seed
+from datamodules.batching.prompts import PromptBatches, Prompts, PromptSteps
 from datamodules.batching.windows import StepSampler
 from tokenization.base import Tokenizer
 
@@ -41,7 +42,13 @@ class StepDataModule(LightningDataModule):
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.start_step, self.accumulate, self.rank, self.world_size = 0, 1, 0, 1  # the task sets these
         self.updates_per_item = 1  # by the objective: more where a step's item serves several updates
+        self.prompts_per_item = self.held_out_prompts = 0  # more than 0: items are prompts, see serve_prompts
         self.pin_memory = False  # the task sets it where a CUDA device trains
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """What was given and is not used, by name (datamodules/reading/ignored.py); whole after `prepare()`."""
+        return {}
 
     @abstractmethod
     def prepare(self) -> None:
@@ -55,13 +62,31 @@ class StepDataModule(LightningDataModule):
 
     @property
     def first_step(self) -> int:
-        """The item that training goes on with: its step, unless an item serves several updates."""
+        """The update that training goes on with."""
         attached = 0 if self.trainer is None else self.trainer.global_step
-        return max(self.start_step, attached // self.updates_per_item)
+        return max(self.start_step, attached)
+
+    # Prompts ------------------------------------------------------------------------------------------------------
+
+    def prompts(self, side: Literal["train", "val"]) -> Prompts:
+        """The questions of a side, by their number; of data that provides "prompts"."""
+        raise NotImplementedError
+
+    def serve_prompts(self, *, per_item: int, held_out: int) -> None:
+        """From now on the loaders give numbers of prompts, for an objective whose model answers them itself."""
+        self.prompts_per_item, self.held_out_prompts = per_item, held_out
+
+    def _prompt_steps(self) -> PromptSteps:
+        return PromptSteps(self.prompts("train").size, per_item=self.prompts_per_item, seed=self.seed)
+
+    def _prompt_batches(self) -> PromptBatches:
+        there = self.prompts("val").size
+        size = self.held_out_prompts if there is None else min(there, self.held_out_prompts)
+        return PromptBatches(size, batch_size=self.val_batch_size, rank=self.rank, world_size=self.world_size)
 
     def _step_loader(self, steps: torch.utils.data.Dataset[Any]) -> DataLoader[Any]:
-        """Endless; its items are those of `steps` from the first step on."""
-        return self._loader(steps, StepSampler(self.first_step))
+        """Endless; for update s item s of `steps`, or s // updates_per_item, from the first step on."""
+        return self._loader(steps, StepSampler(self.first_step, repeats=self.updates_per_item))
 
     def _loader(self, dataset: Any, sampler: Any) -> DataLoader[Any]:
         """A loader that adds nothing: items come as batches, and no draw is taken from torch's global generator."""

@@ -83,6 +83,11 @@ class TokenDataModule(StepDataModule):
             )
 
     @property
+    def ignored(self) -> dict[str, int]:
+        """As `meta.json` says; files are those of this start."""
+        return dict(self.folder.meta.get("ignored", {}))
+
+    @property
     def folder(self) -> TokenFolder:
         """The token files. Raises RuntimeError before `prepare()`."""
         if self._folder is None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from datamodules.preparing.token_files import document_ends
 from datamodules.preparing.token_folder import TokenFolder
+from datamodules.reading.ignored import in_words
 from tokenization.base import Tokenizer
 
 SHOWN = 20  # tokens in the lists of the most and the least frequent
 BAR = 40  # characters of the longest bar
 
 
-def data_card(folder: TokenFolder) -> dict[str, Any]:
-    """All that `show` tells, in JSON types. Reads every id once: half a billion a second."""
+def data_card(folder: TokenFolder, ignored: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """All that `show` tells, in JSON types. Reads every id once: half a billion a second.
+
+    `ignored`: what was given beside and is not used, if it is known better than `meta.json` does.
+    """
     meta, tokenizer = folder.meta, folder.tokenizer
     counts = token_counts(folder)
     return {
@@ -29,6 +34,7 @@ def data_card(folder: TokenFolder) -> dict[str, Any]:
         },
         "train": side_facts(folder, "train"),
         "val": side_facts(folder, "val"),
+        "ignored": dict(meta.get("ignored", {}) if ignored is None else ignored),
         "overlap": meta.get("overlap"),
         "round_trip": round_trip(meta.get("round_trip")),
         "tokens": token_facts(folder, counts),
@@ -146,6 +152,7 @@ def show(card: dict[str, Any]) -> str:
             for key, words, style in rows
         ),
         "",
+        *filter(None, [in_words(card["ignored"])]),
         *(line for words in (loss_words(card), overlap_words(card), vocabulary_words(card)) for line in words),
         "",
         "tokens in a training document: "

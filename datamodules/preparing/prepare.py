@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,13 +18,25 @@ from typing import Any
 
 from tqdm import tqdm
 
+import folders
+from commands import shell
 from datamodules.preparing.encoding import EncodedPart
 from datamodules.preparing.overlap import Overlap, sample_bits
 from datamodules.preparing.progress import PROGRESS, Progress
 from datamodules.preparing.side_writer import SideWriter
 from datamodules.preparing.split import Side, Split, plan_split
 from datamodules.preparing.token_files import DTYPES, FORMAT, META, dtype_for, open_side, read_meta
-from datamodules.preparing.work_folder import KEY, begin, disk_error, locked, move_into_place, part_of, remove_stale
+from datamodules.preparing.work_folder import (
+    IN_THE_MAKING,
+    KEY,
+    begin,
+    disk_error,
+    locked,
+    move_into_place,
+    part_of,
+    refuse_to_replace,
+    remove_stale,
+)
 from datamodules.preparing.workers import encode_parts
 from datamodules.reading.sources import Source
 from errors import Interrupted, RequestError, WorkerKilled
@@ -44,17 +55,24 @@ class Target:
     shard_tokens: int | None = None  # ids in a file; None: one file a side
     workers: int | None = None  # processes that encode; None: one per core; 0: this one
 
+    @property
+    def name(self) -> str:
+        """The config key that says where."""
+        return "data.cache_dir" if self.out is None else "data.out"
+
     def folder(self, key: str) -> Path:
         """Raises RequestError if `out` holds anything but what `key` stands for."""
         if self.out is None:
             return self.cache_dir / key[:16]
-        there = sorted(path.name for path in self.out.iterdir()) if self.out.is_dir() else []
+        there = folders.strangers(self.out) if self.out.is_dir() else []
         if self.out.exists() and not self.out.is_dir():
             raise RequestError(f"data.out={self.out} is a file; expected a folder that is empty or not there yet.")
         if there and (read_meta(self.out) or {}).get("key") != key:
+            folders.refuse_strangers(self.out, "token files", key="data.out", why="token files are to be written there")
             raise RequestError(
-                f"data.out={self.out} is stale: it holds {', '.join(there[:6])}, made from another text, tokenizer or"
-                f" split than now asked for.\nType data.out=<another folder>, or remove it: rm -r {self.out}"
+                f"data.out={self.out} is stale: it holds {folders.listing(there)}, made from another text, tokenizer or"
+                " split than now asked for.\nType data.out=<another folder>, or remove it: "
+                + shell("rm", "-r", self.out)
             )
         return self.out
 
@@ -77,8 +95,7 @@ def prepare_tokens(
         try:
             written = write_folder(folder, key, plan_split(source, val_source, val_fraction), tokenizer, target)
         except OSError as error:
-            name = "data.cache_dir" if target.out is None else "data.out"
-            raise disk_error(error, folder.parent, name) from error
+            raise disk_error(error, folder.parent, target.name) from error
     return folder, tokenizer if tokenizer.trained else load_tokenizer(folder)
 
 
@@ -123,21 +140,22 @@ def write_folder(folder: Path, key: str, split: Split, tokenizer: Tokenizer, tar
         if not ours:
             return False
         if reusable(folder, key):  # another process finished it a moment ago
-            shutil.rmtree(part, ignore_errors=True)
+            folders.remove(part, IN_THE_MAKING)
             return False
         try:
             target.folder(key)  # another process may have filled it while this one waited
-            begin(part, key)
+            refuse_to_replace(folder, target.name)
+            begin(part, key, target.name)
             tokenizer = trained_tokenizer(part, split, tokenizer)
             meta = {"key": key, **write_both(part, split, tokenizer, target)}
             (part / PROGRESS).unlink()
             (part / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
             (part / KEY).unlink()
-            move_into_place(part, folder)
+            move_into_place(part, folder, target.name)
             return True
         except BaseException as error:
             if not isinstance(error, Interrupted | KeyboardInterrupt | WorkerKilled):  # those will want to go on
-                shutil.rmtree(part, ignore_errors=True)
+                folders.remove(part, IN_THE_MAKING)
             raise
 
 
@@ -174,6 +192,8 @@ def write_both(folder: Path, split: Split, tokenizer: Tokenizer, target: Target)
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "source": split.source.name,
         "source_fingerprint": split.source.fingerprint(),
+        "ignored": dict(split.ignored),
+        "passed_over": dict(split.passed_over),
         "split": {"kind": split.kind, "val_fraction": split.val_fraction if split.kind != "given" else None},
         **found,
     }

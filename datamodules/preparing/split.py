@@ -16,8 +16,9 @@ from functools import cached_property
 from itertools import islice
 from typing import Literal
 
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.readers import Document
-from datamodules.reading.sources import Source
+from datamodules.reading.sources import FileSource, Source
 from tokenization.base import utf8
 
 Side = Literal["train", "val"]
@@ -37,6 +38,16 @@ class Split:
     def ends_documents(self) -> bool:
         """Whether each document is followed by the end-of-text id; half a document has no end."""
         return self.kind != "position"
+
+    @property
+    def ignored(self) -> Ignored:
+        """What of both sources is not used, by name; known once they have been walked."""
+        return self.source.ignored + (Ignored() if self.val_source is None else self.val_source.ignored)
+
+    @property
+    def passed_over(self) -> Ignored:
+        """Of these, the files beside both sources: they may be others at the next start."""
+        return passed_over(self.source) + passed_over(self.val_source)
 
     def walk(self) -> Iterator[tuple[Side, Document]]:
         """Every document and its side, in the order of the source; validation first where it is given."""
@@ -63,6 +74,11 @@ class Split:
         """For a few documents that all fell to one side: the one with the smallest hash validates."""
         hashes = [text_hash(document) for _, document in self.walk()]
         return replace(self, threshold=min(hashes, default=0))
+
+
+def passed_over(source: Source | None) -> Ignored:
+    """The files beside a source that are not read."""
+    return source.passed_over if isinstance(source, FileSource) else Ignored()
 
 
 def plan_split(source: Source, val_source: Source | None, val_fraction: float) -> Split:

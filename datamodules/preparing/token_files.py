@@ -11,7 +11,6 @@ ours, with those that the kernel maps around it: 10,000 random windows of a 1 GB
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from datamodules.reading.json_rows import json_value
 from errors import RequestError, RunError
 
 META = "meta.json"
@@ -129,21 +129,67 @@ def document_ends(folder: Path, side: str, tokens: TokenFile, eot: int) -> np.nd
     return found if len(found) and found[-1] == at else np.append(found, at)
 
 
+def check_docs(path: Path, tokens: TokenFile) -> None:
+    """Raises RequestError unless the ends in a .docs file, where there is one, rise to the number of tokens (F28)."""
+    if not path.is_file() or not path.stat().st_size:
+        return
+    what = None
+    if path.stat().st_size % 8:
+        what = f"{path.stat().st_size:,} bytes are no whole number of 64-bit numbers"
+    else:
+        ends = np.memmap(path, dtype="<i8", mode="r")
+        if ends[0] < 0 or (np.diff(ends) < 0).any():
+            what = "the ends of documents do not rise"
+        elif ends[-1] != len(tokens):
+            what = f"the last document ends at token {ends[-1]:,}, and there are {len(tokens):,}"
+    if what:
+        raise RequestError(
+            f"{path} is damaged, or not of the ids beside it: {what}.\n"
+            "Prepare the data again, or take the file away: documents are then found by their end-of-text ids."
+        )
+
+
 def read_meta(folder: Path) -> dict[str, Any] | None:
     """`meta.json`, None if there is none. Raises RequestError if it is damaged or of a later format."""
     path = folder / META
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-        if meta["format"] > FORMAT:
-            raise RequestError(f"{path} has format {meta['format']}, this program knows up to {FORMAT}: update it.")
-        [meta[key] for key in ("vocab_size", "tokenizer_fingerprint")]  # a KeyError if it is not ours
-        if meta["dtype"] in DTYPES and all(meta[side]["tokens"] >= 0 for side in ("train", "val")):
-            return meta
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"{path} is damaged ({error!r}). Prepare the data again, or take the file away.") from error
-    raise RequestError(f"{path} is damaged: dtype {meta['dtype']!r}; known: {', '.join(DTYPES)}.")
+    try:
+        meta = json_value(path)
+        what = fault_of(meta)
+    except (OSError, RequestError) as error:
+        what = str(error)
+    if what is None:
+        return dict(meta)
+    if isinstance(what, int):
+        raise RequestError(f"{path} has format {what}, this program knows up to {FORMAT}: update it.")
+    raise RequestError(f"{path} is damaged: {what}\nPrepare the data again, or take the file away.")
+
+
+def fault_of(meta: Any) -> str | int | None:
+    """What is wrong with the contents of `meta.json`; the number of a later format; None: nothing."""
+    if not isinstance(meta, dict):
+        return f"it holds a {type(meta).__name__}, no object."
+    if is_count(meta.get("format")) and meta["format"] > FORMAT:
+        return int(meta["format"])
+    kinds = {"format": int, "vocab_size": int, "tokenizer_fingerprint": str, "train": dict, "val": dict}
+    for key, kind in kinds.items():
+        if not isinstance(meta.get(key), kind) or (kind is int and not is_count(meta[key])):
+            return f"{key!r} is {meta.get(key, 'not there')!r:.80}."
+    if meta.get("dtype") not in (*DTYPES,):
+        return f"dtype {meta.get('dtype')!r:.80}; known: {', '.join(DTYPES)}."
+    for side in ("train", "val"):
+        for key in {"tokens"} | ({"documents", "bytes"} & meta[side].keys()):
+            if not is_count(meta[side].get(key)):
+                return f"{key!r} of {side!r} is {meta[side].get(key, 'not there')!r:.80}."
+    for key in {"ignored", "passed_over"} & meta.keys():
+        if not isinstance(meta[key], dict) or not all(map(is_count, meta[key].values())):
+            return f"{key!r} is {meta[key]!r:.80}."
+    return None
+
+
+def is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def open_side(folder: Path, side: str, meta: dict[str, Any]) -> TokenFile:
@@ -160,4 +206,5 @@ def open_side(folder: Path, side: str, meta: dict[str, Any]) -> TokenFile:
             f"{folder}: {side}*.bin hold {len(tokens):,} ids of {meta['dtype']}, but {META} says {said:,}:"
             " cut off, or not written together.\nPrepare the data again: python run.py task=prepare data.path=<text>"
         )
+    check_docs(folder / f"{side}.docs", tokens)
     return tokens

@@ -8,6 +8,7 @@ import logging
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,23 @@ class TokenFolder:
     tokenizer: Tokenizer
     meta: dict[str, Any]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the ids of both sides, by their recorded hashes or, without, by a sample, and the tokenizer."""
-        hashes = [
-            self.meta.get(side, {}).get("sha256") or sampled_hash(getattr(self, side)) for side in ("train", "val")
-        ]
+        hashes = [self._hash_of(side) for side in ("train", "val")]
         return digest({"tokenizer": self.tokenizer.fingerprint, "ids": hashes})
+
+    def _hash_of(self, side: str) -> str:
+        said, tokens = self.meta.get(side, {}).get("sha256"), getattr(self, side)
+        if said is None:
+            return sampled_hash(tokens)
+        written = (self.path / META).stat().st_mtime_ns
+        if all(path.stat().st_mtime_ns <= written for path in tokens.paths):
+            return said
+        found = hashlib.sha256()  # copied, or edited: what is there counts, not what was said of it
+        for ids in tokens.scan():
+            found.update(ids.tobytes())
+        return found.hexdigest()
 
     def describe(self) -> dict[str, Any]:
         about = {key: self.meta.get(key) for key in ("source", "split", "overlap")}

@@ -16,11 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import folders
 from errors import RequestError, RunError
 
 log = logging.getLogger(__name__)
 STALE_S = 7 * 24 * 3600
 KEY = "key"  # a file in a part: what the files beside it are made from
+IN_THE_MAKING: folders.Kind = "token files in the making"
 
 
 @contextmanager
@@ -58,24 +60,37 @@ def part_of(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.part"
 
 
-def begin(part: Path, key: str) -> None:
-    """Empty `part`, which is locked, unless what lies in it was made for `key`: of two texts none may be mixed."""
+def begin(part: Path, key: str, name: str) -> None:
+    """Empty `part`, which is locked, unless what lies in it was made for `key`: of two texts none may be mixed.
+
+    Raises RequestError if it holds anything that is not ours; `name` is the config key that led there.
+    """
     note = part / KEY
     with suppress(OSError):
         if note.read_text(encoding="utf-8") == key:
             return
-    for left in part.iterdir():  # the folder itself stays: it is the lock
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    folders.refuse_strangers(part, IN_THE_MAKING, key=name, why="token files are to be made there")
+    folders.remove(part, IN_THE_MAKING, itself=False)  # it is the lock
     fresh = part / f"{KEY}.new"
     fresh.write_text(key, encoding="utf-8")
     fresh.replace(note)
 
 
-def move_into_place(part: Path, folder: Path) -> None:
-    """Rename `part` to `folder`, which gives way: the caller has looked at it and wants it written anew."""
-    os.chmod(part, 0o755)
+def refuse_to_replace(folder: Path, name: str) -> None:
+    """Raises RequestError if anything but token files is in `folder`, which the config key `name` led to."""
     if folder.exists():
-        shutil.rmtree(folder)
+        folders.refuse_strangers(folder, "token files", key=name, why="the token files there are to be written anew")
+
+
+def move_into_place(part: Path, folder: Path, name: str) -> None:
+    """Rename `part` to `folder`, whose token files give way: the caller has looked at them and wants them anew.
+
+    Raises RequestError if something else has come there meanwhile.
+    """
+    os.chmod(part, 0o755)
+    refuse_to_replace(folder, name)
+    if folder.exists():
+        folders.remove(folder, "token files", itself=False)
     part.rename(folder)
 
 
@@ -83,8 +98,9 @@ def remove_stale(cache_dir: Path) -> None:
     """Folders that a killed process began long ago."""
     for left in cache_dir.glob(".*.part"):
         with suppress(OSError):
-            if time.time() - max(p.stat().st_mtime for p in [left, *left.iterdir()]) > STALE_S:
-                shutil.rmtree(left, ignore_errors=True)
+            age_s = time.time() - max(p.stat().st_mtime for p in [left, *left.iterdir()])
+            if age_s > STALE_S and not folders.strangers(left, IN_THE_MAKING):
+                folders.remove(left, IN_THE_MAKING)
 
 
 def disk_error(error: OSError, folder: Path, key: str) -> Exception:

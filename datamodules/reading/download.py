@@ -10,6 +10,7 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+from commands import shell
 from datamodules.reading.retry import with_retries
 from errors import RunError
 
@@ -23,7 +24,7 @@ def fetched(url: str, sha256: str, cache_dir: Path) -> Path:
     path = cache_dir / "downloads" / sha256[:16] / url.rpartition("/")[2]
     if path.is_file() and hash_of(path.read_bytes()) == sha256:
         return path
-    by_hand = f"To fetch it by hand: curl -L -o FILE {url}, then type data.path=FILE"
+    by_hand = f"To fetch it by hand: {shell('curl', '-L', '-o', 'FILE', url)}, then type data.path=FILE"
     try:
         data = with_retries(lambda: read(url), f"fetching {url}", TRIES)
     except (OSError, RunError) as error:

@@ -1,18 +1,55 @@
-"""Rows of well-known data sets -> messages. One function a format: it names the columns that it reads.
+"""Rows of well-known data sets -> conversations. One function a format: it names the columns that it reads.
 
 How to add one: a function here, its line in `FORMATS`, a YAML that chooses it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+from datamodules.reading.ignored import Field, Fields, check_fields
 from errors import RequestError
-from tokenization.chat import CORRECT_ANSWER, TUTOR, Message
+from tokenization.chat import Message
 
 Row = dict[str, Any]
 SENTIMENTS = ("negative", "positive")  # SST-2's labels 0 and 1
+# ScienceQA, the words in which evaluation/benchmarks/scienceqa.py asks
+TUTOR = "You are a helpful science tutor. Choose the right answer, then explain it."
+CORRECT_ANSWER = "The correct answer is"
+SPEAKERS = {  # who speaks in ShareGPT's rows and their relatives
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "chatgpt", "bing", "bard", "model"), "assistant"),
+    **dict.fromkeys(("observation", "tool", "function_response", "function"), "tool"),
+    **{role: role for role in ("system", "developer", "function_call")},
+}
+
+
+SYSTEM = {"system": Field((str,), "stands before the conversation")}
+HISTORY = {"history": Field((list,), "turns before the question")}
+TOOLS = {
+    "tools": Field((list, str), "what the assistant may call"),
+    "functions": Field((list, str), "OpenAI's former name of tools"),
+}
+REFUSED = SYSTEM | HISTORY | TOOLS | {
+    "weight": Field((), "how much a row counts"),
+    **dict.fromkeys(("images", "videos", "audios"), Field((), "what stands beside the text")),
+}  # fmt: skip
+
+
+class Format(NamedTuple):
+    """`needs`, `reads`: columns that must and that may be there; `said`: what a row was taken for."""
+
+    needs: tuple[str, ...]
+    reads: Fields
+    said: str
+    messages: Callable[[Row], list[Message]]
+
+    @property
+    def refused(self) -> Fields:
+        """What would change what is learned, and has no meaning here."""
+        return {name: field for name, field in REFUSED.items() if name not in (*self.needs, *self.reads)}
 
 
 def dialogue(question: str, answer: str, system: str | None = None) -> list[Message]:
@@ -21,22 +58,85 @@ def dialogue(question: str, answer: str, system: str | None = None) -> list[Mess
 
 
 def messages(row: Row) -> list[Message]:
-    """`messages`: [{role, content}, ...], as TRL's conversational format."""
-    return list(row["messages"])
+    """`messages`: [{role, content}, ...], as TRL's conversational format and OpenAI's for fine-tuning."""
+    return [*opening(row), *(turn(message) for message in listed(row["messages"]))]
+
+
+def sharegpt(row: Row) -> list[Message]:
+    """`conversations`: [{from, value}, ...], perhaps `system`."""
+    return [*opening(row), *(turn(message) for message in listed(row["conversations"]))]
+
+
+def opening(row: Row) -> list[Message]:
+    return [{"role": "system", "content": row["system"]}] if row.get("system") else []
+
+
+def listed(value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{type(value).__name__} instead of a list of messages")
+    return list(value)
+
+
+def turn(message: Any) -> Message:
+    """A message under today's names: ShareGPT's {from, value}, and OpenAI's former functions."""
+    if not isinstance(message, Mapping):
+        return message
+    found = dict(message)
+    if "from" in found and "role" not in found:
+        speaker = found.pop("from")
+        found = {"role": SPEAKERS.get(speaker, speaker), "content": found.pop("value", None), **found}
+    if found.get("role") == "function_call":
+        found["role"], found["function_call"], found["content"] = "assistant", found.get("content"), None
+    if found.get("role") == "function":
+        found["role"] = "tool"
+    if found.get("function_call") is not None:
+        calls = parsed(found.pop("function_call"), "a call of a function")
+        called = [{"type": "function", "function": call} for call in (calls if isinstance(calls, list) else [calls])]
+        found["tool_calls"] = [*(found.get("tool_calls") or []), *called]
+    return found
+
+
+def parsed(value: Any, what: str) -> Any:
+    """JSON that stands in a text, as it is. Raises RequestError where it is none."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        raise RequestError(f"{what} is {value!r:.80}: expected JSON.") from None
+
+
+def tools_of(row: Row) -> list[Any]:
+    """`tools`: a list of JSON schemas, or the JSON of one in a text; `functions`: OpenAI's former name."""
+    tools = [parsed(tool, "one of tools") for tool in parsed(row.get("tools") or [], "tools") or []]
+    functions = parsed(row.get("functions") or [], "functions") or []
+    found = [*tools, *({"type": "function", "function": function} for function in functions)]
+    if not all(isinstance(tool, Mapping) for tool in found):
+        raise RequestError(f"tools holds {found!r:.80}: expected a list of JSON schemas, one object for each tool.")
+    return found
 
 
 def prompt_completion(row: Row) -> list[Message]:
-    """`prompt` and `completion`: text, or messages, as TRL's formats."""
+    """`prompt` and `completion`: text, or messages, as TRL's formats; perhaps `system` and `history`."""
     prompt, completion = row["prompt"], row["completion"]
     if isinstance(prompt, str) and isinstance(completion, str):
-        return dialogue(prompt, completion)
-    return [*prompt, *completion]
+        return [*opening(row), *turns_before(row), *dialogue(prompt, completion)]
+    return [*opening(row), *turns_before(row), *map(turn, [*listed(prompt), *listed(completion)])]
 
 
 def alpaca(row: Row) -> list[Message]:
-    """`instruction`, `input` (often empty), `output`: tatsu-lab/alpaca."""
+    """`instruction`, `input` (often empty), `output`: tatsu-lab/alpaca; perhaps `system` and `history`."""
     given = row.get("input") or ""
-    return dialogue(f"{row['instruction']}\n\n### Input:\n{given}" if given else row["instruction"], row["output"])
+    asked = f"{row['instruction']}\n\n### Input:\n{given}" if given else row["instruction"]
+    return [*opening(row), *turns_before(row), *dialogue(asked, row["output"])]
+
+
+def turns_before(row: Row) -> list[Message]:
+    """`history`: [[question, answer], ...]."""
+    before: list[Message] = []
+    for pair in row.get("history") or []:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise RequestError(f"history holds {pair!r:.80}: expected pairs of a question and its answer.")
+        before += dialogue(*pair)
+    return before
 
 
 def gsm8k(row: Row) -> list[Message]:
@@ -73,35 +173,57 @@ def samsum(row: Row) -> list[Message]:
     return dialogue(f"Summarise this dialogue.\n\n{row['dialogue']}", row["summary"])
 
 
-FORMATS: dict[str, tuple[tuple[str, ...], Callable[[Row], list[Message]]]] = {
-    "messages": (("messages",), messages),
-    "prompt_completion": (("prompt", "completion"), prompt_completion),
-    "alpaca": (("instruction", "output"), alpaca),
-    "scienceqa": (("question", "choices", "answer"), scienceqa),
-    "gsm8k": (("question", "answer"), gsm8k),
-    "sst2": (("sentence", "label"), sst2),
-    "samsum": (("dialogue", "summary"), samsum),
+FORMATS: dict[str, Format] = {
+    "messages": Format(("messages",), TOOLS | SYSTEM, "messages, as TRL and OpenAI have them", messages),
+    "sharegpt": Format(("conversations",), TOOLS | SYSTEM, "ShareGPT's conversations", sharegpt),
+    "prompt_completion": Format(
+        ("prompt", "completion"), TOOLS | SYSTEM | HISTORY, "prompt and completion", prompt_completion
+    ),
+    "alpaca": Format(
+        ("instruction", "output"), {"input": Field((str,), "what it is about")} | SYSTEM | HISTORY, "Alpaca", alpaca
+    ),
+    "scienceqa": Format(
+        ("question", "choices", "answer"),
+        dict.fromkeys(("hint", "solution", "lecture"), Field((str,), "beside the question or the answer")),
+        "ScienceQA",
+        scienceqa,
+    ),
+    "gsm8k": Format(("question", "answer"), {}, "GSM8K", gsm8k),
+    "sst2": Format(("sentence", "label"), {}, "SST-2", sst2),
+    "samsum": Format(("dialogue", "summary"), {}, "SAMSum", samsum),
 }
 
 
 def to_messages(row: Row, form: str, where: str) -> list[Message]:
-    """The row's conversation; "auto" goes by its columns. Raises RequestError naming the row's place."""
+    """The messages of a row; "auto" goes by its columns. Raises RequestError naming the row's place."""
+    return to_conversation(row, format_of(row, form, where), where)[0]
+
+
+def format_of(row: Row, form: str, where: str) -> Format:
+    """Raises RequestError where the columns are of no format, or one lacks."""
     if form == "auto":
-        form = next((name for name, (columns, _) in FORMATS.items() if set(columns) <= row.keys()), "")
-    columns, convert = FORMATS.get(form, ((), None))
-    missing = [column for column in columns if row.get(column) is None]
+        form = next((name for name, known in FORMATS.items() if set(known.needs) <= row.keys()), "")
     there = ", ".join(map(repr, row)) or "none"
-    if convert is None:
-        known = "; ".join(f"{name}: {', '.join(needed)}" for name, (needed, _) in FORMATS.items())
+    if form not in FORMATS:
+        known = "; ".join(f"{name}: {', '.join(found.needs)}" for name, found in FORMATS.items())
         raise RequestError(f"{where}: columns {there} are of no format that is known.\nKnown: {known}.")
+    missing = [column for column in FORMATS[form].needs if row.get(column) is None]
     if missing:
         raise RequestError(
             f"{where}: data.format={form} needs {', '.join(map(repr, missing))}, which is not there or empty; "
             f"the columns are {there}."
         )
+    return FORMATS[form]
+
+
+def to_conversation(row: Row, found: Format, where: str) -> tuple[list[Message], list[Any]]:
+    """Messages and tools of a row. Raises RequestError naming the row's place."""
+    check_fields(row, found.reads, found.refused, where)
     try:
-        return convert(row)
+        tools = tools_of(row) if "tools" in found.reads else []
+        return found.messages(row), tools
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise RequestError(f"{where}: not in data.format={form}: {error}.") from None
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        name = next(name for name, known in FORMATS.items() if known is found)
+        raise RequestError(f"{where}: not in data.format={name}: {error}.") from None

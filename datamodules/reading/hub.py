@@ -9,11 +9,12 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.readers import Document, cut_at_words, no_column
 from datamodules.reading.retry import resuming, with_retries
 from errors import RequestError, RunError
@@ -83,6 +84,7 @@ class HubSource:
     """A downloaded split as a source of documents."""
 
     data: HubData
+    ignored: Ignored = field(default_factory=Ignored, compare=False)
 
     @property
     def name(self) -> str:
@@ -92,6 +94,9 @@ class HubSource:
     def rows(self) -> Any:
         rows = self.data.load(streaming=False)
         self.data.check_column(rows.column_names)
+        self.ignored.update(
+            {f"column {name!r}": len(rows) for name in rows.column_names if name != self.data.text_column}
+        )
         return rows.select_columns([self.data.text_column])
 
     @property
@@ -130,6 +135,7 @@ class HubStream:
     """A split that is read as it comes, file by file; see `datamodules/batching/stream.py`."""
 
     data: HubData
+    ignored: Ignored = field(default_factory=Ignored, compare=False)
 
     @property
     def name(self) -> str:

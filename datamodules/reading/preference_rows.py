@@ -3,22 +3,47 @@
     {"prompt": text or messages, "chosen": text or messages, "rejected": text or messages}
     {"chosen": whole conversation, "rejected": whole conversation}      the prompt is what both share (implicit)
 
-as text or as messages; `margin`, or a pair of scores, may stand beside. A row that is no pair is dropped and counted.
+as text or as messages; `margin`, or a pair of scores, may stand beside, and `system`. A row that is no pair is dropped
+and counted; a column that is not used is counted, or refused where it would change what is learned.
 """
 
 from __future__ import annotations
 
+import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from datamodules.reading.ignored import Field, Ignored, check_fields
 from errors import RequestError
 from tokenization.chat import Message, check_messages
 
 Row = Mapping[str, Any]
 TURN = re.compile(r"\n\n(Human|Assistant):[ \t]?")  # how hh-rlhf marks turns in its text
 SPEAKER = {"Human": "user", "Assistant": "assistant"}
+AT_LINE = re.compile(r"(?:\n|(?:^|\n)(?:Human|Assistant):[ \t]*)$")  # where a prompt ends that the answers repeat
+# scripts that are written without spaces: South-East Asian, kana, ideographs, their punctuation
+UNSPACED = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
+)
+PROMPTS = ("prompt", "question", "instruction")  # the first of them that is there is the prompt
+
+SYSTEM = Field((str,), "stands before the prompt")
+KNOWN = {*PROMPTS, "chosen", "rejected", "margin", "system"}
+REFUSED = {
+    "input": Field((), "text that belongs to the prompt"),
+    "history": Field((), "turns before the prompt"),
+    "tools": Field((), "what the model is told that it may call"),
+    "weight": Field((), "how much a pair counts"),
+    "images": Field((), "pictures of the prompt"),
+}
+KNOWN_IN_MESSAGE = {"role", "content"}
+REFUSED_IN_MESSAGE = {
+    **dict.fromkeys(("tool_calls", "tool_call_id", "function_call"), Field((), "a call of a tool")),
+    **dict.fromkeys(("reasoning_content", "reasoning", "thinking"), Field((), "thoughts before an answer")),
+}
 
 
 class Preference(NamedTuple):
@@ -35,31 +60,56 @@ class UnusableError(ValueError):
 
 
 def preferences(
-    rows: Iterable[tuple[Row, str]], dropped: Counter[str], *, scores: Sequence[str] = ()
+    rows: Iterable[tuple[Row, str]],
+    dropped: Counter[str],
+    *,
+    scores: Sequence[str] = (),
+    ignored: Ignored | None = None,
 ) -> Iterator[Preference]:
     """The pairs among `rows`, each with the place where it stands; what is none is counted in `dropped` by its reason.
 
     Args:
         scores: names of the columns with the scores of chosen and rejected; their difference is the margin.
+        ignored: counts the columns and the keys of messages that are not used.
 
     Raises:
-        RequestError: a row has no columns "chosen" and "rejected".
+        RequestError: a row has no columns "chosen" and "rejected", a margin that is no number, or a column that would
+            change what is learned; names the row.
     """
+    ignored = Ignored() if ignored is None else ignored
+    known = frozenset({*KNOWN, *scores} - ({"margin"} if scores else set()))
     for row, where in rows:
         if not {"chosen", "rejected"} <= row.keys():
             raise RequestError(
                 f"{where}: the columns are {', '.join(map(repr, row))}; expected 'chosen' and 'rejected'"
                 " (and 'prompt', where they do not begin with it)."
             )
+        prompt = prompt_column(row)
+        check_row(row, known - set(PROMPTS) | {prompt}, where, ignored, (prompt, "chosen", "rejected"))
         try:
-            yield read_row(row, scores)
+            yield read_row(row, where, scores)
         except UnusableError as reason:
             dropped[str(reason)] += 1
 
 
-def read_row(row: Row, scores: Sequence[str] = ()) -> Preference:
-    """Raises UnusableError where the row is no pair."""
-    prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
+def check_row(row: Row, known: frozenset[str], where: str, ignored: Ignored, columns: Sequence[str]) -> None:
+    """Counts what is not used, in the row and in the messages of `columns`. Raises RequestError for what is refused."""
+    check_fields(row, {"system": SYSTEM}, REFUSED, where)
+    ignored.beside(known, row)
+    for column in columns:
+        if is_messages(row.get(column)):
+            for message in row[column]:
+                check_fields(message, {}, REFUSED_IN_MESSAGE, where, "a message's")
+                ignored.beside(KNOWN_IN_MESSAGE, message, "a message's")
+
+
+def prompt_column(row: Row) -> str:
+    return next((name for name in PROMPTS if row.get(name) is not None), "prompt")
+
+
+def read_row(row: Row, where: str, scores: Sequence[str] = ()) -> Preference:
+    """Raises UnusableError where the row is no pair, RequestError for a margin that is no number."""
+    prompt, chosen, rejected = row.get(prompt_column(row)), row["chosen"], row["rejected"]
     if isinstance(chosen, str) and isinstance(rejected, str):
         pair = text_pair(prompt, chosen, rejected)
     elif is_messages(chosen) and is_messages(rejected):
@@ -70,17 +120,18 @@ def read_row(row: Row, scores: Sequence[str] = ()) -> Preference:
         raise UnusableError("an answer is empty")
     if pair.chosen == pair.rejected:
         raise UnusableError("chosen and rejected are the same")
+    if row.get("system"):
+        pair = pair._replace(prompt=[{"role": "system", "content": row["system"]}, *pair.prompt])
     try:
         check_messages(pair.prompt, complete=False)
     except RequestError:
         raise UnusableError("the prompt is not a conversation that ends with the user") from None
-    return pair._replace(margin=margin_of(row, scores))
+    return pair._replace(margin=margin_of(row, scores, where))
 
 
 def text_pair(prompt: Any, chosen: str, rejected: str) -> Preference:
     if isinstance(prompt, str):
-        # ultrafeedback and others repeat the prompt at the head of both
-        if prompt and chosen.startswith(prompt) and rejected.startswith(prompt):
+        if prompt and is_repeated(prompt, chosen) and is_repeated(prompt, rejected):
             chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
         return Preference([{"role": "user", "content": prompt}], chosen, rejected)
     if prompt is not None:
@@ -90,15 +141,31 @@ def text_pair(prompt: Any, chosen: str, rejected: str) -> Preference:
     if TURN.match(chosen) and TURN.match(rejected):
         return message_pair(None, dialogue(chosen), dialogue(rejected))
     shared = shared_text(chosen, rejected)
+    if not shared.strip():
+        raise UnusableError("there is no prompt, and chosen and rejected begin differently")
     return Preference([{"role": "user", "content": shared}], chosen[len(shared) :], rejected[len(shared) :])
 
 
+def is_repeated(prompt: str, answer: str) -> bool:
+    """Whether an answer begins with the prompt as a line or a turn of its own: "Apple pie" does not repeat "A"."""
+    return answer.startswith(prompt) and bool(AT_LINE.search(prompt) or answer.startswith("\n", len(prompt)))
+
+
 def shared_text(a: str, b: str) -> str:
-    """The common beginning of two texts, up to its last white space: no word is cut in two."""
-    n = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    while n > 0 and not a[n - 1].isspace():
+    """The common beginning of two texts, up to its last white space: no word is cut in two, no answer is empty.
+
+    Scripts that are written without spaces are cut between any two letters.
+    """
+    n = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)) - 1)
+    while n > 0 and not (a[n - 1].isspace() or is_between_letters(a, b, n)):
         n -= 1
-    return a[:n]
+    return a[: max(0, n)]
+
+
+def is_between_letters(a: str, b: str, n: int) -> bool:
+    """Whether a cut before place `n` falls behind a letter of a script without spaces, and before no mark on it."""
+    marks = any(unicodedata.category(text[n]).startswith("M") for text in (a, b))
+    return not marks and UNSPACED.match(a[n - 1]) is not None
 
 
 def dialogue(text: str) -> list[Message]:
@@ -109,15 +176,15 @@ def dialogue(text: str) -> list[Message]:
 
 
 def message_pair(prompt: Any, chosen: list[Message], rejected: list[Message]) -> Preference:
+    n = next((i for i, (x, y) in enumerate(zip(chosen, rejected, strict=False)) if said(x) != said(y)), None)
+    # one is the other's beginning: the answer of the shorter one is its last message
+    n = min(len(chosen), len(rejected)) - 1 if n is None else n
     if prompt is None or prompt == "":
-        n = next((i for i, (x, y) in enumerate(zip(chosen, rejected, strict=False)) if x != y), None)
-        # one is the other's beginning: the answer of the shorter one is its last message
-        n = min(len(chosen), len(rejected)) - 1 if n is None else n
         prompt, chosen, rejected = chosen[:n], chosen[n:], rejected[n:]
     else:
         prompt = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-        if chosen[: len(prompt)] == prompt and rejected[: len(prompt)] == prompt:
-            chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
+        if n >= len(prompt) and [*map(said, chosen[n - len(prompt) : n])] == [*map(said, prompt)]:
+            prompt, chosen, rejected = chosen[:n], chosen[n:], rejected[n:]
     if len(chosen) != 1 or len(rejected) != 1 or {m.get("role") for m in (chosen[0], rejected[0])} != {"assistant"}:
         raise UnusableError("chosen and rejected are not one answer each to the same prompt")
     better, worse = chosen[0].get("content"), rejected[0].get("content")
@@ -126,14 +193,31 @@ def message_pair(prompt: Any, chosen: list[Message], rejected: list[Message]) ->
     return Preference(prompt, better, worse)
 
 
-def margin_of(row: Row, scores: Sequence[str]) -> float | None:
-    if scores:
-        values = [row.get(name) for name in scores]
-        if not all(isinstance(value, int | float) for value in values):
-            raise UnusableError(f"{' or '.join(scores)} is no number")
-        return float(values[0] - values[1])  # type: ignore[operator]
-    margin = row.get("margin")
-    return float(margin) if isinstance(margin, int | float) else None
+def said(message: Message) -> tuple[Any, Any]:
+    """What of a message is rendered: two messages that differ in a null key are the same."""
+    return message.get("role"), message.get("content")
+
+
+def margin_of(row: Row, scores: Sequence[str], where: str) -> float | None:
+    if not scores:
+        return number_of(row.get("margin"), "margin", where)
+    better, worse = (number_of(row.get(name), name, where) for name in scores)
+    if better is None or worse is None:
+        raise UnusableError(f"{' or '.join(scores)} is no number")
+    return better - worse
+
+
+def number_of(value: Any, name: str, where: str) -> float | None:
+    """A number, also if a table holds it as text; None: there is none. Raises RequestError for another value."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise RequestError(f"{where}: column {name!r} is {value!r:.80}: expected a number.")
+    return found
 
 
 def is_messages(value: Any) -> bool:

@@ -1,27 +1,30 @@
-"""Documents out of one file, lazily: .txt, .jsonl, .parquet, .arrow, .csv. A file is never held in memory as a whole.
+"""Documents out of one file, lazily: text, pages, JSON, tables, Parquet and Arrow. None but .json is held in memory.
 
 A document is an iterable of pieces of text: a record is one piece, a large .txt file is many, opened again each time
-it is walked. Every error names the file and the place in it, and what to type.
+it is walked. Every error names the file and the place in it, and what to type; what is not used is counted.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import gzip
 import io
-import json
-import zlib
+import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datamodules.reading.arrow_rows import all_columns, arrow_rows
+from datamodules.reading.files import COMPRESSED, damaged, decoded, kind_of, opened
+from datamodules.reading.ignored import Ignored
+from datamodules.reading.json_rows import json_lines, json_rows
+from datamodules.reading.tables import table_cells
 from errors import RequestError
 from tokenization.pieces import last_cut
 
 Document = Iterable[str]
 PIECE_BYTES = 1 << 20  # large enough for numpy's speed, small enough for the processor's cache and a flat memory
+NO_TEXT = "row without text"
 SEARCH_CHARS = 1 << 14  # how far back a good place to cut is looked for
 
 
@@ -52,7 +55,7 @@ def text_pieces(path: Path, size: int = PIECE_BYTES) -> Iterator[str]:
 
 
 def cut_at_words(texts: Iterable[str], size: int = PIECE_BYTES) -> Iterator[str]:
-    """The same text in pieces of `size` characters or more that end where words do, whichever way it came."""
+    """A text in pieces of `size` characters or more that end where words do, whichever way it came."""
     text: list[str] = []
     n, enough = 0, size
     for fresh in texts:
@@ -67,23 +70,6 @@ def cut_at_words(texts: Iterable[str], size: int = PIECE_BYTES) -> Iterator[str]
             enough = size if cut else n + min(size, SEARCH_CHARS)
     if n:
         yield "".join(text)
-
-
-def decoded(path: Path, size: int) -> Iterator[str]:
-    """A UTF-8 file in blocks of `size` bytes. Raises RequestError with the byte offset where it is not UTF-8."""
-    decoder, offset = codecs.getincrementaldecoder("utf-8")(), 0
-    with path.open("rb") as file:
-        while True:
-            block = file.read(size)
-            start = offset - len(decoder.getstate()[0])  # where the bytes that are decoded now begin in the file
-            try:
-                fresh = decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                raise not_utf8(path, start + error.start, error.object[error.start]) from None
-            yield fresh.removeprefix("\ufeff") if offset == 0 else fresh  # a byte order mark is no text
-            offset += len(block)
-            if not block:
-                return
 
 
 def safe_cut(text: str) -> int:
@@ -109,111 +95,150 @@ def split_pieces(pieces: Iterable[str], separator: str) -> Iterator[str]:
     yield "".join(parts) + carry
 
 
-def read_jsonl(path: Path, *, text_column: str, **_: object) -> Iterator[Document]:
+def read_json_lines(path: Path, *, text_column: str, ignored: Ignored, **_: object) -> Iterator[Document]:
     """One document a line, in `text_column` of a JSON object. Blank lines and nulls are passed over."""
-    compressed = path.name.endswith(".gz")
-    try:
-        with gzip.open(path, "rb") if compressed else path.open("rb") as file:
-            offset = 0
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    text = json_text(path, number, offset, line, text_column)
-                    if text is not None:
-                        yield (text,)
-                offset += len(line)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise RequestError(
-            f"{path} is damaged or cut off: {error}.\nFetch or write it again; `gzip -t {path}` tells when it is whole."
-        ) from error
+    return documents_of(path, "line", json_lines(path, ignored), text_column, ignored)
 
 
-def json_text(path: Path, number: int, offset: int, line: bytes, column: str) -> str | None:
-    """The text in one line of JSON. Raises RequestError with the line's number."""
-    where = f"{path}, line {number:,}"
+def read_json(path: Path, *, text_column: str, ignored: Ignored, **_: object) -> Iterator[Document]:
+    """One document an entry of a list, an object's only one, or as in .jsonl; entries may be texts themselves."""
+    rows = ((n, {text_column: v} if isinstance(v, str) else v) for n, v in json_rows(path, ignored))
+    return documents_of(path, "entry", rows, text_column, ignored)
+
+
+def documents_of(
+    path: Path, entry: str, rows: Iterable[tuple[int, Any]], column: str, ignored: Ignored
+) -> Iterator[Document]:
+    """The texts in `column` of JSON objects; keys beside it are counted. Raises RequestError naming the row."""
+    beside: Counter[tuple[str, ...]] = Counter()  # counted by the row's shape: a row costs one look-up
     try:
-        record = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, offset + error.start, line[error.start]) from None
-    except ValueError as error:
-        raise RequestError(
-            f"{where}: not JSON ({error}).\nExpected one JSON object a line, {{{column!r}: ...}}."
-        ) from None
-    if not isinstance(record, dict):
-        raise RequestError(f"{where}: expected a JSON object with {column!r}, found {type(record).__name__}.")
-    if column not in record:
-        raise no_column(where, column, list(record))
-    text = record[column]
-    if text is not None and not isinstance(text, str):
+        for number, row in rows:
+            if not isinstance(row, dict):
+                found = type(row).__name__
+                raise RequestError(
+                    f"{path}, {entry} {number:,}: expected a JSON object with {column!r}, found {found}."
+                )
+            if len(row) > 1:
+                beside[tuple(row)] += 1
+            text = row.get(column)
+            if type(text) is str and not text.isspace() and text:  # nearly all
+                yield (text,)
+            elif column not in row:
+                raise no_column(f"{path}, {entry} {number:,}", column, list(row))
+            else:
+                yield from documents_in(text, column, ignored, f"{path}, {entry} {number:,}")
+    finally:
+        for names, n in beside.items():
+            ignored.update({f"column {name!r}": n for name in names if name != column})
+
+
+def documents_in(text: Any, column: str, ignored: Ignored, where: str) -> Iterator[Document]:
+    """A row's document; none for a null. Raises RequestError unless it is text."""
+    if text is None:
+        ignored[NO_TEXT] += 1
+        return
+    if not isinstance(text, str):
         raise RequestError(
             f"{where}: {column!r} should be text, found {type(text).__name__}.\nType data.text_column=NAME."
         )
-    return text
+    if not text or text.isspace():
+        ignored[NO_TEXT] += 1
+    yield (text,)
 
 
-def read_parquet(path: Path, *, text_column: str, **_: object) -> Iterator[Document]:
-    """One document a row, in `text_column`. Nulls are passed over."""
-    import pyarrow as pa  # slow to import, and only this format needs it
-    import pyarrow.parquet as pq
+def read_arrow(path: Path, *, text_column: str, ignored: Ignored, **_: object) -> Iterator[Document]:
+    """One document a row, in `text_column` of a Parquet or Arrow file. Nulls are passed over."""
+    beside: list[str] = []
 
-    try:
-        with pq.ParquetFile(path) as file:
-            check_schema(path, file.schema_arrow, text_column)
-            for batch in file.iter_batches(batch_size=1024, columns=[text_column]):
-                yield from ((text,) for text in batch.column(0).to_pylist() if text is not None)
-    except (pa.ArrowException, OSError) as error:
-        raise RequestError(
-            f"{path} is damaged, cut off or no Parquet file: {str(error).splitlines()[0]}\nFetch or write it again."
-        ) from error
+    def choose(schema: Any) -> list[str]:
+        check_schema(path, schema, text_column)
+        beside.extend(name for name in schema.names if name != text_column)
+        return [text_column]
+
+    number = 0
+    for number, (text,) in arrow_rows(path, choose):
+        yield from documents_in(text, text_column, ignored, f"{path}, row {number:,}")
+    ignored.update({f"column {name!r}": number for name in beside})
 
 
 def check_schema(path: Path, schema: Any, column: str) -> None:
-    """Raises RequestError unless an Arrow schema has `column` and it is text."""
+    """Raises RequestError unless an Arrow schema has `column`, once, and it is text."""
     import pyarrow as pa
 
     if column not in schema.names:
         raise no_column(str(path), column, schema.names)
+    if schema.names.count(column) > 1:
+        all_columns(path, schema)
     kind = schema.field(column).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         raise RequestError(f"{path}: {column!r} should be text, found {kind}.\nType data.text_column=NAME.")
 
 
-def read_arrow(path: Path, *, text_column: str, **_: object) -> Iterator[Document]:
-    """One document a row, in `text_column` of an Arrow file or stream. Nulls are passed over."""
-    import pyarrow as pa
+def read_table(path: Path, *, text_column: str, ignored: Ignored, **_: object) -> Iterator[Document]:
+    """One document a row, in `text_column`. Empty cells are passed over."""
+    rows = table_cells(path)
+    header = next(rows)[1]
+    if text_column not in header:
+        raise no_column(f"{path}, line 1", text_column, header)
+    column, number = header.index(text_column), 0
+    for row in rows:
+        number, text = row[0], row[1][column]
+        if not text or text.isspace():
+            ignored[NO_TEXT] += 1
+        if text:
+            yield (text,)
+    ignored.update({f"column {name!r}": number for name in header if name != text_column})
 
+
+def read_html(path: Path, *, ignored: Ignored, **_: object) -> Iterator[Document]:
+    """The main text of a page, as a crawl extracts it."""
+    with opened(path) as file:
+        yield from page_text(file.read(), path.name, ignored)
+
+
+def page_text(body: bytes, name: str, ignored: Ignored) -> Iterator[Document]:
     try:
-        with path.open("rb") as file:
-            is_file = file.read(6) == b"ARROW1"
-            file.seek(0)
-            reader = pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
-            check_schema(path, reader.schema, text_column)
-            batches = (reader.get_batch(i) for i in range(reader.num_record_batches)) if is_file else reader
-            for batch in batches:
-                yield from ((text,) for text in batch.column(text_column).to_pylist() if text is not None)
-    except (pa.ArrowException, OSError) as error:
-        raise RequestError(
-            f"{path} is damaged, cut off or no Arrow file: {str(error).splitlines()[0]}\nFetch or write it again."
-        ) from error
+        from crawl.document import Page  # slow to import, and only pages need it
+        from crawl.extract.page import extract
+        from crawl.settings import CRAWL
+    except ImportError as error:
+        raise RequestError(f"{name}: pages need {error.name}.\nType: pip install 'nanolab[crawl]'") from None
+    text = extract(Page(url=name, body=body), CRAWL).text
+    if text.strip():
+        yield (text,)
+    else:
+        ignored.file("ending .html without text")
 
 
-def read_csv(path: Path, *, text_column: str, **_: object) -> Iterator[Document]:
-    """One document a row, in `text_column`; the first line names the columns. Empty cells are passed over."""
-    csv.field_size_limit(1 << 30)  # 128 KiB by default: less than a long document
-    reader = csv.reader(lines_of(text_pieces(path)), strict=True)
+def read_tar(path: Path, *, separator: str | None, ignored: Ignored, **_: object) -> Iterator[Document]:
+    """The texts and pages of an archive, in its order, a document each; other files in it are counted."""
     try:
-        header = next(reader, [])
-        if text_column not in header:
-            raise no_column(f"{path}, line 1", text_column, header)
-        column = header.index(text_column)
-        for row in reader:
-            if row and len(row) != len(header):
-                raise RequestError(
-                    f"{path}, line {reader.line_num:,}: {len(row)} columns, and the first line names {len(header)}."
-                )
-            if row and row[column]:
-                yield (row[column],)
-    except csv.Error as error:
-        raise RequestError(f"{path}, line {reader.line_num:,}: not CSV ({error}).") from None
+        with opened(path) as data, tarfile.open(fileobj=data, mode="r|") as archive:
+            for member in archive:
+                if member.isfile():
+                    file = archive.extractfile(member)
+                    assert file is not None  # it is a file
+                    yield from member_texts(path, member.name, file.read(), separator, ignored)
+    except tarfile.TarError as error:
+        raise damaged(path, error) from error
+
+
+def member_texts(path: Path, name: str, body: bytes, separator: str | None, ignored: Ignored) -> Iterator[Document]:
+    kind = Path(name).suffix.lower()
+    if kind in PAGES:
+        yield from page_text(body, name, ignored)
+    elif kind in TEXTS and not Path(name).name.startswith("."):
+        try:
+            text = body.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise RequestError(
+                f"{path}: {name} in it is not UTF-8: byte 0x{body[error.start]:02x} at offset {error.start:,}."
+            ) from None
+        yield from ((part,) for part in (text.split(separator) if separator else [text]))
+    else:
+        ignored.file(f"ending {kind} in an archive" if kind else "without an ending in an archive")
 
 
 def lines_of(pieces: Iterable[str]) -> Iterator[str]:
@@ -226,35 +251,42 @@ def lines_of(pieces: Iterable[str]) -> Iterator[str]:
         yield carry
 
 
-def no_column(where: str, column: str, there: list[str]) -> RequestError:
+class NoColumnError(RequestError):
+    """A row has no column of that name."""
+
+
+def no_column(where: str, column: str, there: list[str]) -> NoColumnError:
     names = ", ".join(map(repr, there)) or "none"
-    return RequestError(
+    return NoColumnError(
         f"{where}: no column {column!r}; there are {names}.\nType data.text_column=NAME with one of them."
     )
 
 
-def not_utf8(path: Path, offset: int, byte: int) -> RequestError:
-    with path.open("rb") as file:
-        is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    guess = "UTF-16" if is_utf16 else "LATIN1"
-    hint = "It begins as UTF-16 does." if is_utf16 else "It may be in an older encoding, or no text at all."
-    return RequestError(
-        f"{path} is not UTF-8: byte 0x{byte:02x} at offset {offset:,}. {hint}\n"
-        f"Type: iconv -f {guess} -t UTF-8 {path} > new.txt, then data.path=new.txt"
-    )
-
-
+TEXTS = (".txt", ".text", ".md", ".rst")
+PAGES = (".html", ".htm")
 READERS: dict[str, Callable[..., Iterator[Document]]] = {
-    ".txt": read_txt,
-    ".jsonl": read_jsonl,
-    ".jsonl.gz": read_jsonl,
-    ".json.gz": read_jsonl,
-    ".parquet": read_parquet,
+    **dict.fromkeys(TEXTS, read_txt),
+    **dict.fromkeys(PAGES, read_html),
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".json": read_json,
+    ".csv": read_table,
+    ".tsv": read_table,
+    ".tar": read_tar,
+    ".tgz": read_tar,
+    ".parquet": read_arrow,
     ".arrow": read_arrow,
-    ".csv": read_csv,
 }
+KNOWN = f"{', '.join(READERS)}; all but the last two also as .gz and .zst"
 
 
 def reader_for(path: Path) -> Callable[..., Iterator[Document]] | None:
-    """The reader for a file's extension; None where there is none."""
-    return next((read for end, read in READERS.items() if path.name.lower().endswith(end)), None)
+    """The reader for a file's ending; None where there is none."""
+    kind = kind_of(path)
+    packed = path.suffix.lower() in COMPRESSED
+    return None if packed and kind in (".parquet", ".arrow", ".tgz") else READERS.get(kind)
+
+
+def is_lines_of_plain_text(path: Path) -> bool:
+    """Whether a file's size is about that of its text."""
+    return path.suffix.lower() in (*TEXTS, ".jsonl", ".ndjson")

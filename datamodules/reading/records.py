@@ -1,25 +1,30 @@
 """Rows (dictionaries) out of files, folders or the Hugging Face Hub, each with the place where it stands.
 
-Files: .jsonl, .jsonl.gz, .json (a list of objects), .parquet, .csv, .tsv. A folder: all such files in it, or one that
-`datasets` saved. Anything else that looks like `org/name` is asked for at the Hub, or taken from its cache offline.
+Files: .jsonl, .ndjson, .json (a list, an object, or lines), .csv, .tsv, all these also as .gz and .zst; .parquet and
+.arrow. A folder: all such files in it, or one that `datasets` saved. Anything else that looks like `org/name` is asked
+for at the Hub, or taken from its cache offline.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamodules.reading.sources import what_is_near
+from commands import run_py
+from datamodules.reading.arrow_rows import all_columns, arrow_rows
+from datamodules.reading.files import COMPRESSED, kind_of
+from datamodules.reading.ignored import Ignored
+from datamodules.reading.json_rows import json_lines, json_rows
+from datamodules.reading.sources import files_in, plain_file, what_is_near
+from datamodules.reading.tables import table_cells
 from errors import RequestError
 
 Row = dict[str, Any]
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv", ".tsv")
+TABLES, ARROW = (".csv", ".tsv"), (".parquet", ".arrow")
+ENDINGS = (".jsonl", ".ndjson", ".json", *TABLES, *ARROW)
 
 
 class Asked(NamedTuple):
@@ -34,7 +39,7 @@ class Asked(NamedTuple):
         """What can be read, and what to type."""
         return (
             f"Expected a file ({', '.join(self.endings)}), a folder of them, or a data set on the Hub.\n"
-            f"Type {self.key}=<one of these>; what needs no file: python run.py {self.without_file}"
+            f"Type {self.key}=<one of these>; what needs no file: {run_py(*self.without_file.split())}"
         )
 
 
@@ -46,6 +51,7 @@ def read_rows(
     revision: str | None,
     columns: list[str] | None,
     asked: Asked,
+    ignored: Ignored | None = None,
 ) -> Iterator[tuple[Row, str]]:
     """(row, where it stands) of everything that `path` names.
 
@@ -53,6 +59,7 @@ def read_rows(
         name, split, revision: of a data set on the Hub. In a folder, `split` chooses the files named after it, if any.
         columns: names of the columns of .csv and .tsv files that have no header.
         asked: for messages.
+        ignored: counts what is passed over, by name.
 
     Raises:
         RequestError: nothing is there, or it cannot be read; names the file and the line.
@@ -61,9 +68,10 @@ def read_rows(
     if (given / "dataset_info.json").is_file() or (given / "dataset_dict.json").is_file():
         yield from saved_rows(given, split)
     elif given.exists():
-        for file in files_of(given, split, asked.key):
-            yield from file_rows(file, columns)
-    elif HUB_ID.fullmatch(path) and not path.lower().endswith(asked.endings):
+        ignored = Ignored() if ignored is None else ignored
+        for file in files_of(given, split, asked.key, ignored):
+            yield from file_rows(file, columns, ignored)
+    elif HUB_ID.fullmatch(path) and kind_of(given) not in asked.endings:
         yield from hub_rows(path, name, split, revision, asked)
     else:
         raise RequestError(
@@ -72,90 +80,67 @@ def read_rows(
         )
 
 
-def files_of(given: Path, split: str, key: str) -> list[Path]:
+def files_of(given: Path, split: str, key: str, ignored: Ignored) -> list[Path]:
     """A file, or those of a folder that can be read: the ones named after the split, if there are such."""
-    if given.is_file():
-        found = [given]
+    if given.is_dir():
+        found = files_in(given, has_rows, ignored)
+        of_split = [f for f in found if f.name.split(".")[0].split("-")[0].split("_")[0] == split]
+        for _ in range(len(found) - len(of_split) if of_split else 0):
+            ignored.file(f"of another split than {split}")
+        found = of_split or found
     else:
-        found = sorted(file for file in given.rglob("*") if file.name.lower().endswith(ENDINGS))
-        found = [f for f in found if f.name.split(".")[0].split("-")[0].split("_")[0] == split] or found
-    unknown = [file for file in found if not file.name.lower().endswith(ENDINGS)]
+        found = [plain_file(given, key)]
+    unknown = [file for file in found if not has_rows(file)]
     if unknown or not found:
         what = f"{unknown[0].name} has an unknown extension" if unknown else "this folder holds no file to read"
-        raise RequestError(f"{key}={given}: {what}; expected {', '.join(ENDINGS)}.")
+        raise RequestError(
+            f"{key}={given}: {what}; expected {', '.join(ENDINGS)} (all but the last two also .gz, .zst)."
+        )
     return found
 
 
-def file_rows(file: Path, columns: list[str] | None) -> Iterator[tuple[Row, str]]:
-    name = file.name.lower()
-    if name.endswith((".jsonl", ".jsonl.gz")):
-        return jsonl_rows(file)
-    if name.endswith(".json"):
-        return json_rows(file)
-    if name.endswith(".parquet"):
-        return parquet_rows(file)
-    return table_rows(file, "\t" if name.endswith(".tsv") else ",", columns)
+def has_rows(file: Path) -> bool:
+    """Whether its ending is one that is read."""
+    kind = kind_of(file)
+    return kind in ENDINGS and not (kind in ARROW and file.suffix.lower() in COMPRESSED)
 
 
-def jsonl_rows(file: Path) -> Iterator[tuple[Row, str]]:
-    try:
-        with gzip.open(file, "rb") if file.name.endswith(".gz") else file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield checked_row(decoded(line, f"{file}, line {number:,}"), f"{file}, line {number:,}")
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise RequestError(f"{file} is damaged or cut off: {error}.\nFetch or write it again.") from error
+def file_rows(file: Path, columns: list[str] | None, ignored: Ignored) -> Iterator[tuple[Row, str]]:
+    kind = kind_of(file)
+    if kind in TABLES:
+        return table_rows(file, columns)
+    if kind in ARROW:
+        return arrow_records(file)
+    return json_records(file, ignored)
 
 
-def json_rows(file: Path) -> Iterator[tuple[Row, str]]:
-    rows = decoded(file.read_bytes(), str(file))
-    if not isinstance(rows, list):
-        raise RequestError(f"{file}: expected a list of objects, found {type(rows).__name__}.")
-    for number, row in enumerate(rows, start=1):
-        yield checked_row(row, f"{file}, object {number:,}")
+def json_records(file: Path, ignored: Ignored) -> Iterator[tuple[Row, str]]:
+    lines = kind_of(file) != ".json"
+    entry = "line" if lines else "entry"
+    for number, row in json_lines(file, ignored) if lines else json_rows(file, ignored):
+        where = f"{file}, {entry} {number:,}"
+        if not isinstance(row, dict):
+            raise RequestError(f"{where}: expected a JSON object, found {type(row).__name__}.")
+        yield row, where
 
 
-def decoded(data: bytes, where: str) -> Any:
-    try:
-        return json.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{where} is not UTF-8: byte 0x{error.object[error.start]:02x} in it.") from None
-    except ValueError as error:
-        raise RequestError(f"{where}: not JSON ({error}).\nExpected one JSON object a line.") from None
+def arrow_records(file: Path) -> Iterator[tuple[Row, str]]:
+    names: list[str] = []
+
+    def choose(schema: Any) -> list[str]:
+        names.extend(all_columns(file, schema))
+        return names
+
+    for number, values in arrow_rows(file, choose):
+        yield dict(zip(names, values, strict=True)), f"{file}, row {number:,}"
 
 
-def checked_row(row: Any, where: str) -> tuple[Row, str]:
-    if not isinstance(row, dict):
-        raise RequestError(f"{where}: expected a JSON object, found {type(row).__name__}.")
-    return row, where
-
-
-def parquet_rows(file: Path) -> Iterator[tuple[Row, str]]:
-    import pyarrow as pa  # slow to import, and only this format needs it
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        with pq.ParquetFile(file) as table:
-            for batch in table.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield row, f"{file}, row {number:,}"
-    except (pa.ArrowException, OSError) as error:
-        raise RequestError(f"{file} is damaged, cut off or no Parquet file: {str(error).splitlines()[0]}") from error
-
-
-def table_rows(file: Path, separator: str, columns: list[str] | None) -> Iterator[tuple[Row, str]]:
-    """Without a header the columns must be named. Quotes mean nothing in a .tsv, where no field holds a tab."""
-    quoting: Any = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
-    with file.open(encoding="utf-8", newline="") as lines:
-        try:
-            for number, row in enumerate(csv.DictReader(lines, columns, delimiter=separator, quoting=quoting), start=1):
-                yield row, f"{file}, row {number:,}"
-        except UnicodeDecodeError as error:
-            raise RequestError(f"{file} is not UTF-8: {error}.") from None
-        except csv.Error as error:
-            raise RequestError(f"{file}: {error}.") from None
+def table_rows(file: Path, columns: list[str] | None) -> Iterator[tuple[Row, str]]:
+    """Without a header the columns must be named."""
+    rows = table_cells(file, columns)
+    _, names = next(rows)
+    for number, cells in rows:
+        yield dict(zip(names, cells, strict=True)), f"{file}, row {number:,}"
 
 
 def saved_rows(folder: Path, split: str) -> Iterator[tuple[Row, str]]:

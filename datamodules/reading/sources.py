@@ -5,12 +5,15 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from datamodules.reading.readers import READERS, Document, reader_for
+from commands import shell
+from datamodules.reading.files import kind_of
+from datamodules.reading.ignored import Ignored, in_words
+from datamodules.reading.readers import KNOWN, Document, NoColumnError, is_lines_of_plain_text, reader_for
 from errors import RequestError
 
 HASH_WHOLE_BYTES = 64 << 20  # up to here the whole content is hashed: 0.1 s
@@ -30,26 +33,52 @@ class Source(Protocol):
 
     def fingerprint(self) -> str: ...  # SHA-256, changes with the content
 
+    @property
+    def ignored(self) -> Ignored: ...  # what is not used, by name; of rows once `documents` have been walked
+
 
 @dataclass(frozen=True)
 class FileSource:
-    """`files`, read one after the other. `key`: the config key that named them, for messages."""
+    """`files`, read one after the other. `passed_over`: files beside them that are not read, by what they are."""
 
     name: str
     files: tuple[Path, ...]
     text_column: str
     separator: str | None
+    passed_over: Ignored = field(default_factory=Ignored, compare=False)
+    rows_ignored: Ignored = field(default_factory=Ignored, compare=False)
 
     @property
     def n_bytes(self) -> int | None:
-        plain = all(path.suffix.lower() in (".txt", ".jsonl") for path in self.files)
+        plain = all(is_lines_of_plain_text(path) for path in self.files)
         return sum(path.stat().st_size for path in self.files) if plain else None
 
+    @property
+    def ignored(self) -> Ignored:
+        return self.passed_over + self.rows_ignored
+
     def documents(self) -> Iterator[Document]:
+        return self.rows_ignored.walk(self._documents)
+
+    def _documents(self, ignored: Ignored) -> Iterator[Document]:
         for path in self.files:
             read = reader_for(path)
             assert read is not None, path  # find_files let no other through
-            yield from read(path, text_column=self.text_column, separator=self.separator)
+            documents = read(path, text_column=self.text_column, separator=self.separator, ignored=ignored)
+            yield from (
+                documents if len(self.files) == 1 or kind_of(path) != ".json" else self._if_text(documents, ignored)
+            )
+
+    def _if_text(self, documents: Iterator[Document], ignored: Ignored) -> Iterator[Document]:
+        """Those of a .json file among others, which may be something else: settings, an index."""
+        try:
+            first = next(documents, None)
+        except NoColumnError:
+            ignored.file(f"ending .json without {self.text_column!r}")
+            return
+        if first is not None:
+            yield first
+            yield from documents
 
     def fingerprint(self) -> str:
         """SHA-256 of the files' content; of a sample of it, with sizes and times of change, beyond 64 MiB.
@@ -76,21 +105,35 @@ def sample(path: Path, size: int) -> bytes:
     return b"".join(blocks)
 
 
-def find_files(path: str, key: str = "data.path", url: str | None = None) -> tuple[Path, ...]:
+def file_source(
+    key: str, path: str, text_column: str, separator: str | None = None, url: str | None = None
+) -> FileSource:
+    """The files that `path`, the value of config key `key`, stands for, as a source of documents."""
+    ignored = Ignored()
+    return FileSource(f"{key}={path}", find_files(path, key, url, ignored), text_column, separator, ignored)
+
+
+def find_files(
+    path: str, key: str = "data.path", url: str | None = None, ignored: Ignored | None = None
+) -> tuple[Path, ...]:
     """What a file name, a folder (recursively) or a glob stands for, sorted, empty files left out.
 
-    `key` is the config key that gave `path`, `url` where the data can be had; both are for the message.
+    `key` is the config key that gave `path`, `url` where the data can be had; both are for the message. What a folder
+    holds beside is counted in `ignored`.
     Raises RequestError where there is nothing to read.
     """
-    given, known = Path(path).expanduser(), ", ".join(READERS)
+    given, known, ignored = Path(path).expanduser(), KNOWN, Ignored() if ignored is None else ignored
     if given.is_dir():
-        found = [p for p in sorted(given.rglob("*")) if p.is_file() and reader_for(p) and not p.name.startswith(".")]
+        found = files_in(given, lambda file: reader_for(file) is not None, ignored)
         if not found:
-            raise RequestError(f"{key}={path}: this folder holds no file that can be read ({known}).")
-    elif given.is_file():
-        found = [given]
+            beside = f"; {in_words(ignored)}" if ignored else ""
+            raise RequestError(f"{key}={path}: this folder holds no file that can be read ({known}){beside}.")
+    elif given.exists():
+        found = [plain_file(given, key)]
     else:
-        found = [Path(p) for p in sorted(glob.glob(str(given), recursive=True)) if Path(p).is_file()]
+        found = [
+            plain_file(Path(p), key) for p in sorted(glob.glob(str(given), recursive=True)) if not Path(p).is_dir()
+        ]
         if not found:
             raise missing(path, given, key, url)
     for file in found:
@@ -99,22 +142,50 @@ def find_files(path: str, key: str = "data.path", url: str | None = None) -> tup
                 f"{key}={path}: {file.name} has an unknown extension; expected {known}.\nRename or convert it."
             )
         if not os.access(file, os.R_OK):
-            raise RequestError(f"{key}={path}: no permission to read {file}.\nType: chmod +r {file}")
+            raise RequestError(f"{key}={path}: no permission to read {file}.\nType: {shell('chmod', '+r', file)}")
     filled = tuple(file for file in found if file.stat().st_size > 0)
     if not filled:
         raise RequestError(f"{key}={path}: empty, 0 bytes in {len(found)} file(s).\nType {key}=<a file with text>.")
+    for _ in range(len(found) - len(filled)):
+        ignored.file("of 0 bytes")
     return filled
+
+
+def files_in(folder: Path, readable: Callable[[Path], bool], ignored: Ignored) -> list[Path]:
+    """The `readable` files below a folder, sorted; the others are counted by their ending."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            continue
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            ignored.file("that is hidden")
+        elif not path.is_file():
+            ignored.file("that is a link to nothing" if path.is_symlink() else "that is a pipe or a device")
+        elif not readable(path):
+            ignored.file(f"ending {path.suffix.lower()}" if path.suffix else "without an ending")
+        else:
+            found.append(path)
+    return found
+
+
+def plain_file(path: Path, key: str) -> Path:
+    """The file itself. Raises RequestError for a pipe or a device: it can be read once only, and may have no end."""
+    if not path.is_file():
+        raise RequestError(
+            f"{key}={path} is a pipe or a device, and data is read more than once.\n"
+            f"Write it to a file first, then type {key}=<that file>."
+        )
+    return path
 
 
 def missing(path: str, given: Path, key: str, url: str | None) -> RequestError:
     if glob.has_magic(path):
         return RequestError(f"{key}={path}: no file matches this pattern (from {Path.cwd()}).")
     message = f"{key}={path}: no such file or folder. {what_is_near(given)}"
-    fetch = (
-        f"\nTo fetch it: mkdir -p {given.parent} && curl -L -o {given} {url.replace('{name}', given.name)}"
-        if url
-        else ""
-    )
+    fetch = ""
+    if url:
+        load = shell("curl", "-L", "-o", given, url.replace("{name}", given.name))
+        fetch = f"\nTo fetch it: {shell('mkdir', '-p', given.parent)} && {load}"
     none = ", or null to split it off data.path" if key == "data.val_path" else ""
     return RequestError(f"{message}{fetch}\nType {key}=<a file, a folder or a 'glob*.txt'>{none}.")
 

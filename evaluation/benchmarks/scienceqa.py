@@ -1,7 +1,10 @@
 """ScienceQA without its pictures (Lu et al. 2022, 2209.09513); columns of derek-thomas/ScienceQA."""
 
 from evaluation.benchmarks.base import Benchmark, Question, Row, lettered_one, numbered
-from tokenization.chat import CORRECT_ANSWER, TUTOR
+
+# the words that data.format=scienceqa trains with (datamodules/reading/formats.py)
+TUTOR = "You are a helpful science tutor. Choose the right answer, then explain it."
+CORRECT_ANSWER = "The correct answer is"
 
 
 class ScienceQA(Benchmark):

@@ -12,6 +12,7 @@ from launcher.config.nodes import has_target, names_in, node_at, targets_inside
 from launcher.config.schema import Schema
 from launcher.config.source import Param
 from launcher.help.words import listing, nearest, nearest_key, shown
+from launcher.lab import lineage
 
 MAX_PROBLEMS = 5
 FOLLOWS = "\0"  # marks a problem of a key that interpolates another
@@ -141,8 +142,9 @@ def _origin(key: str, schema: Schema) -> str:
     """The chosen file that writes this key, as a prefix of the message; empty where it was typed."""
     leaf = key.rpartition(".")[2]
     for group, option in reversed(list(schema.choices.items())):
-        file = schema.lab.groups.get(group, {}).get(str(option))
-        lines = file.read_text(encoding="utf-8").splitlines() if file is not None else []
-        if any(line.strip().startswith(f"{leaf}:") for line in lines):
-            return f"{group}/{option}.yaml: "
+        chosen = schema.lab.groups.get(group, {}).get(str(option))
+        for file in reversed(lineage(chosen)) if chosen is not None else ():
+            lines = file.read_text(encoding="utf-8").splitlines()
+            if any(line.strip().startswith(f"{leaf}:") for line in lines):
+                return f"{group}/{option if file == chosen else file.stem}.yaml: "
     return ""

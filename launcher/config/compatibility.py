@@ -29,7 +29,7 @@ def check_data_fits(cfg: DictConfig, choices: dict[str, Any], lab: Lab) -> None:
 
 
 def check_model_serves(cfg: DictConfig, choices: dict[str, Any], lab: Lab) -> None:
-    """Raises RequestError where the objective cannot train the model, or the rows are none that its encoder can read."""
+    """Raises RequestError where the objective cannot train the model, or its encoder cannot read the rows."""
     if choices.get("task") not in ("fit", "check"):
         return
     model, serves = choices.get("model"), _attribute(cfg.get("model"), "serves", lab)

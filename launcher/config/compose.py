@@ -96,7 +96,7 @@ def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False, cache: Fi
     if init_from is not None:
         paths.check_path("init_from", str(init_from))
         named = {o.key for o in overrides if is_group(o.key, lab)}
-        inherit.take_sections(cfg, hydra, str(init_from), named=named)
+        inherit.take_sections(cfg, hydra, str(init_from), lab, named=named)
     return finish(cfg, hydra, typed, [o.typed for o in overrides if not o.is_hydra], lab)
 
 
@@ -213,7 +213,7 @@ def _from_saved(saved: Sequence[Override], overrides: Sequence[Override], lab: L
     typed = [o for o in overrides if o is not saved[0]]
     if saved[0].key == "resume":
         cfg, hydra, before = inherit.resumed_run(saved[0].text_value)
-        inherit.check_horizon_only(typed, cfg)
+        inherit.check_horizon_only(typed, cfg, lab)
     else:
         inherit.check_no_choices(typed, lab)
         cfg, hydra, before = inherit.repeated_run(saved[0].text_value)

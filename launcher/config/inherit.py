@@ -11,13 +11,14 @@ from errors import RequestError
 from launcher.config.files import check_yaml, load_yaml
 from launcher.config.instantiate import resolve_target
 from launcher.config.overrides import Override, is_group
+from launcher.config.source import class_attribute, read_target
 from launcher.lab import Lab
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # what knows the models of others; imported only where `init_from` is given
 FOREIGN = "models.weights.foreign.sections"
-# where a run ends: what resume= may move
-HORIZON = ("trainer.max_steps", "trainer.max_time", "gbft.stages")
+# where a run ends: what resume= may move, beside what its objective says (`horizon`)
+HORIZON = ("trainer.max_steps", "trainer.max_time")
 CRAWL_HORIZON = ("crawl.max_pages", "crawl.max_bytes", "crawl.max_minutes")
 
 
@@ -29,7 +30,7 @@ def run_folder_of(path: Path) -> Path | None:
     return None
 
 
-def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, *, named: set[str]) -> None:
+def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, lab: Lab, *, named: set[str]) -> None:
     """Replaces the model and the tokenizer (and where nothing is trained, data and objective) by those of that run.
 
     Args:
@@ -50,8 +51,9 @@ def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, *, named: 
         return
     saved, saved_hydra = read_run(folder)
     sections = ["model", "tokenizer"]
-    if cfg.get("gbft") is None:  # an ensemble of stages is a model too
-        sections += ["gbft", "learner"]
+    # an ensemble of stages is a model too
+    absent = (str(name) for name in saved if cfg.get(name) is None)
+    sections += [name for name in absent if says(saved, name, "part_of_model", lab)]
     if hydra.runtime.choices.get("task") != "fit":
         sections += ["data", "objective"]
     with open_dict(cfg), read_write(hydra), open_dict(hydra):
@@ -82,7 +84,7 @@ def resumed_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:
 
 
 def repeated_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:
-    """The same for a run to do again, in a folder of its own.
+    """Config, Hydra's record and what was typed, for a run to do again in a folder of its own.
 
     Raises:
         RequestError: no run folder, or its config cannot be read.
@@ -121,14 +123,22 @@ def saved_overrides(path: str | Path) -> list[str]:
     return [str(word) for word in words] if isinstance(words, list) else []
 
 
-def check_horizon_only(typed: Sequence[Override], cfg: DictConfig) -> None:
+def says(cfg: DictConfig, section: str, attribute: str, lab: Lab) -> Any:
+    """What the class that a section names says of itself, read without importing it; None where it says nothing."""
+    node = cfg._get_node(section)
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        return None
+    return class_attribute(read_target(node._target_, lab, key=f"{section}._target_"), attribute, lab)
+
+
+def check_horizon_only(typed: Sequence[Override], cfg: DictConfig, lab: Lab) -> None:
     """A resumed run is the same run: only its end may be moved, and only further away.
 
     Raises:
         RequestError: another key was typed, or fewer steps than before.
     """
-    horizon = CRAWL_HORIZON if "crawl" in cfg else HORIZON
-    other = [o.typed for o in typed if o.key not in horizon]
+    horizon = CRAWL_HORIZON if "crawl" in cfg else HORIZON + tuple(says(cfg, "objective", "horizon", lab) or ())
+    other = [o.typed for o in typed if o.key not in (*horizon, "allow_mismatch")]
     if other:
         raise RequestError(
             f"resume= goes on exactly as that run was; it cannot be changed by {' '.join(other)}.\n"

@@ -12,6 +12,7 @@ class Standard(TypedDict):
     resume: str | None
     rerun: str | None
     fail_fast: bool
+    allow_mismatch: bool
 
 
 class Init(TypedDict):

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from commands import run_py
 from errors import RequestError
 from launcher.config.annotations import limits
 from launcher.config.source import Target, read_target, record_of
@@ -97,7 +98,7 @@ def _group(group: str, lab: Lab) -> Iterator[str]:
     if len(options) == 1:
         yield from _option(group, next(iter(options)), lab)
     else:
-        yield f"\nThe keys of an option: python run.py --help {group}={next(iter(options))}"
+        yield f"\nThe keys of an option: {run_py('--help', f'{group}={next(iter(options))}')}"
 
 
 def _option(group: str, option: str, lab: Lab) -> Iterator[str]:

@@ -2,14 +2,17 @@
 
 import errno
 import os
+import re
 import signal
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from errors import Interrupted, RequestError, RunError
+import stopping
+from errors import Interrupted, RequestError, RunError, WorkerKilled
 
 FINISHED, FAILED, WRONG_REQUEST = 0, 1, 2
+TORCH_ON_A_CPU = ("DefaultCPUAllocator", "bad_alloc", "Cannot allocate memory")
 DISK = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your disk quota is used up",
@@ -40,6 +43,10 @@ def explain(error: BaseException | None) -> Ending:
             return Ending("interrupted", 128 + error.signum, f"stopped by {signal.Signals(error.signum).name}")
         case KeyboardInterrupt():
             return Ending("interrupted", 128 + signal.SIGINT, "stopped by SIGINT")
+        case _ if stopping.asked() and not isinstance(error, RequestError | RunError) and not _is_disk(error):
+            return explain(Interrupted(stopping.asked()))  # what an import or a library made of it
+        case WorkerKilled() if stopping.asked():
+            return explain(Interrupted(stopping.asked()))
         case RequestError():
             return Ending("failed", WRONG_REQUEST, str(error))
         case RunError():
@@ -47,7 +54,7 @@ def explain(error: BaseException | None) -> Ending:
         case OSError() if error.errno in DISK:
             where = f" ({error.filename})" if error.filename else ""
             return Ending("failed", FAILED, f"{DISK[error.errno]}{where}: nothing more could be written.")
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return Ending("failed", FAILED, _out_of_memory(error), is_bug=True)
     last = traceback.format_exception_only(error)[-1].strip()
     frames = traceback.extract_tb(error.__traceback__)
@@ -60,10 +67,32 @@ def wants_traceback() -> bool:
     return os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
 
 
-def _out_of_memory(error: BaseException) -> str:
-    first = (str(error).splitlines() or [""])[0]
+def _is_disk(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in DISK
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of a GPU, of Python, of numpy, of torch on a CPU (a RuntimeError in C++'s words), or of the system."""
     return (
-        f"out of memory: {first}\n"
+        type(error).__name__ == "OutOfMemoryError"
+        or isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, RuntimeError) and any(words in str(error) for words in TORCH_ON_A_CPU))
+    )
+
+
+def _wanted(error: BaseException) -> str:
+    """How much was asked for, where the error says so, in plain words."""
+    first = (str(error).splitlines() or [""])[0]
+    asked = re.search(r"allocate (\d+) bytes", first)
+    if asked:
+        return f"{int(asked[1]) / 1e9:.2f} GB more were asked for than this machine has left"
+    return "this machine has no more to give" if "bad_alloc" in first or not first else first
+
+
+def _out_of_memory(error: BaseException) -> str:
+    return (
+        f"out of memory: {_wanted(error)}\n"
         "Try a smaller data.batch_size with a larger trainer.accumulate (the same update), a smaller model.seq_len,\n"
         "or model.checkpoint_blocks=true (less memory, more time)."
     )

@@ -1,18 +1,18 @@
 """One job, from a checked plan to its end: claim a folder, save the config, run the task, write the summary."""
 
 import logging
-import shlex
-import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from errors import Interrupted, RequestError
+import folders
+import stopping
+from commands import run_py
+from errors import RequestError
 from launcher.config.compose import Plan, remember
 from launcher.config.instantiate import resolve_target
 from launcher.jobs import joining, ranks, repeated, state, summary
@@ -44,7 +44,11 @@ def run_job(job: Job) -> tuple[Ending, RunFolder]:
     Raises:
         RequestError: no folder could be claimed; nothing was left behind.
     """
-    world_size = ranks.wanted(job.plan.cfg)
+    with stopping.noting():
+        return _run_job(job, ranks.wanted(job.plan.cfg))
+
+
+def _run_job(job: Job, world_size: int) -> tuple[Ending, RunFolder]:
     if joining.inside():
         run = joining.share_folder(lambda: claim_folder(job), job.plan.cfg)
         return work(job, run), run
@@ -52,7 +56,10 @@ def run_job(job: Job) -> tuple[Ending, RunFolder]:
     if world_size == 1:
         return work(job, run), run
     clock = summary.Clock(job.lab.root)
-    ending = ranks.supervise(run, world_size, job.lab, job.command, on_cpu=ranks.is_on_cpu(job.plan.cfg))
+    try:
+        ending = ranks.supervise(run, world_size, job.lab, job.command, on_cpu=ranks.is_on_cpu(job.plan.cfg))
+    except OSError as error:  # no process could be started
+        ending = explain(error)
     close(job, run, ending, clock, written_by_rank=True)
     return ending, run
 
@@ -61,7 +68,8 @@ def claim_folder(job: Job) -> RunFolder:
     """Raises RequestError if the folder is in use, used or not writable."""
     cfg, choices = job.plan.cfg, job.plan.choices
     named = job.folder or (Path(cfg.run_dir).expanduser() if cfg.run_dir else None)
-    run = claim(named, default=default_name(choices.get("model"), choices.get("objective")), resume=bool(cfg.resume))
+    default = default_name(choices.get("model"), choices.get("objective"), task=choices.get("task", "fit"))
+    run = claim(named, default=default, resume=bool(cfg.resume), kinds=_to_go_on_with(named, choices.get("task")))
     try:
         save_config(run.path, cfg, job.plan.hydra, job.plan.overrides)
     except RequestError:
@@ -71,11 +79,16 @@ def claim_folder(job: Job) -> RunFolder:
     return run
 
 
+def _to_go_on_with(folder: Path | None, task: object) -> tuple[folders.Kind, ...]:
+    """A crawl that `python -m crawl` began, which has no config here, is gone on with by its folder."""
+    return ("crawl",) if folder and task == "crawl" and (folder / "crawl.sqlite").is_file() else ()
+
+
 def work(job: Job, run: RunFolder) -> Ending:
     """Runs the task in this process; whatever happens is written to run.log and summary.json."""
     clock = summary.Clock(job.lab.root)
-    with state.isolated(), _logging_to(run), _signals_raise():
-        log.info("started: %s", shlex.join(["python", "run.py", *job.command]))
+    with stopping.noting(), state.isolated(), _logging_to(run):
+        log.info("started: %s", run_py(*job.command))
         then = repeated.summary_of(job.plan.cfg.rerun) if job.plan.cfg.get("rerun") else None
         if then is not None and run.rank == 0:
             now = {"versions": summary.versions()} | clock.code
@@ -102,9 +115,12 @@ def close(job: Job, run: RunFolder, ending: Ending, clock: summary.Clock, *, wri
     """Writes the summary, tells the user, and gives the folder back."""
     is_child = ranks.is_child()
     untouched = ending.code == WRONG_REQUEST and run.is_new and not job.in_sweep and not _has_worked(run)
-    if not (untouched and not is_child):
+    # a resume that was refused has measured nothing: what the run wrote stays (of a sweep's job, all but its end)
+    refused = ending.code == WRONG_REQUEST and bool(job.plan.cfg.get("resume")) and not run.results.get("step")
+    stays = refused and not job.in_sweep and (run.path / "summary.json").is_file()
+    if not (untouched and not is_child) and not stays:
         try:
-            summary.record(run, job.plan, ending, clock, job.command, keep=written_by_rank)
+            summary.record(run, job.plan, ending, clock, job.command, keep=written_by_rank or refused)
         except OSError as error:
             print(f"summary.json could not be written: {explain(error).error}", file=sys.stderr)
     if untouched and not is_child:
@@ -117,12 +133,14 @@ def close(job: Job, run: RunFolder, ending: Ending, clock: summary.Clock, *, wri
 
 def _call_task(job: Job, run: RunFolder) -> BaseException | None:
     try:
-        remember(job.plan.hydra)
-        function = resolve_target(job.plan.cfg.task._target_)
-        own = {key: job.plan.cfg[key] for key in _keyword_only(function) if key in job.plan.cfg}
-        function(job.plan.cfg, run, **own)
+        with stopping.raising():
+            remember(job.plan.hydra)
+            function = resolve_target(job.plan.cfg.task._target_)
+            own = {key: job.plan.cfg[key] for key in _keyword_only(function) if key in job.plan.cfg}
+            function(job.plan.cfg, run, **own)
         return None
     except BaseException as error:
+        stopping.arrived()
         ending = explain(error)
         log.debug("%s", ending.words)
         if ending.is_bug or wants_traceback():
@@ -140,7 +158,7 @@ def _tell(run: RunFolder, ending: Ending, *, untouched: bool) -> None:
     if ending.is_bug:
         lines.append(f"The traceback is in {run.path / run_log(run.rank)}")
     if ending.status == "interrupted" and (run.path / "checkpoints" / "last.ckpt").is_file():
-        lines.append(f"Saved. To go on, type: python run.py resume={shlex.quote(str(run.path))}")
+        lines.append(f"Saved. To go on, type: {run_py(f'resume={run.path}')}")
     elif not untouched and not ending.is_bug:
         lines.append(f"What there is of this run is in {run.path}")
     print("\n" + "\n".join(lines), file=sys.stderr, flush=True)
@@ -177,18 +195,3 @@ def _logging_to(run: RunFolder) -> Iterator[None]:
     finally:
         logging.captureWarnings(False)
         to_file.close()
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """SIGTERM and Ctrl-C end the task where it is; while it trains, callbacks/stop.py takes over and saves first."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise Interrupted(signum, at_full_step=False)
-
-    before = [(number, signal.signal(number, stop)) for number in state.SIGNALS]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)

@@ -61,7 +61,7 @@ def _await_folder(file: Path) -> Path:
 
 
 def _launch_id(environment: Mapping[str, str]) -> str:
-    """The same for all ranks of one launch on one machine, and for no other: they share their parent."""
+    """A name that all ranks of one launch on one machine share, and no other: they share their parent."""
     run_id = environment.get("TORCHELASTIC_RUN_ID", "none")
     restart = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
     parts = [run_id, restart, environment.get("MASTER_PORT", ""), str(os.getppid())]

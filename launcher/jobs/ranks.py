@@ -19,6 +19,7 @@ from types import FrameType
 
 from omegaconf import DictConfig
 
+import stopping
 from errors import RequestError
 from launcher.jobs.devices import visible_devices
 from launcher.jobs.endings import FAILED, Ending, explain
@@ -32,7 +33,7 @@ LOCK = "NANOLAB_LOCK"
 GRACE_S = float(os.environ.get("NANOLAB_GRACE_S", 30.0))
 SAVING_S = 600.0  # the same where they were stopped, and are saving
 POLL_S = 0.1
-STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+STOPPED = tuple(128 + number for number in stopping.SIGNALS)
 
 
 def wanted(cfg: DictConfig) -> int:
@@ -167,6 +168,8 @@ def _ending(children: list[subprocess.Popen[bytes]], first: int | None, run: Run
     said = children[0].returncode > 0 if code in STOPPED else first == 0 and code > 0
     if code in STOPPED:
         return Ending("interrupted", code, f"stopped by {signal.Signals(code - 128).name}", is_said=said)
+    if code < 0 and -code == stopping.asked():  # before it could listen
+        return Ending("interrupted", 128 - code, f"stopped by {signal.Signals(-code).name}")
     if code < 0:
         name = signal.Signals(-code).name
         guess = " (out of memory?)" if code == -signal.SIGKILL else ""
@@ -188,12 +191,15 @@ def _last_words(run: RunFolder, rank: int) -> str:
 @contextmanager
 def _passing_signals_on(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
     def pass_on(signum: int, frame: FrameType | None) -> None:
+        stopping.note(signum)
         for child in children:
             if child.poll() is None:
                 child.send_signal(signum)
 
-    before = [(number, signal.signal(number, pass_on)) for number in (signal.SIGTERM, signal.SIGINT)]
+    before = [(number, signal.signal(number, pass_on)) for number in stopping.SIGNALS]
     try:
+        if stopping.asked():  # while they were started
+            pass_on(stopping.asked(), None)
         yield
     finally:
         for number, handler in before:

@@ -13,9 +13,10 @@ RESULT = ("val/loss", "val/bpb", "train/loss")
 
 def summary_of(folder: str | Path) -> Summary | None:
     """What that run wrote; None where nothing can be read."""
+    file = Path(folder).expanduser() / "summary.json"
     try:
-        return dict(json.loads((Path(folder).expanduser() / "summary.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

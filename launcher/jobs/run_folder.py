@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import re
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,9 +12,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+import folders
+from commands import word
 from errors import RequestError
 
-USED_BY_A_RUN = (".hydra", "summary.json", "checkpoints")
+USED_BY_A_RUN = (".hydra/config.yaml", "summary.json", "checkpoints")
 OUTPUTS = "outputs"
 
 
@@ -37,9 +38,9 @@ class RunFolder:
             self.lock = None
 
     def discard(self) -> None:
-        """Removes a folder that this run made and never worked in."""
+        """Removes a folder that this run made and never worked in; but nothing that is not ours."""
         if self.is_new:
-            shutil.rmtree(self.path, ignore_errors=True)
+            folders.remove(self.path, "run")
             for parent in list(self.path.parents)[:2]:  # outputs/<date>, outputs
                 if not _is_output_parent(parent):
                     break
@@ -72,10 +73,11 @@ def slug(text: str) -> str:
     return plain[:80].rstrip("_.-") or "run"
 
 
-def default_name(model: object, objective: object, now: datetime | None = None) -> Path:
-    """outputs/<date>/<time>-<model>-<objective>"""
+def default_name(model: object, objective: object, now: datetime | None = None, *, task: object = "fit") -> Path:
+    """outputs/<date>/<time>-<model>-<objective>; where another task than fit writes it, its name comes first."""
     now = now or datetime.now()
-    return Path(OUTPUTS) / f"{now:%Y-%m-%d}" / slug(f"{now:%H-%M-%S}-{model}-{objective}")
+    words = [model, objective] if task == "fit" else [task, model, objective]
+    return Path(OUTPUTS) / f"{now:%Y-%m-%d}" / slug("-".join([f"{now:%H-%M-%S}", *map(str, words)]))
 
 
 def sweep_folder(name: str, now: datetime | None = None) -> Path:
@@ -110,11 +112,14 @@ def make_unique(path: Path) -> Path:
     raise RequestError(f"{path} and 9,999 numbered folders beside it exist already. Type run_dir=PATH.")
 
 
-def claim(path: Path | None, *, default: Path, resume: bool = False) -> RunFolder:
+def claim(path: Path | None, *, default: Path, resume: bool = False, kinds: tuple[folders.Kind, ...] = ()) -> RunFolder:
     """The run's folder, made and locked. Without `path` it is `default`, made unique.
 
+    Args:
+        kinds: of what may lie in it already, such as a crawl to go on with.
+
     Raises:
-        RequestError: a run is using it or has used it, or it cannot be written.
+        RequestError: a run is using it or has used it, something else is in it, or it cannot be written.
     """
     if path is None:
         made = make_unique(default)
@@ -127,21 +132,30 @@ def claim(path: Path | None, *, default: Path, resume: bool = False) -> RunFolde
     except OSError as error:
         raise cannot_write(path, error) from None
     folder = RunFolder(path, lock=_lock(path), is_new=not existed)
-    used = [name for name in USED_BY_A_RUN if (path / name).exists()]
-    if used and not resume:
+    try:
+        if not resume:
+            refuse_taken(path, *kinds)
+    except RequestError:
         folder.release()
-        raise RequestError(
-            f"run_dir={path} has been used by a run: it holds {', '.join(used)}.\n"
-            f"To go on with that run, type resume={path}. For a new run, give another run_dir or none."
-        )
+        raise
     if not os.access(path, os.W_OK):
         folder.release()
         raise cannot_write(path, OSError(errno.EACCES, "no permission"))
     return folder
 
 
+def refuse_taken(path: Path, *kinds: folders.Kind) -> None:
+    """Raises RequestError if a run has used the folder, or anything else is in it that is not of these kinds."""
+    if used := [name for name in USED_BY_A_RUN if (path / name).exists()]:
+        raise RequestError(
+            f"run_dir={path} has been used by a run: it holds {', '.join(used)}.\n"
+            f"To go on with that run, type {word(f'resume={path}')}. For a new run, give another run_dir or none."
+        )
+    folders.refuse_strangers(path, "claim", *kinds, key="run_dir", why="a run needs a folder of its own")
+
+
 def save_config(folder: Path, cfg: DictConfig, hydra: DictConfig, overrides: list[str]) -> None:
-    """.hydra/config.yaml, hydra.yaml and overrides.yaml, as Hydra writes them.
+    """.hydra/config.yaml, hydra.yaml and overrides.yaml, as Hydra writes them; config.yaml last: it makes it a run.
 
     Raises:
         RequestError: the file system does not let us.
@@ -151,7 +165,7 @@ def save_config(folder: Path, cfg: DictConfig, hydra: DictConfig, overrides: lis
     OmegaConf.set_struct(hydra, False)
     hydra.run.dir = hydra.runtime.output_dir = str(folder.absolute())
     hydra.output_subdir = ".hydra"
-    trees = {"config": cfg, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": OmegaConf.create(list(overrides))}
+    trees = {"hydra": OmegaConf.create({"hydra": hydra}), "overrides": OmegaConf.create(list(overrides)), "config": cfg}
     try:
         (folder / ".hydra").mkdir(exist_ok=True)
         for name, tree in trees.items():

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from stopping import SIGNALS
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import platform
-import shlex
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from commands import run_py
 from launcher.config.compose import Plan
 from launcher.jobs.endings import Ending
 from launcher.jobs.run_folder import RunFolder, write_atomically
@@ -88,7 +88,7 @@ def facts(plan: Plan, command: list[str]) -> dict[str, Any]:
         **names,
         "seed": seed,
         "overrides": plan.overrides,
-        "command": shlex.join(["python", "run.py", *command]),
+        "command": run_py(*command),
         "versions": versions(),
     }
 

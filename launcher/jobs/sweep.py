@@ -7,7 +7,6 @@ a folder in it. `sweep.json` keeps what was typed, so that `resume=SWEEP_FOLDER`
 import json
 import math
 import os
-import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -19,13 +18,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+import stopping
+from commands import hydra_text, run_py, shell
+from commands import word as shell_word
 from errors import Interrupted, RequestError
 from launcher.config.compose import Files, Plan, check_groups, compose, hydra_of
 from launcher.config.overrides import Override, count_jobs, is_group, parse
 from launcher.jobs import devices, joining, ranks
 from launcher.jobs.endings import FINISHED, Ending
 from launcher.jobs.job import Job, run_job
-from launcher.jobs.run_folder import USED_BY_A_RUN, cannot_write, job_name, slug, sweep_folder, write_atomically
+from launcher.jobs.run_folder import cannot_write, job_name, refuse_taken, slug, sweep_folder, write_atomically
 from launcher.lab import SWEEP_RECORD, Lab
 
 # files composed for jobs of this process: jobs that choose the same options read them once
@@ -60,7 +62,7 @@ def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str], *
     stopped = None
     _be_importable(lab)
     try:
-        with hydra_of(lab) as hydra:
+        with stopping.noting(), hydra_of(lab) as hydra:
             task = SweepJob(lab, command, folder, tuple(swept), total)
             hydra.multirun("config", task, _for_hydra(overrides, grid, folder, lab), with_log_configuration=False)
     except FailedFast:
@@ -79,7 +81,9 @@ def resume_sweep(folder: Path, lab: Lab, command: list[str]) -> int:
     """
     try:
         words = json.loads((folder / SWEEP_RECORD).read_text(encoding="utf-8"))["words"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError("its words are no words")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RequestError(f"{folder / SWEEP_RECORD} cannot be read ({error}): start the sweep again.") from None
     return run_sweep(words, compose(words, lab, multirun=True), lab, command, folder=folder)
 
@@ -96,6 +100,7 @@ class SweepJob:
 
     def __call__(self, cfg: DictConfig) -> float:
         """Runs the job; returns val/loss, for sweepers that search, and infinity where there is none."""
+        stopping.check()
         hydra, launcher = HydraConfig.get(), HydraConfig.get().launcher._target_
         words = [word for word in hydra.overrides.task if not word.lstrip("+").startswith("run_dir=")]
         plan = compose(words, self.lab, cache=COMPOSED)
@@ -127,7 +132,7 @@ class SweepJob:
     def _plan(self, plan: Plan, folder: Path) -> Plan:
         """As composed, or for a job that was cut off, as it was saved then."""
         if (folder / ".hydra" / "config.yaml").is_file():
-            return compose([f"resume={quoted(folder)}"], self.lab)
+            return compose([f"resume={hydra_text(folder, always=True)}"], self.lab)
         return plan
 
 
@@ -141,6 +146,7 @@ def _stop_the_sweep(ending: Ending, *, fail_fast: bool) -> None:
     """Ctrl-C and SIGTERM mean the whole sweep; a failure does so where the user asked for it."""
     if ending.status == "interrupted":
         raise Interrupted(ending.code - 128)
+    stopping.check()  # it came when the job was over
     if fail_fast and ending.code != FINISHED:
         raise FailedFast
 
@@ -174,12 +180,11 @@ def report(folder: Path, total: int | None) -> int:
     for path in sorted(summaries, key=lambda p: (loss[p] is None, loss[p] if loss[p] is not None else 0.0)):
         shown = "" if loss[path] is None else f"val/loss {loss[path]:.4f}"
         print(f"  {summaries[path].get('status', '?'):<12}{shown:<18}{path.name}")
-    place = shlex.quote(str(folder))
     if any(s.get("status") != "finished" for s in summaries.values()) or len(summaries) < (total or 0):
-        print(f"  go on      python run.py resume={place}")
-    print(f"  compare    python run.py task=report runs={place}")
+        print(f"  go on      {run_py(f'resume={folder}')}")
+    print(f"  compare    {run_py('task=report', f'runs={folder}')}")
     if any(folder.glob("*/tensorboard")):
-        print(f"  dashboard  tensorboard --logdir {place}   (the tab HPARAMS compares the jobs)")
+        print(f"  dashboard  {shell('tensorboard', '--logdir', folder)}   (the tab HPARAMS compares the jobs)")
     return max((int(s.get("exit_status", 1)) for s in summaries.values()), default=FINISHED)
 
 
@@ -209,10 +214,11 @@ def _claim(overrides: Sequence[Override], frame: Plan, swept: Sequence[str]) -> 
     folder = Path(named).expanduser()
     if (folder / SWEEP_RECORD).is_file():
         raise RequestError(
-            f"run_dir={folder} holds a sweep.\nTo go on with what is missing of it, type resume={folder}."
+            f"run_dir={folder} holds a sweep.\n"
+            f"To go on with what is missing of it, type {shell_word(f'resume={folder}')}."
         )
-    if any((folder / name).exists() for name in (*USED_BY_A_RUN, "multirun.yaml")):
-        raise RequestError(f"run_dir={folder} has been used already. Give another folder, or none.")
+    if folder.is_dir():
+        refuse_taken(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -233,7 +239,7 @@ def _for_hydra(overrides: Sequence[Override], grid: list[Override] | None, folde
     ]
     words += ["hydra.sweeper.params=null"] if grid is not None else []
     words += [
-        f"hydra.sweep.dir={quoted(folder.absolute())}",
+        f"hydra.sweep.dir={hydra_text(folder.absolute(), always=True)}",
         "hydra.sweep.subdir=.",
         "hydra.output_subdir=null",
         "hydra.mode=MULTIRUN",
@@ -243,13 +249,9 @@ def _for_hydra(overrides: Sequence[Override], grid: list[Override] | None, folde
     return words
 
 
-def quoted(path: Path) -> str:
-    """A path as a value that Hydra's grammar reads back, whatever is in it."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 def _read_summary(folder: Path) -> dict[str, Any]:
+    file = folder / "summary.json"
     try:
-        return dict(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}

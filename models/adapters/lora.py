@@ -78,7 +78,7 @@ def qlora(
     dora: bool,
     double_quant: bool,
 ) -> LanguageModel:
-    """The same over weights held in 4 bits (NF4), computing in bf16 where the device has it.
+    """LoRA over weights held in 4 bits (NF4), computing in bf16 where the device has it.
 
     Raises:
         RequestError: bitsandbytes is not installed, or there is no GPU that it serves.

@@ -26,7 +26,7 @@ def notes_of(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def unpacked(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights as plain float32 matrices, so that any model takes them; `state` itself where none is packed.
+    """Packed weights as plain float32 matrices, so that any model takes them; `state` itself where none is packed.
 
     Raises:
         RequestError: bitsandbytes is not installed.

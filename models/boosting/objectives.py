@@ -150,7 +150,7 @@ class _Quadratic(torch.autograd.Function):
 
 
 def mse_by_products(delta_NC: Tensor, rho_NC: Tensor, square_N: Tensor, weight_VC: Tensor) -> Tensor:
-    """The same as `mse`, (N,), without a vocabulary: 1/2 Delta^T K Delta - Delta^T rho + 1/2 ||r||^2, K = W^T W."""
+    """`mse`, (N,), without a vocabulary: 1/2 Delta^T K Delta - Delta^T rho + 1/2 ||r||^2, K = W^T W."""
     gram_CC = weight_VC.T @ weight_VC
     return ((delta_NC @ gram_CC) * delta_NC).sum(1) / 2 - (delta_NC * rho_NC).sum(1) + square_N / 2
 

@@ -11,6 +11,8 @@ from errors import RequestError
 class Plan:
     """See conf/gbft/default.yaml for what each key means."""
 
+    part_of_model = True  # not a key: init_from takes the section along with the model
+
     stages: PositiveInt = 5
     use_stages: NonNegativeInt | None = None
     steps_per_stage: PositiveInt = 100
@@ -85,6 +87,10 @@ class Plan:
             )
         print(f"length  trainer.max_steps={max_steps} ends this run after {whole} of {self.stages} stages", flush=True)
         return max_steps
+
+    def seen_by(self, m: int) -> int:
+        """How many stages the learner m finds in place: bagged learners find the base alone."""
+        return 0 if self.ensemble == "bagged" else m
 
     @property
     def total_steps(self) -> int:

@@ -34,6 +34,9 @@ class DevRow(NamedTuple):
     def identity(self) -> bytes:
         return identity_of(self.ids_1T[0], self.targets_1T[0], self.documents)
 
+    def to(self, device: torch.device) -> "DevRow":
+        return DevRow(*(None if tensor is None else tensor.to(device) for tensor in self))  # type: ignore[arg-type]
+
     def batch(self, *, like: dict[str, Tensor]) -> dict[str, Tensor]:
         named = {"ids": self.ids_1T, "targets": self.targets_1T, "documents": self.documents_1T}
         return {k: v.to(like["ids"].device) for k, v in named.items() if v is not None and k in like}
@@ -62,12 +65,10 @@ class Dev(NamedTuple):
 @torch.no_grad()
 def gather(model: Boosted, states: RowStates, rows: list[DevRow], m: int, *, seen: int) -> Dev:
     parts: list[tuple[Tensor, ...]] = []
-    device = model.head.weight.device
     for row in rows:
-        ids = row.ids_1T.to(device)
-        documents = None if row.documents_1T is None else row.documents_1T.to(device)
+        ids, targets_1T, documents = row.to(model.head.weight.device)
         inputs, ensemble = states.read(ids, documents, stage=seen)
-        targets = row.targets_1T[0].to(device)
+        targets = targets_1T[0]
         if model.plan.space == "weight":
             ensemble = model.bent_state(inputs, model.weights(m))
             delta = model.bent_state(inputs, model.weights(m, current=1.0)) - ensemble
@@ -88,10 +89,9 @@ def mean_loss(model: Boosted, hidden_NC: Tensor, targets_N: Tensor) -> float:
 @torch.no_grad()
 def dev_loss(model: Boosted, states: RowStates, rows: list[DevRow], *, stage: int) -> float:
     """Mean loss of the ensemble of `stage` stages."""
-    total, count, device = 0.0, 0, model.head.weight.device
+    total, count = 0.0, 0
     for row in rows:
-        ids, targets = row.ids_1T.to(device), row.targets_1T.to(device)
-        documents = None if row.documents_1T is None else row.documents_1T.to(device)
+        ids, targets, documents = row.to(model.head.weight.device)
         inputs, state = states.read(ids, documents, stage=stage)
         if model.plan.space == "weight":
             state = model.bent_state(inputs, model.weights(stage))
@@ -146,10 +146,9 @@ def choose(model: Boosted, dev: Dev, phi: Any, before: float) -> tuple[float, fl
 
 
 def _weight_space_loss(model: Boosted, states: RowStates, rows: list[DevRow], m: int, eta: float) -> float:
-    total, count, device = 0.0, 0, model.head.weight.device
+    total, count = 0.0, 0
     for row in rows:
-        ids, targets = row.ids_1T.to(device), row.targets_1T.to(device)
-        documents = None if row.documents_1T is None else row.documents_1T.to(device)
+        ids, targets, documents = row.to(model.head.weight.device)
         with torch.no_grad():
             inputs, _ = states.read(ids, documents, stage=0)
             state = model.bent_state(inputs, model.weights(m, current=eta))

@@ -24,6 +24,7 @@ class KVCache:
         self.capacity = capacity
         self.last_ids_BN: Tensor | None = None  # the latest ids, for models that look back at them (n-grams)
         self.carried: dict[str, Tensor] = {}  # what else belongs to each row: states of an encoder
+        self.last_stream_B1C: Tensor | None = None  # the latest embeddings, for models that smear them
         self._keys: list[Tensor | None] = [None] * n_layer
         self._values: list[Tensor | None] = [None] * n_layer
 
@@ -72,6 +73,8 @@ class KVCache:
                 mine[row, :, self.length - recent : self.length] = theirs[0, :, keep : other.length]
         if self.last_ids_BN is not None and other.last_ids_BN is not None:
             self.last_ids_BN[row] = other.last_ids_BN[0]
+        if self.last_stream_B1C is not None and other.last_stream_B1C is not None:
+            self.last_stream_B1C[row] = other.last_stream_B1C[0]
 
     def _map(self, change) -> None:
         """Applies `change` to every tensor, whose first dimension is the batch."""
@@ -80,6 +83,8 @@ class KVCache:
         self.carried = {name: change(x) for name, x in self.carried.items()}
         if self.last_ids_BN is not None:
             self.last_ids_BN = change(self.last_ids_BN)
+        if self.last_stream_B1C is not None:
+            self.last_stream_B1C = change(self.last_stream_B1C)
 
 
 def positions_of(T: int, start: int, padding_BT: Tensor | None, device: torch.device) -> Tensor:

@@ -23,6 +23,8 @@ QKNorm = Literal["none", "head", "full", "weightless"]
 
 # A sink's score is one more channel of queries and keys; head sizes that are a multiple of 8 stay on the fast kernels.
 SINK_CHANNELS = 8
+# nanochat: the gate of a value embedding reads so many channels and opens up to 3
+GATE_CHANNELS, GATE_MOST = 12, 3.0
 
 
 class GroupedAttention(nn.Module):
@@ -35,6 +37,8 @@ class GroupedAttention(nn.Module):
     rope: shared by all layers, or None. dropout: of the weights and of the output.
     learned_sink: a learned score per head that competes in the softmax and has no value: attention to nothing
         (gpt-oss; "softmax1" with a learned constant).
+    scale: of the scores; null: 1 / sqrt(head_dim). value_gate: each token adds to its values what `embedded_BTK`
+        gives, through a gate per head (ResFormer, 2410.17897, as nanochat has it).
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class GroupedAttention(nn.Module):
         rope: Rope | None,
         dropout: float,
         learned_sink: bool,
+        scale: float | None = None,
+        value_gate: bool = False,
     ):
         super().__init__()
         self.n_head, self.n_kv_head, self.head_dim = n_head, n_kv_head, head_dim
@@ -63,6 +69,8 @@ class GroupedAttention(nn.Module):
         self.proj = nn.Linear(n_head * head_dim, n_embd, bias=bias)
         self.q_norm, self.k_norm = (self._norm(heads, norm_eps) for heads in (n_head, n_kv_head))
         self.sinks = nn.Parameter(torch.zeros(n_head)) if learned_sink else None
+        self.sharpening = None if scale is None else scale * head_dim**0.5  # on top of 1 / sqrt(head_dim)
+        self.value_gate = nn.Linear(min(GATE_CHANNELS, n_embd), n_kv_head, bias=False) if value_gate else None
 
     def _norm(self, heads: int, eps: float) -> nn.Module:
         if self.qk_norm == "none":
@@ -79,12 +87,18 @@ class GroupedAttention(nn.Module):
         mask_BTS: Tensor | None,
         cache: KVCache | None,
         need_weights: bool = False,
+        embedded_BTK: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Output, and the weights (B, H, T, S) if they are asked for: only then are they ever held.
 
         `mask_BTS`: True where attention is allowed, None is plain causal. `positions_T`, or (B, T), feeds RoPE.
+        `embedded_BTK`: the value embeddings of a layer that has a gate for them, all heads side by side.
         """
         q, k, v = self._queries_keys_values(x_BTC, positions_T)
+        if self.value_gate is not None and embedded_BTK is not None:
+            gate_BTK = GATE_MOST * torch.sigmoid(self.value_gate(x_BTC[..., : self.value_gate.in_features]))
+            embedded = gate_BTK.unsqueeze(-1) * embedded_BTK.unflatten(-1, (-1, self.head_dim)).to(v.dtype)
+            v = v + embedded.transpose(1, 2)
         if cache is not None:
             k, v = cache.append(self.layer, k, v, self.capacity)
         weights = attention_weights(q, k, mask_BTS, self.sinks) if need_weights else None
@@ -101,6 +115,8 @@ class GroupedAttention(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         if self.rope is not None:
             q, k = self.rope(q, positions_T), self.rope(k, positions_T)
+        if self.sharpening is not None:
+            q = q * self.sharpening
         return q, k.to(v.dtype), v
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -124,7 +140,7 @@ class GroupedAttention(nn.Module):
 def with_sink(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, sinks_H: Tensor, *, causal: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """The same attention with one more key in front, whose score is the head's sink and whose value is 0.
+    """Grouped attention with one more key in front, whose score is the head's sink and whose value is 0.
 
     One more channel carries that score: 1 in the queries, 0 in the keys, the sink in the new key. So the fused kernels
     do it, which know no bias per head with a gradient. A plain causal mask gets one more query in front, too, so that

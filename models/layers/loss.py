@@ -57,7 +57,7 @@ def sparse_cross_entropy(
     softcap: float | None = None,
     weights_N: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The same as `linear_cross_entropy`, where most targets are `IGNORE`: only the others meet the head."""
+    """`linear_cross_entropy` where most targets are `IGNORE`: only the others meet the head."""
     counted = (targets_N != IGNORE).nonzero().squeeze(-1)  # (n,)
     loss, nll_n = linear_cross_entropy(
         hidden_NC[counted],

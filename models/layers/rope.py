@@ -49,8 +49,8 @@ def yarn_scaling(frequency: Tensor, *, factor: float, trained_len: int, base: fl
         return D * math.log(trained_len / (turns * 2 * math.pi)) / (2 * math.log(base))
 
     low, high = max(math.floor(channel(YARN_FAST)), 0), min(math.ceil(channel(YARN_SLOW)), D - 1)
-    ramp = ((torch.arange(D // 2, dtype=torch.float32) - low) / max(high - low, 0.001)).clamp(0, 1)
-    return frequency / factor * ramp + frequency * (1 - ramp), 0.1 * math.log(factor) + 1.0
+    ramp = ((torch.arange(D // 2, dtype=torch.float32) - low) / ((high - low) or 0.001)).clamp(0, 1)
+    return frequency / factor * ramp + frequency * (1 - ramp), 0.1 * math.log(max(factor, 1.0)) + 1.0
 
 
 class Rope(nn.Module):

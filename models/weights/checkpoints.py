@@ -1,11 +1,11 @@
 """Checkpoints of our own runs: which one is meant, what is in it, and what to type where it is damaged."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from commands import run_py, word
 from errors import RequestError
 from models.weights.files import why
 
@@ -64,13 +64,12 @@ def _instead(path: Path) -> str:
     run = path.parent.parent
     if path.name not in NAMES or not (run / ".hydra" / "config.yaml").is_file():
         return f"{expected}\nType init_from=<a run folder, or a .ckpt file in one>."
-    again = f"python run.py rerun={shlex.quote(str(run))}"
+    again = run_py(f"rerun={run}")
     other = path.with_name(next(name for name in NAMES if name != path.name))
     if not _is_whole(other):
         return f"{expected}\nThat run has no other that is whole. To train it anew, type: {again}"
-    start = f"init_from={shlex.quote(str(other))}"
+    start = word(f"init_from={other}")
     if other.name == "last.ckpt":
         return f"{expected}\nThe last step of that run is whole: type {start}"
-    return (
-        f"{expected}\nThe best validation of that run is whole. To start anew from its weights, type: {again} {start}"
-    )
+    anew = run_py(f"rerun={run}", f"init_from={other}")
+    return f"{expected}\nThe best validation of that run is whole. To start anew from its weights, type: {anew}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from commands import shell
 from errors import RequestError
 
 WEIGHT_FILES = (
@@ -73,7 +74,7 @@ def why(file: Path, error: Exception) -> str:
     if not size:
         return "it is empty."
     if isinstance(error, PermissionError):
-        return f"no permission. Type: chmod +r {file}"
+        return f"no permission. Type: {shell('chmod', '+r', file)}"
     with file.open("rb") as opened:
         start = opened.read(len(ZIP))
     if start == ZIP and not zipfile.is_zipfile(file):

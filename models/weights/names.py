@@ -11,6 +11,7 @@ class From(NamedTuple):
 
     names: tuple[str, ...]
     transposed: bool = False  # GPT-2's Conv1D keeps (inputs, outputs)
+    plus: float = 0.0  # ours is theirs plus so much: Gemma's gains are kept as differences from 1
 
 
 def _table(pairs: dict[str, str]) -> dict[str, From]:
@@ -76,3 +77,16 @@ QWEN3 = LLAMA | _QK_NORM
 MIXTRAL = _ATTENTION | _experts("model.layers.{i}.block_sparse_moe", "w1", "w3", "w2")
 QWEN3_MOE = QWEN3 | _MOE  # some layers may be dense
 OLMOE = _ATTENTION | _QK_NORM | _MOE
+_SANDWICH = _table(
+    {
+        "blocks.{i}.post_norm1.weight": "model.layers.{i}.post_attention_layernorm.weight",
+        "blocks.{i}.norm2.weight": "model.layers.{i}.pre_feedforward_layernorm.weight",
+        "blocks.{i}.post_norm2.weight": "model.layers.{i}.post_feedforward_layernorm.weight",
+    }
+)
+GEMMA3 = {ours: rule._replace(plus=1.0) if "norm" in ours else rule for ours, rule in (QWEN3 | _SANDWICH).items()}
+# one matrix of theirs for several of ours, by the ends of their names; the rest of the table is Llama's
+FUSED = {
+    "self_attn.qkv_proj.weight": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
+    "mlp.gate_up_proj.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
+}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from errors import RequestError
 from models.weights.families import Family
-from models.weights.names import From
+from models.weights.names import FUSED, From
 
 # buffers that old checkpoints carry: masks and frequencies, not weights
 IGNORED = re.compile(r"(\.attn\.(bias|masked_bias)|rotary_emb\.inv_freq)$")
@@ -21,6 +21,7 @@ def to_ours(theirs: Mapping[str, Tensor], family: Family) -> tuple[dict[str, Ten
         our state_dict, names of theirs that no rule knows, names of ours whose layout was changed.
     """
     left = {_whole(name, family): tensor for name, tensor in theirs.items() if not IGNORED.search(name)}
+    left = _parted(left) if family.fused else left
     numbers = _numbers(left, family)
     ours: dict[str, Tensor] = {}
     reshaped: list[str] = []
@@ -33,8 +34,9 @@ def to_ours(theirs: Mapping[str, Tensor], family: Family) -> tuple[dict[str, Ten
             name = pattern.replace("{i}", str(i))
             tensors = [part for part in parts if part is not None]
             tensor = tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=-2)
+            tensor = tensor.float() + rule.plus if rule.plus else tensor  # in fp32: bf16 would round the sum
             ours[name] = tensor.T if rule.transposed else tensor
-            if rule.transposed or "{e}" in rule.names[0]:
+            if rule.transposed or rule.plus or "{e}" in rule.names[0]:
                 reshaped.append(name)
             for source in sources:
                 _take(left, source)
@@ -60,8 +62,36 @@ def to_theirs(ours: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
             if "{e}" in target:
                 theirs |= {target.replace("{e}", str(e)): one for e, one in enumerate(part.unbind(0))}
             else:
-                theirs[target] = part
+                theirs[target] = part - rule.plus if rule.plus else part
+    theirs = _fused(theirs) if family.fused else theirs
     return {name: tensor.contiguous() for name, tensor in theirs.items()}
+
+
+def _parted(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Fused matrices by their parts: queries take what the output projection reads, keys and values half each."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in theirs.items():
+        end = next((end for end in FUSED if name.endswith(end)), None)
+        if end is None:
+            found[name] = tensor
+            continue
+        stem = name.removesuffix(end)
+        output = theirs.get(f"{stem}self_attn.o_proj.weight")
+        if len(FUSED[end]) == 3 and output is None:
+            found[name] = tensor  # told as not used, and o_proj as missing
+            continue
+        queries = output.shape[1] if output is not None and len(FUSED[end]) == 3 else 0
+        rest = (len(tensor) - queries) // 2
+        parts = tensor.split([queries, rest, rest] if queries else [rest, rest])
+        found |= {stem + part: rows for part, rows in zip(FUSED[end], parts, strict=True)}
+    return found
+
+
+def _fused(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    for end, (first, *_) in FUSED.items():
+        for stem in [name.removesuffix(first) for name in theirs if name.endswith(first)]:
+            theirs[stem + end] = torch.cat([theirs.pop(stem + part) for part in FUSED[end]])
+    return theirs
 
 
 def _missing_biases(ours: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:

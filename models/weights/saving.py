@@ -37,37 +37,42 @@ def settings_of(model: LanguageModel, section: Mapping[str, Any]) -> dict[str, A
 
 
 def save_hf(
-    model: LanguageModel, settings: dict[str, Any], folder: Path, *, special_ids: Mapping[str, int] | None = None
+    model: LanguageModel,
+    settings: dict[str, Any],
+    folder: Path,
+    *,
+    special_ids: Mapping[str, int] | None = None,
+    family: str | None = None,
 ) -> str:
     """Writes the folder; returns the family's name. A reward model becomes a sequence classifier with one output.
 
     Args:
         settings: those of the language model, also of the one below a reward model's head.
-        special_ids: eos_token_id and the like, for both config files.
+        special_ids: eos_token_id and the like, for both config files. family: which to write; None: the first that can.
 
     Raises:
         RequestError: no family can express the model.
     """
     from safetensors.torch import save_file
 
-    family, config = config_of(settings)
+    kind, config = config_of(settings, family)
     if isinstance(model, RewardModel):
-        tensors = to_theirs(trunk_state(model.backbone), family) | {SCORE: model.score_head.weight}
-        config |= classifier_config(family)
+        tensors = to_theirs(trunk_state(model.backbone), kind) | {SCORE: model.score_head.weight}
+        config |= classifier_config(kind)
     else:
         state = model.state_dict()
         if is_tied(model):
             state.pop(HEAD)  # kept once: transformers ties it again
-        tensors = to_theirs(state, family)
+        tensors = to_theirs(state, kind)
     tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
     dtype = next(iter(tensors.values())).dtype
     config |= {"dtype": str(dtype).removeprefix("torch."), "torch_dtype": str(dtype).removeprefix("torch.")}
-    config |= {"bos_token_id": None, "eos_token_id": None} | dict(special_ids or {})
+    config |= {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None} | dict(special_ids or {})
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     write_json(folder / "config.json", config)
     write_json(folder / "generation_config.json", {"do_sample": True, **(special_ids or {})})
-    return family.model_type
+    return kind.model_type
 
 
 def trunk_state(model: LanguageModel) -> dict[str, Any]:

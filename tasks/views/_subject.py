@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from omegaconf import DictConfig
 
 from batch import IGNORE
 from errors import RequestError
+from inspection.page import Cell
 from models.base import LanguageModel
 from tasks import parts
 from tasks.trainer import set_number_formats
@@ -90,6 +90,6 @@ def facts_of(subject: Subject) -> dict[str, object]:
     }
 
 
-def shaded(share: float, words: str) -> str:
+def shaded(share: float, words: str) -> Cell:
     """A cell of a table, the darker the larger its share of 1."""
-    return f'<td class="n shaded" style="--share:{min(max(share, 0.0), 1.0):.3f}">{html.escape(words)}</td>'
+    return Cell(words, "n shaded", min(max(share, 0.0), 1.0))

@@ -9,10 +9,12 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from omegaconf import DictConfig
 
 from batch import IGNORE
 from datamodules.preparing.card import data_card, token_counts
+from datamodules.reading.ignored import in_words
 from inspection.charts import bars, log_log, spans
 from inspection.page import Page, Tokens, facts, table
 from inspection.terminal import coloured, plain
@@ -35,8 +37,10 @@ def show(cfg: DictConfig, run: Any) -> None:
     supervised = supervised_share(rows)
     run.results |= {
         "data_fingerprint": data.fingerprint,
+        "ignored": data.ignored,
         "inspect": {"rows": len(rows), "supervised_share": supervised},
     }
+    print(*filter(None, [in_words(data.ignored)]), sep="\n", end="")
     print(f"\n{len(rows):,} rows; {supervised:.1%} of their places have a target\npage: {target}")
 
 
@@ -99,7 +103,7 @@ def add_windows(page: Page, data: Any) -> None:
 
 
 def add_statistics(page: Page, data: Any) -> None:
-    card = data_card(data.folder)
+    card = data_card(data.folder, data.ignored)
     counts = np.sort(token_counts(data.folder))[::-1]
     counts = counts[counts > 0]
     ranks = np.unique(np.geomspace(1, len(counts), 200).astype(int))
@@ -120,14 +124,14 @@ def add_statistics(page: Page, data: Any) -> None:
         page.add("Sources", shares)
     tokens = card["tokens"]
     lists = [
-        f"<div><h3>{name}</h3>"
-        + table(["id", "text", "count"], [(str(t["id"]), repr(t["text"]), t["count"]) for t in tokens[key]])
-        + "</div>"
+        Markup("<div><h3>{}</h3>{}</div>").format(
+            name, table(["id", "text", "count"], [(str(t["id"]), repr(t["text"]), t["count"]) for t in tokens[key]])
+        )
         for name, key in (("most frequent", "most_frequent"), ("least frequent", "least_frequent"))
     ]
     page.add(
         "Tokens",
-        f'<div class="columns">{"".join(lists)}</div>',
+        Markup('<div class="columns">{}</div>').format(Markup().join(lists)),
         f"{tokens['used']:,} ids occur, {tokens['unused']:,} never do.",
     )
 

@@ -111,13 +111,15 @@ def add_rotary(page: Page, cfg: DictConfig, decay_T: Tensor) -> None:
         "At a glance",
         facts({"run": cfg.init_from or cfg.model.path, "positions": f"{len(decay_T):,}, rotary: nothing is learned"}),
     )
-    add_decay(page, decay_T, y="of the product at distance 0")
-    page.sections[-1] += (
-        '<p class="note">Rotary positions turn queries and keys; a head can undo it with the channels it uses. Drawn is'
-        " the product of a query with an equal key, all channels alike: what the rotation alone prefers.</p>"
+    add_decay(
+        page,
+        decay_T,
+        y="of the product at distance 0",
+        note="Rotary positions turn queries and keys; a head can undo it with the channels it uses. Drawn is the"
+        " product of a query with an equal key, all channels alike: what the rotation alone prefers.",
     )
 
 
-def add_decay(page: Page, decay_T: Tensor, *, y: str) -> None:
+def add_decay(page: Page, decay_T: Tensor, *, y: str, note: str = "") -> None:
     points = list(enumerate(decay_T.tolist()))
-    page.add("By distance", line({"similarity": points}, x="positions apart", y=y))
+    page.add("By distance", line({"similarity": points}, x="positions apart", y=y), note)

@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import torch
+from markupsafe import Markup
 from omegaconf import DictConfig
 from torch import Tensor
 
 from errors import RequestError
 from evaluation.routing import CLASSES, Usage, chosen, token_class, usage
-from inspection.page import Page, cell, facts
+from inspection.page import Page, facts, table
 from models.layers.moe.looking import expert_weights
 from tasks.views._subject import Subject, facts_of, labels, load, shaded
 
@@ -101,37 +102,32 @@ def make_page(
             f"Where each class of tokens goes, in shares of its assignments. Knowing the class of a token takes away"
             f" {layer.information:.1%} of the uncertainty about its expert (0: experts do not care, 100 %: it decides)."
         )
-        typical = "<h3>Tokens that go there most often, against the expert's load</h3>"
+        typical = Markup("<h3>Tokens that go there most often, against the expert's load</h3>")
         page.add(f"Layer {n}", class_table(layer) + typical + typical_table(layer, subject.tokenizer), note)
     return page
 
 
-def load_table(found: dict[int, Usage]) -> str:
+def load_table(found: dict[int, Usage]) -> Markup:
     experts = len(next(iter(found.values())).load_E)
-    head = "<th>layer</th>" + "".join(f"<th>{e}</th>" for e in range(experts)) + "<th>evenness</th>"
-    rows = "".join(
-        f"<tr>{cell(str(n))}{''.join(shaded(s * experts / 2, f'{s:.1%}') for s in layer.load_E.tolist())}"
-        f"{cell(round(layer.entropy, 3))}</tr>"
+    rows = [
+        [str(n), *(shaded(s * experts / 2, f"{s:.1%}") for s in layer.load_E.tolist()), round(layer.entropy, 3)]
         for n, layer in found.items()
-    )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    ]
+    return table(["layer", *map(str, range(experts)), "evenness"], rows)
 
 
-def class_table(layer: Usage) -> str:
-    head = "<th>tokens</th>" + "".join(f"<th>expert {e}</th>" for e in range(len(layer.load_E)))
-    rows = ""
-    for name, shares_E in zip(CLASSES, layer.by_class_KE.tolist(), strict=True):
-        if sum(shares_E):
-            rows += f"<tr>{cell(name)}{''.join(shaded(s, f'{s:.1%}') for s in shares_E)}</tr>"
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+def class_table(layer: Usage) -> Markup:
+    rows = [
+        [name, *(shaded(s, f"{s:.1%}") for s in shares_E)]
+        for name, shares_E in zip(CLASSES, layer.by_class_KE.tolist(), strict=True)
+        if sum(shares_E)
+    ]
+    return table(["tokens", *(f"expert {e}" for e in range(len(layer.load_E)))], rows)
 
 
-def typical_table(layer: Usage, tokenizer: Any) -> str:
-    rows = ""
-    for e, ids in enumerate(layer.typical):
-        words = "   ".join(f"{tokenizer.decode([i])!r} x {lift:.1f}" for i, lift in ids)
-        rows += f"<tr>{cell(f'expert {e}')}{cell(words)}</tr>"
-    return f'<div class="wide"><table><tbody>{rows}</tbody></table></div>'
+def typical_table(layer: Usage, tokenizer: Any) -> Markup:
+    words = ("   ".join(f"{tokenizer.decode([i])!r} x {lift:.1f}" for i, lift in ids) for ids in layer.typical)
+    return table([], [(f"expert {e}", told) for e, told in enumerate(words)])
 
 
 def record(subject: Subject, found: dict[int, Usage]) -> dict[str, Any]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from omegaconf import DictConfig
 
 from errors import RequestError
+from inspection import page as pages
+from inspection.page import Cell, Page
 from tasks import parts
 from tokenization.merges import Merge, table
 
 COLUMNS = ("merge", "id", "token", "times", "first words")
 ON_SCREEN, ON_PAGE = 32, 4000
-STYLE = "body{font:14px system-ui;margin:2em}table{border-collapse:collapse}td,th{padding:2px 12px;text-align:left;\
-white-space:pre;font-family:monospace}tr:nth-child(even){background:#f3f3f3}td:nth-child(-n+2),td:nth-child(4)\
-{text-align:right}th{position:sticky;top:0;background:#fff}"
 
 
 def show(cfg: DictConfig, run: Any) -> None:
@@ -45,12 +43,11 @@ def as_text(rows: Iterable[Sequence[str]]) -> list[str]:
 
 def as_html(title: str, rows: Iterable[Sequence[str]]) -> str:
     head, *body = rows
-    lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in body]
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1>\n<table><tr>"
-        + "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-        + "</tr>\n<tr>"
-        + "</tr>\n<tr>".join(lines)
-        + "</tr></table></body></html>\n"
+    made = Page(title)
+    made.add(
+        "",
+        pages.table(
+            head, [[Cell(x, "n" * (i in (0, 1, 3))) for i, x in enumerate(row)] for row in body], kind="merges"
+        ),
     )
+    return made.html()

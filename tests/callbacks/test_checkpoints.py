@@ -28,6 +28,28 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert AtomicCheckpointIO().load_checkpoint(path)["step"] == 1
 
 
+def test_F29_of_a_first_checkpoint_nothing_is_said_to_be_left(tmp_path, monkeypatch):
+    (tmp_path / "checkpoints").mkdir()
+
+    def disk_full(obj, file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", disk_full)
+    with pytest.raises(RunError, match="There is no earlier one") as caught:
+        AtomicCheckpointIO().save_checkpoint({"step": 2}, tmp_path / "checkpoints" / "last.ckpt")
+    assert "untouched" not in str(caught.value)
+
+
+def test_F29_an_error_of_another_kind_is_not_the_disks(tmp_path, monkeypatch):
+    def broken(obj, file):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        AtomicCheckpointIO().save_checkpoint({"step": 2}, tmp_path / "last.ckpt")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(not shutil.os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_really_full_disk_is_named(tmp_path, monkeypatch):
     import builtins
@@ -96,8 +118,8 @@ def cut_off(path: Path) -> str:
 @pytest.mark.parametrize(
     ("name", "typed"),
     [
-        ("best.ckpt", "type init_from='{run}/checkpoints/last.ckpt'"),
-        ("last.ckpt", "type: python run.py rerun='{run}' init_from='{run}/checkpoints/best.ckpt'"),
+        ("best.ckpt", "type 'init_from={run}/checkpoints/last.ckpt'"),
+        ("last.ckpt", "type: python run.py 'rerun={run}' 'init_from={run}/checkpoints/best.ckpt'"),
     ],
 )
 def test_beside_a_damaged_checkpoint_the_other_one_of_its_run_is_named(run_folder, name, typed):
@@ -108,4 +130,4 @@ def test_beside_a_damaged_checkpoint_the_other_one_of_its_run_is_named(run_folde
 def test_where_both_checkpoints_are_damaged_the_run_is_to_be_repeated(run_folder):
     cut_off(run_folder / "checkpoints" / "best.ckpt")
     words = cut_off(run_folder / "checkpoints" / "last.ckpt")
-    assert words.endswith(f"type: python run.py rerun='{run_folder}'")
+    assert words.endswith(f"type: python run.py 'rerun={run_folder}'")

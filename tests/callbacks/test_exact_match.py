@@ -38,6 +38,7 @@ class Asked:
     """Eight questions about two things, answered with one letter; six about the first."""
 
     end, answers = 0, "text"
+    template = SimpleNamespace(answer=lambda ids: {"role": "assistant", "content": Letters().decode(ids)})
 
     def questions(self, limit: int) -> list[Question]:
         return [Question(np.array([i + 1]), f"q{i}", "x", "often" if i < 6 else "seldom") for i in range(8)][:limit]

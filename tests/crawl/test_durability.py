@@ -17,6 +17,7 @@ from crawl.document import Document
 from crawl.queueing.files import Files
 from crawl.queueing.frontier import Frontier
 from crawl.queueing.ledger import Ending, Link
+from crawl.queueing.merge import merge
 from crawl.samples import Samples
 from crawl.settings import CRAWL
 from errors import RequestError
@@ -162,6 +163,34 @@ def test_other_settings_are_another_crawl(tmp_path: Path) -> None:
         crawl(tmp_path, start_urls, "max_pages=5")
         crawl(tmp_path, start_urls, "max_pages=9", "concurrency=3")
         assert "max_depth: was 20, now 3" in refused(tmp_path, start_urls, "max_depth=3")
+
+
+@pytest.mark.parametrize("ledger", [None, b""])
+def test_F17_documents_without_a_ledger_are_not_ours_to_remove(tmp_path: Path, ledger: bytes | None) -> None:
+    (tmp_path / "documents-00000.jsonl").write_text("mine")
+    if ledger is not None:
+        (tmp_path / "crawl.sqlite").write_bytes(ledger)
+    assert "holds documents-00000.jsonl: not written by this program" in refused(tmp_path, "start_urls=[http://a.org/]")
+    assert (tmp_path / "documents-00000.jsonl").read_text() == "mine"
+
+
+def test_F17_recovery_removes_nothing_but_shards(tmp_path: Path) -> None:
+    frontier = Frontier(tmp_path / "crawl.sqlite", CRAWL)
+    for name in ("documents-mine.jsonl", "documents-00000.jsonl.bak", "documents-00003.jsonl"):
+        (tmp_path / name).write_text("text")
+    Files(tmp_path, frontier.connection, 1000)
+    frontier.close()
+    left = sorted(path.name for path in tmp_path.glob("documents-*"))
+    assert left == ["documents-00000.jsonl.bak", "documents-mine.jsonl"]
+
+
+def test_F17_merging_removes_only_what_merging_wrote(tmp_path: Path) -> None:
+    (tmp_path / "workers/a").mkdir(parents=True)
+    Frontier(tmp_path / "workers/a/crawl.sqlite", CRAWL).close()
+    (tmp_path / "documents-00000.jsonl").write_text("mine")
+    with pytest.raises(RequestError, match=r"holds documents-00000.jsonl"):
+        merge(tmp_path)
+    assert (tmp_path / "documents-00000.jsonl").read_text() == "mine"
 
 
 @pytest.mark.slow

@@ -9,9 +9,11 @@ import pytest
 
 from crawl.document import Document
 from crawl.filters import FILTERS
+from crawl.report import page
 from crawl.report.words import meaning
 from tests.crawl.helpers import crawl, documents, manifest
 from tests.crawl.site import Site, article, tree
+from tests.hostile import HOSTILE, assert_stays_text
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +105,10 @@ class Checker(HTMLParser):
 def test_page_is_self_contained_and_safe(done: Path) -> None:
     """Nothing is loaded, and what a hostile page wrote stays text."""
     text = (done / "report.html").read_text("utf-8")
-    page = Checker()
-    page.feed(text)
-    assert page.loaded == []
-    assert not {"script", "blink"} & set(page.tags)
+    checker = Checker()
+    checker.feed(text)
+    assert checker.loaded == []
+    assert not {"script", "blink"} & set(checker.tags)
     assert "&lt;blink&gt;" in text
     for words in (
         "Where the pages went",
@@ -116,6 +118,15 @@ def test_page_is_self_contained_and_safe(done: Path) -> None:
         "Dropped, at random",
     ):
         assert words in text
+
+
+def test_hostile_text_stays_text_on_the_page(done: Path) -> None:
+    sample = {"url": HOSTILE, "title": HOSTILE, "text": HOSTILE}
+    hostile = {name: {HOSTILE: 1} for name in ("dropped", "failed", "refused", "skipped", "listings")}
+    site = {"site": HOSTILE} | dict.fromkeys(("fetched", "kept", "dropped", "failed", "words"), 1)
+    found = manifest(done) | hostile | {"sites": [site], "status": HOSTILE, "stopped_by": HOSTILE}
+    found["settings"] |= {"start_urls": [HOSTILE]}
+    assert_stays_text(page.text(found, {"kept": [sample], HOSTILE: [sample]}), times=16)
 
 
 def test_card_counts_and_warns(done: Path) -> None:

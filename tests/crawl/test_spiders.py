@@ -5,9 +5,10 @@ import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from tests.crawl.helpers import ROOT, crawl, documents, environment, manifest
-from tests.crawl.site import Site, article, tree
+from tests.crawl.site import Site, article, redirect, send, tree
 
 
 def urlset(*urls: str) -> bytes:
@@ -158,3 +159,35 @@ def test_scrapy_crawl_works(tmp_path: Path) -> None:
         )
         assert done.returncode == 2
         assert "Did you mean crawl.max_depth?" in done.stderr + done.stdout
+
+
+def test_F13_pages_are_found_under_the_addresses_that_a_site_links(tmp_path: Path) -> None:
+    """A site that knows its pages by their exact addresses, as many do; each is asked for once."""
+    known = [
+        "/?print", "/x?a;b=1", "/x?a=&b", "/go//deep//page", "/%7Euser/", "/x?q=%e4", "/a%2Fb", "/x?q=a+b",
+        "/go/rel//x",
+    ]  # fmt: skip
+    others = ["/?print=", "/%7euser/", "/x?q=a%20b", "/?print#top", "/?utm_source=x&print"]  # the same pages once more
+    with Site() as site:
+        exact = {path: article(number + 2, home="/go/") for number, path in enumerate(known)}
+        exact["/go/"] = article(1, [*known[:-1], *others, "rel//x"], home="/go/")
+
+        def page(handler: Any) -> None:
+            found = exact.get(handler.path)
+            send(handler, found or b"<p>not here</p>", status=200 if found else 404)
+
+        site.fallback = page
+        crawl(tmp_path, f"start_urls=[{site.url}/go/]", "max_depth=1", "dedup.near_duplicates=false")
+        asked = site.paths()
+        assert sorted(asked) == sorted(["/go/", *known])
+    assert paths(tmp_path) == sorted(["/go/", *known])
+    assert manifest(tmp_path)["failed"] == {}
+
+
+def test_F13_a_redirect_to_another_spelling_is_followed(tmp_path: Path) -> None:
+    with Site() as site:
+        site.page("/", article(1, ["/docs//intro"]))
+        site.pages["/docs//intro"] = redirect("/docs/intro")
+        site.page("/docs/intro", article(2))
+        crawl(tmp_path, f"start_urls=[{site.url}/]")
+        assert paths(tmp_path) == ["/", "/docs/intro"]

@@ -19,6 +19,9 @@ from tokenization.char import CharTokenizer
 # rows as those data sets have them, columns that we do not read included
 ROWS = {
     "messages": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "source": "x"},
+    "sharegpt": {
+        "id": "1", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "system": "S",
+    },
     "prompt_completion": {"prompt": "q", "completion": "a"},
     "alpaca": {"instruction": "Add.", "input": "1, 2", "output": "3", "text": "..."},
     "gsm8k": {"question": "1+1?", "answer": "1+1 = <<1+1=2>>2\n#### 2"},
@@ -197,7 +200,7 @@ def test_a_missing_file_is_named(tmp_path):
     given, expected, typed = str(caught.value).splitlines()
     assert given.startswith(f"data.path={tmp_path}/nothing.jsonl: no such file or folder")
     assert given.endswith(f"{tmp_path} holds: train.jsonl.")
-    kinds = ".jsonl, .jsonl.gz, .json, .parquet, .csv, .tsv"
+    kinds = ".jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow"
     assert expected == f"Expected a file ({kinds}), a folder of them, or a data set on the Hub."
     assert typed == "Type data.path=<one of these>; what needs no file: python run.py objective=sft data=arithmetic"
     with pytest.raises(RequestError, match=r"^data.val_path=a/b.tsv: no such file"):
@@ -215,9 +218,165 @@ def test_N26_the_shares_are_said(tmp_path):
     data = module(write(tmp_path, "jsonl"), preview=1, batching="packed")
     data.prepare()
     words = data.facts()
+    assert words["read"] == "40 rows as GSM8K"
+    assert "ignored" not in words
     assert "supervised" in words["train"]
     assert "[[#### " in words["row 0"]
     assert "is filled" in words["packed"]
+
+
+CALL = {"type": "function", "id": "c1", "function": {"name": "add", "arguments": '{"a": 0, "b": 1}'}}
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}]
+CALLED = [
+    {"role": "user", "content": "What is 0+1?"},
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "c1", "content": "1"},
+    {"role": "assistant", "content": "It is 1."},
+]
+
+
+def shown(tmp_path: Path, row: dict, **settings) -> tuple[str, ChatDataModule]:
+    """What is learned of a row, in brackets, and the data of nine of them."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for _ in range(9)))
+    data = module(path, seq_len=600, preview=1, **settings)
+    data.prepare()
+    return data.facts()["row 0"], data
+
+
+def test_F1_tools_their_calls_and_their_results_are_read_and_the_calls_are_learned(tmp_path):
+    text, data = shown(tmp_path, {"messages": CALLED, "tools": TOOLS})
+    assert text == (
+        "<|bos|><|tools_start|>" + json.dumps(TOOLS[0]) + "<|tools_end|><|user_start|>What is 0+1?<|user_end|>"
+        '<|assistant_start|>[[<|call_start|>{"name": "add", "arguments": {"a": 0, "b": 1}}<|call_end|>'
+        "<|assistant_end|>]]<|tool_start|>1<|tool_end|><|assistant_start|>[[It is 1.<|assistant_end|>]]"
+    )
+    assert not data.ignored
+    (question, *_) = data.questions()
+    assert (question.asked, question.expected) == ("1", "It is 1.")
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "thinking", "reasoning"])
+def test_F1_reasoning_is_learned(field, tmp_path):
+    row = {"messages": [CALLED[0], {"role": "assistant", field: "0 and 1.", "content": "1"}]}
+    text, _ = shown(tmp_path, row)
+    assert text.endswith("<|assistant_start|>[[<|think_start|>0 and 1.<|think_end|>1<|assistant_end|>]]")
+    text, data = shown(tmp_path, row, template="alpaca")
+    assert "0 and 1." not in text
+    assert data.ignored == {f"a message's {field!r}": 9}
+    assert data.facts()["ignored"] == f"not used: a message's {field!r} (9)"
+
+
+@pytest.mark.parametrize("flag", [{"weight": 0}, {"train": False}, {"loss": 0.0}, {"weight": 0, "train": False}])
+def test_F1_a_turn_of_weight_0_is_read_and_neither_it_nor_its_end_is_learned(flag, tmp_path):
+    first = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"} | flag]
+    last = [{"role": "user", "content": "c"}, {"role": "assistant", "content": "d", "weight": 1}]
+    text, data = shown(tmp_path, {"messages": [*first, *last]})
+    assert text.count("[[") == 1
+    assert "<|assistant_start|>b<|assistant_end|><|user_start|>c" in text
+    assert text.endswith("[[d<|assistant_end|>]]")
+    sides = data.facts()
+    assert sum(int(sides[side].split(" turns of weight 0")[0].split("; ")[-1]) for side in ("train", "val")) == 9
+    with pytest.raises(RequestError, match="nothing to learn"):
+        shown(tmp_path, {"messages": first})
+    assert shown(tmp_path, {"messages": [*first, *last]}, learn="all")[0].count("[[") == 2
+
+
+def test_F1_parts_of_text_developers_and_empty_system_messages(tmp_path):
+    parts = [{"type": "text", "text": "ab"}, {"type": "text", "text": "cd"}]
+    answer = {"role": "assistant", "content": "e"}
+    opening = [{"role": "developer", "content": "Be kind."}, {"role": "system", "content": ""}]
+    text, _ = shown(tmp_path, {"messages": [*opening, {"role": "user", "content": parts}, answer]})
+    assert text == "<|bos|><|user_start|>Be kind.\n\nabcd<|user_end|><|assistant_start|>[[e<|assistant_end|>]]"
+    text, _ = shown(tmp_path, {"messages": [opening[1], {"role": "user", "content": "a"}, answer]})
+    assert text == "<|bos|><|user_start|>a<|user_end|><|assistant_start|>[[e<|assistant_end|>]]"
+
+
+def test_F1_an_alpaca_row_with_system_and_history(tmp_path):
+    row = {
+        "system": "Answer in capitals.", "instruction": "And three?", "input": "", "output": "THREE",
+        "history": [["What is one?", "ONE"], ["What is two?", "TWO"]],
+    }  # fmt: skip
+    messages = to_messages(row, "auto", "row 1")
+    assert [m["role"] for m in messages] == ["system", *["user", "assistant"] * 3]
+    assert [m["content"] for m in messages[1:]] == ["What is one?", "ONE", "What is two?", "TWO", "And three?", "THREE"]
+    text, data = shown(tmp_path, row)
+    assert text.count("[[") == 3
+    assert data.facts()["read"] == "9 rows as Alpaca"
+    with pytest.raises(RequestError, match="row 1: history holds 'one'"):
+        to_messages(row | {"history": ["one"]}, "auto", "row 1")
+
+
+def test_F1_sharegpt_and_openais_former_functions(tmp_path):
+    call = json.dumps({"name": "add", "arguments": {"a": 0, "b": 1}})
+    said = [("human", "What is 0+1?"), ("function_call", call), ("observation", "1"), ("gpt", "It is 1.")]
+    row = {"conversations": [{"from": who, "value": what} for who, what in said], "tools": json.dumps(TOOLS)}
+    new, data = shown(tmp_path, {"messages": CALLED, "tools": TOOLS})
+    old, data = shown(tmp_path, row)
+    assert old == new
+    assert data.facts()["read"] == "9 rows as ShareGPT's conversations"
+    function = {"role": "assistant", "content": None, "function_call": CALL["function"]}
+    messages = [CALLED[0], function, {"role": "function", "name": "add", "content": "1"}, CALLED[3]]
+    old, data = shown(tmp_path, {"messages": messages, "functions": [TOOLS[0]["function"]]})
+    assert old == new
+    assert data.ignored == {"a message's 'name'": 9}
+
+
+def test_F1_what_is_not_used_is_told_by_name(tmp_path):
+    messages = [{"role": "user", "content": "q", "name": "Ann", "id": None}, {"role": "assistant", "content": "a"}]
+    _, data = shown(tmp_path, {"messages": messages, "source": "web", "lang": None})
+    assert data.ignored == {"column 'source'": 9, "a message's 'name'": 9}
+    assert data.describe()["ignored"] == data.ignored
+    assert data.facts()["ignored"] == "not used: a message's 'name' (9), column 'source' (9)"
+    with pytest.raises(RequestError, match=r"'weight' .how much a row counts. would change what is learned"):
+        shown(tmp_path, {"messages": messages, "weight": 0.5})
+    with pytest.raises(RequestError, match=r"'history' .turns before the question. would change"):
+        shown(tmp_path, {"question": "q", "answer": "a", "history": [["a", "b"]]})
+    with pytest.raises(RequestError, match="'system' should be text"):
+        shown(tmp_path, {"messages": messages, "system": 3})
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        ({"content": "a", "weight": 0.5}, "weight=0.5, expected 0 or 1"),
+        ({"content": "a", "train": "false"}, "train='false', expected 0 or 1"),
+        ({"content": "a", "weight": 0, "train": True}, "contradict each other"),
+        ({"content": None}, "content is NoneType"),
+        ({"content": None, "tool_calls": []}, "content is NoneType"),
+        ({"content": "a", "tool_calls": "add"}, "tool_calls is str"),
+        ({"content": "a", "tool_calls": [{"function": {}}]}, "tool_calls holds {'function': {}}"),
+        (
+            {"content": [{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "image_url"}]},
+            "2 image_url among",
+        ),
+        ({"content": "a", "reasoning_content": 3}, "reasoning_content is int"),
+    ],
+)
+def test_F1_what_would_change_what_is_learned_is_refused(message, says, tmp_path):
+    row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant"} | message]}
+    with pytest.raises(RequestError) as caught:
+        shown(tmp_path, row)
+    assert says in str(caught.value)
+    assert "line 1: message 2 (assistant)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [({"weight": 1}, "data.learn=all"), ({"reasoning_content": "x"}, "only the assistant's turns have them")],
+)
+def test_F1_only_the_assistant_is_learned_from(extra, says, tmp_path):
+    row = {"messages": [{"role": "user", "content": "q"} | extra, {"role": "assistant", "content": "a"}]}
+    with pytest.raises(RequestError, match=says):
+        shown(tmp_path, row)
+    with pytest.raises(RequestError, match="alpaca knows no tool calls"):
+        shown(tmp_path, {"messages": [CALLED[0], CALLED[1]]}, template="alpaca")
+
+
+def test_F1_tools_that_are_no_tools_are_refused():
+    for tools, says in (("[{", "expected JSON"), (["add"], "expected JSON"), ([3], "expected a list of JSON schemas")):
+        with pytest.raises(RequestError, match=f"row 1: .*{says}"):
+            to_messages({"messages": CALLED, "tools": tools}, "auto", "row 1")
 
 
 def test_arithmetic_too_long_for_the_context_says_what_to_type():

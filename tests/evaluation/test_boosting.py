@@ -19,12 +19,13 @@ from evaluation.boosting import (
     measure,
     word_part,
 )
-from evaluation.boosting_moves import moves
+from evaluation.boosting_moves import Move, Moves, moves
 from evaluation.boosting_page import example_places, page
 from models.boosting.ensemble import Boosted
 from models.boosting.learners.lora import LoRA
 from models.boosting.plan import Plan
 from models.gpt import GPT
+from tests.hostile import HOSTILE, assert_stays_text
 
 TEXT = "ab 12. <b>"
 IDS = np.array([ord(c) for c in TEXT])
@@ -94,6 +95,12 @@ def test_examples_and_a_page_that_shows_text_as_text(found):
     assert "&lt;b<mark>&gt;</mark>" in html
     assert "<b<mark>" not in html
     assert html.count("<svg") == 2  # losses and gains
+
+
+def test_hostile_text_stays_text_on_the_page(found):
+    moved = {place: Moves([Move(0, 0.1, 0.2)], [Move(0, 0.2, 0.1)]) for place in example_places(found)}
+    html = page(found, np.ones(256, dtype=np.int64), lambda ids: HOSTILE, title=HOSTILE, moved=moved)
+    assert_stays_text(html, times=2 + 2 * len(moved))
 
 
 @pytest.fixture

@@ -5,9 +5,12 @@ import re
 
 import pytest
 
+from inspection.cases import Case, cases
 from inspection.charts import bars, log_log, short, spans
-from inspection.page import Page, Tokens, facts, table
+from inspection.maps import Maps
+from inspection.page import Cell, Page, Tokens, facts, table
 from inspection.terminal import coloured, plain
+from tests.hostile import HOSTILE, assert_stays_text
 
 
 @pytest.fixture
@@ -37,6 +40,18 @@ def test_text_stays_text(page):
     assert data["groups"] == [
         [{"t": "row <1>", "i": [0, 1], "y": [1, -100], "d": [0, 1], "a": 1}, {"t": "2", "i": [1]}]
     ]
+
+
+def test_hostile_text_stays_text_in_every_part_of_a_page():
+    page = Page(HOSTILE, HOSTILE, lead=HOSTILE, texts={0: HOSTILE})
+    page.add(HOSTILE, HOSTILE, HOSTILE)  # a body that nobody marked as HTML
+    page.add("Facts", facts({HOSTILE: HOSTILE}) + table([HOSTILE], [[HOSTILE], [Cell(HOSTILE, "n", 0.5)]]))
+    page.add("Cases", cases([Case(HOSTILE, [(HOSTILE, HOSTILE)])]))
+    page.add("Chart", bars([HOSTILE], {HOSTILE: [1], "b": [2]}, unit=HOSTILE))
+    page.add_tokens("Tokens", [Tokens(HOSTILE, [0])])
+    page.add_maps("Maps", Maps([HOSTILE], verb=HOSTILE))
+    page.add_routes("Routes", {"labels": [HOSTILE], "experts": 1, "layers": []})
+    assert_stays_text(page.html(), times=17)
 
 
 def test_numbers_in_tables():

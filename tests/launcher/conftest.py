@@ -78,6 +78,8 @@ def say(cfg, run, *, prompt: Text, top_k: int | None):
 
 def fit(cfg, run):
     logging.getLogger("toy").info("at work")
+    if cfg.data.action == "request":
+        raise RequestError("the corpus is empty\\nType data.path=FILE")
     threads, gpus = os.environ.get("OMP_NUM_THREADS"), os.environ.get("CUDA_VISIBLE_DEVICES")
     facts = f"{run.rank}/{run.world_size} {cfg.seed} {threads} {gpus}"
     with (run.path / f"ran{run.rank}.txt").open("a") as file:
@@ -90,8 +92,6 @@ def fit(cfg, run):
     if rank and int(rank) != run.rank:
         time.sleep(60 if action == "die" else 0)
         action = "finish"
-    if action == "request":
-        raise RequestError("the corpus is empty\\nType data.path=FILE")
     run.results |= {"step": 3, "metrics": {"val/loss": 1.0 / cfg.seed if cfg.seed else float("nan")}}
     if action == "sleep":
         if run.rank == 0:
@@ -218,7 +218,7 @@ def write_toy_lab(root: Path) -> Path:
 def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shared and left as it is; a test that writes into a lab takes `own_root`."""
     root = write_toy_lab(tmp_path_factory.mktemp("toy"))
-    for name in ("run.py", "errors.py", "bounds.py"):
+    for name in ("run.py", "errors.py", "bounds.py", "folders.py", "commands.py", "stopping.py"):
         shutil.copy(ROOT / name, root / name)
     shutil.copytree(ROOT / "launcher", root / "launcher", ignore=shutil.ignore_patterns("__pycache__"))
     return root

@@ -107,6 +107,12 @@ def test_a_file_that_is_wrong_is_named(own_root) -> None:
     assert "experiment/mine.yaml: there is no key model.widht" in refusal(["experiment=mine"], Lab(own_root))
 
 
+def test_of_inherited_files_the_wrong_one_is_named(own_root) -> None:
+    (own_root / "conf/model/broken.yaml").write_text("# broken\n_target_: models.toy.Toy\nwidht: 3\n")
+    (own_root / "conf/model/mine.yaml").write_text("# mine\ndefaults: [broken, _self_]\nwidth: 3\nrate: 0.1\n")
+    assert "model/broken.yaml: there is no key model.widht" in refusal(["model=mine"], Lab(own_root))
+
+
 def test_what_must_be_chosen_is_asked_for(own_root) -> None:
     (own_root / "conf/data/mine.yaml").write_text("_target_: datamodules.toy.Toy\npath: ???\naction: finish\nseed: 1\n")
     assert "data.path must be given.\nType: data.path=..." in refusal(["data=mine"], Lab(own_root))

@@ -83,11 +83,11 @@ def test_capped_logits_are_boosted_to_first_order_only():
 def test_what_to_type_next_is_nothing_that_would_do_nothing():
     """More stages cannot follow one that was dropped, nor corrective steps."""
     module, stage = objective(), {"stage": 1, "eta": 0.5, "kept": True, "parameters": 1}
-    module.records = [stage]
+    module.machine.records = [stage]
     assert "gbft.stages=10" in module.farewell()["go on"]
-    module.corrective = {}
+    module.machine.corrective = {}
     assert module.farewell()["go on"] is None
-    module.corrective, module.records = None, [stage | {"kept": False}]
+    module.machine.corrective, module.machine.records = None, [stage | {"kept": False}]
     assert module.farewell()["go on"] is None
 
 

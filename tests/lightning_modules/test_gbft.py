@@ -14,9 +14,12 @@ from models.boosting.ensemble import Boosted
 from models.boosting.learners.bias import Bias
 from models.boosting.learners.block import SmallBlock
 from models.boosting.learners.lora import LoRA
+from models.boosting.losses import corrective_loss, so_far
 from models.boosting.objectives import hidden_residual
 from models.boosting.plan import Plan
+from models.boosting.rows import rows_to_learn
 from models.boosting.stage import DevRow, identity_of, is_dev
+from models.boosting.states import row_key
 from models.gpt import GPT
 from optimization.adamw import adamw
 from optimization.schedules import cosine
@@ -83,6 +86,11 @@ def give_rows(module, folder):
     spare = next(row for row in rows if not is_dev(row.identity, 1, module.plan))
     module.use_rows(dev, spare, folder / "cache")
     assert bool(dev) == (module.plan.dev_fraction > 0)
+
+
+def learned_rows(module, parts, stage):
+    """What an update learns from; which tokens, where a share of them is drawn, is not asked here."""
+    return rows_to_learn(parts, module.plan, stage=stage, seed=1, token_seeds=[0] * len(parts), spare=None)
 
 
 def weights(module):
@@ -276,19 +284,17 @@ def test_focus_looks_at_the_ensemble_in_weight_space_too(tmp_path):
     micro = batch(0)[0]
     inputs, kept = module.states.read(micro["ids"], None, stage=1)
     assert torch.equal(kept, inputs.hidden_BTC)  # of the base alone
-    seen = module._so_far(1, inputs, kept)
+    seen = so_far(module.model, 1, inputs, kept)
     assert torch.equal(seen, module.model.bent_state(inputs, module.model.weights(1)))
     assert not torch.equal(seen, kept)
 
 
 def test_dev_rows_are_never_trained_on_and_subsampling_draws_rows(tmp_path):
     seen: list[set[bytes]] = [set() for _ in range(3)]
-    from models.boosting.states import row_key
-
     module = make_module(row_fraction=0.5)
     give_rows(module, tmp_path)
     for step in range(18):
-        for micro in module._rows_of(batch(step), step // 6, step):
+        for micro in learned_rows(module, batch(step), step // 6):
             counted = (micro["targets"] != IGNORE).any(1)
             seen[step // 6] |= {row_key(ids, None) for ids in micro["ids"][counted]}
     dev = {row_key(row.ids_1T[0], None) for row in module.dev}
@@ -318,7 +324,7 @@ def test_token_masks_of_fine_tuning_count_as_ignored(tmp_path):
     give_rows(module, tmp_path)
     trainer = make_trainer(tmp_path, max_steps=6, val_every=6, checkpoint_every=6)
     fit_and_validate(trainer, module, RandomTokens(masked), None)
-    rows = sum(len(m["ids"]) for s in range(6) for m in module._rows_of(masked(s), 0, s))
+    rows = sum(len(m["ids"]) for s in range(6) for m in learned_rows(module, masked(s), 0))
     assert module.measured.tokens_seen == rows * SEQ_LEN // 2
 
 
@@ -329,13 +335,14 @@ def test_corrective_steps_weigh_tokens_as_the_stages_do(tmp_path, space):
     half = micro | {"targets": micro["targets"].clone()}
     half["targets"][:, ::2] = IGNORE
     weighted = micro | {"weights": (half["targets"] != IGNORE).float()}
-    assert float(module._corrective_loss(weighted).loss) == pytest.approx(float(module._corrective_loss(half).loss))
+    a, b = (corrective_loss(module.model, module.states, part).loss for part in (weighted, half))
+    assert float(a) == pytest.approx(float(b))
 
 
 def test_corrective_steps_focus_where_the_whole_ensemble_is_wrong(tmp_path):
     module = train(tmp_path, stages=2, focus=1.0, tol=-10.0)
     micro = batch(0)[0]
-    out = module._corrective_loss(micro)
+    out = corrective_loss(module.model, module.states, micro)
     nll = module.model(micro["ids"], targets_BT=micro["targets"]).nll_BT
     missed = 1 - (-nll).exp()  # 1 - p, with mean 1 over tokens
     assert float(out.loss) == pytest.approx(float((nll * missed / missed.mean()).sum()), rel=1e-5)

@@ -16,6 +16,7 @@ from reports.figures import arm_curve, scaling
 from reports.page import page
 from reports.paper import latex, markdown
 from reports.tables import arm_rows, to_markdown, verdict
+from tests.hostile import HOSTILE, assert_stays_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -251,6 +252,14 @@ def test_page_paper_and_table_hold_the_same_numbers_and_escape_what_they_show(sw
     assert r"\includegraphics[width=\linewidth]{curves.pdf}" in tex
     assert r"50\% \& more\_" in tex
     assert "2.0200" in tex
+
+
+def test_hostile_text_stays_text_on_the_page(write_run, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_run(f"{seed}-x", {"model.kind": HOSTILE, "seed": seed}, {"val/bpb": seed}, curve=[(1, 2.0), (2, 1.0)])
+        write_run(f"{seed}-y", {"model.kind": "b", "seed": seed}, {"val/bpb": seed + 1})
+    comparison = compare(find_runs(str(tmp_path / "sweep")))
+    assert_stays_text(page(comparison, title=HOSTILE, commands=[HOSTILE]), times=5)
 
 
 def test_the_task_writes_its_files_and_prints_the_table(sweep: Path, tmp_path: Path, capsys, monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,6 +34,82 @@ def test_a_conversation_is_answered_and_kept(tmp_path, monkeypatch, capsys):
     messages = json.loads(Path("talk/chat.json").read_text())
     assert [m["role"] for m in messages] == ["user", "assistant", "user", "assistant"]
     assert [m["content"] for m in messages[::2]] == ["Hello", "And now?"]
+
+
+ANSWERS = {
+    "nothing": [],
+    "blanks": ["  ", "\n"],
+    "half a character": [b"\xe6"],
+    "thoughts and a call": [
+        *("<|think_start|>", "two", "<|think_end|>", "Well"),
+        *("<|call_start|>", '{"name": "add", "arguments": {}}', "<|call_end|>"),
+    ],
+    "thoughts without an end": ["<|think_start|>", "two"],
+    "a call that is none": ["<|call_start|>", "add", "<|call_end|>"],
+    "specials out of place": ["<|user_start|>", "a", "<|bos|>", "<|think_end|>", "<|assistant_start|>"],
+    "only thoughts": ["<|think_start|>", "two", "<|think_end|>"],
+}  # fmt: skip
+
+WELL_FORMED = ("nothing", "blanks", "thoughts and a call", "only thoughts")
+
+
+def ids_of(tokenizer, parts: list) -> list[int]:
+    specials = tokenizer.specials
+    raw = [p if isinstance(p, bytes) else [specials[p]] if p in specials else tokenizer.encode(p) for p in parts]
+    return [int(i) for part in raw for i in part]
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("ends", [True, False])
+def test_F9_a_conversation_survives_any_answer_and_streams(name, ends, tmp_path, monkeypatch, capsys):
+    """Whatever was said comes back as it was said in the next prompt."""
+    template, tokenizer = chat_template(ByteTokenizer())
+    monkeypatch.chdir(tmp_path)
+    Path("fake").mkdir()
+    (tmp_path / "fake" / "last.ckpt").write_bytes(b"")
+    monkeypatch.setattr(parts, "saved_tokenizer", lambda cfg: tokenizer)
+    monkeypatch.setattr(parts, "trained_model", lambda cfg, tokenizer: SimpleNamespace(seq_len=4096))
+    answer, prompts, seen = ids_of(tokenizer, ANSWERS[name]), [], []
+
+    def stream(model, ids, **_):
+        prompts.append(ids)
+        for token in [*answer, *[template.end] * ends]:
+            yield SimpleNamespace(id=token)
+            seen.append(capsys.readouterr().out)
+
+    monkeypatch.setattr(chatting, "stream", stream)
+    said = iter(["Hello", "And now?", "Still there?", ""])
+    monkeypatch.setattr("builtins.input", lambda _: next(said))
+    assert main(["task=chat", "init_from=fake/last.ckpt", "hardware=cpu", "run_dir=talk"], root=ROOT) == 0
+    assert len(prompts) == 3
+    if name in WELL_FORMED:
+        turn = [*answer, template.end]
+        assert prompts[1][len(prompts[0]) :][: len(turn)] == turn
+    else:  # no text makes a special (N13), not even the model's own
+        assert tokenizer.decode(answer) in tokenizer.decode(prompts[1])
+    messages = json.loads(Path("talk/chat.json").read_text())
+    assert [m["role"] for m in messages] == ["user", "assistant"] * 3
+    assert "".join(seen).count("two") == 3 * ("two" in ANSWERS[name])
+    if name == "thoughts and a call":
+        assert messages[1] == {
+            "role": "assistant", "content": "Well", "reasoning_content": "two",
+            "tool_calls": [{"type": "function", "function": {"name": "add", "arguments": {}}}],
+        }  # fmt: skip
+
+
+def test_F9_a_conversation_that_its_template_refuses_begins_anew(capsys):
+    class Refusing:
+        def render_for_completion(self, messages):
+            if len(messages) > 1:
+                raise RequestError("the template refuses an empty answer.")
+            return list(messages[0]["content"].encode())
+
+    turn = [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}, {"role": "user", "content": "b"}]
+    assert chatting.asked(Refusing(), turn, [], 9) == ([98], turn[2:])
+    assert capsys.readouterr().out == "the template refuses an empty answer.\nThe conversation begins anew.\n"
+    long = [{"role": "user", "content": "b" * 9}]
+    assert chatting.asked(Refusing(), long, [], 9) == ([], [])
+    assert capsys.readouterr().out.endswith("The question is left out.\n")
 
 
 def test_the_oldest_turns_go_first_and_the_system_message_stays():

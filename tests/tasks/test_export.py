@@ -11,7 +11,7 @@ from models.weights.files import read_tensors
 from tests.tasks.test_runs import ROOT, SHORT, corpus  # noqa: F401
 
 SIZES = ["model.n_layer=2", "model.n_embd=16", "model.n_head=2", "model.seq_len=16", "data.batch_size=2"]
-GPT2 = ["model=gpt2", *SIZES]
+GPT2 = ["model=gpt2", "tokenizer=byte", *SIZES]
 MODELS = {
     "gpt": ["model=gpt", *SIZES],
     "gpt2": GPT2,
@@ -124,3 +124,56 @@ def test_wrong_folders_exit_2(spoil, says, capsys):
     screen = capsys.readouterr()
     assert says in screen.err
     assert "Traceback" not in screen.err
+
+
+MOE = [*MODELS["qwen3_moe"], "trainer.max_steps=2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["model.moe.capacity_factor=1.0", "model.moe.eval_dropless=false"], "model.moe.eval_dropless=False"),
+        (["model.qk_norm=full", "model.head_dim=4"], "in the way"),
+    ],
+)
+def test_F31_what_means_something_else_there_is_refused(words, says, capsys):
+    train(*MOE, *words)
+    capsys.readouterr()
+    assert lab("task=export", "init_from=run", "export.path=out", "hardware=cpu", "run_dir=exported") == 2
+    assert says in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_F31_an_export_that_computes_something_else_is_told_and_removed(capsys, monkeypatch):
+    from models.weights import saving
+
+    honest = saving.config_of
+    twice = lambda settings, wanted=None: (  # noqa: E731
+        honest(settings, wanted)[0], honest(settings, wanted)[1] | {"rms_norm_eps": 0.5}
+    )  # fmt: skip
+    monkeypatch.setattr(saving, "config_of", twice)
+    train(*MODELS["llama"])
+    capsys.readouterr()
+    assert lab("task=export", "init_from=run", "export.path=out", "hardware=cpu", "run_dir=exported") == 2
+    assert "computes something else" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_F31_an_export_says_what_it_has_checked(capsys):
+    train(*MODELS["llama"])
+    assert lab("task=export", "init_from=run", "export.path=out", "hardware=cpu", "run_dir=exported") == 0
+    assert "loaded with transformers: logits differ by" in capsys.readouterr().out
+    assert json.loads(Path("exported/summary.json").read_text())["export_difference"] < 1e-4
+
+
+def test_a_family_can_be_asked_for_by_name(capsys):
+    train(*MODELS["llama"])
+    words = ["task=export", "init_from=run", "hardware=cpu"]
+    for family in ("phi3", "granite"):
+        assert lab(*words, f"export.path={family}", f"export.family={family}", f"run_dir=as_{family}") == 0
+        assert json.loads(Path(family, "config.json").read_text())["model_type"] == family
+    capsys.readouterr()
+    assert lab(*words, "export.path=no", "export.family=gemma3_text") == 2
+    assert "cannot be exported as gemma3_text" in capsys.readouterr().err
+    assert lab(*words, "export.path=no", "export.family=mamba") == 2
+    assert "export.family=mamba" in capsys.readouterr().err

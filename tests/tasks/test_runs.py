@@ -172,7 +172,18 @@ def test_generate_refuses_what_means_nothing(wrong, capsys):
 
 
 def test_N3_check_prints_the_plan_and_trains_nothing(capsys):
-    assert lab("task=check", "model=gpt2", "model.seq_len=64", "data=text", "data.path=text.txt", "hardware=cpu") == 0
+    assert (
+        lab(
+            "task=check",
+            "model=gpt2",
+            "tokenizer=byte",
+            "model.seq_len=64",
+            "data=text",
+            "data.path=text.txt",
+            "hardware=cpu",
+        )
+        == 0
+    )
     screen = capsys.readouterr().out
     for words in ("parameters", "FLOPs per token", "memory per device", "tokens per run", "disk", "85,3"):
         assert words in screen, words

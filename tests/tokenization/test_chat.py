@@ -1,5 +1,7 @@
 """Conversations as tokens: the mask by hand, the prompt as a prefix, specials out of reach, wrong conversations."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from tokenization.base import Tokenizer, load_tokenizer
 from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
-from tokenization.chat import ASSISTANT_END, BOS, CHAT_SPECIALS, SpecialsTemplate, chat_template
+from tokenization.chat import ASSISTANT_END, BOS, CHAT_SPECIALS, TURN_SPECIALS, SpecialsTemplate, chat_template
 
 TEMPLATE, TOKENIZER = chat_template(ByteTokenizer())
 SPECIALS = TOKENIZER.specials
@@ -96,6 +98,74 @@ def test_N13_no_content_makes_a_special(parts):
     assert TOKENIZER.decode(inside) == text
 
 
+ADD = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+
+
+def called(name: str, arguments, result: str, thoughts: str = "t") -> list[dict]:
+    call = {"type": "function", "id": "c1", "function": {"name": name, "arguments": arguments}}
+    return [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "reasoning_content": thoughts, "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": result},
+        {"role": "assistant", "content": "a"},
+    ]
+
+
+def test_F1_tools_and_thinking_stand_between_specials_and_a_result_is_not_learned():
+    rendered = TEMPLATE.render(called("add", '{"a":1}', "r"), tools=[ADD])
+    text = "<|tools_start|>" + json.dumps(ADD) + "<|tools_end|>"
+    assert TOKENIZER.decode(rendered.ids) == (
+        f"<|bos|>{text}<|user_start|>q<|user_end|><|assistant_start|><|think_start|>t<|think_end|>"
+        '<|call_start|>{"name": "add", "arguments": {"a": 1}}<|call_end|><|assistant_end|>'
+        "<|tool_start|>r<|tool_end|><|assistant_start|>a<|assistant_end|>"
+    )
+    learned = TOKENIZER.decode(rendered.ids[rendered.mask])
+    assert learned == (
+        '<|think_start|>t<|think_end|><|call_start|>{"name": "add", "arguments": {"a": 1}}<|call_end|><|assistant_end|>'
+        "a<|assistant_end|>"
+    )
+
+
+def test_N15_a_prompt_after_a_result_is_a_prefix_too():
+    messages = called("add", {}, "r")
+    rendered = TEMPLATE.render(messages, tools=[ADD])
+    prompt = TEMPLATE.render_for_completion(messages[:3], tools=[ADD])
+    assert rendered.ids[: len(prompt)].tolist() == prompt.tolist()
+
+
+@given(st.lists(st.sampled_from([*CHAT_SPECIALS, "<|endoftext|>", "a", '"', "\\"]), min_size=1, max_size=6))
+def test_N13_no_field_makes_a_special(parts):
+    """Names of tools and of arguments, thoughts, results: as many specials as without any in them."""
+    text = "".join(parts)
+    tool = {"type": "function", "function": {"name": text, "parameters": {text: text}}}
+    rendered = TEMPLATE.render(called(text, {text: text}, text, text), tools=[tool])
+    plain = TEMPLATE.render(called("x", {"x": "x"}, "x", "x"), tools=[ADD])
+    specials = [[i for i in found.ids.tolist() if i >= TOKENIZER.n_text_ids] for found in (rendered, plain)]
+    assert specials[0] == specials[1]
+
+
+def test_S10_N27_a_turn_of_weight_0_is_not_learned_nor_is_its_end():
+    messages = [dict(message) for message in TWO_TURNS]
+    messages[1]["weight"] = 0
+    rendered = TEMPLATE.render(messages)
+    assert TOKENIZER.decode(rendered.ids[rendered.mask]) == "gh<|assistant_end|>"
+    assert rendered.ids.tolist() == TEMPLATE.render(TWO_TURNS).ids.tolist()
+    messages[1]["weight"], messages[3]["train"] = 1, False
+    assert not TEMPLATE.render(messages, learn="last").mask.any()
+    whole = TEMPLATE.render(messages, learn="all")
+    assert TOKENIZER.decode(whole.ids[~whole.mask]) == "gh<|assistant_end|>"
+
+
+def test_a_tokenizer_with_the_five_specials_of_turns_is_taken_as_it_is():
+    old = ByteTokenizer(specials=["<|endoftext|>", *TURN_SPECIALS])
+    template, tokenizer = chat_template(old)
+    assert tokenizer is old
+    assert tokenizer.vocab_size == 256 + 6
+    assert template.render(TWO_TURNS).ids.tolist() == TEMPLATE.render(TWO_TURNS).ids.tolist()
+    with pytest.raises(RequestError, match="without tools and thinking"):
+        template.render(called("add", {}, "r"))
+
+
 def trained_bpe() -> Tokenizer:
     tokenizer = BPETokenizer(vocab_size=262, train_bytes=1000)
     tokenizer.train(["the theme of the thesis " * 20])
@@ -130,7 +200,8 @@ def test_a_tokenizer_that_is_not_trained_yet_gets_them_too():
         ([{"role": "user", "content": "a"}] * 2, "in turn"),
         ([{"role": "system", "content": "a"}], "in turn"),
         ([{"role": "assistant", "content": "a"}], "in turn"),
-        ([{"role": "tool", "content": "a"}], "role 'tool'"),
+        ([{"role": "narrator", "content": "a"}], "role 'narrator'"),
+        ([{"role": "tool", "content": "a"}], "roles are tool"),
         (chat("a", " \n"), "message 2 (assistant) is empty"),
         (chat("a", None), "content is NoneType"),
         ([{"content": "a"}], "expected {'role'"),

@@ -7,7 +7,7 @@ import pytest
 from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
-from tokenization.chat import chat_template
+from tokenization.chat import TURN_SPECIALS, chat_template
 from tokenization.exporting import hf_files
 from tokenization.sentencepiece import SentencePieceTokenizer
 from tokenization.tiktoken import TiktokenTokenizer, write_ranks
@@ -81,6 +81,44 @@ def test_N15_conversations_are_written_the_same(kind, tmp_path):
     assert [bool(m) for m in found["assistant_masks"]] == expected.mask.tolist()
 
 
+ADD = {"type": "function", "function": {"name": "add", "description": "a\n+b", "parameters": {"type": "object"}}}
+WITH_TOOLS = [
+    {"role": "developer", "content": "Be brief."},
+    {"role": "system", "content": ""},
+    {"role": "user", "content": "2+2?"},
+    {
+        "role": "assistant", "content": None, "reasoning_content": "Add.",
+        "tool_calls": [
+            {"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": "é"}}},
+            {"type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}},
+        ],
+    },
+    {"role": "tool", "content": "4"},
+    {"role": "tool", "content": ""},
+    {"role": "assistant", "content": "It is 4."},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_N15_tools_and_thinking_are_written_the_same(kind, tmp_path):
+    template, ours = chat_template(trained(kind, tmp_path))
+    theirs = loaded(ours, tmp_path)
+    more = {"return_dict": True, "return_assistant_tokens_mask": True}
+    found = theirs.apply_chat_template(WITH_TOOLS, tools=[ADD, ADD], **more)
+    expected = template.render(WITH_TOOLS, tools=[ADD, ADD])
+    assert theirs.decode(found["input_ids"]) == ours.decode(expected.ids)
+    assert found["input_ids"] == expected.ids.tolist()
+    assert [bool(m) for m in found["assistant_masks"]] == expected.mask.tolist()
+
+
+def test_a_tokenizer_with_the_specials_of_turns_alone_keeps_its_template(tmp_path):
+    template, ours = chat_template(ByteTokenizer(specials=["<|endoftext|>", *TURN_SPECIALS]))
+    theirs = loaded(ours, tmp_path)
+    assert "tool" not in theirs.chat_template
+    found = theirs.apply_chat_template(CHAT, add_generation_prompt=True, return_dict=False)
+    assert found == template.render_for_completion(CHAT).tolist()
+
+
 def test_settings_that_lose_something_have_no_tokenizer_json():
     lossy = SentencePieceTokenizer(
         vocab_size=100, algorithm="unigram", byte_fallback=False, normalization="nmt_nfkc", dummy_prefix=True,
@@ -88,3 +126,18 @@ def test_settings_that_lose_something_have_no_tokenizer_json():
     )  # fmt: skip
     lossy.train([TEXT * 3, Path(__file__).read_text()])
     assert hf_files(lossy, seq_len=64) is None
+
+
+@pytest.mark.parametrize("kind", ["unigram", "sentencepiece bpe"])
+@pytest.mark.parametrize("more", ["", "<0x> A"], ids=["< is no piece", "< is one, F is not"])
+def test_F36_the_name_of_a_byte_in_a_text_is_its_characters(kind, more, tmp_path):
+    tokenizer = SentencePieceTokenizer(
+        vocab_size=296, algorithm=kind.split()[-1], byte_fallback=True, normalization="identity", dummy_prefix=False,
+        merge_blanks=False, train_bytes=10_000,
+    )  # fmt: skip
+    tokenizer.train(["The quick brown fox jumps over 0x12 the lazy dog. Naïve café\n" * 30 + more])
+    theirs = loaded(tokenizer, tmp_path)
+    for text in ["<0x0A>", "a<0x0A>b", "<0xFF>", "<0x0A><0x41>x", "<0x<0x0A>", "<0x", "\n<0x0a>\n", "<<>>", "<unk>"]:
+        ids = list(tokenizer.encode(text))
+        assert theirs(text, add_special_tokens=False).input_ids == ids, text
+        assert theirs.decode(ids) == text

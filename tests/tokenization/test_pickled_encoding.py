@@ -8,7 +8,7 @@ import tiktoken
 
 from errors import RequestError
 from tokenization.base import load_tokenizer
-from tokenization.chat import CHAT_SPECIALS
+from tokenization.chat import TURN_SPECIALS
 from tokenization.pickled_encoding import read_encoding
 from tokenization.tiktoken import TiktokenTokenizer
 
@@ -20,7 +20,7 @@ def encoding():
     ranks = {bytes([i]): i for i in range(256)} | {b"th": 256, b"the": 257}
     return tiktoken.Encoding(
         "rustbpe", pat_str=PATTERN, mergeable_ranks=ranks,
-        special_tokens={name: 258 + i for i, name in enumerate(CHAT_SPECIALS)},
+        special_tokens={name: 258 + i for i, name in enumerate(TURN_SPECIALS)},
     )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def test_its_ids_and_specials_are_the_encodings(tmp_path):
     tokenizer = TiktokenTokenizer(name=str(tmp_path / "tokenizer.pkl"), specials=["<|endoftext|>"])
     assert tokenizer.encode(TEXT).tolist() == encoding().encode_ordinary(TEXT)
     assert tokenizer.vocab_size == encoding().n_vocab == 263
-    assert {name: tokenizer.specials[name] for name in CHAT_SPECIALS} == encoding()._special_tokens
+    assert {name: tokenizer.specials[name] for name in TURN_SPECIALS} == encoding()._special_tokens
     assert tokenizer.eot == tokenizer.specials["<|bos|>"]  # nanochat puts it between texts
     assert tokenizer.decode([257, 258]) == "the<|bos|>"
     tokenizer.save(tmp_path / "saved")

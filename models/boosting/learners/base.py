@@ -17,6 +17,7 @@ ROUTER = "mlp.router"  # of models.layers.moe
 class Learner(nn.Module):
     """Attributes: `start`, the block from which it runs (None: it reads final hidden states only)."""
 
+    part_of_model = True  # init_from takes it along
     start: int | None = None
 
     def correction(self, base: LanguageModel, inputs: Inputs) -> Tensor:

@@ -23,7 +23,7 @@ def load_balance(probs_NE: Tensor, loads_E: Tensor, mask_N: Tensor | None) -> Te
 def load_balance_by_sequence(
     probs_NE: Tensor, tokens_M: Tensor, experts_M: Tensor, mask_N: Tensor | None, *, sequences: int
 ) -> Tensor:
-    """The same within each sequence, averaged over them (DeepSeek-V3, 2412.19437, equations 17 to 20)."""
+    """The balance loss within each sequence, averaged over them (DeepSeek-V3, 2412.19437, equations 17 to 20)."""
     N, E = probs_NE.shape
     probs_BTE = probs_NE.view(sequences, -1, E)
     mask_BT = probs_BTE.new_ones(sequences, N // sequences) if mask_N is None else mask_N.view(sequences, -1)

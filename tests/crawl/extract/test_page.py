@@ -137,3 +137,43 @@ def test_headings_that_announce_other_pages_end_the_text() -> None:
     found = text_of(f"<article><h1>Title</h1>{body}{other}</article>")
     assert "Seven halls" not in found
     assert found.endswith("Notes\n\nOne.")
+
+
+PROSE = "".join(f"<p>{sentence(n)} {sentence(n + 50)} {sentence(n + 80)}</p>" for n in range(12))
+ARTICLE = "<html><head><title>Long walks at night</title><meta property='og:type' content='article'></head><body>"
+
+
+def test_F15_parts_of_an_article_in_several_elements_are_one_text() -> None:
+    """Adverts in between; trafilatura alone takes the first part."""
+    parts = PROSE.split("</p>")
+    body = "".join(
+        f"<div class='grid'><div class='body'>{part}</p></div></div><div class='ad'>Buy</div>" for part in parts[:-1]
+    )
+    found = text_of(f"{ARTICLE}<article><h1>Long walks at night</h1>{body}</article></body></html>")
+    assert all(sentence(n) in found for n in range(12))
+
+
+def test_F15_articles_end_with_their_text() -> None:
+    """The title is a field of its own; calls to follow, subscribe and read elsewhere are no text."""
+    calls = ("Follow us on Twitter and Instagram.", "Sign up for our newsletter.", "Read more: Short walks by day")
+    tail = "".join(f"<p>{call}</p>" for call in calls)
+    found = text_of(f"{ARTICLE}<article><h1>Long walks at night</h1>{PROSE}{tail}</article></body></html>")
+    assert found.startswith(sentence(0))
+    assert found.endswith(sentence(11 + 80))
+
+
+def test_F15_the_engine_is_the_one_that_is_asked_for() -> None:
+    page = f"<html><body><main><h1>Head</h1>{PROSE}<dl><dt>-x</dt><dd>Short</dd></dl></main></body></html>"
+
+    def text(engine: str) -> str:
+        return extract(Page("http://a.org/", page.encode()), CRAWL | {"extract": {"engine": engine}}).text
+
+    assert text("auto") == text("plain") != text("trafilatura")
+    article = f"{ARTICLE}<article>{PROSE}<footer><p>Filed under walks</p></footer></article></body></html>"
+    page = article
+    assert text("auto") == text("trafilatura")
+
+
+def test_F15_a_declared_part_of_links_has_no_text() -> None:
+    links = "".join(f"<li><a href='/{n}'>{sentence(n)}</a></li>" for n in range(9))
+    assert text_of(f"<html><body><div role='main'><ul>{links}</ul></div><div>Made by a <i>tool</i> today.</div>") == ""

@@ -3,7 +3,7 @@
 import pytest
 
 from crawl.settings import CRAWL
-from crawl.web.urls import Rules, canonical, in_domains, trap_key
+from crawl.web.urls import Rules, as_linked, canonical, in_domains, join, trap_key
 
 STRIP = tuple(CRAWL["strip_params"])
 
@@ -36,6 +36,58 @@ def test_canonical(given: str, expected: str | None) -> None:
     assert canonical(given, STRIP) == expected
     if expected:
         assert canonical(expected, STRIP) == expected, "the canonical form is its own"
+
+
+@pytest.mark.parametrize(
+    ("given", "fetched"),
+    [
+        ("http://a.org/?flag", "http://a.org/?flag"),
+        ("http://a.org/?flag&b=", "http://a.org/?flag&b="),
+        ("http://a.org/x?a=1;b=2", "http://a.org/x?a=1;b=2"),
+        ("http://a.org/x?a;b", "http://a.org/x?a;b"),
+        ("http://a.org//x///y/", "http://a.org//x///y/"),
+        ("http://a.org/go/http://b.org/x", "http://a.org/go/http://b.org/x"),
+        ("http://a.org/%7Euser/%41?q=a+b&r=a%20b", "http://a.org/%7Euser/%41?q=a+b&r=a%20b"),
+        ("http://a.org/a%2Fb", "http://a.org/a%2Fb"),
+        ("http://a.org/x?q=%e4", "http://a.org/x?q=%e4"),
+        ("http://a.org/ü?q=ä b", "http://a.org/%C3%BC?q=%C3%A4%20b"),
+        ("HTTP://A.org:80/x/../y?b=2&a=1#part", "http://a.org/y?b=2&a=1"),
+        ("http://a.org/x?q;1&utm_source=x&flag&SID=3", "http://a.org/x?q;1&flag"),
+        ("http://a.org/page;jsessionid=AB12;v=1?x", "http://a.org/page;v=1?x"),
+        ("mailto:x@y.z", None),
+    ],
+)
+def test_F13_an_address_is_asked_for_as_it_is_linked(given: str, fetched: str | None) -> None:
+    assert as_linked(given, STRIP) == fetched
+    if fetched:
+        assert as_linked(fetched, STRIP) == fetched
+        assert canonical(fetched, STRIP) == canonical(given, STRIP)
+
+
+def test_F13_the_query_is_in_the_charset_of_the_page() -> None:
+    """As browsers do: https://url.spec.whatwg.org/#query-state."""
+    assert as_linked("http://a.org/ä?q=ä", (), "iso-8859-1") == "http://a.org/%C3%A4?q=%E4"
+    assert as_linked("http://a.org/?q=ä", (), "no-such-charset") == "http://a.org/?q=%C3%A4"
+
+
+@pytest.mark.parametrize(
+    ("base", "link", "address"),
+    [
+        ("http://a.org/x/y", "z//w", "http://a.org/x/z//w"),
+        ("http://a.org/x//y", "z", "http://a.org/x//z"),
+        ("http://a.org/x/y", "//b.org/z", "http://b.org/z"),
+        ("http://a.org/x//y/", "../z", "http://a.org/x//z"),
+        ("http://a.org/x?q", "?r;s", "http://a.org/x?r;s"),
+        ("http://a.org/x", "http://[::", None),
+    ],
+)
+def test_F13_links_keep_their_empty_segments(base: str, link: str, address: str | None) -> None:
+    assert join(base, link) == address
+
+
+def test_F13_patterns_see_both_forms() -> None:
+    rules = Rules(CRAWL | {"exclude": [r"/~ann/", r"\?print$"]}, ["a.org"])
+    assert rules.judge("http://a.org/%7Eann/x") == rules.judge("http://a.org/x?print") == "excluded"
 
 
 def test_domains() -> None:

@@ -289,6 +289,37 @@ def test_data_out_takes_the_files_and_is_found_again(build, tmp_path):
     assert (folder / "meta.json").stat().st_mtime_ns == before
 
 
+def test_F17_data_out_is_never_emptied_of_what_is_not_ours(build, tmp_path):
+    out = tmp_path / "out"
+    build(out=out)
+    (out / "train.bin").write_bytes(b"cut")
+    (out / "notes.txt").write_text("mine")
+    (out / "models").mkdir()
+    (out / "models/best.pt").write_text("mine too")
+    with pytest.raises(RequestError, match=r"data.out=.* holds models/best.pt, notes.txt: not written by this program"):
+        build(out=out)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert (out / "models/best.pt").read_text() == "mine too"
+    (out / "notes.txt").unlink()
+    (out / "models/best.pt").unlink()
+    (out / "models").rmdir()
+    build(out=out)
+    assert len(ids(out, "train")) > 1
+
+
+def test_F17_a_folder_of_that_name_is_not_a_part_of_ours(build, tmp_path):
+    """Beside data.out: neither emptied as begun, nor removed as left long ago."""
+    for name in (".out.part", ".other.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("mine")
+        os.utime(tmp_path / name / "thesis.txt", (0, 0))
+        os.utime(tmp_path / name, (0, 0))
+    with pytest.raises(RequestError, match=r"holds thesis.txt"):
+        build(out=tmp_path / "out")
+    assert (tmp_path / ".out.part/thesis.txt").read_text() == "mine"
+    assert (tmp_path / ".other.part/thesis.txt").read_text() == "mine"
+
+
 def test_S34_data_out_that_holds_something_else_is_stale(build, tmp_path):
     build(out=tmp_path / "out")
     with pytest.raises(RequestError, match=r"(?s)stale: it holds meta\.json.*rm -r"):

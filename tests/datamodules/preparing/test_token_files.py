@@ -106,11 +106,42 @@ def test_a_missing_side_lists_what_there_is(tmp_path):
         (json.dumps(META | {"dtype": "float8"}), "dtype 'float8'; known: uint16"),
         (json.dumps({key: value for key, value in META.items() if key != "vocab_size"}), "is damaged.*vocab_size"),
         ('{"format": 99}', "format 99, this program knows up to 2"),
+        ("[" * 100_000, "is damaged.*nested too deeply"),
+        ("null", "is damaged: it holds a NoneType"),
+        (json.dumps(META | {"vocab_size": -1}), "is damaged: 'vocab_size' is -1"),
+        (json.dumps(META | {"vocab_size": None}), "is damaged: 'vocab_size' is None"),
+        (json.dumps(META | {"format": "2"}), "is damaged: 'format' is '2'"),
+        (json.dumps(META | {"dtype": ["uint16"]}), "is damaged: dtype"),
+        (json.dumps(META | {"train": {"tokens": 1.5}}), "'tokens' of 'train' is 1.5"),
+        (json.dumps(META | {"val": {"tokens": 1, "bytes": "many"}}), "'bytes' of 'val' is 'many'"),
+        (json.dumps(META | {"ignored": [1]}), "'ignored' is"),
     ],
 )
 def test_a_damaged_meta_is_refused(text, words, write):
     with pytest.raises(RequestError, match=words):
         read_meta(write("meta.json", text).parent)
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ([3, 5], "ends at token 5, and there are 6"),
+        ([3, 7], "ends at token 7, and there are 6"),
+        ([5, 3, 6], "do not rise"),
+        ([-2, 6], "do not rise"),
+        ([1 << 62, 6], "do not rise"),
+        (b"12345", "5 bytes are no whole number"),
+    ],
+)
+def test_F28_ends_of_documents_are_checked_when_the_folder_is_opened(ends, words, tmp_path):
+    np.arange(6, dtype="<u2").tofile(tmp_path / "val.bin")
+    meta = {"dtype": "uint16", "val": {"tokens": 6}}
+    for right in ([6], [3, 3, 6]):
+        np.array(right, dtype="<i8").tofile(tmp_path / "val.docs")
+        open_side(tmp_path, "val", meta)
+    (tmp_path / "val.docs").write_bytes(ends if isinstance(ends, bytes) else np.array(ends, dtype="<i8").tobytes())
+    with pytest.raises(RequestError, match=rf"val\.docs is damaged, or not of the ids beside it: .*{words}"):
+        open_side(tmp_path, "val", meta)
 
 
 def test_document_ends_are_found_by_the_end_of_text(tmp_path):

@@ -1,7 +1,9 @@
 """Readers give exactly the text that is there, and say where and why they cannot."""
 
 import gzip
+import io
 import json
+import tarfile
 from itertools import pairwise
 
 import pyarrow as pa
@@ -10,12 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.reading.readers import read_jsonl, read_parquet, read_txt, reader_for, split_pieces, text_pieces
+from datamodules.reading.ignored import Ignored
+from datamodules.reading.readers import read_txt, reader_for, split_pieces, text_pieces
 from errors import RequestError
 
 
 def texts(documents) -> list[str]:
     return ["".join(document) for document in documents]
+
+
+def read(path, column="text", ignored=None) -> list[str]:
+    found = Ignored() if ignored is None else ignored
+    return texts(reader_for(path)(path, text_column=column, separator=None, ignored=found))
 
 
 @given(text=st.text(alphabet="ab é\n\r\U0001f600"), size=st.integers(1, 9))
@@ -65,7 +73,7 @@ def test_utf16_is_recognised(write):
 def test_jsonl(name, write):
     lines = "\n".join(json.dumps(r) for r in [{"text": "one\n"}, {"text": None}, {"text": "zwölf", "n": 1}]) + "\n\n"
     path = write(name, gzip.compress(lines.encode()) if name.endswith("gz") else lines)
-    assert texts(reader_for(path)(path, text_column="text", separator=None)) == ["one\n", "zwölf"]
+    assert read(path) == ["one\n", "zwölf"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +88,7 @@ def test_jsonl(name, write):
 )
 def test_jsonl_errors_name_the_line(line, words, write):
     with pytest.raises(RequestError, match=words):
-        texts(read_jsonl(write("a.jsonl", b'{"text": "ok"}\n' + line + b"\n"), text_column="text"))
+        read(write("a.jsonl", b'{"text": "ok"}\n' + line + b"\n"))
 
 
 @pytest.mark.parametrize(
@@ -89,17 +97,95 @@ def test_jsonl_errors_name_the_line(line, words, write):
 def test_a_damaged_gz_is_refused(damage, write):
     whole = gzip.compress(b"".join(b'{"text": "%d"}\n' % i for i in range(500)))
     with pytest.raises(RequestError, match=r"damaged or cut off|not JSON|not UTF-8"):
-        texts(read_jsonl(write("a.jsonl.gz", damage(whole)), text_column="text"))
+        read(write("a.jsonl.gz", damage(whole)))
 
 
 def test_parquet(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["one", None, "zwölf"], "n": [1, 2, 3]}), path)
-    assert texts(read_parquet(path, text_column="text")) == ["one", "zwölf"]
+    assert read(path) == ["one", "zwölf"]
     with pytest.raises(RequestError, match="no column 'body'; there are 'text', 'n'"):
-        texts(read_parquet(path, text_column="body"))
+        read(path, "body")
     with pytest.raises(RequestError, match="'n' should be text, found int64"):
-        texts(read_parquet(path, text_column="n"))
+        read(path, "n")
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(RequestError, match="damaged, cut off or no Parquet"):
-        texts(read_parquet(path, text_column="text"))
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("a.md", "# A\n\nb", ["# A\n\nb"]),
+        ("a.RST", "A\n=\n", ["A\n=\n"]),
+        ("a.text", "\ufeffa", ["a"]),
+        ("a.TXT.GZ", gzip.compress(b"packed", mtime=0), ["packed"]),
+        ("a.md.zst", pa.compress(b"packed", codec="zstd", asbytes=True), ["packed"]),
+        ("a.json", '[{"text": "a"}, {"text": "b", "n": 1}]', ["a", "b"]),
+        ("b.json", '{"text": "a"}', ["a"]),
+        ("c.json", '["a", "b"]', ["a", "b"]),
+        ("d.json", '{"text": "a"}\n{"text": "b"}\n', ["a", "b"]),
+        ("e.json.gz", gzip.compress(b'{"text": "a"}\n\n{"text": "b"}\n', mtime=0), ["a", "b"]),
+        ("a.tsv", 'n\ttext\n1\t"a\n', ['"a']),
+        ("a.csv", "n;text\n1;a, b\n", ["a, b"]),
+    ],
+)
+def test_F4_every_kind_of_text(name, data, expected, write):
+    assert read(write(name, data)) == expected
+
+
+def test_F4_a_page_gives_its_main_text(write):
+    body = "<p>" + "The harbour was quiet that morning, and the boats lay still in the grey water. " * 8 + "</p>"
+    page = f"<html><body><nav><a href='/'>Home</a></nav><main><h1>Boats</h1>{body}</main></body></html>"
+    ignored = Ignored()
+    (text,) = read(write("a.html", page), ignored=ignored)
+    assert "The harbour was quiet" in text
+    assert "<p>" not in text
+    assert "Home" not in text
+    assert read(write("b.html", "<html><body></body></html>"), ignored=ignored) == []
+    assert ignored == {"file ending .html without text": 1}
+
+
+@pytest.mark.parametrize(("name", "mode"), [("a.tar", "w"), ("a.tar.gz", "w:gz"), ("a.TGZ", "w:gz")])
+def test_F4_an_archive_of_texts(name, mode, tmp_path):
+    with tarfile.open(tmp_path / name, mode) as archive:
+        for member, text in (("d/a.txt", "one"), ("d/b.md", "two"), ("d/c.pdf", "x"), ("d/d.txt", "three")):
+            info = tarfile.TarInfo(member)
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    ignored = Ignored()
+    assert read(tmp_path / name, ignored=ignored) == ["one", "two", "three"]
+    assert ignored == {"file ending .pdf in an archive": 1}
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-20] if name != "a.tar" else b"x" * 600)
+    with pytest.raises(RequestError, match="damaged or cut off"):
+        read(tmp_path / name)
+
+
+def test_F4_rows_without_text_and_columns_beside_it_are_counted(write, tmp_path):
+    rows = [{"text": "a", "id": 1}, {"text": None, "id": 2}, {"text": " ", "id": 3}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    table = "text,id\na,1\n,2\n ,3\n"
+    for path in (write("a.jsonl", lines), tmp_path / "a.parquet", write("a.csv", table), write("a.json", lines)):
+        ignored = Ignored()
+        assert read(path, ignored=ignored) == ["a", " "]
+        assert ignored == {"row without text": 2, "column 'id'": 3}
+
+
+columns = st.dictionaries(st.sampled_from(["text", "id", "note"]), st.none() | st.text(max_size=4), max_size=3)
+
+
+@given(rows=st.lists(columns, max_size=6))
+def test_any_row_is_a_document_or_counted_or_refused_with_its_number(rows, tmp_path_factory):
+    path, ignored = tmp_path_factory.getbasetemp() / "rows.jsonl", Ignored()
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lacking = next((i for i, row in enumerate(rows, start=1) if "text" not in row), None)
+    if lacking is not None:
+        with pytest.raises(RequestError, match=f"line {lacking}: no column 'text'"):
+            read(path)
+        return
+    found = read(path, ignored=ignored)
+    filled = [text for text in found if text.strip()]
+    assert len(filled) + ignored["row without text"] == len(rows)
+    for name in ("id", "note"):
+        assert ignored[f"column {name!r}"] == sum(name in row for row in rows)

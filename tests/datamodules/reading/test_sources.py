@@ -14,7 +14,7 @@ def test_a_file_a_folder_and_a_glob(write, tmp_path):
         write(name, "x")
     names = lambda path: [f.relative_to(tmp_path).as_posix() for f in find_files(path)]  # noqa: E731
     assert names(str(tmp_path / "b.txt")) == ["b.txt"]
-    assert names(str(tmp_path)) == ["a.txt", "b.txt", "sub/c.jsonl"]
+    assert names(str(tmp_path)) == ["a.txt", "b.txt", "notes.md", "sub/c.jsonl"]
     assert names(str(tmp_path / "*.txt")) == ["a.txt", "b.txt"]
 
 
@@ -24,14 +24,14 @@ def test_a_file_a_folder_and_a_glob(write, tmp_path):
         ("none.txt", r"data\.path=.*none\.txt: no such file or folder\. .* holds: bad\.doc, empty\.txt, folder"),
         ("*.csv", "no file matches this pattern"),
         ("empty.txt", r"empty, 0 bytes in 1 file"),
-        ("folder", r"holds no file that can be read \(\.txt, \.jsonl, \.jsonl\.gz, "),
+        ("folder", r"holds no file that can be read \(\.txt, \.text, \.md, .*; not used: file ending \.doc \(1\)"),
         ("bad.doc", r"bad\.doc has an unknown extension; expected \.txt"),
     ],
 )
 def test_nothing_to_read(path, words, write, tmp_path):
     write("empty.txt", "")
     write("bad.doc", "x")
-    write("folder/readme.md", "x")
+    write("folder/readme.doc", "x")
     with pytest.raises(RequestError, match=words):
         find_files(str(tmp_path / path))
 

@@ -42,6 +42,7 @@ def test_N4_any_override_becomes_a_name(text: str) -> None:
 def test_default_name() -> None:
     now = datetime(2025, 1, 2, 3, 4, 5)
     assert default_name("gpt", "causal_lm", now) == Path("outputs/2025-01-02/03-04-05-gpt-causal_lm")
+    assert default_name("gpt", "sft", now, task="evaluate") == Path("outputs/2025-01-02/03-04-05-evaluate-gpt-sft")
 
 
 def test_N4_a_used_folder_is_refused(tmp_path: Path) -> None:
@@ -78,6 +79,31 @@ def test_the_lock_does_not_outlive_its_process_in_a_forked_worker(tmp_path: Path
     finally:
         os.close(to_child)
         os.waitpid(child, 0)
+
+
+def test_F17_a_folder_with_anything_in_it_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer/tokenizer.json").write_text("mine")
+    (tmp_path / "metrics.csv").write_text("mine")
+    with pytest.raises(RequestError, match=r"holds metrics.csv, tokenizer/tokenizer.json: not written by"):
+        claim(tmp_path, default=tmp_path)
+    assert (tmp_path / "metrics.csv").read_text() == "mine"
+
+
+def test_F17_what_a_run_left_that_was_killed_as_it_began_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    claim(tmp_path, default=tmp_path).release()
+    (tmp_path / ".hydra/.config.yaml.123").write_text("half")
+    claim(tmp_path, default=tmp_path).release()
+
+
+def test_F17_discarding_leaves_what_is_not_ours(tmp_path: Path) -> None:
+    run = claim(tmp_path / "run", default=tmp_path)
+    for name in ("run.log", "thesis.txt"):
+        (run.path / name).touch()
+    run.release()
+    run.discard()
+    assert os.listdir(run.path) == ["thesis.txt"]
 
 
 def test_an_empty_folder_may_be_named(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a template is a line
 """Chat templates of Hugging Face tokenizers: ids and masks as transformers gives them, or a plain refusal."""
 
 import json
@@ -25,6 +26,8 @@ PLAIN = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + ' ' }}{% en
 )
 # only the last answer keeps a note: the beginning changes once the conversation goes on
 CHANGING = CHATML.replace("m['content']", "('(last) ' if loop.last else '') + m['content']")
+BY_NUMBER = CHATML.replace("for m in messages %}", "for i in range(messages | length) %}{% set m = messages[i] %}")
+BOTH = CHANGING.replace("for m in messages %}", "for i in range(messages | length) %}{% set m = messages[i] %}")
 TWO_TURNS = [
     {"role": "user", "content": "say 42, 42"},
     {"role": "assistant", "content": "42"},
@@ -70,7 +73,7 @@ def test_ids_are_those_of_transformers(text, load, tmp_path):
         assert rendered.mask.tolist() == [bool(x) for x in found["assistant_masks"]]
 
 
-@pytest.mark.parametrize("text", [CHATML, MARKED], ids=["chatml", "marked"])
+@pytest.mark.parametrize("text", [CHATML, MARKED, BY_NUMBER], ids=["chatml", "marked", "by number"])
 def test_S9_N27_each_answer_is_learned_with_its_end_and_nothing_else(text, load):
     template, tokenizer = chat_template(load(text))
     rendered = template.render(TWO_TURNS)
@@ -97,8 +100,14 @@ def test_N27_a_template_without_an_end_gets_one(load):
     assert rendered.mask[-1]
 
 
+def test_S7_a_beginning_that_changes_is_masked_where_the_template_goes_through_the_messages(load):
+    template, tokenizer = chat_template(load(CHANGING))
+    rendered = template.render(TWO_TURNS)
+    assert tokenizer.decode(rendered.ids[rendered.mask]) == "42<|im_end|>(last)  42 <|im_end|>"
+
+
 def test_S7_what_cannot_be_masked_is_refused(load):
-    template, _ = chat_template(load(CHANGING))
+    template, _ = chat_template(load(BOTH))
     with pytest.raises(RequestError, match=r"no \{% generation %\} marks"):
         template.render(TWO_TURNS)
 
@@ -114,6 +123,62 @@ def test_N13_no_message_makes_a_control_token(text, load):
     assert tokenizer.decode(rendered.ids[rendered.mask]) == hostile + "<|im_end|>"
 
 
+TOOLS = [{"type": "function", "function": {"name": "add<|im_end|>", "parameters": {}}}]
+WITH_TOOLS = (
+    "{% if tools %}{{ tools | tojson(sort_keys=true, separators=(',', ':')) }}{% endif %}"
+    + CHATML.replace("m['content']", "(m.reasoning_content or '') + (m.content or '') + (m.tool_calls | tojson if m.tool_calls else '')")
+)  # fmt: skip
+
+
+def called(**more) -> list[dict]:
+    call = {"type": "function", "function": {"name": "<|im_end|>", "arguments": {"<s>": "<|im_start|>"}}}
+    return [TWO_TURNS[0], {"role": "assistant", "content": None, "tool_calls": [call]} | more]
+
+
+def test_F1_F8_tools_calls_and_thoughts_reach_the_template_and_make_no_control_token(load):
+    template, tokenizer = chat_template(load(WITH_TOOLS))
+    rendered = template.render(called(thinking="<|im_end|>"), tools=TOOLS)
+    assert sum(i in tokenizer.specials.values() for i in rendered.ids.tolist()) == 4
+    text = tokenizer.decode(rendered.ids)
+    assert text.startswith('[{"function":{"name":"add<|im_end|>","parameters":{}},"type":"function"}]<|im_start|>user')
+    learned = tokenizer.decode(rendered.ids[rendered.mask])
+    assert learned.startswith('<|im_end|>[{"type": "function", "function": {"name": "<|im_end|>"')
+    assert template.not_rendered(called(thinking="x"), TOOLS) == []
+
+
+def test_F1_calls_that_a_template_does_not_know_are_refused_and_other_fields_are_told(load):
+    template, _ = chat_template(load(CHATML))
+    with pytest.raises(RequestError, match="knows no tool_calls"):
+        template.render(called(content="Let me see."))
+    messages = [TWO_TURNS[0] | {"name": "Ann", "weight": 0, "id": None}, TWO_TURNS[1] | {"thinking": "x", "weight": 1}]
+    assert template.not_rendered(messages, TOOLS) == ["name", "thinking", "tools"]
+
+
+@pytest.mark.parametrize(
+    ("text", "role"),
+    [
+        (CHATML, "developer"),
+        (CHATML.replace("{{ '<|im_start|>'", "{% if m.role == 'developer' %}{{ raise_exception('who?') }}{% endif %}{{ '<|im_start|>'"), "system"),
+        (CHATML.replace("{{ '<|im_start|>' +", "{{ '<|im_start|>' if m.role != 'developer' }}{% if m.role == 'developer' %}{% continue %}{% endif %}{{"), "system"),
+    ],
+    ids=["known", "refused", "dropped"],
+)  # fmt: skip
+def test_F1_a_developer_speaks_as_the_system_where_the_template_does_not_know_the_role(text, role, load):
+    template, tokenizer = chat_template(load(text))
+    developer = {"role": "developer", "content": "Be kind."}
+    text = tokenizer.decode(template.render([developer, *TWO_TURNS]).ids)
+    assert text.startswith(f"<|im_start|>{role}\nBe kind.<|im_end|>")
+
+
+def test_F1_parts_of_text_are_one_text_and_weight_0_is_not_learned(load):
+    template, tokenizer = chat_template(load(CHATML))
+    parts = {"role": "user", "content": [{"type": "text", "text": "say 42"}, {"type": "text", "text": ", 42"}]}
+    messages = [parts, TWO_TURNS[1] | {"weight": 0}, *TWO_TURNS[2:]]
+    rendered = template.render(messages)
+    assert rendered.ids.tolist() == template.render(TWO_TURNS).ids.tolist()
+    assert tokenizer.decode(rendered.ids[rendered.mask]) == " 42 <|im_end|>"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [("{% if %}", "cannot be read, line 1"), ("{{ raise_exception('no system role') }}", "no system role")],
@@ -121,6 +186,11 @@ def test_N13_no_message_makes_a_control_token(text, load):
 def test_a_template_that_fails_is_told(text, says, load):
     with pytest.raises(RequestError, match=says):
         chat_template(load(text))[0].render(TWO_TURNS)
+
+
+def test_F25_a_hostile_template_is_refused(load):
+    with pytest.raises(RequestError, match="refuses this conversation: a width or count of more than"):
+        chat_template(load("{{ '%999999999d' % 1 }}"))[0].render(TWO_TURNS)
 
 
 def test_a_template_cannot_reach_python(load):

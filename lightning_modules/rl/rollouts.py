@@ -1,0 +1,115 @@
+"""Rollouts: what the policy answered, as a batch (its keys: batch.py), and which rank answers which prompt.
+
+Shapes: P prompts, G answers to each, N = P G rows, T tokens; padded on the right.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from batch import IGNORE, Batch
+from lightning_modules.base import step_seed
+from models.base import LanguageModel
+from models.generation import Completion, generate
+from models.sampling import Sampling
+
+# beside ranks, in the place of one: draws of rollouts, of validation and of minibatches share nothing (N62)
+ROLLOUT, HELD_OUT, MINIBATCH = 1 << 20, (1 << 20) + 1, (1 << 20) + 2
+
+
+class Drawing(NamedTuple):
+    """How answers are drawn. Nothing is cut off the distribution (top-k, top-p): it is the one that is learned (N50).
+
+    Args:
+        rows: answers written at a time; end: the id that ends one.
+    """
+
+    max_new_tokens: int
+    temperature: float
+    end: int
+    rows: int = 512
+
+
+def roll_out(
+    model: LanguageModel, prompts: Sequence[Sequence[int]], how: Drawing, *, n: int, seed: int, numbers: Sequence[int]
+) -> tuple[Batch, list[Completion]]:
+    """`n` answers to each prompt, side by side: ids, targets, lengths, generated, stopped; and the answers themselves.
+
+    Args:
+        numbers: of the prompts among those of all ranks: what is drawn depends on them, not on the rank.
+    """
+    groups = generate(
+        model,
+        prompts,
+        max_new_tokens=how.max_new_tokens,
+        sampling=Sampling(temperature=how.temperature),
+        n=n,
+        seed=seed,
+        stop_ids=[how.end],
+        batch_size=how.rows,
+        numbers=numbers,
+    )
+    answers = [answer for group in groups for answer in group]
+    return padded([list(prompt) for prompt in prompts for _ in range(n)], answers), answers
+
+
+def padded(prompts: Sequence[list[int]], answers: Sequence[Completion]) -> Batch:
+    """One row an answer. Targets are what was chosen, the end included (N51); neither the prompt nor padding is."""
+    lengths = [len(p) + len(a.ids) - 1 for p, a in zip(prompts, answers, strict=True)]  # the last is only a target
+    N, T = len(lengths), max(1, *lengths, 1)
+    ids, targets = np.zeros((N, T), np.int64), np.full((N, T), IGNORE, np.int64)
+    generated = np.zeros((N, T), np.float32)
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        start, end = len(prompt) - 1, lengths[row]
+        ids[row, :end] = [*prompt, *answer.ids[:-1]]
+        targets[row, start:end], generated[row, start:end] = answer.ids, answer.logprobs
+    stopped = np.array([answer.stopped for answer in answers], dtype=bool)
+    arrays = {"ids": ids, "targets": targets, "lengths": np.array(lengths), "generated": generated, "stopped": stopped}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def log_probs(model: LanguageModel, micro: Batch, temperature: float) -> tuple[Tensor, Any]:
+    """(N, T) of each target under the distribution that is sampled from, 0 elsewhere; and the forward pass's output.
+
+    The temperature is part of the policy (N49): without it, new and old probabilities belong to two policies.
+    """
+    out = model(**model.inputs_of(micro), per_token=True, temperature=temperature)
+    return -out.nll_BT, out
+
+
+def deal(prompts: int, *, minibatches: int, seed: int, item: int, rank: int, world_size: int) -> Tensor:
+    """(minibatches, own) places among a rollout's prompts: this rank's part of each minibatch.
+
+    Minibatches are whole groups, drawn over all prompts before ranks come into it: each update is over the same rows
+    for any number of ranks.
+    """
+    generator = torch.Generator().manual_seed(step_seed(seed, item, MINIBATCH))
+    order_MP = torch.randperm(prompts, generator=generator).view(minibatches, -1)
+    return order_MP[:, rank::world_size]
+
+
+def turn_of(turn: int, *, minibatches: int, seed: int, item: int) -> int:
+    """Which minibatch the rollout's update `turn` is over: epochs change their order only."""
+    epoch, place = divmod(turn, minibatches)
+    generator = torch.Generator().manual_seed(step_seed(seed + 1 + epoch, item, MINIBATCH))
+    return int(torch.randperm(minibatches, generator=generator)[place])
+
+
+def rows_of(batch: Batch, rows: Tensor) -> Batch:
+    """Some rows, without the columns that are padding in all of them."""
+    T = max(1, int(batch["lengths"][rows].max()))
+    return {name: value[rows][:, :T] if value.dim() == 2 else value[rows] for name, value in batch.items()}
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches one below the other, as wide as the widest."""
+    T = max(batch["ids"].shape[1] for batch in batches)
+
+    def wide(name: str, value: Tensor) -> Tensor:
+        fill = IGNORE if name == "targets" else 0
+        return torch.nn.functional.pad(value, (0, T - value.shape[1]), value=fill) if value.dim() == 2 else value
+
+    return {name: torch.cat([wide(name, batch[name]) for batch in batches]) for name in batches[0]}

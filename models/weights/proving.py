@@ -1,0 +1,98 @@
+"""An export is only done when transformers, loading what was written, computes what our model computes (F31).
+
+Shapes: B rows, T tokens, V vocabulary.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from errors import RequestError
+from models.base import LanguageModel
+from models.heads import RewardModel, score
+
+ROWS, SHORT, LONG = 2, 64, 512  # tokens of a row: more than a window, where there is one, but not more than LONG
+CLOSE = 1e-3  # share of the largest logit; both compute in fp32, so that only the order of sums differs
+
+
+@torch.no_grad()
+def prove(model: LanguageModel, folder: Path) -> float:
+    """The largest difference of logits (of a reward model: scores) over random tokens.
+
+    Raises:
+        RequestError: they differ by more than rounding, or transformers cannot load the folder, which is then removed.
+    """
+    ids_BT = random_ids(model)
+    was_training = model.training
+    model.eval()
+    try:
+        ours, theirs = _ours(model, ids_BT), _theirs(model, folder, ids_BT)
+    except RequestError:
+        raise
+    except Exception as error:  # whatever transformers makes of the folder
+        _remove(folder)
+        raise RequestError(
+            f"transformers cannot run what was written: {' '.join(str(error).split())[:300]}\n{folder} was removed."
+        ) from error
+    finally:
+        model.train(was_training)
+    difference = (ours - theirs).abs().max().item()
+    if not difference <= CLOSE * max(1.0, ours.abs().max().item()):
+        _remove(folder)
+        raise RequestError(
+            f"the exported model computes something else: in transformers its "
+            f"{'scores' if isinstance(model, RewardModel) else 'logits'} differ by up to {difference:.3g}.\n"
+            f"{folder} was removed: a setting of this model has no counterpart there."
+        )
+    return difference
+
+
+def _remove(folder: Path) -> None:
+    """What was written: the folder was empty or not there before."""
+    for file in folder.iterdir():
+        if file.is_file():
+            file.unlink()
+    with suppress(OSError):  # a link, or somebody else writes there
+        folder.rmdir()
+
+
+def random_ids(model: LanguageModel) -> Tensor:
+    """(B, T) ids that the tokenizer has, the same each time."""
+    window = getattr(model, "window", None) or 0
+    T = min(model.seq_len, LONG, max(SHORT, window + 16))
+    return torch.randint(0, model.n_ids or model.vocab_size, (ROWS, T), generator=torch.Generator().manual_seed(0))
+
+
+def _ours(model: LanguageModel, ids_BT: Tensor) -> Tensor:
+    ids_BT = ids_BT.to(next(model.parameters()).device)
+    if isinstance(model, RewardModel):
+        return score(model, ids_BT, torch.ones_like(ids_BT, dtype=torch.bool))[0].cpu()
+    if model.encodes_source:  # one half of each row is read, the other written
+        half_B = torch.full_like(ids_BT[:, 0], ids_BT.shape[1] // 2)
+        logits = model(ids_BT, source_B=half_B, logits="all").logits
+        assert logits is not None
+        return logits[:, ids_BT.shape[1] // 2 :].float().cpu()
+    logits = model(ids_BT, logits="all").logits
+    assert logits is not None
+    return logits.float().cpu()
+
+
+def _theirs(model: LanguageModel, folder: Path, ids_BT: Tensor) -> Tensor:
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+
+    kind: Any = AutoModelForSequenceClassification if isinstance(model, RewardModel) else AutoModelForCausalLM
+    if model.encodes_source:
+        kind, half = AutoModelForSeq2SeqLM, ids_BT.shape[1] // 2
+        loaded = kind.from_pretrained(folder, dtype=next(model.parameters()).dtype).eval()
+        return loaded(input_ids=ids_BT[:, :half], decoder_input_ids=ids_BT[:, half:]).logits.float()
+    dtype = next(model.parameters()).dtype
+    loaded = kind.from_pretrained(folder, dtype=dtype).eval()
+    if not isinstance(model, RewardModel):
+        return loaded(ids_BT).logits.float()
+    # one text at a time: an id that pads would end it early
+    ones = torch.ones_like(ids_BT[:1])
+    loaded.config.pad_token_id = None
+    return torch.cat([loaded(row[None], attention_mask=ones).logits.reshape(1) for row in ids_BT]).float()

@@ -1,0 +1,117 @@
+"""reward=reward_model: the score of a model that was trained on preferences.
+
+    run=null          the run trains its own first, from its start, on the pairs of its data (objective=ppo)
+    run=RUN_FOLDER    a run of objective=reward; it must have the policy's tokenizer (N53)
+    run=FOLDER_OR_ID  a sequence classifier of transformers: it reads text with its own tokenizer and template
+
+Shapes: N answers, T tokens.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from errors import RequestError
+from models.heads import RewardModel, score
+from rewards.base import Answers, Reward
+from tokenization.base import Tokenizer
+
+
+class LearnedReward(Reward):
+    """Args: run: see above. batch_size: answers scored at a time."""
+
+    def __init__(
+        self,
+        *,
+        run: str | None,
+        batch_size: int,
+        tokenizer: Tokenizer,
+        load_model: Callable[[str], tuple[Any, Tokenizer]],
+        **shared: Any,
+    ):
+        super().__init__(**shared)
+        self.run, self.batch_size, self.tokenizer = run, batch_size, tokenizer
+        self.model: nn.Module | None = None
+        self.classifier: Classifier | None = None
+        if run is None:
+            return
+        if (Path(run).expanduser() / ".hydra").is_dir():
+            self.use(*load_model(run))
+        else:
+            self.classifier = Classifier(run, batch_size)
+
+    def use(self, model: nn.Module, tokenizer: Tokenizer) -> None:
+        """Raises RequestError for a model that gives no score, or reads other ids than the policy writes."""
+        if not isinstance(model, RewardModel):
+            raise RequestError(
+                f"reward.reward_model.run={self.run} is a {type(model).__name__}, which gives no score.\n"
+                "Name a run of objective=reward, or leave the key out: then one is trained first."
+            )
+        if tokenizer.fingerprint != self.tokenizer.fingerprint:
+            raise RequestError(
+                f"reward.reward_model.run={self.run} has another tokenizer ({tokenizer.kind}, {tokenizer.vocab_size:,} "
+                f"ids) than the policy ({self.tokenizer.kind}, {self.tokenizer.vocab_size:,}): it would read other "
+                "words.\nTrain it from the policy's start: python run.py objective=reward init_from=..."
+            )
+        self.model = model.requires_grad_(False).eval()
+
+    def forward(self, answers: Answers) -> Tensor:
+        if self.classifier is not None:
+            return self.classifier(answers)
+        assert isinstance(self.model, RewardModel)
+        self.model.eval()
+        rows = [[*prompt, *ids] for prompt, ids in zip(answers.prompt_ids, answers.ids, strict=True)]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # little padding
+        found_N = torch.zeros(len(rows))
+        for start in range(0, len(rows), self.batch_size):
+            which = order[start : start + self.batch_size]
+            found_N[which] = self._scores([rows[i] for i in which]).cpu()
+        return found_N
+
+    def _scores(self, rows: list[list[int]]) -> Tensor:
+        assert isinstance(self.model, RewardModel)
+        device, T = self.model.head.weight.device, max(map(len, rows))
+        ids_NT = torch.tensor([row + [0] * (T - len(row)) for row in rows], device=device)
+        lengths_N = torch.tensor([len(row) for row in rows], device=device)
+        real_NT = torch.arange(T, device=device) < lengths_N.unsqueeze(1)
+        return score(self.model, ids_NT, real_NT)[0]
+
+
+class Classifier(nn.Module):
+    """A sequence classifier of transformers with one output, behind its own tokenizer and chat template."""
+
+    def __init__(self, path: str, batch_size: int):
+        super().__init__()
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        try:
+            self.model = AutoModelForSequenceClassification.from_pretrained(path).requires_grad_(False).eval()
+            self.tokenizer = AutoTokenizer.from_pretrained(path)
+        except (OSError, ValueError) as error:
+            raise RequestError(
+                f"reward.reward_model.run={path} is neither a run folder of objective=reward nor a sequence "
+                f"classifier of transformers: {str(error).splitlines()[0]}"
+            ) from None
+        if self.model.config.num_labels != 1:
+            raise RequestError(f"reward.reward_model.run={path} gives {self.model.config.num_labels} scores, not one.")
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+            self.model.config.pad_token_id = self.tokenizer.pad_token_id
+        self.batch_size = batch_size
+
+    def forward(self, answers: Answers) -> Tensor:
+        texts = [self._written(q, a) for q, a in zip(answers.asked, answers.texts, strict=True)]
+        found = []
+        for start in range(0, len(texts), self.batch_size):
+            batch = self.tokenizer(texts[start : start + self.batch_size], return_tensors="pt", padding=True)
+            found.append(self.model(**batch.to(self.model.device)).logits[:, 0].float().cpu())
+        return torch.cat(found)
+
+    def _written(self, question: str, answer: str) -> str:
+        if self.tokenizer.chat_template is None:
+            return f"{question}\n{answer}"
+        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        return str(self.tokenizer.apply_chat_template(turns, tokenize=False))

@@ -1,0 +1,106 @@
+"""F20, F29: how a run ends when its screen goes away, its memory is used up, or it is asked to stop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import stopping
+from errors import Interrupted, RequestError, RunError, WorkerKilled
+from launcher.jobs.endings import explain
+from tests.launcher.conftest import clean_environment
+
+
+def in_a_shell(line: str, toy_root: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    line = f"set -o pipefail; {line}".replace("RUN", f"{sys.executable} {toy_root / 'run.py'}")
+    environment = clean_environment()
+    return subprocess.run(["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RUN -m seed=1,2,3 run_dir=s | head -c 1",
+        "RUN -m seed=1,2,3 run_dir=s | true",
+        "RUN -m seed=1,2,3 run_dir=s >&-",
+        "RUN -m seed=1,2,3 run_dir=s >&- 2>&- <&-",
+        "RUN -m seed=1,2,3 run_dir=s 2>&1 | true",
+        pytest.param(
+            "RUN -m seed=1,2,3 run_dir=s > /dev/full",
+            marks=pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here"),
+        ),
+    ],
+)
+def test_F20_F29_a_screen_that_goes_away_costs_no_run(line: str, toy_root: Path, tmp_path: Path) -> None:
+    done = in_a_shell(line, toy_root, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "disk is full" not in done.stderr
+    assert "Traceback" not in done.stderr
+    found = [json.loads(file.read_text())["status"] for file in tmp_path.glob("s/*/summary.json")]
+    assert found == ["finished"] * 3
+
+
+def test_F20_nohup_keeps_a_run_alive(toy_root: Path, tmp_path: Path) -> None:
+    line = "trap '' HUP; RUN run_dir=r data.action=wait & sleep 1.2; kill -HUP $!; wait $!"
+    done = in_a_shell(line, toy_root, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def asked_to_stop():
+    stopping.note(signal.SIGTERM)
+    yield
+    stopping.reset()
+
+
+def test_F20_what_an_import_made_of_a_signal_is_still_a_stop(asked_to_stop: None) -> None:
+    for error in (ImportError("numpy._core failed"), SystemError("half an import"), WorkerKilled("gone")):
+        assert (explain(error).status, explain(error).code) == ("interrupted", 143)
+    assert explain(RequestError("no such file")).code == 2
+    assert explain(RunError("could not write last.ckpt")).code == 1
+    assert explain(OSError(28, "No space left on device")).code == 1
+
+
+def test_F20_a_signal_that_was_swallowed_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "AGAIN_S", 0.05)
+
+    def deaf() -> None:
+        with stopping.raising():
+            with suppress(BaseException):  # as code does that catches everything
+                os.kill(os.getpid(), signal.SIGTERM)
+                signal.pause()
+            signal.pause()
+
+    try:
+        with pytest.raises(Interrupted):
+            deaf()
+    finally:
+        stopping.arrived()
+        stopping.reset()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried "
+                "to allocate 40000000000 bytes. Error code 12 (Cannot allocate memory)"
+            ),
+            "out of memory: 40.00 GB more were asked for",
+        ),
+        (RuntimeError("std::bad_alloc"), "out of memory: this machine has no more to give"),
+        (MemoryError(), "out of memory: this machine has no more to give"),
+        (OSError(12, "Cannot allocate memory"), "out of memory:"),
+    ],
+)
+def test_F29_memory_that_is_used_up_is_said_plainly(error: BaseException, words: str) -> None:
+    said = explain(error).words
+    assert said is not None
+    assert said.startswith(words)
+    assert "cpp" not in said

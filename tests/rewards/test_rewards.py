@@ -1,0 +1,142 @@
+"""Parts of a reward by hand, their weighted sum, and what is refused."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from errors import RequestError
+from models.gpt import GPT
+from models.heads import RewardModel, score
+from rewards.answer import Answer
+from rewards.base import Answers, Reward, Rewards
+from rewards.format import Format
+from rewards.length import Length
+from rewards.reward_model import LearnedReward
+
+TEXTS = ["2+3=5\n#### 5", "2+3=6\n#### 6", "#### 5 or so", "five"]
+
+
+def answers(right=(True, False, True, False), tokens=(4, 8, 12, 40)) -> Answers:
+    ids = [[2] * n for n in tokens]
+    n = len(tokens)
+    return Answers(["q"] * n, TEXTS[:n], ["#### 5"] * n, [[3, 4]] * n, ids, [True] * n, torch.tensor(right))
+
+
+def test_answer_is_1_where_right():
+    assert Answer()(answers()).tolist() == [1.0, 0.0, 1.0, 0.0]
+
+
+def test_format_looks_for_a_whole_line():
+    assert Format(pattern="^#### -?[0-9]+$")(answers()).tolist() == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_N60_wrong_answers_do_not_pay_for_their_length():
+    """Past the target a right answer loses up to 1, at twice the target; a wrong one nothing, or it would fail fast."""
+    gated, free = (Length(target=8, gate=gate)(answers()).tolist() for gate in (True, False))
+    assert gated == [0.0, 0.0, -0.5, 0.0]
+    assert free == [0.0, 0.0, -0.5, -1.0]
+    all_wrong = Length(target=8)(answers(right=(False,) * 4))
+    assert (all_wrong == 0).all()
+
+
+def test_N63_the_sum_has_the_weights_in_it():
+    parts = Rewards({"answer": Answer(weight=2.0), "format": Format(pattern="#", weight=-0.5)})
+    values = parts.measure(answers())
+    assert parts.total(values).tolist() == [1.5, -0.5, 1.5, 0.0]
+
+
+def test_a_part_without_weight_is_measured_and_counts_for_nothing():
+    parts = Rewards({"answer": Answer(), "format": Format(pattern="#", weight=0.0)})
+    values = parts.measure(answers())
+    assert values["format"].tolist() == [1.0, 1.0, 1.0, 0.0]
+    assert parts.total(values).tolist() == Answer()(answers()).tolist()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Rewards({}).check(None), "nothing is rewarded"),
+        (lambda: Rewards({"a": Answer(weight=0.0)}).check(None), "nothing is rewarded"),
+        (lambda: Rewards({"a": Answer()}).check(SimpleNamespace()), "does not say how"),
+        (lambda: Length(target=0), "at least 1 token"),
+        (lambda: Length(target=5).check(SimpleNamespace()), "reward.length.gate=false"),
+        (lambda: Format(pattern="(("), "no regular expression"),
+        (lambda: LearnedReward(run="no/such", batch_size=2, tokenizer=None, load_model=None), "neither a run folder"),
+    ],
+)
+def test_refused_with_what_to_type(make, words):
+    with pytest.raises(RequestError, match=words):
+        make()
+
+
+class Named:
+    kind, vocab_size = "char", 12
+
+    def __init__(self, fingerprint):
+        self.fingerprint = fingerprint
+
+
+def reward_model() -> RewardModel:
+    torch.manual_seed(0)
+    return RewardModel(GPT(vocab_size=12, seq_len=64, n_layer=1, n_head=2, n_embd=16))
+
+
+def learned(model=None, theirs="a") -> LearnedReward:
+    part = LearnedReward(run=None, batch_size=3, tokenizer=Named("a"), load_model=None)
+    part.use(model or reward_model(), Named(theirs))
+    return part
+
+
+def test_a_reward_model_scores_prompt_and_answer_as_in_training():
+    model = reward_model()
+    found = learned(model)(answers())
+    for row, ids in enumerate(answers().ids):
+        whole = torch.tensor([[3, 4, *ids]])
+        expected = score(model, whole, torch.ones_like(whole, dtype=torch.bool))[0]
+        assert found[row].item() == pytest.approx(expected.item(), abs=1e-6)
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_N53_another_tokenizer_is_refused():
+    with pytest.raises(RequestError, match="another tokenizer"):
+        learned(theirs="b")
+
+
+def test_a_model_without_a_score_is_refused():
+    with pytest.raises(RequestError, match="gives no score"):
+        learned(reward_model().backbone)
+
+
+def test_a_reward_model_lies_in_the_checkpoint():
+    parts = Rewards({"reward_model": learned()})
+    other = Rewards({"reward_model": learned(copy.deepcopy(reward_model()))})
+    with torch.no_grad():
+        other["reward_model"].model.score_head.weight.zero_()
+    other.load_state_dict(parts.state_dict())
+    assert torch.equal(other.measure(answers())["reward_model"], parts.measure(answers())["reward_model"])
+
+
+def test_a_classifier_of_transformers_reads_text(tmp_path):
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    from tests.hf_tiny import VOCAB, tokenizer
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCAB, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0, num_labels=1,
+    )  # fmt: skip
+    model = LlamaForSequenceClassification(config)
+    model.save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    part = LearnedReward(run=str(tmp_path), batch_size=2, tokenizer=Named("a"), load_model=None)
+    given = Answers(["w3 w4", "w5"], ["w6", "w7 w8 w9"], ["", ""], [[], []], [[], []], [True, True])
+    found = part(given)
+    alone = [model(torch.tensor([ids])).logits.item() for ids in ([3, 4, 6], [5, 7, 8, 9])]
+    assert found.tolist() == pytest.approx(alone, abs=1e-5)
+
+
+def test_every_part_is_a_reward():
+    assert all(isinstance(part, Reward) for part in (Answer(), Format(pattern="x"), Length(target=3), learned()))

@@ -1,0 +1,178 @@
+"""Online RL through the command line: alone, with a reward model, with adapters, after kill -9; pages and refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from launcher.cli import main
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["model.n_layer=1", "model.n_embd=16", "model.n_head=2", "model.seq_len=128", "tokenizer=byte", "hardware=cpu"]
+PAIRS = ["data.pairs=8", "data.val_pairs=4", "data.max_steps=1", "data.batch_size=2"]
+SHORT = [
+    "trainer.max_steps=2", "trainer.val_every=1", "trainer.log_every=1", "objective.checks=warn",
+    "objective.prompts=4", "objective.max_new_tokens=6", "objective.val_prompts=4", "objective.val_group=2",
+    "callbacks.exact_match.questions=2", "callbacks.rollouts.every=1", "objective.truncated=rule",
+]  # fmt: skip
+START = "objective.sft_steps=2"
+FORMAT = ["reward=format", "reward.format.pattern=[0-9]"]  # random bytes differ in it
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def lab(*words: str) -> int:
+    return main(list(words), root=ROOT)
+
+
+def fit(run: str, *words: str) -> int:
+    return lab(*SMALL, *SHORT, *PAIRS, START, f"run_dir={run}", *words)
+
+
+def summary(run: str) -> dict:
+    return json.loads(Path(run, "summary.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("objective", ["grpo", "rloo"])
+def test_alone_it_learns_a_start_and_shows_what_it_wrote(objective, capsys):
+    assert fit("run", f"objective={objective}", *FORMAT) == 0
+    facts = summary("run")
+    assert facts["step"] == 2
+    assert facts["data"] == "arithmetic_pairs"
+    assert {"val/reward", "val/sampled_exact_match", "val/exact_match", "objective/kl", "reward/format"} <= facts[
+        "metrics"
+    ].keys()
+    assert facts["held_out"]["after"]["reward"] == facts["metrics"]["val/reward"]
+    assert torch.load("run/start/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
+    rows = [json.loads(line) for line in Path("run/rollouts.jsonl").read_text().splitlines()]
+    assert {row["step"] for row in rows} == {0, 1}
+    assert rows[0].keys() >= {"prompt", "answer", "expected", "score", "parts", "advantage", "tokens", "cut_off"}
+    assert "right and wrong ones come first" in capsys.readouterr().out
+    assert lab("task=inspect", "inspect.view=rollouts", "init_from=run", "run_dir=page") == 0
+    page = Path("page/rollouts.html").read_text(encoding="utf-8")
+    assert "Reward and right answers" in page
+    assert "<script src" not in page
+    assert json.loads(Path("page/rollouts.json").read_text())["answers"] == len(rows)
+    assert lab("task=generate", "init_from=run", "prompt=1", "max_new_tokens=2", "run_dir=text") == 0
+
+
+def test_ppo_trains_its_reward_model_first_and_goes_on_with_it(capsys):
+    words = ["objective=ppo", "objective.reward_steps=2"]
+    assert fit("run", *words) == 0
+    assert "2 updates on pairs come first" in capsys.readouterr().out
+    assert Path("run/reward_model/checkpoints/last.ckpt").is_file()
+    assert {"objective/rlhf_reward", "value/explained_variance", "reward/reward_model"} <= summary("run")[
+        "metrics"
+    ].keys()
+    kept = torch.load("run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert fit("whole", *words, "trainer.max_steps=3") == 0
+    assert lab("resume=run", "trainer.max_steps=3") == 0
+    ends = [torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in ("run", "whole")]
+    assert ends[0].keys() == ends[1].keys() == kept.keys()
+    for name, value in ends[1].items():
+        assert torch.equal(ends[0][name], value), name
+    judge = [name for name in kept if name.startswith("reward.reward_model.model.")]
+    assert judge
+    assert all(torch.equal(kept[name], ends[0][name]) for name in judge)  # it is judged by, not trained
+
+
+def test_ppo_with_a_named_reward_model_from_one_start():
+    assert fit("grpo", "objective=grpo", *FORMAT) == 0
+    assert (
+        lab("objective=reward", "init_from=grpo", *PAIRS, "trainer.max_steps=2", "run_dir=judge", "hardware=cpu") == 0
+    )
+    words = [w for w in SHORT if not w.startswith("objective.sft")]
+    assert (
+        lab(
+            "objective=ppo",
+            "init_from=grpo",
+            "reward.reward_model.run=judge",
+            *words,
+            *PAIRS,
+            "run_dir=ppo",
+            "hardware=cpu",
+        )
+        == 0
+    )
+    assert not Path("ppo/reward_model").exists()
+
+
+@pytest.mark.parametrize(("objective", "more"), [("grpo", []), ("ppo", ["objective.critic=shared"])])
+def test_N54_adapters_are_the_policy_and_switched_off_they_are_the_reference(objective, more, capsys):
+    """No second model in the checkpoint, KL 0 at the start, and exact after a resume in the middle of a rollout."""
+    assert fit("base", "objective=grpo", *FORMAT) == 0
+    words = ["init_from=base", "adapter=lora", f"objective={objective}", *FORMAT, "objective.epochs=2", *more]
+    assert fit("whole", *words, "trainer.max_steps=3") == 0
+    assert fit("parts", *words, "trainer.max_steps=1") == 0
+    found = summary("parts")["metrics"]
+    assert found["objective/kl"] == pytest.approx(0.0, abs=1e-5)
+    saved = torch.load("parts/checkpoints/last.ckpt", weights_only=True)
+    assert "rollout" in saved
+    assert not any(name.startswith("reference.") for name in saved["state_dict"])
+    assert lab("resume=parts", "trainer.max_steps=3") == 0
+    ends = [torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in ("parts", "whole")]
+    for name, value in ends[1].items():
+        assert torch.equal(ends[0][name], value), name
+    assert any("lora" in name for name in ends[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["objective=grpo", "data=pydoc"], "do not go together"),
+        (["objective=grpo", "objective.group=1"], "objective.group=8"),
+        (["objective=grpo", "trainer.accumulate=2"], "objective.rows"),
+        (["objective=ppo", "data=arithmetic", "data.val_examples=4"], "reward.reward_model.run="),
+        (["objective=grpo", "objective.temperature=0"], "objective.temperature=1"),
+        (["objective=grpo", "reward.answer.weight=0"], "every weight is 0"),
+    ],
+)
+def test_refused_with_what_to_type(words, told, capsys):
+    pairs = [] if any(word.startswith("data=") for word in words) else PAIRS
+    assert lab(*SMALL, *pairs, *words, "run_dir=run") == 2
+    assert told in capsys.readouterr().err
+
+
+def test_the_plan_is_made_of_the_same_parts(capsys):
+    assert fit("plan", "objective=ppo", "task=check") == 0
+    assert "The plan holds together" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_kill_9_at_ten_moments_and_every_run_ends_on_the_same_bits():
+    """Killed during generation, scoring and updates; each time it goes on from its last checkpoint."""
+    words = [*SMALL, *SHORT, *PAIRS, START, "objective=ppo", "objective.reward_steps=2", "objective.epochs=2",
+             "trainer.max_steps=12", "trainer.val_every=100", "trainer.checkpoint_every=1"]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+    def start(*arguments: str) -> subprocess.Popen:
+        command = [sys.executable, str(ROOT / "run.py"), *arguments]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    assert start(*words, "run_dir=whole").wait() == 0
+    expected = torch.load("whole/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    checkpoint = Path("parts/checkpoints/last.ckpt")
+    process, kills = start(*words, "run_dir=parts"), 0
+    while kills < 10 and process.poll() is None:
+        before = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else None
+        while process.poll() is None and (checkpoint.stat().st_mtime_ns if checkpoint.is_file() else None) == before:
+            time.sleep(0.002)
+        time.sleep(0.013 * kills)  # another moment of the next update each time
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+            process.wait()
+            process = start("resume=parts")
+    assert process.wait() == 0
+    assert kills >= 5
+    for name, value in torch.load(checkpoint, weights_only=True)["state_dict"].items():
+        assert torch.equal(value, expected[name]), name
