@@ -33,7 +33,7 @@ class ChatDataModule(RowFiles, ConversationDataModule):
         ] = "auto",
         columns: list[str] | None = None,
         answers: Literal["number", "letter", "text"] | None = None,
-        truncate: Literal["end", "start", "drop"] = "end",
+        truncate: Literal["end", "start", "drop", "source"] = "end",
         **shared: Any,
     ):
         super().__init__(**shared)

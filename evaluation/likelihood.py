@@ -36,7 +36,9 @@ def continuation_scores(
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             ids_BT, targets_BT, real_BT = (tensor.to(device) for tensor in padded([pairs[i] for i in rows]))
-            hidden_BTC = model(ids_BT, padding_BT=None if bool(real_BT.all()) else real_BT).hidden_BTC
+            inputs = model.inputs_of({"ids": ids_BT, "targets": targets_BT, "padding": real_BT})
+            read = {name: value for name, value in inputs.items() if name not in ("targets_BT", "padding_BT")}
+            hidden_BTC = model(**read, padding_BT=None if bool(real_BT.all()) else real_BT).hidden_BTC
             counted_BT = targets_BT != IGNORE
             logprobs_NV = model.logits_of(hidden_BTC[counted_BT]).float().log_softmax(-1)  # N counted tokens
             targets_N, row_N = targets_BT[counted_BT], counted_BT.nonzero()[:, 0]

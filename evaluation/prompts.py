@@ -15,8 +15,12 @@ from evaluation.benchmarks.base import Question
 from tokenization.base import Tokenizer
 from tokenization.chat import ASSISTANT_START, ChatTemplate, chat_template
 
-Style = Literal["auto", "chat", "plain", "completion", "alpaca"]
-TRAINED = {"plain": "completion", "alpaca": "alpaca"}  # data.template -> how such a model is asked
+Style = Literal["auto", "chat", "plain", "completion", "alpaca", "seq2seq"]
+TRAINED = {
+    "plain": "completion",
+    "alpaca": "alpaca",
+    "seq2seq": "seq2seq",
+}  # data.template -> how such a model is asked
 
 
 class Prompt(NamedTuple):

@@ -158,6 +158,11 @@ class LanguageModule(pl.LightningModule):
     # ---- what an objective may say of a run --------------------------------------------------------------------------
 
     @classmethod
+    def prepare_tokenizer(cls, tokenizer: Any) -> Any:
+        """The tokenizer with the specials that this objective writes into rows; before any data is read."""
+        return tokenizer
+
+    @classmethod
     def prepare_model(cls, model: LanguageModel) -> LanguageModel:
         """The model that this objective trains, made from a language model; before any weights are loaded."""
         return model

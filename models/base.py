@@ -6,7 +6,7 @@ all of them: dense, mixture of experts, or somebody else's model behind this fac
 Shapes: B batch, T tokens, S tokens seen (cache included), C channels, V vocabulary.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,9 @@ class LanguageModel(nn.Module):
     softcap: float | None = None
     learns_new_ids: bool = True  # False: the embedding is frozen
     has_cache: bool = True  # False: generation reads everything again for each token
+    encodes_source: bool = False  # True: what stands before an answer is read by an encoder, both ways
+    overflows_fp16: bool = False  # True: 16-mixed ends in infinities
+    serves: tuple[str, ...] = ()  # classes of the objectives that can train it; (): all
 
     @property
     def head(self) -> nn.Linear:
@@ -70,6 +73,11 @@ class LanguageModel(nn.Module):
         """
         raise NotImplementedError
 
+    @property
+    def decoding(self) -> nn.Module:
+        """What runs for each new token."""
+        return self
+
     def attention_flops_per_token(self, seq_len: int) -> int:
         """FLOPs of QK^T and its product with V, forward and backward, for one token in a window of `seq_len`."""
         raise NotImplementedError
@@ -83,6 +91,7 @@ class LanguageModel(nn.Module):
         documents_BT: Tensor | None = None,
         padding_BT: Tensor | None = None,
         cache: KVCache | None = None,
+        source_B: Tensor | None = None,
         logits: Literal["none", "last", "all"] = "none",
         sparse_targets: bool = False,
         per_token: bool = False,
@@ -96,12 +105,15 @@ class LanguageModel(nn.Module):
             documents_BT: document of each token; neither attention nor positions cross a border.
             padding_BT: True at real tokens (over all S positions if there is a cache).
             cache: keys and values of earlier tokens; extended by these.
+            source_B: of encoder-decoders, how many of a row's first tokens the encoder reads; others are never told.
             logits: "last" position or "all" of them; "none" costs nothing.
             sparse_targets: most targets have no loss: the head is run only at those that do.
             per_token: `nll_BT` carries the gradient, for losses that are no sum over tokens; `loss` stays None.
             temperature: of per_token: logits are divided by it, as in sampling. With a softcap it must be 1.
         """
-        hidden, aux, stats = Trunk(*self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache))
+        source: dict[str, Any] = {} if source_B is None else {"source_B": source_B}
+        found = self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache, **source)
+        hidden, aux, stats = Trunk(*found)
         loss = nll_BT = None
         if targets_BT is not None and per_token:
             nll_BT = self._token_nll(hidden if temperature == 1 else hidden / temperature, targets_BT)

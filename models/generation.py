@@ -82,7 +82,7 @@ def generate(
     Raises:
         RequestError: a prompt is empty or longer than the model's context.
     """
-    check_prompts(prompts, model.seq_len, max_new_tokens)
+    check_prompts(model, prompts, max_new_tokens)
     numbers = range(len(prompts)) if numbers is None else numbers
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
     at_once = max(1, batch_size // n)
@@ -114,7 +114,7 @@ def stream(
     use_cache: bool = True,
 ) -> Iterator[Token]:
     """The tokens that `generate` gives for this prompt, one by one; between them the model is in the mode it was in."""
-    check_prompts([prompt], model.seq_len, max_new_tokens)
+    check_prompts(model, [prompt], max_new_tokens)
     engine = _Engine(model, [list(prompt)], [0], sampling, seed, use_cache)
     tokens = engine.run(max_new_tokens, 1, frozenset(stop_ids), stop)
     while True:
@@ -125,8 +125,14 @@ def stream(
         yield token
 
 
-def check_prompts(prompts: Sequence[Sequence[int]], seq_len: int, max_new_tokens: int) -> None:
+def check_prompts(model: LanguageModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
     """Raises RequestError where there is nothing to read, more than the model can, or nothing to write."""
+    seq_len = model.seq_len
+    if model.encodes_source and max_new_tokens > seq_len:
+        raise RequestError(
+            f"max_new_tokens={max_new_tokens} is more than the decoder's context of {seq_len}, which does not slide.\n"
+            f"Type max_new_tokens={seq_len}, or a longer model.seq_len."
+        )
     if max_new_tokens < 1:
         raise RequestError(f"max_new_tokens={max_new_tokens}: expected a positive number of tokens.")
     for prompt in prompts:
@@ -154,6 +160,7 @@ class _Engine:
         self.model, self.prompts, self.rows, self.sampling, self.seed = model, prompts, rows, sampling, seed
         self.use_cache = use_cache and model.has_cache
         self.device = model.head.weight.device
+        self.source = [len(prompt) - 1 for prompt in prompts]  # an encoder's share: all but what starts the answer
         self.front = model.n_sink  # slots that hold no token of the text
         self.stopped: set[int] = set()
         self.ids: list[list[int]] = []  # all tokens of each row
@@ -194,11 +201,14 @@ class _Engine:
         slack = context // 2 if len(self.prompts) * n > 1 else 0
         self.cache = KVCache(self.model.n_layer, self.front + min(longest + max_new_tokens, context + slack))
         logits_BV = self._read(self.ids, self.used, self.cache)
+        if self.model.encodes_source and self.use_cache:
+            self.used = [1] * len(self.used)  # sources are read: from here on a row is its answer
         self.cache.repeat(n)
         self.ids = [list(ids) for ids in self.ids for _ in range(n)]
         self.used = [used for used in self.used for _ in range(n)]
+        self.source = [length for length in self.source for _ in range(n)]
         if self.use_cache and max_new_tokens >= WORTHWHILE:
-            self.packed = PackedLinears(self.model, rows=len(self.ids))
+            self.packed = PackedLinears(self.model.decoding, rows=len(self.ids))
         return logits_BV.repeat_interleave(n, dim=0)
 
     def _read(self, ids: list[list[int]], used: list[int], cache: KVCache) -> Tensor:
@@ -207,14 +217,16 @@ class _Engine:
         windows = [[0] * (T - u) + row[len(row) - u :] for row, u in zip(ids, used, strict=True)]
         ids_BT = torch.tensor(windows, device=self.device)
         padding_BT = None if min(used) == T else self._padding(used, T)
-        out = self.model(ids_BT, padding_BT=padding_BT, cache=cache if self.use_cache else None, logits="last")
+        source_B = torch.tensor(self.source, device=self.device) if self.model.encodes_source else None
+        known = cache if self.use_cache else None
+        out = self.model(ids_BT, padding_BT=padding_BT, cache=known, source_B=source_B, logits="last")
         return out.logits[:, -1]
 
     def _decode(self, token_B: Tensor) -> Tensor:
         """Logits of the token after `token_B`, the newest of each row."""
         half = max(1, self.model.seq_len // 2)
         for i, used in enumerate(self.used):
-            if used == self.model.seq_len:
+            if used == self.model.seq_len and not self.model.encodes_source:
                 self._slide(i, half - 1)
         self.used = [used + 1 for used in self.used]
         if not self.use_cache:
@@ -237,7 +249,7 @@ class _Engine:
 
     def _keep(self, rows: list[int]) -> None:
         self.ids, self.used = [self.ids[i] for i in rows], [self.used[i] for i in rows]
-        self.rows = [self.rows[i] for i in rows]
+        self.rows, self.source = [self.rows[i] for i in rows], [self.source[i] for i in rows]
         index = torch.tensor(rows, device=self.device)
         self.cache.select(index)
         if self.seen_BV is not None:

@@ -49,7 +49,13 @@ class HFModel(LanguageModel):
         checkpoint_blocks: bool = False,
     ):
         super().__init__()
-        self.hf = load(path, pretrained=pretrained, attention=attention)
+        self.hf = load_hf(
+            path,
+            kind="AutoModelForCausalLM",
+            words="a causal language model",
+            pretrained=pretrained,
+            attention=attention,
+        )
         config = self.hf.config.get_text_config()
         rows = self.hf.get_input_embeddings().weight.shape[0]
         if vocab_size > rows:
@@ -115,19 +121,29 @@ class HFModel(LanguageModel):
         return out.last_hidden_state, {}
 
 
-def load(path: str, *, pretrained: bool, attention: str | None) -> Any:
-    """The model of transformers, in fp32. Code that comes with a model is never run."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+def load_hf(
+    path: str, *, kind: str, words: str, pretrained: bool, attention: str | None, dropout: float | None = None
+) -> Any:
+    """The model of transformers, in fp32. Code that comes with a model is never run.
 
-    settings = {} if attention is None else {"attn_implementation": attention}
+    Args:
+        kind: the auto class that loads it; `words` say what that is. dropout: None leaves it as the model has it.
+    """
+    import transformers
+
+    auto = getattr(transformers, kind)
+    settings: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
     try:
+        config = transformers.AutoConfig.from_pretrained(path)
+        if dropout is not None:
+            setattr(config, "dropout_rate" if hasattr(config, "dropout_rate") else "dropout", dropout)
         if pretrained:
-            return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **settings)
-        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path), **settings)
+            return auto.from_pretrained(path, config=config, dtype=torch.float32, **settings)
+        return auto.from_config(config, **settings)
     except Exception as error:  # transformers raises what its parts raise: OSError, ValueError, SafetensorError, ...
         raise RequestError(
             f"model.path={path} cannot be loaded by transformers: {str(error).splitlines()[0]}\n"
-            "Expected a folder or a Hub id of a causal language model that needs no code of its own."
+            f"Expected a folder or a Hub id of {words} that needs no code of its own."
         ) from error
 
 
@@ -156,12 +172,20 @@ def save_wrapped(model: Any, folder: Path, *, special_ids: Mapping[str, Any]) ->
     """Writes the model that is wrapped as transformers does; returns its type.
 
     Args:
-        model: an HFModel, or a reward model on one, which is written as a sequence classifier with one output.
+        model: an HFModel or a Seq2Seq, or a reward model on an HFModel, which is written as a sequence classifier
+            with one output. special_ids: for the configs of a classifier, and of an encoder-decoder.
 
     Raises:
         RequestError: transformers has no such classifier of this family.
     """
-    if isinstance(model, HFModel):
+    if not hasattr(model, "backbone"):
+        if model.encodes_source and special_ids:
+            from transformers import GenerationConfig
+
+            model.hf.config.update(dict(special_ids))
+            # a new one: what was made from the config is made again, from the config of before
+            own = model.hf.generation_config.to_dict() | dict(special_ids) | {"_from_model_config": False}
+            model.hf.generation_config = GenerationConfig.from_dict(own)
         model.hf.save_pretrained(folder)
         return model.hf.config.model_type
     hf = model.backbone.hf

@@ -25,7 +25,7 @@ def chat(
     temperature: NonNegativeFloat,
     top_k: PositiveInt | None,
     top_p: PositiveShare | None,
-    template: Literal["chat", "alpaca", "plain"],
+    template: Literal["chat", "alpaca", "plain", "seq2seq"],
 ) -> None:
     """Reads a line, answers, until an empty line or the end of the input. Writes chat.json."""
     parts.needs_model(cfg, "task=chat")

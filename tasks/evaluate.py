@@ -40,7 +40,7 @@ class Evaluate(TypedDict):
     samples: PositiveInt
     temperature: NonNegativeFloat
     max_new_tokens: PositiveInt | None
-    template: Literal["auto", "chat", "plain", "completion", "alpaca"]
+    template: Literal["auto", "chat", "plain", "completion", "alpaca", "seq2seq"]
     batch_size: PositiveInt
     harness: Literal["lm_eval"] | None
     tasks: list[str]

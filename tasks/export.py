@@ -1,4 +1,4 @@
-"""task=export: a model as a folder that transformers loads: AutoModelForCausalLM and AutoTokenizer.
+"""task=export: a model as a folder that transformers loads: AutoModelForCausalLM (or Seq2SeqLM) and AutoTokenizer.
 
 A reward model is loaded as AutoModelForSequenceClassification; its one logit is the score.
 """
@@ -13,11 +13,12 @@ from errors import RequestError
 from models.boosting.ensemble import Boosted
 from models.heads import RewardModel
 from models.hf import HFModel, save_wrapped
+from models.seq2seq import T5, Seq2Seq
 from models.weights.proving import prove
 from models.weights.saving import save_hf, settings_of
 from tasks import parts
 from tokenization.base import Tokenizer
-from tokenization.chat import ASSISTANT_END
+from tokenization.chat import ASSISTANT_END, ASSISTANT_START
 from tokenization.exporting import hf_files
 
 
@@ -43,13 +44,14 @@ def export(cfg: DictConfig, run: Any) -> None:
     if isinstance(model, RewardModel) and ASSISTANT_END not in tokenizer.specials:
         ids["pad_token_id"] = None  # the end of an answer is what pads: only a text alone is scored at its end (S19)
     network = model.backbone if isinstance(model, RewardModel) else model
-    if isinstance(network, HFModel):
+    if isinstance(network, HFModel | Seq2Seq):
         if cfg.export.family not in (None, network.hf.config.model_type):
             raise RequestError(
                 f"export.family={cfg.export.family}: a model of transformers stays what it is, "
                 f"{network.hf.config.model_type}.\nLeave export.family out."
             )
-        kind = save_wrapped(model, folder, special_ids=ids)
+        wrapped = answer_ids(tokenizer, own=isinstance(model, T5)) if isinstance(model, Seq2Seq) else ids
+        kind = save_wrapped(model, folder, special_ids=wrapped)
     else:
         section: Any = OmegaConf.to_container(cfg.model, resolve=True)
         kind = save_hf(model, settings_of(network, section), folder, special_ids=ids, family=cfg.export.family)
@@ -74,6 +76,10 @@ def export(cfg: DictConfig, run: Any) -> None:
             f"  load it    AutoModelForSequenceClassification.from_pretrained({str(folder)!r}): the logit is the score"
         )
         return
+    if isinstance(model, Seq2Seq):
+        print(f"  load it    AutoModelForSeq2SeqLM.from_pretrained({str(folder)!r})")
+        print(f"  go on      {run_py('model=hf_seq2seq', f'model.path={folder}', 'objective=sft')}")
+        return
     print(f"  load it    AutoModelForCausalLM.from_pretrained({str(folder)!r})")
     print(f"  go on      {run_py(f'init_from={folder}')}")
 
@@ -82,3 +88,10 @@ def special_ids(tokenizer: Tokenizer) -> dict[str, Any]:
     """What ends a text: the end of a chat turn too, where the tokenizer has one."""
     ends = [tokenizer.eot, *(tokenizer.specials[name] for name in [ASSISTANT_END] if name in tokenizer.specials)]
     return {"eos_token_id": ends[0] if len(ends) == 1 else ends, "pad_token_id": tokenizer.eot}
+
+
+def answer_ids(tokenizer: Tokenizer, *, own: bool) -> dict[str, Any]:
+    """What starts and ends the answers of an encoder-decoder; {} leaves somebody else's model with its own."""
+    if ASSISTANT_START in tokenizer.specials:
+        return special_ids(tokenizer) | {"decoder_start_token_id": tokenizer.specials[ASSISTANT_START]}
+    return special_ids(tokenizer) | {"decoder_start_token_id": tokenizer.eot} if own else {}

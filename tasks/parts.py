@@ -47,6 +47,7 @@ def build_data(cfg: DictConfig, run: RunFolder | None = None, *, origin: Origin 
     """
     origin = origin or origin_of(cfg)
     tokenizer = build(cfg.tokenizer) if origin.tokenizer is None else load_tokenizer(origin.tokenizer)
+    tokenizer = resolve_target(cfg.objective._target_).prepare_tokenizer(tokenizer)
     data = build(cfg.data, tokenizer=tokenizer)
     data.prepare()
     if run is not None:
@@ -118,6 +119,11 @@ def language_model(cfg: DictConfig, *, vocab_size: int, origin: Origin | None = 
             f"data.seq_len={cfg.data.seq_len} is longer than the model's context, model.seq_len={model.seq_len}.\n"
             f"Type model.seq_len={cfg.data.seq_len}, or a shorter data.seq_len."
         )
+    if model.overflows_fp16 and str(cfg.trainer.precision).startswith("16"):
+        raise RequestError(
+            f"trainer.precision={cfg.trainer.precision}: T5's feed-forward layers pass what 16-bit floats can hold, "
+            "and the loss becomes NaN.\nType trainer.precision=bf16-mixed, or 32-true."
+        )
     if cfg.get("gbft") is None:
         return model
     if cfg.get("learner") is None:
@@ -165,7 +171,7 @@ def load_start(
         return origin.weights
     if "path" in cfg.model and (Path(cfg.init_from) / "config.json").is_file():
         raise RequestError(
-            f"model=hf takes its weights from model.path: type {word(f'model.path={cfg.init_from}')}, no init_from."
+            f"This model takes its weights from model.path: type {word(f'model.path={cfg.init_from}')}, no init_from."
         )
     check_start(cfg)
     return load_weights(

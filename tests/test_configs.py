@@ -34,6 +34,9 @@ REQUIRED = (
     | {
         ("tokenizer", "hf"): ["tokenizer.name=x"],
         ("model", "hf"): ["model.path=x"],
+        ("data", "source_target"): ["data.path=x", "data.source=a", "data.target=b"],
+        ("model", "hf_seq2seq"): ["model.path=x", "objective=sft"],
+        ("model", "t5"): ["objective=sft"],
     }
 )
 # filled in by tasks, never by a config

@@ -20,7 +20,8 @@ from errors import RequestError
 from tokenization.chat import ChatTemplate, Learn, Message, Rendered, Tools
 from tokenization.chat.messages import is_learned
 
-Truncate = Literal["end", "start", "drop"]
+Truncate = Literal["end", "start", "drop", "source"]
+KEPT = 2  # with "source": the end of what is asked and the start of the answer stay
 SAMPLE = 512  # generated examples that are looked at for lengths and shares
 
 
@@ -166,7 +167,12 @@ def cut(example: Rendered, seq_len: int, truncate: Truncate) -> tuple[Rendered |
     if len(ids) > seq_len + 1:
         if truncate == "drop":
             return None, True
-        part = slice(0, seq_len + 1) if truncate == "end" else slice(len(ids) - seq_len - 1, None)
+        if truncate == "source" and (room := int(mask.argmax()) - KEPT - (len(ids) - seq_len - 1)) > 0:
+            part = np.r_[0:room, int(mask.argmax()) - KEPT : len(ids)]
+        elif truncate in ("end", "source"):
+            part = np.arange(seq_len + 1)
+        else:
+            part = np.arange(len(ids) - seq_len - 1, len(ids))
         ids, mask = ids[part], mask[part]
     # the first token is predicted by nothing
     return (Rendered(ids, mask), False) if mask[1:].any() else (None, False)

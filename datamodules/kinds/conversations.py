@@ -41,7 +41,7 @@ class ConversationDataModule(StepDataModule):
     def __init__(
         self,
         *,
-        template: Literal["chat", "alpaca", "plain"] = "chat",
+        template: Literal["chat", "alpaca", "plain", "seq2seq"] = "chat",
         learn: Literal["assistant", "last", "all"] = "assistant",
         batching: Literal["grouped", "plain", "packed"] = "grouped",
         preview: NonNegativeInt = 0,

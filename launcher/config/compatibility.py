@@ -1,4 +1,4 @@
-"""Does the data give what the objective needs? Read from class attributes, `needs` and `provides`, without imports."""
+"""Do data, model and objective go together? Read from class attributes (`needs`, `provides`, `serves`), no imports."""
 
 from typing import Any
 
@@ -26,6 +26,41 @@ def check_data_fits(cfg: DictConfig, choices: dict[str, Any], lab: Lab) -> None:
         f"objective={objective} needs {_either(needs)}; data={data} provides {_either(provides)}.\n"
         f"Data that would do: {listing(would_do) or 'none here yet'}.{example}"
     )
+
+
+def check_model_serves(cfg: DictConfig, choices: dict[str, Any], lab: Lab) -> None:
+    """Raises RequestError where the objective cannot train the model, or its encoder cannot read the rows."""
+    if choices.get("task") not in ("fit", "check"):
+        return
+    model, serves = choices.get("model"), _attribute(cfg.get("model"), "serves", lab)
+    target = str((cfg.get("objective") or {}).get("_target_", "")).rpartition(".")[2]
+    if serves and target and target not in serves:
+        would_do = [
+            option
+            for option, file in lab.groups.get("objective", {}).items()
+            if str(_section(load_option(file), "objective").get("_target_")).rpartition(".")[2] in serves
+        ]
+        raise RequestError(
+            f"objective={choices.get('objective')} and model={model} do not go together.\n"
+            f"model={model} is an encoder-decoder: it learns to answer what it is asked, and is trained by objective="
+            f"{listing(would_do)}.\nType: objective={would_do[0]}"
+        )
+    if not serves:
+        return
+    data = cfg.get("data") or {}
+    for key, wrong, right, why in (
+        ("batching", "packed", "grouped", "its encoder reads one question a row"),
+        ("learn", "all", "assistant", "what its encoder reads is not learned"),
+    ):
+        if data.get(key) == wrong:
+            raise RequestError(
+                f"data.{key}={wrong} and model={model} do not go together: {why}.\nType: data.{key}={right}"
+            )
+
+
+def _section(option: Any, name: str) -> Any:
+    """The section of an option's file, which may stand alone or under its name in the whole config."""
+    return option.get(name, option)
 
 
 def _provided(option: str, lab: Lab) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from errors import RequestError
 from launcher.config import annotations, hydra_keys, inherit, paths
 from launcher.config.checking import check
-from launcher.config.compatibility import check_data_fits
+from launcher.config.compatibility import check_data_fits, check_model_serves
 from launcher.config.files import check_chosen
 from launcher.config.overrides import Override, count_jobs, is_group, parse
 from launcher.config.schema import NO_SECTION, Schema
@@ -113,6 +113,7 @@ def finish(cfg: DictConfig, hydra: DictConfig, typed: Sequence[Override], words:
         hydra.overrides.task = words
     check(schema, before=before)
     check_data_fits(cfg, dict(hydra.runtime.choices), lab)
+    check_model_serves(cfg, dict(hydra.runtime.choices), lab)
     OmegaConf.set_struct(cfg, True)
     return Plan(cfg, hydra, words)
 

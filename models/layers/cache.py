@@ -23,6 +23,7 @@ class KVCache:
         self.length = 0  # slots that every layer has filled
         self.capacity = capacity
         self.last_ids_BN: Tensor | None = None  # the latest ids, for models that look back at them (n-grams)
+        self.carried: dict[str, Tensor] = {}  # what else belongs to each row: states of an encoder
         self.last_stream_B1C: Tensor | None = None  # the latest embeddings, for models that smear them
         self._keys: list[Tensor | None] = [None] * n_layer
         self._values: list[Tensor | None] = [None] * n_layer
@@ -79,6 +80,7 @@ class KVCache:
         """Applies `change` to every tensor, whose first dimension is the batch."""
         self._keys = [None if x is None else change(x) for x in self._keys]
         self._values = [None if x is None else change(x) for x in self._values]
+        self.carried = {name: change(x) for name, x in self.carried.items()}
         if self.last_ids_BN is not None:
             self.last_ids_BN = change(self.last_ids_BN)
         if self.last_stream_B1C is not None:

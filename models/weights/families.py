@@ -173,6 +173,10 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 def family_of(config: dict[str, Any]) -> Family:
     """Raises RequestError for a family that has no table; names those that have."""
     kind = config["model_type"]
+    if config.get("is_encoder_decoder"):
+        raise RequestError(
+            f'model_type "{kind}" is an encoder-decoder.\nIt runs with: model=hf_seq2seq model.path=... objective=sft'
+        )
     if kind not in FAMILIES:
         raise RequestError(
             f'model_type "{kind}": its weights have no table here. Known: {", ".join(FAMILIES)} (SmolLM is a llama).\n'

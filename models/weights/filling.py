@@ -66,7 +66,7 @@ def fill(
     report = Report(reshaped=list(reshaped or []), unexpected=list(unexpected or []))
     if tied is not False or is_tied(model):
         _tie(state, model, report)
-    for name in (EMBEDDING, HEAD):
+    for name in vocabulary_names(model, own):
         _fit_vocabulary(state, own, name, report, source=source, resize=resize)
     _fit_positions(state, own, report)
     report.loaded = [name for name in own if name in state]
@@ -134,6 +134,15 @@ def _fit_vocabulary(
         )
     state[name] = resized(old, rows)
     report.resized.append(name)
+
+
+def vocabulary_names(model: LanguageModel, own: dict[str, Tensor]) -> list[str]:
+    """Tensors with a row for each id, under all the names that tied ones have."""
+    wrapped = getattr(model, "hf", None)
+    if wrapped is None or not model.encodes_source:
+        return [EMBEDDING, HEAD]
+    places = {part.weight.data_ptr() for part in (wrapped.get_input_embeddings(), wrapped.get_output_embeddings())}
+    return [name for name, value in own.items() if value.data_ptr() in places]
 
 
 def resized(old_VC: Tensor, rows: int) -> Tensor:

@@ -70,15 +70,24 @@ def _ours(model: LanguageModel, ids_BT: Tensor) -> Tensor:
     ids_BT = ids_BT.to(next(model.parameters()).device)
     if isinstance(model, RewardModel):
         return score(model, ids_BT, torch.ones_like(ids_BT, dtype=torch.bool))[0].cpu()
+    if model.encodes_source:  # one half of each row is read, the other written
+        half_B = torch.full_like(ids_BT[:, 0], ids_BT.shape[1] // 2)
+        logits = model(ids_BT, source_B=half_B, logits="all").logits
+        assert logits is not None
+        return logits[:, ids_BT.shape[1] // 2 :].float().cpu()
     logits = model(ids_BT, logits="all").logits
     assert logits is not None
     return logits.float().cpu()
 
 
 def _theirs(model: LanguageModel, folder: Path, ids_BT: Tensor) -> Tensor:
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
     kind: Any = AutoModelForSequenceClassification if isinstance(model, RewardModel) else AutoModelForCausalLM
+    if model.encodes_source:
+        kind, half = AutoModelForSeq2SeqLM, ids_BT.shape[1] // 2
+        loaded = kind.from_pretrained(folder, dtype=next(model.parameters()).dtype).eval()
+        return loaded(input_ids=ids_BT[:, :half], decoder_input_ids=ids_BT[:, half:]).logits.float()
     dtype = next(model.parameters()).dtype
     loaded = kind.from_pretrained(folder, dtype=dtype).eval()
     if not isinstance(model, RewardModel):

@@ -12,13 +12,13 @@ from tokenization.chat.specials import merge_system
 from tokenization.chat.template import ChatTemplate, Segment
 
 # Taori et al. 2023, Stanford Alpaca: headings of its prompt
-STYLES = {"plain": ("", ""), "alpaca": ("### Instruction:\n", "\n\n### Response:\n")}
+STYLES = {"plain": ("", ""), "seq2seq": ("", ""), "alpaca": ("### Instruction:\n", "\n\n### Response:\n")}
 
 
 class TextTemplate(ChatTemplate):
     """Headings and content, and the end-of-text token after the answer."""
 
-    def __init__(self, tokenizer: Tokenizer, style: Literal["plain", "alpaca"]):
+    def __init__(self, tokenizer: Tokenizer, style: Literal["plain", "alpaca", "seq2seq"]):
         super().__init__(tokenizer)
         self.style, (self.before, self.between) = style, STYLES[style]
 
