@@ -43,7 +43,10 @@ class TokenFolder:
         said, tokens = self.meta.get(side, {}).get("sha256"), getattr(self, side)
         if said is None:
             return sampled_hash(tokens)
-        written = (self.path / META).stat().st_mtime_ns
+        meta = self.path / META
+        if not meta.is_file():  # of a mixture, whose sources have theirs
+            return said
+        written = meta.stat().st_mtime_ns
         if all(path.stat().st_mtime_ns <= written for path in tokens.paths):
             return said
         found = hashlib.sha256()  # copied, or edited: what is there counts, not what was said of it

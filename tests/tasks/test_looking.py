@@ -110,7 +110,7 @@ def spoiled(name: str) -> str:
         ("cut.parquet", r"cut\.parquet is damaged, cut off"),
         ("list.jsonl", r"list\.jsonl, line 2: expected a JSON object with 'text', found list"),
         ("column.jsonl", r"column\.jsonl, line 2: no column 'text'; there are 'body', 'id'"),
-        ("columns.csv", r"columns\.csv, line 3: 1 columns, and the first line names 2"),
+        ("columns.csv", r"columns\.csv, row 2 \(line 3\): 1 columns, and the first line names 2"),
         ("blank.jsonl", "no text is left for the train side"),
         ("empty.txt", "empty, 0 bytes"),
     ],

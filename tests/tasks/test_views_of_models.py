@@ -97,7 +97,7 @@ def test_errors_are_grouped_with_examples(tmp_path):
         (["inspect.view=errors"], "type inspect.predictions="),
         (["inspect.view=errors", "inspect.predictions=nowhere"], "there is no such file"),
         (["inspect.view=errors", "inspect.predictions=RUNS/text.txt"], "text.txt, line 1: not a line of"),
-        (["inspect.view=heads"], "attention, boosting, data, errors, positions, routing, tokenizer"),
+        (["inspect.view=heads"], "attention, boosting, data, errors, positions, rollouts, routing, tokenizer"),
     ],
     ids=lambda words: words if isinstance(words, str) else None,
 )
