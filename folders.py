@@ -34,6 +34,17 @@ MANIFEST: dict[Kind, tuple[str, ...]] = {
         *(".hydra/*", "summary.json", ".summary.json.*", "run.log", "run.rank*.log", "metrics.csv", ".metrics.csv.*"),
         *("checkpoints/*", "tensorboard/*", "tokenizer/*", "adapter/*", "wandb/*", "states-*/*", "export/*"),
         *("card.json", "card.txt", "sample.txt", "samples.jsonl", "chat.json", "evaluation.json", "profile*.txt"),
+        *(
+            "predictions.jsonl",
+            "answers.json",
+            "rollouts.jsonl",
+            "past_context.*",
+            "start/*",
+            "base/*",
+            "reward/*",
+            "cache/*",
+        ),
+        *(f"{view}.json" for view in ("attention", "boosting", "errors", "positions", "rollouts", "routing")),
         *("*.html", "report.md", "arms.csv", "runs.csv", "paper.md", "paper.tex", "intervals.*", "curves.*"),
     ),
     "token files": _TOKEN_FILES,
@@ -74,7 +85,7 @@ def listing(names: list[str]) -> str:
 def remove(folder: Path, *kinds: Kind, itself: bool = True) -> None:
     """Removes what is ours below `folder`, folders that this leaves empty, and `folder` if nothing else is in it."""
     for name, path in _entries(folder):
-        if is_ours(name, *kinds):
+        if is_ours(name, *kinds) and not name.endswith("/"):  # empty folders go below
             path.unlink()
     for place, folders, _ in os.walk(folder, topdown=False):
         for inner in folders:
