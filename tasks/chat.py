@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from bounds import NonNegativeFloat, PositiveInt, PositiveShare, Text
 from errors import RequestError
+from launcher.jobs.run_folder import RunFolder
 from models.generation import stream
 from models.sampling import Sampling
 from tasks import parts
@@ -18,7 +19,7 @@ from tokenization.chat import TURN_SPECIALS, ChatTemplate, Message, chat_templat
 
 def chat(
     cfg: DictConfig,
-    run: Any,
+    run: RunFolder,
     *,
     system: Text,
     max_new_tokens: PositiveInt,

@@ -1,18 +1,18 @@
 """task=crawl: from a list of sites to a clean corpus, every page accounted for; the work is in crawl/."""
 
 from importlib.util import find_spec
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from commands import run_py
 from crawl.keys import Crawl
 from errors import RequestError
+from launcher.jobs.run_folder import RunFolder
 
 NEEDED = ("scrapy", "lxml", "trafilatura", "ftfy", "py3langid")  # of the extra `crawl`; the others are named where used
 
 
-def crawl(cfg: DictConfig, run: Any) -> None:
+def crawl(cfg: DictConfig, run: RunFolder) -> None:
     """Crawls into the run folder, or goes on with the crawl that is there (resume=RUN_DIR).
 
     Raises:

@@ -128,7 +128,7 @@ def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> tupl
     return np.array(right, dtype=float), [question.source or question.asked for question in questions]
 
 
-def evaluate_questions(cfg: DictConfig, run: Any) -> None:
+def evaluate_questions(cfg: DictConfig, run: RunFolder) -> None:
     """Questions with known answers instead of text; needs nothing of the run's own data."""
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.trained_model(cfg, tokenizer)

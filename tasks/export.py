@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from commands import run_py
 from errors import RequestError
+from launcher.jobs.run_folder import RunFolder
 from models.boosting.ensemble import Boosted
 from models.heads import RewardModel
 from models.hf import HFModel, save_wrapped
@@ -29,7 +30,7 @@ class Export(TypedDict):
     family: str | None
 
 
-def export(cfg: DictConfig, run: Any) -> None:
+def export(cfg: DictConfig, run: RunFolder) -> None:
     """Writes config.json, generation_config.json, model.safetensors and the tokenizer's files; prints where."""
     parts.needs_model(cfg, "task=export")
     folder = Path(cfg.export.path).expanduser() if cfg.export.path else run.path / "export"

@@ -83,7 +83,7 @@ def short_run(cfg: DictConfig, run: RunFolder, module: LanguageModule, data: Any
     data.trainer = None
 
 
-def last_checkpoint(cfg: DictConfig, run: Any) -> Path | None:
+def last_checkpoint(cfg: DictConfig, run: RunFolder) -> Path | None:
     """Where a resumed run goes on; None starts from the beginning."""
     path = run.path / "checkpoints" / "last.ckpt"
     if not cfg.resume:

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from bounds import NonNegativeFloat, PositiveFloat, PositiveInt, PositiveShare, Share, Text
+from launcher.jobs.run_folder import RunFolder
 from models.generation import Completion, Token, stream
 from models.generation import generate as generate_tokens
 from models.sampling import Sampling
@@ -17,7 +18,7 @@ from tasks.trainer import set_number_formats
 
 def generate(
     cfg: DictConfig,
-    run: Any,
+    run: RunFolder,
     *,
     prompt: Text,
     max_new_tokens: PositiveInt,
@@ -75,7 +76,7 @@ def show(tokens: Iterator[Token], tokenizer: Any, ends: StopStrings) -> Completi
     return Completion(new, [token.logprob for token in seen], new[-1] == tokenizer.eot or ends(new))
 
 
-def _write(run: Any, prompt: str, texts: list[str], completions: list[Completion]) -> None:
+def _write(run: RunFolder, prompt: str, texts: list[str], completions: list[Completion]) -> None:
     (run.path / "sample.txt").write_text("\n\n".join(prompt + text for text in texts) + "\n", encoding="utf-8")
     lines = [
         json.dumps({"prompt": prompt, "text": text, **completion._asdict()}, ensure_ascii=False)

@@ -5,12 +5,13 @@ What there is to look at are the files of tasks/views; a new view is a new file 
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 
 from omegaconf import DictConfig
 
 from bounds import PositiveInt, between
 from errors import RequestError
+from launcher.jobs.run_folder import RunFolder
 
 VIEWS = Path(__file__).parent / "views"
 
@@ -29,7 +30,7 @@ class Inspect(TypedDict):
     examples: PositiveInt
 
 
-def inspect(cfg: DictConfig, run: Any) -> None:
+def inspect(cfg: DictConfig, run: RunFolder) -> None:
     """Raises RequestError if there is no view of that name."""
     there = sorted(file.stem for file in VIEWS.glob("[!_]*.py"))
     if cfg.inspect.view not in there:

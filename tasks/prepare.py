@@ -10,12 +10,13 @@ from omegaconf import DictConfig
 from commands import hydra_text, run_py
 from datamodules.preparing.card import data_card, show
 from errors import RequestError
+from launcher.jobs.run_folder import RunFolder
 from tasks import parts
 
 log = logging.getLogger(__name__)
 
 
-def prepare(cfg: DictConfig, run: Any) -> None:
+def prepare(cfg: DictConfig, run: RunFolder) -> None:
     """Writes token files, or finds them, and prints the card, which lies in the run folder and beside the files."""
     data = parts.build_data(cfg)
     folder = getattr(data, "folder", None)

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from commands import run_py
 from errors import RequestError
+from launcher.jobs.run_folder import RunFolder
 from reports import figures, paper, within
 from reports.collect import Run, find_runs, not_started, passed_over
 from reports.comparison import Comparison, compare
@@ -24,7 +25,7 @@ class Report(TypedDict):
     title: str | None
 
 
-def report(cfg: DictConfig, run: Any) -> None:
+def report(cfg: DictConfig, run: RunFolder) -> None:
     """Writes report.html, report.md, arms.csv and runs.csv into the run folder, and prints the table."""
     if not cfg.runs:
         raise RequestError("task=report needs runs: type runs=<a sweep's folder>, or runs=[RUN1,RUN2].")

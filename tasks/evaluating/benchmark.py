@@ -15,6 +15,7 @@ from evaluation.benchmarks.texts import Texts
 from evaluation.intervals import Estimate, in_words
 from evaluation.prompts import Prompt, Prompter
 from launcher.config.instantiate import build
+from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from models.sampling import Sampling
 from tasks.evaluating.benchmark_data import rows_of
@@ -24,7 +25,7 @@ from tasks.text import StopStrings
 LEAST_ROOM = 16  # tokens for an answer: "The answer is positive." is longer than "positive"
 
 
-def run_benchmark(cfg: DictConfig, run: Any, model: Any, tokenizer: Any) -> None:
+def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Any) -> None:
     """Asks, reads, counts; writes predictions.jsonl and evaluation.json, and prints each metric with its interval."""
     benchmark, settings = build(cfg.benchmark), cfg.evaluate
     name = Path(str(cfg.benchmark._target_).rsplit(".", 1)[0].replace(".", "/")).name
@@ -106,7 +107,7 @@ def ask(
 
 
 def record(
-    run: Any, name: str, mode: str, metrics: dict[str, Estimate], predictions: list[dict[str, Any]], *, cut: int
+    run: RunFolder, name: str, mode: str, metrics: dict[str, Estimate], predictions: list[dict[str, Any]], *, cut: int
 ) -> None:
     run.results["metrics"] = {f"test/{name}/{key}": estimate.value for key, estimate in metrics.items()}
     facts = {"benchmark": name, "mode": mode, "n": len(predictions), "prompts_cut": cut}

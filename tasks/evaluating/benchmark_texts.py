@@ -13,13 +13,14 @@ from errors import RequestError
 from evaluation.benchmarks.texts import Document, Texts
 from evaluation.intervals import Estimate, in_words, ratio_interval
 from evaluation.likelihood import continuation_logprobs, rolling_pairs
+from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from tasks.evaluating.benchmark_data import rows_of
 
 Counts = dict[str, Any]  # of one document: nats, tokens, words, bytes, and where it stands
 
 
-def run_texts(cfg: DictConfig, run: Any, model: Any, tokenizer: Any, *, name: str, benchmark: Texts) -> None:
+def run_texts(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Any, *, name: str, benchmark: Texts) -> None:
     """Reads, measures; writes predictions.jsonl and evaluation.json, and prints each metric with its interval."""
     check(cfg.evaluate)
     documents = load(benchmark, cfg.evaluate.limit)

@@ -15,6 +15,7 @@ from evaluation.intervals import Estimate
 from evaluation.past_context import Span, ropes, spans, streamed_nll, text_starts, ways
 from evaluation.past_context_figure import draw
 from launcher.config.inherit import read_run
+from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from models.base import LanguageModel
 from tasks import parts
@@ -22,7 +23,7 @@ from tasks import parts
 MOST = 64  # texts
 
 
-def evaluate_past_context(cfg: DictConfig, run: Any, device: Any) -> None:
+def evaluate_past_context(cfg: DictConfig, run: RunFolder, device: Any) -> None:
     """Prints a table and writes past_context.json and past_context.png.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -13,13 +12,14 @@ from errors import RequestError
 from evaluation.attention import Head, heads_of, quantised
 from inspection.maps import Maps
 from inspection.page import Page, facts, table
+from launcher.jobs.run_folder import RunFolder
 from tasks.views._subject import Subject, facts_of, labels, load
 
 MAX_MAPS, MAX_NUMBERS = 400, 6_000_000  # on one page: its size is a third more than the numbers
 
 
 @torch.no_grad()
-def show(cfg: DictConfig, run: Any) -> None:
+def show(cfg: DictConfig, run: RunFolder) -> None:
     """Prints what the heads do and writes attention.html and attention.json.
 
     Raises:

@@ -12,6 +12,7 @@ from errors import RequestError
 from evaluation.boosting import by_category, by_stage, measure
 from evaluation.boosting_moves import moves
 from evaluation.boosting_page import example_places, page
+from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from models.boosting.ensemble import Boosted
 from models.weights.loading import load_weights
@@ -20,7 +21,7 @@ from tasks import parts
 MAX_TOKENS = 100_000  # of the validation side; more tell little more and weigh on the page
 
 
-def show(cfg: DictConfig, run: Any) -> None:
+def show(cfg: DictConfig, run: RunFolder) -> None:
     """Prints the stages and writes boosting.html and boosting.json.
 
     Raises:

@@ -18,6 +18,7 @@ from datamodules.reading.ignored import in_words
 from inspection.charts import bars, log_log, spans
 from inspection.page import Page, Tokens, facts, table
 from inspection.terminal import coloured, plain
+from launcher.jobs.run_folder import RunFolder
 from tasks import parts
 from tasks.views._rows import batch_rows, has_windows, supervised_share
 
@@ -25,7 +26,7 @@ MAX_WINDOWS = 64  # in the chart of where they lie
 TERMINAL_LINES = 10  # of one row, about
 
 
-def show(cfg: DictConfig, run: Any) -> None:
+def show(cfg: DictConfig, run: RunFolder) -> None:
     """Prints the first rows and writes inspect.html."""
     data = parts.build_data(cfg)
     steps = list(islice(iter(data.train_dataloader()), cfg.inspect.steps))

@@ -14,13 +14,14 @@ from evaluation.mistakes import CLASSES, class_of
 from inspection.cases import Case, cases
 from inspection.charts import bars
 from inspection.page import Page, facts
+from launcher.jobs.run_folder import RunFolder
 
 Prediction = dict[str, Any]
 PREDICTIONS = "predictions.jsonl"
 HEAD, PROMPT = 110, 3000  # letters of a case's line, of a prompt: few-shot prompts are long
 
 
-def show(cfg: DictConfig, run: Any) -> None:
+def show(cfg: DictConfig, run: RunFolder) -> None:
     """Prints the classes with their counts and writes errors.html and errors.json."""
     file = predictions_file(cfg)
     predictions = read_predictions(file)

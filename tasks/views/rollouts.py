@@ -15,6 +15,7 @@ from errors import RequestError
 from inspection.cases import Case, cases
 from inspection.charts import line
 from inspection.page import Page, facts
+from launcher.jobs.run_folder import RunFolder
 
 Row = dict[str, Any]
 HEAD = 110  # letters of a case's line
@@ -23,7 +24,7 @@ REWARD, TRUTH = "val/reward", ("val/sampled_exact_match", "val/exact_match")
 PULL = ("objective/kl", "objective/entropy")
 
 
-def show(cfg: DictConfig, run: Any) -> None:
+def show(cfg: DictConfig, run: RunFolder) -> None:
     """Prints the first and the last step's scores and writes rollouts.html and rollouts.json."""
     folder = run_folder(cfg)
     rows, curves = read_rows(folder / FILE), read_metrics(folder / "metrics.csv")

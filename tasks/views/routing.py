@@ -13,13 +13,14 @@ from torch import Tensor
 from errors import RequestError
 from evaluation.routing import CLASSES, Usage, chosen, token_class, usage
 from inspection.page import Page, facts, table
+from launcher.jobs.run_folder import RunFolder
 from models.layers.moe.looking import expert_weights
 from tasks.views._subject import Subject, facts_of, labels, load, shaded
 
 COUNTED = 20_000  # tokens of validation that the tables count; the typed text, where there is one
 
 
-def show(cfg: DictConfig, run: Any) -> None:
+def show(cfg: DictConfig, run: RunFolder) -> None:
     """Prints loads and what experts are chosen for; writes routing.html and routing.json.
 
     Raises:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from omegaconf import DictConfig
 
 from errors import RequestError
 from inspection import page as pages
 from inspection.page import Cell, Page
+from launcher.jobs.run_folder import RunFolder
 from tasks import parts
 from tokenization.merges import Merge, table
 
@@ -17,7 +17,7 @@ COLUMNS = ("merge", "id", "token", "times", "first words")
 ON_SCREEN, ON_PAGE = 32, 4000
 
 
-def show(cfg: DictConfig, run: Any) -> None:
+def show(cfg: DictConfig, run: RunFolder) -> None:
     """Prints the first and the last merges and writes merges.html. Raises RequestError where there are no merges."""
     tokenizer = parts.saved_tokenizer(cfg) if cfg.init_from else parts.build_data(cfg).tokenizer
     merges: Sequence[Merge] = getattr(tokenizer, "merges", ())
