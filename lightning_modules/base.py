@@ -82,6 +82,10 @@ class Start:
         return self.weights is None and not self.resumed
 
 
+# after training on answers one talks to the model
+TALK: dict[str, str | None] = {"sample": None, "talk": "python run.py task=chat init_from={run}"}
+
+
 class LanguageModule(pl.LightningModule):
     """Base of all objectives. A subclass says what one micro-batch's loss is, and what of a run's course is its own.
 

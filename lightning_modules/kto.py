@@ -16,7 +16,7 @@ from torch import Tensor
 
 from batch import IGNORE, Batch
 from bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat
-from lightning_modules.base import LanguageModule, Size, Start
+from lightning_modules.base import TALK, LanguageModule, Size, Start
 from lightning_modules.dpo import completion_log_probs
 from lightning_modules.pairs import chosen_rows, real_pairs, switch_dropout_off
 from lightning_modules.reference import Reference
@@ -90,6 +90,9 @@ class KTOModule(LanguageModule):
 
     def on_fit_start(self) -> None:
         self.reference.compute(self)
+
+    def farewell(self) -> dict[str, str | None]:
+        return TALK
 
     # ---- the loss ----------------------------------------------------------------------------------------------------
 

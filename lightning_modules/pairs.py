@@ -12,7 +12,7 @@ from torch import Tensor
 
 from batch import Batch
 from bounds import NonNegativeFloat, NonNegativeInt
-from lightning_modules.base import LanguageModule, Start
+from lightning_modules.base import TALK, LanguageModule, Start
 from lightning_modules.start import learn_likelihood
 from models.base import Output
 from models.layers.moe.layer import MoE
@@ -39,6 +39,9 @@ class PairModule(LanguageModule):
     def learn_start(self, start: Start) -> None:
         if self.sft_steps and start.from_scratch:
             learn_likelihood(self, start, chosen_rows, steps=self.sft_steps, lr=self.sft_lr)
+
+    def farewell(self) -> dict[str, str | None]:
+        return TALK
 
     def units(self, micro: Batch) -> int:
         return int(real_pairs(micro["lengths"]).sum())

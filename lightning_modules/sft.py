@@ -5,7 +5,7 @@ question and padding, so the head is only run where a target counts.
 """
 
 from batch import Batch
-from lightning_modules.base import LanguageModule
+from lightning_modules.base import TALK, LanguageModule
 from models.base import Output
 
 
@@ -18,4 +18,4 @@ class SFTModule(LanguageModule):
         return self.model(**self.model.inputs_of(micro), sparse_targets=True)
 
     def farewell(self) -> dict[str, str | None]:
-        return {"sample": None, "talk": "python run.py task=chat init_from={run}"}
+        return TALK
