@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+import stopping
 from lightning_modules.causal_lm import CausalLMModule
 from models.gpt import GPT
 from optimization.adamw import adamw
@@ -69,6 +70,7 @@ def make_module(*, dropout: float = 0.0, lr: float = 1e-2, vocab_size: int = VOC
 
 
 def make_trainer(run_dir: Path, *, max_steps: int, callbacks=(), loggers=(), **settings) -> pl.Trainer:
+    stopping.reset()  # this process outlives what was stopped in it by an earlier test
     defaults = {
         "max_time": None, "val_every": 5, "checkpoint_every": 7, "log_every": 1, "grad_clip": 1.0, "accumulate": 1,
         "tokens_per_step": None, "compile": False, "profile": None, "accelerator": "cpu", "devices": 1, "nodes": 1,
