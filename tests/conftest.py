@@ -5,8 +5,17 @@ And no deadline for the examples of a property: on a busy machine it tells nothi
 
 import os
 
+import pytest
 from hypothesis import settings
+
+import stopping
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_asked_to_stop() -> None:
+    """Tests share a process; what was stopped in one is no reason to stop the next."""
+    stopping.reset()
