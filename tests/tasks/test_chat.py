@@ -25,8 +25,7 @@ def test_a_conversation_is_answered_and_kept(tmp_path, monkeypatch, capsys):
     Path("fake").mkdir()
     (tmp_path / "fake" / "last.ckpt").write_bytes(b"")
     monkeypatch.setattr(parts, "saved_tokenizer", lambda cfg: tokenizer)
-    monkeypatch.setattr(parts, "build_model", lambda cfg, **_: model)
-    monkeypatch.setattr(parts, "load_start", lambda model, cfg: None)
+    monkeypatch.setattr(parts, "trained_model", lambda cfg, tokenizer: model)
     said = iter(["Hello", "And now?", ""])
     monkeypatch.setattr("builtins.input", lambda _: next(said))
     words = ["task=chat", "init_from=fake/last.ckpt", "max_new_tokens=5", "hardware=cpu", "run_dir=talk"]

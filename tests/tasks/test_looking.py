@@ -44,7 +44,7 @@ def test_the_command_after_preparing_a_mixture_works(capsys):
     words = ["data=mixture", "data.paths={x: text.jsonl, y: text.jsonl}", "run_dir=run", "data.cache_dir=cache"]
     assert lab("task=prepare", *words) == 0
     (typed,) = re.findall(r"python run\.py (.*)", capsys.readouterr().out)
-    assert typed.startswith("data=mixture data.paths=")
+    assert shlex.split(typed)[:2][1].startswith("data.paths=")
     assert not list(Path("cache").glob("card.json"))
     words = [*SMALL, "trainer.max_steps=1", "trainer.val_every=1", "hardware=cpu", "logger=none", "run_dir=fit"]
     assert main([*shlex.split(typed), *words], root=ROOT) == 0
