@@ -197,12 +197,15 @@ class ExactMatch(Callback):
             return {}
         found = self.before.score
         counts = None if found is None else [found.n, found.right, found.unparsed]
-        return {"before": [self.before.step, counts, self.before.answers]}
+        share = None if self.before.share is None else list(self.before.share)
+        return {"before": [self.before.step, counts, self.before.answers, share, self.before.per_source]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if "before" in state_dict:
-            step, counts, answers = state_dict["before"]
-            self.before = Measured(step, None if counts is None else Score(*counts), answers)
+            step, counts, answers, *interval = state_dict["before"]  # checkpoints before 2026-11 have no interval
+            share, per_source = interval or (None, None)
+            score = None if counts is None else Score(*counts)
+            self.before = Measured(step, score, answers, None if share is None else Estimate(*share), per_source)
 
 
 def in_words(measured: Measured) -> str:

@@ -7,13 +7,15 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from bounds import PositiveInt
+
 FILE = "rollouts.jsonl"
 
 
 class RolloutTable(Callback):
     """Keeps the best and the worst answer of some groups. Args: every: updates between rollouts that are kept."""
 
-    def __init__(self, *, every: int):
+    def __init__(self, *, every: PositiveInt):
         self.every, self.kept_step = every, -1
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:

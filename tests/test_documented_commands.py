@@ -24,6 +24,8 @@ NAMES = re.compile(
 )  # a run folder, whatever it was trained for
 ELSEWHERE = (
     "GBFT_RUN",
+    "outputs/rl",
+    "\\",
     "outputs/docs-model",
     "hydra/launcher",
     "hydra/sweeper",
