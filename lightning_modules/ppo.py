@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from batch import Batch
+from bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, Share
 from errors import RequestError
 from lightning_modules.base import Start
 from lightning_modules.reward import RewardModule
@@ -42,15 +43,15 @@ class PPOModule(PolicyModule):
     def __init__(
         self,
         *,
-        gamma: float = 1.0,
-        lam: float = 0.95,
-        vf: float = 0.5,
-        value_clip: float = 0.2,
+        gamma: Share = 1.0,
+        lam: Share = 0.95,
+        vf: NonNegativeFloat = 0.5,
+        value_clip: NonNegativeFloat = 0.2,
         critic: Literal["own", "shared"] = "own",
-        critic_lr: float = 1e-3,
-        reward_steps: int = 300,
-        reward_lr: float = 1e-3,
-        reward_nll: float = 0.0,
+        critic_lr: PositiveFloat = 1e-3,
+        reward_steps: NonNegativeInt = 300,
+        reward_lr: PositiveFloat = 1e-3,
+        reward_nll: NonNegativeFloat = 0.0,
         **shared: Any,
     ):
         """Raises RequestError for a value out of its range."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bounds import PositiveInt
 from errors import RequestError
 from rewards.base import Answers, Reward
 
@@ -16,7 +17,7 @@ from rewards.base import Answers, Reward
 class Length(Reward):
     """Args: target: tokens that cost nothing. gate: only right answers pay."""
 
-    def __init__(self, *, target: int, gate: bool = True, **shared: Any):
+    def __init__(self, *, target: PositiveInt, gate: bool = True, **shared: Any):
         super().__init__(**shared)
         if target < 1:
             raise RequestError(f"reward.length.target={target}: expected at least 1 token.")

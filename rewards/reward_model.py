@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bounds import PositiveInt
 from errors import RequestError
 from models.heads import RewardModel, score
 from rewards.base import Answers, Reward
@@ -27,7 +28,7 @@ class LearnedReward(Reward):
         self,
         *,
         run: str | None,
-        batch_size: int,
+        batch_size: PositiveInt,
         tokenizer: Tokenizer,
         load_model: Callable[[str], tuple[Any, Tokenizer]],
         **shared: Any,

@@ -25,7 +25,10 @@ from launcher.help.screens import help_text
 from tests.test_configs import LAB, OPTIONS, composed
 
 MISSING = object()
-NO_LEAST = {"gbft.tol"}  # a number that may be anything: below 0, nothing is dropped
+# numbers that may be anything: below 0 nothing is dropped, and a reward may punish
+NO_LEAST = {"gbft.tol", "objective.truncated_score"} | {
+    f"reward.{part}.weight" for part in ("answer", "format", "length", "reward_model")
+}
 OTHERS = [math.nan, math.inf, -math.inf, 2**63, None, "text", "", [0], ["text"], [], {}, True]
 
 

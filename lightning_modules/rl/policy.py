@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from batch import IGNORE, Batch
+from bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from errors import RunError
 from evaluation.answers import is_right
 from lightning_modules.base import LanguageModule, Size, Start, step_seed
@@ -74,25 +75,25 @@ class PolicyModule(LanguageModule):
         data: Any,
         tokenizer: Any,
         reward: Mapping[str, Reward],
-        prompts: int,
-        group: int = 1,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        epochs: int = 1,
-        minibatches: int = 1,
-        rows: int = 64,
-        clip_low: float = 0.2,
-        clip_high: float = 0.2,
+        prompts: PositiveInt,
+        group: PositiveInt = 1,
+        max_new_tokens: PositiveInt,
+        temperature: PositiveFloat = 1.0,
+        epochs: PositiveInt = 1,
+        minibatches: PositiveInt = 1,
+        rows: PositiveInt = 64,
+        clip_low: NonNegativeFloat = 0.2,
+        clip_high: NonNegativeFloat = 0.2,
         surrogate: SurrogateType = "clip",
         norm: Norm = "constant",
-        kl: float = 0.0,
+        kl: NonNegativeFloat = 0.0,
         truncated: Literal["score", "rule", "mask"] = "score",
         truncated_score: float = 0.0,
-        val_prompts: int = 128,
-        val_group: int = 4,
+        val_prompts: PositiveInt = 128,
+        val_group: PositiveInt = 4,
         checks: checks.Mode = "stop",
-        sft_steps: int = 0,
-        sft_lr: float = 1e-3,
+        sft_steps: NonNegativeInt = 0,
+        sft_lr: PositiveFloat = 1e-3,
         strategy: str = "single",
         adapter: Any = None,
         **common: Any,
