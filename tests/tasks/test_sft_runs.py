@@ -173,3 +173,29 @@ def test_a_hugging_face_model_is_tuned_with_its_own_template(how, capsys):
     assert "<|im_start|>assistant\n[[" in screen
     assert "<|im_end|>]]" in screen
     assert summary("run")["step"] == 2
+
+
+@pytest.mark.parametrize(
+    "experts",
+    [
+        ["model.moe.capacity_factor=0.6", "model.moe.eval_dropless=false"],
+        ["model.moe.router=expert_choice", "model.moe.allow_noncausal=true"],
+    ],
+    ids=["capacity", "expert choice"],
+)
+def test_F34_evaluation_is_the_validation_of_padded_conversations(experts):
+    """Experts that choose or drop count padding unless they are told of it; both tell them alike."""
+    rows = [{"prompt": "say", "completion": " ".join("ab" * (1 + i % 9))} for i in range(40)]
+    Path("ragged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["model=moe", "model.n_kv_head=2", "model.moe.n_experts=4", "model.moe.ff=8", *experts]
+    data = [
+        "data=chat",
+        "data.path=ragged.jsonl",
+        "data.val_fraction=0.4",
+        "data.batching=plain",
+        "data.val_batch_size=8",
+    ]
+    assert train("run", *words, *data) == 0
+    assert lab("task=evaluate", "init_from=run/checkpoints/last.ckpt", "hardware=cpu", "run_dir=looked") == 0
+    expected, found = (summary(run)["metrics"]["val/loss"] for run in ("run", "looked"))
+    assert found == pytest.approx(expected, abs=1e-6)
