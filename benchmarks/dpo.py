@@ -164,7 +164,7 @@ def ours(folder: Path) -> list[float]:
         optimizer=partial(adamw, lr=LR, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.0),
     )  # fmt: skip
     trainer = build_trainer(
-        run_dir=folder, seq_len=LONGEST, callbacks=[Clock(), Progress(line_every_s=1.0)],
+        run_dir=folder, callbacks=[Clock(), Progress(line_every_s=1.0)],
         loggers=[MetricsCSV(run_dir=folder)], max_steps=STEPS, max_time=None, val_every=10**9, checkpoint_every=10**9,
         log_every=10, grad_clip=1.0, accumulate=1, tokens_per_step=None, compile=False, profile=None, accelerator="cpu",
         devices=1, nodes=1, strategy="single", precision="32-true",

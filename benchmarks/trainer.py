@@ -90,7 +90,7 @@ def ours(data: TokenDataModule) -> float:
     data.val_dataloader = lambda: torch.utils.data.DataLoader([], batch_size=None)  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         trainer = build_trainer(
-            run_dir=Path(folder), seq_len=SEQ_LEN, callbacks=[Clock(), Progress(line_every_s=1.0)],
+            run_dir=Path(folder), callbacks=[Clock(), Progress(line_every_s=1.0)],
             loggers=[MetricsCSV(run_dir=folder), TensorBoard(run_dir=folder)], max_steps=STEPS, max_time=None,
             val_every=10**9, checkpoint_every=10**9, log_every=10, grad_clip=1.0, accumulate=1, tokens_per_step=None,
             compile=False, profile=None, accelerator="cpu", devices=1, nodes=1, strategy="single",
