@@ -63,7 +63,10 @@ def test_a_part_without_weight_is_measured_and_counts_for_nothing():
         (lambda: Length(target=0), "at least 1 token"),
         (lambda: Length(target=5).check(SimpleNamespace()), "reward.length.gate=false"),
         (lambda: Format(pattern="(("), "no regular expression"),
-        (lambda: LearnedReward(run="no/such/folder", batch_size=2, tokenizer=None, load_model=None), "neither a run folder"),
+        (
+            lambda: LearnedReward(run="no/such/folder", batch_size=2, tokenizer=None, load_model=None),
+            "neither a run folder",
+        ),
     ],
 )
 def test_refused_with_what_to_type(make, words):
