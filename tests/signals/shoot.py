@@ -10,6 +10,7 @@ import importlib.abc
 import importlib.util
 import os
 import runpy
+import signal
 import sys
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,9 @@ from typing import Any
 PLACE, NUMBER, PROGRAM = (*sys.argv[1:4], "", "", "")[:3]
 MODULE, _, NAME = PLACE.removesuffix("!").partition(":")
 shots = 0
+signal.signal(
+    signal.SIGHUP, signal.SIG_DFL
+)  # tests that run under nohup hand it on switched off, and that is respected
 
 
 def shoot() -> None:
