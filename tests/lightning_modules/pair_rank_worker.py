@@ -14,6 +14,7 @@ import torch
 from lightning_modules.dpo import DPOModule
 from lightning_modules.reward import RewardModule
 from models.gpt import GPT
+from tasks.trainer import leave_process_group
 from tests.pairs import VOCAB, PairData, adam, make_pairs, train
 
 
@@ -39,3 +40,4 @@ def main(strategy: str, folder: Path, objective: str) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    leave_process_group()

@@ -12,6 +12,7 @@ import torch
 
 from lightning_modules.grpo import GRPOModule
 from lightning_modules.ppo import PPOModule
+from tasks.trainer import leave_process_group
 from tests.prompts import PromptData, make_policy, train
 
 SHARED = {"minibatches": 2, "kl": 0.05, "rows": 5, "dtype": torch.float64}
@@ -33,3 +34,4 @@ def main(strategy: str, folder: Path, objective: str) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    leave_process_group()

@@ -12,6 +12,7 @@ import torch
 
 from batch import IGNORE
 from datamodules.text import TextDataModule
+from tasks.trainer import leave_process_group
 from tests.small import SEQ_LEN, RandomTokens, make_module, make_trainer, micro
 from tokenization.byte import ByteTokenizer
 
@@ -54,3 +55,4 @@ def main(strategy: str, folder: Path, corpus: str) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    leave_process_group()
