@@ -2,9 +2,9 @@
 
     {"question": ..., "texts": [...], "labels": [true, false, ...], "source": ...}    a line of predictions.jsonl
 
-which `task=evaluate benchmark=NAME evaluate.samples=16` writes, for any benchmark with right answers. Answers of several
-runs to one question are put together; a question, and all that are about the same, are on one side. Without data.path
-the word problems of data=arithmetic_pairs are judged: one right working of each and one with a slip.
+which `task=evaluate benchmark=NAME evaluate.samples=16` writes, for any benchmark with right answers. Answers of
+several runs to one question are put together; a question, and all that are about the same, are on one side. Without
+data.path the word problems of data=arithmetic_pairs are judged: one right working of each and one with a slip.
 
 Legend: B rows, T tokens.
 """
@@ -132,9 +132,7 @@ class JudgedDataModule(StepDataModule):
             return judged
         self.left_out += n - self.per_question
         kept = sorted(random.Random(f"{self.seed} {judged.question}").sample(range(n), self.per_question))
-        return Judged(
-            judged.question, judged.source, [judged.texts[i] for i in kept], [judged.labels[i] for i in kept]
-        )
+        return Judged(judged.question, judged.source, [judged.texts[i] for i in kept], [judged.labels[i] for i in kept])
 
     def table(self, side: Side) -> JudgedTable:
         if not self._tables:
@@ -255,7 +253,7 @@ def merged(rows: Iterator[tuple[dict[str, Any], str]]) -> dict[str, Judged]:
     """
     found: dict[str, Judged] = {}
     for row, where in rows:
-        question, texts, labels = row.get("question"), row.get("texts"), row.get("labels")
+        question, texts, labels = row.get("question"), row.get("texts") or [], row.get("labels") or []
         if not isinstance(question, str) or not _fit(texts, labels):
             raise RequestError(
                 f"{where}: expected a line of {PREDICTIONS} with 'question', 'texts' and as many 'labels', true or "

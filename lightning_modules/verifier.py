@@ -103,7 +103,9 @@ class VerifierModule(LanguageModule):
         return {"judged_questions": self.data.asked_hashes("train")}
 
     def farewell(self) -> dict[str, str | None]:
-        rerank = "python run.py task=evaluate init_from=GENERATOR benchmark=NAME evaluate.samples=8 evaluate.rerank={run}"
+        rerank = (
+            "python run.py task=evaluate init_from=GENERATOR benchmark=NAME evaluate.samples=8 evaluate.rerank={run}"
+        )
         return {"sample": None, "rerank": rerank}
 
     # ---- the loss ----------------------------------------------------------------------------------------------------

@@ -45,6 +45,10 @@ class Evaluate(TypedDict):
     harness: Literal["lm_eval"] | None
     tasks: list[str]
     tasks_path: str | None
+    rerank: str | None
+    retry: NonNegativeInt
+    accept: float | None
+    retry_from: Literal["line", "start"] | None
     past_context: PositiveInt | None
     beside: list[str]
 
