@@ -1,7 +1,7 @@
 """What picking among k of n sampled answers is worth: by a score, by a vote, by a weighted vote. Pure, unbiased.
 
-Each is the mean over all sets of k of the n answers, as pass@k is (evaluation/metrics.py). Answers are exchangeable, so
-what is tied shares: it would be decided by which came first, and each is as likely to.
+Each is the mean over all draws of k of the n answers, as pass@k is (evaluation/metrics.py). Answers are exchangeable, so
+what is tied to the end, where the first one decides, shares: any of them may have come first.
 """
 
 from collections.abc import Sequence
@@ -72,12 +72,13 @@ def vote_at_k(
     weight_N = np.ones(len(answers)) if weights is None else np.asarray(weights, np.float64)
     right_C = np.array([rights[answers.index(name)] for name in names], np.float64)
     total_SC = chosen_SN @ (of_NC * weight_N[:, None])
-    there_SC = chosen_SN @ of_NC > 0
-    tied_SC = _best(total_SC, there_SC)
+    count_SC = chosen_SN @ of_NC
+    tied_SC = _best(total_SC, count_SC > 0)
     if weights is not None and (unclear_S := tied_SC.sum(1) > 1).any():
         cast_SNC = chosen_SN[unclear_S, :, None] * (of_NC * weight_N[:, None])
         tied_SC[unclear_S] = _best(cast_SNC.max(1), tied_SC[unclear_S])
-    return float(((tied_SC @ right_C) / np.maximum(1, tied_SC.sum(1))).mean())
+    first_SC = tied_SC * count_SC  # of answers in any order the first is one that was given n times n times as often
+    return float(((first_SC @ right_C) / np.maximum(1, first_SC.sum(1))).mean())
 
 
 def _best(value_SC: np.ndarray, among_SC: np.ndarray) -> np.ndarray:
