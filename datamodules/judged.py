@@ -33,7 +33,7 @@ from datamodules.preference import prompt_hash
 from datamodules.reading.preference_rows import Preference
 from datamodules.reading.records import Asked, read_rows
 from errors import RequestError
-from tokenization.chat import ChatTemplate, Rendered, chat_template
+from tokenization.chat import ChatTemplate, Message, Rendered, chat_template
 
 PREDICTIONS = "predictions.jsonl"
 Side = Literal["train", "val"]
@@ -315,8 +315,12 @@ def judged_ids(question: str, text: str, template: ChatTemplate) -> Rendered:
 
     The mask is True at the answer's tokens: inputs of a batch are all ids but the last.
     """
-    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
-    ids, mask = template.render(turns, learn="last")
+    asked: list[Message] = [{"role": "user", "content": question}]
+    if not text.strip():  # no turn that could be learned, and yet what a model may answer
+        prompt, said = template.render_for_completion(asked), [*template.tokenizer.encode(text), template.end]
+        at = np.arange(len(prompt) + len(said) + 1)
+        return Rendered(np.append(prompt, [*said, template.end]), (at >= len(prompt)) & (at < at[-1]))
+    ids, mask = template.render([*asked, {"role": "assistant", "content": text}], learn="last")
     end = int(np.flatnonzero(mask)[-1]) + 1
     return Rendered(np.append(ids[:end], template.end), np.append(mask[:end], False))
 

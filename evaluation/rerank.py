@@ -57,10 +57,16 @@ class Judge(ABC):
 
 
 class Calculator(Judge):
+    """Args: lenient: answers without marks are rejected, also where none has any."""
+
     name, accept = "calculator", 0.5
 
+    def __init__(self, *, lenient: bool = False):
+        self.seen_marks = lenient
+
     def scores(self, answers: Sequence[Answer]) -> np.ndarray:
-        if answers and not any(has_marks(answer.text) for answer in answers):
+        self.seen_marks |= any(has_marks(answer.text) for answer in answers)
+        if answers and not self.seen_marks:
             raise RequestError(
                 "rerank=calculator: none of the answers holds a mark such as <<12+7=19>>: there is nothing to check.\n"
                 "Train on workings with marks (data=arithmetic, data=gsm8k), or type evaluate.rerank=likelihood."
@@ -92,9 +98,9 @@ class Likelihood(Judge):
 class Learned(Judge):
     """A verifier or a reward model, read at the end of the answer."""
 
-    def __init__(self, model: Scored, *, name: str, batch_size: int, encode: Encode, features: bool = True):
+    def __init__(self, model: Scored, *, name: str, batch_size: int, encode: Encode):
         self.model, self.name, self.batch_size, self.encode = model, name, batch_size, encode
-        self.features, self.probability = features, isinstance(model, Verifier)
+        self.probability = isinstance(model, Verifier)
         self.accept = 0.5 if self.probability else None
 
     def scores(self, answers: Sequence[Answer]) -> np.ndarray:
@@ -113,7 +119,7 @@ class Learned(Judge):
             return np.zeros(0)
         ids_BT, real_BT, answer_BT = (tensor.to(self.model.head.weight.device) for tensor in rows_of(pairs))
         if isinstance(self.model, Verifier):
-            logits_BT = judge(self.model, ids_BT, real_BT, answer_BT, features=self.features)[0]
+            logits_BT = judge(self.model, ids_BT, real_BT, answer_BT)[0]
             return at_end(logits_BT, real_BT).double().sigmoid().cpu().numpy()
         assert isinstance(self.model, RewardModel)
         return score(self.model, ids_BT, real_BT)[0].double().cpu().numpy()

@@ -1,7 +1,7 @@
 """What picking among k of n sampled answers is worth: by a score, by a vote, by a weighted vote. Pure, unbiased.
 
-Each is the mean over all draws of k of the n answers, as pass@k is (evaluation/metrics.py). Answers are exchangeable, so
-what is tied to the end, where the first one decides, shares: any of them may have come first.
+Each is the mean over all draws of k of the n answers, as pass@k is (evaluation/metrics.py). Answers are exchangeable:
+what is tied to the end, where the first one decides, shares, since any of them may have come first.
 """
 
 from collections.abc import Sequence

@@ -88,6 +88,8 @@ class VerifierModule(LanguageModule):
             self.model.head.weight.requires_grad_(True)
             learn_likelihood(self, start, right_rows, steps=self.sft_steps, lr=self.sft_lr, what="the right answers")
         self.model.score_head.requires_grad_(True)
+        if not self.features:
+            self.model.ignore_features()
         if self.frozen:
             self.model.backbone.requires_grad_(False)
         elif self.lm_weight:

@@ -91,6 +91,11 @@ class Verifier(Scored):
         nn.init.zeros_(self.score_head.bias)
         nn.init.constant_(self.score_head.weight[:, self.width], 1 / FEATURE_SCALE)
 
+    @torch.no_grad()
+    def ignore_features(self) -> None:
+        """Their weights become 0, and stay so where they are learned with `judge(features=False)`."""
+        self.score_head.weight[:, self.width :] = 0.0
+
     def lookup_parameters(self) -> int:
         return self.backbone.lookup_parameters()
 

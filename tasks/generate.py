@@ -12,6 +12,7 @@ from models.generation import Completion, Token, stream
 from models.generation import generate as generate_tokens
 from models.sampling import Sampling
 from tasks import parts
+from tasks.gate import Gated, gate_of
 from tasks.text import StopStrings, stream_text, typed
 from tasks.trainer import set_number_formats
 
@@ -32,7 +33,8 @@ def generate(
 ) -> None:
     """Prints the prompt and `n` continuations; the same `seed` gives the same text.
 
-    Writes sample.txt, and samples.jsonl with the ids and the log-probability of each.
+    With `generate.verify` each is judged before it is shown, and written again where it is rejected. Writes sample.txt,
+    and samples.jsonl with the ids and the log-probability of each.
     """
     parts.needs_model(cfg, "task=generate")
     prompt, strings = typed(prompt), [typed(s) for s in ([stop] if isinstance(stop, str) else stop or [])]
@@ -49,6 +51,15 @@ def generate(
         "stop_ids": [tokenizer.eot],
         "stop": ends if ends.strings else None,
     }
+    gate = gate_of(cfg, model, temperature)
+    if gate is not None:
+        asked = Gated(model, prompt, ids, ends, settings)
+        verdicts = gate.written(asked, n)
+        completions = [verdict.completion for verdict in verdicts]
+        print("\n\n".join(f"[{v.words}] {prompt}{v.text}" for v in verdicts))
+        _write(run, prompt, [v.text for v in verdicts], completions, [v.facts for v in verdicts])
+        run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
+        return
     if n == 1:
         print(prompt, end="", flush=True)
         completions = [show(stream(model, ids, **settings), tokenizer, ends)]
@@ -76,10 +87,16 @@ def show(tokens: Iterator[Token], tokenizer: Any, ends: StopStrings) -> Completi
     return Completion(new, [token.logprob for token in seen], new[-1] == tokenizer.eot or ends(new))
 
 
-def _write(run: RunFolder, prompt: str, texts: list[str], completions: list[Completion]) -> None:
+def _write(
+    run: RunFolder,
+    prompt: str,
+    texts: list[str],
+    completions: list[Completion],
+    verdicts: list[dict[str, Any]] | None = None,
+) -> None:
     (run.path / "sample.txt").write_text("\n\n".join(prompt + text for text in texts) + "\n", encoding="utf-8")
     lines = [
-        json.dumps({"prompt": prompt, "text": text, **completion._asdict()}, ensure_ascii=False)
-        for text, completion in zip(texts, completions, strict=True)
+        json.dumps({"prompt": prompt, "text": text, **completion._asdict(), **verdict}, ensure_ascii=False)
+        for text, completion, verdict in zip(texts, completions, verdicts or [{}] * len(texts), strict=True)
     ]
     (run.path / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

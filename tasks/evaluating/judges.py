@@ -21,15 +21,18 @@ from tasks import parts
 from tokenization.chat import chat_template
 
 
-def judge_named(name: str, cfg: DictConfig, model: LanguageModel, *, words: str = "", batch_size: int) -> Judge:
+def judge_named(
+    name: str, cfg: DictConfig, model: LanguageModel, *, words: str = "", batch_size: int, lenient: bool = False
+) -> Judge:
     """Args:
     model: the one that answers. words: that a benchmark puts before each question; other language models see them.
+    lenient: see `Calculator`.
 
     Raises:
         RequestError: no such judge; a run that cannot be read.
     """
     if name == "calculator":
-        return Calculator()
+        return Calculator(lenient=lenient)
     if name == "likelihood":
         return Likelihood(model, name=name, batch_size=batch_size)
     if not Path(name).expanduser().exists():
@@ -41,9 +44,7 @@ def judge_named(name: str, cfg: DictConfig, model: LanguageModel, *, words: str 
     judging, tokenizer = parts.other_model(cfg, name)
     style = theirs.get("data", {}).get("template")
     if isinstance(judging, Scored):
-        features = bool(theirs.objective.get("features", True))
-        encode = as_trained(tokenizer, style or "chat")
-        return Learned(judging, name=name, batch_size=batch_size, encode=encode, features=features)
+        return Learned(judging, name=name, batch_size=batch_size, encode=as_trained(tokenizer, style or "chat"))
     prompter = Prompter(tokenizer, style="auto", context=judging.seq_len, trained=style)
     return Likelihood(judging, name=name, batch_size=batch_size, encode=as_asked(prompter, words))
 
