@@ -27,6 +27,7 @@ from tasks.evaluating.benchmark import run_benchmark
 from tasks.evaluating.lm_eval import run_lm_eval
 from tasks.evaluating.pairs import label_metrics, pair_metrics
 from tasks.evaluating.past_context import evaluate_past_context
+from tasks.evaluating.verifiers import verifier_metrics
 from tasks.trainer import set_number_formats
 from tokenization.chat.messages import answer_of
 
@@ -68,7 +69,7 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     if cfg.init_from:
         parts.check_start(cfg, data)
     source, device = parts.load_start(model, cfg), parts.torch_device(cfg)
-    metrics, counted = measured(model.to(device), data, device, cfg)
+    metrics, counted, more = measured(model.to(device), data, device, cfg)
     run.results |= {
         "parameters": model.parameter_counts(),
         "metrics": {f"val/{name}": estimate.value for name, estimate in metrics.items()},
@@ -77,6 +78,7 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     }
     unit, n, words = counted
     report = {name: estimate._asdict() for name, estimate in metrics.items()}
+    report |= more
     target = run.path / "evaluation.json"
     target.write_text(json.dumps(plain({"checkpoint": str(source), "unit": unit, "n": n} | report), indent=2) + "\n")
     print(f"\n{source}: {words}")
@@ -88,9 +90,14 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
 
 def measured(
     model: Any, data: Any, device: torch.device, cfg: DictConfig
-) -> tuple[dict[str, Estimate], tuple[str, int, str]]:
-    """Metrics; what their intervals are over, how many of these there are, and in words what was measured."""
+) -> tuple[dict[str, Estimate], tuple[str, int, str], dict[str, Any]]:
+    """Metrics; what their intervals are over, how many of these there are, and in words what was measured; what else
+    evaluation.json holds."""
     metrics: dict[str, Estimate] = {}
+    if "judged" in data.provides:
+        metrics, n, errors = verifier_metrics(model, data, device, seed=cfg.seed)
+        asked = len(data.table("val").asked)
+        return metrics, ("question", asked, f"{n:,} answers to {asked:,} questions"), {"errors": errors}
     if "pairs" in data.provides:
         metrics, n = pair_metrics(model, data, device, seed=cfg.seed)
         unit, words = "pair", f"{n:,} pairs"
@@ -109,7 +116,7 @@ def measured(
         if len(set(sources)) < len(right):
             words += f" about {len(set(sources)):,} sources"
             metrics["exact_match_per_source"] = mean_of_sources(right, sources, seed=cfg.seed)
-    return metrics, (unit, n, words)
+    return metrics, (unit, n, words), {}
 
 
 def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
