@@ -45,7 +45,7 @@ class Verdict:
         return f"score {self.score:.3f}{tries}{'' if self.accepted else ', rejected'}"
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         return {"score": self.score, "accepted": self.accepted, "attempts": self.attempts}
 
 

@@ -225,5 +225,5 @@ def test_what_does_not_go_together_is_refused(typed, message) -> None:
 
 
 def test_no_such_judge() -> None:
-    with pytest.raises(RequestError, match="no such judge. Expected calculator, likelihood"):
+    with pytest.raises(RequestError, match=r"no such judge\. Expected calculator, likelihood"):
         judge_named("nobody", None, None, batch_size=2)  # type: ignore[arg-type]
