@@ -71,7 +71,7 @@ def sample_metrics(predictions: Sequence[Prediction], judge: Judge | None, *, se
             points.append(point(way, k, k * lengths, estimate))
     gains = {"rerank_gain": "verifier", "weighted_gain": "weighted"}
     for name, way in gains.items():
-        for k, values in found.get(way, {}).items():
+        for k, values in list(found.get(way, {}).items())[1:]:  # of one answer there is nothing to pick
             metrics[f"{name}@{k}"] = average(np.subtract(values, found["majority"][k]).tolist())
     return metrics, points
 

@@ -186,6 +186,7 @@ def asked_of(run: Path) -> list[str]:
     return [json.loads(line)["question"] for line in (run / "predictions.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_from_samples_to_a_verifier_to_a_pick(folder, monkeypatch) -> None:
     def labelled(question, texts, kind):
         return {"1"}, [str(len(text) % 2) for text in texts]
