@@ -45,7 +45,25 @@ def run_job(job: Job) -> tuple[Ending, RunFolder]:
         RequestError: no folder could be claimed; nothing was left behind.
     """
     with stopping.noting():
+        if not job.plan.cfg.task.get("leaves_folder", True):
+            return look(job)
         return _run_job(job, ranks.wanted(job.plan.cfg))
+
+
+def look(job: Job) -> tuple[Ending, RunFolder]:
+    """A task that only looks at what there is: no folder, no log, no summary.
+
+    Raises:
+        RequestError: a folder was given to write into.
+    """
+    if job.plan.cfg.run_dir or job.in_sweep:
+        task = job.plan.choices.get("task")
+        raise RequestError(f"task={task} writes nothing: leave run_dir=... and several values out.")
+    run = RunFolder(Path(), is_new=False)
+    ending = explain(_call_task(job, run))
+    if not ending.is_said:
+        _tell(run, ending, untouched=True)
+    return ending, run
 
 
 def _run_job(job: Job, world_size: int) -> tuple[Ending, RunFolder]:
