@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("callbacks", "crawl", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
         *("optimization", "rewards", "tasks", "tokenization"),
     },
+    "nanolab": {"launcher", "models", "runs", "tasks", "tokenization"},
     "run": {"launcher"},
 }
 ROOMS = {  # what is in each, for CONTRIBUTING.md
@@ -70,16 +71,17 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "reports": "run folders -> statistics, figures, pages",
     "runs": "run folders found, named, listed, compared, removed; curves as lists",
     "inspection": "the one template of HTML pages, charts, colours in a terminal",
+    "nanolab": "from Python: `nanolab.load`, `train`, `runs`",
     "benchmarks": "speed and memory, as ratios in one run",
 }
 # third-party package -> the only ones that may import it
 OWNERS: dict[str, set[str]] = {
     "hydra": {"launcher", "run"},
-    "omegaconf": {"launcher", "run", "tasks"},
+    "omegaconf": {"launcher", "nanolab", "run", "tasks"},
     "lightning": {"callbacks", "datamodules", "lightning_modules", "loggers", "tasks", "benchmarks"},
     "torch": {
         *("batch", "benchmarks", "callbacks", "datamodules", "evaluation", "lightning_modules", "loggers", "models"),
-        *("optimization", "rewards", "tasks"),
+        *("nanolab", "optimization", "rewards", "tasks"),
     },
     "jinja2": {"inspection", "tokenization"},
     "transformers": {"models", "rewards", "tokenization", "benchmarks"},
