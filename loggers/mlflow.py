@@ -1,6 +1,7 @@
 """MLflow; `pip install mlflow` first (mlflow-skinny has no store of its own)."""
 
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import MLFlowLogger
 
@@ -36,7 +37,7 @@ def mlflow(
     )
 
 
-def _begun(package, uri: str, experiment: str, run_dir: Path) -> str:  # type: ignore[no-untyped-def]
+def _begun(package: Any, uri: str, experiment: str, run_dir: Path) -> str:
     client = package.tracking.MlflowClient(tracking_uri=uri)
     known = client.get_experiment_by_name(experiment)
     found = known and client.search_runs([known.experiment_id], f"tags.`{TAG}` = '{run_dir}'", max_results=1)

@@ -126,7 +126,7 @@ def arrays(path: Path, config: dict[str, Any]) -> Iterator[tuple[str, np.ndarray
     """Name and fp32 array of each tensor, in GGUF's layout, one at a time."""
     from safetensors import safe_open
 
-    heads = config.get("num_attention_heads")
+    heads, kv_heads = config.get("num_attention_heads", 0), config.get("num_key_value_heads", 0)
     with safe_open(path, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 - no mapping
             array = file.get_tensor(name).float().numpy()
@@ -135,7 +135,7 @@ def arrays(path: Path, config: dict[str, Any]) -> Iterator[tuple[str, np.ndarray
             if config["model_type"] == "llama" and name.endswith(("q_proj.weight", "q_proj.bias")):
                 array = interleaved(array, heads)
             if config["model_type"] == "llama" and name.endswith(("k_proj.weight", "k_proj.bias")):
-                array = interleaved(array, config["num_key_value_heads"])
+                array = interleaved(array, kv_heads)
             yield name, np.ascontiguousarray(array)
 
 
