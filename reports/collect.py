@@ -4,7 +4,6 @@ A run whose summary is missing is one that was killed or still works: listed, ne
 """
 
 import csv
-import json
 import math
 import os
 import re
@@ -20,6 +19,7 @@ import yaml
 
 from commands import run_py
 from errors import RequestError
+from strict_json import value_of
 
 # tasks that make nothing to compare: a report lies well beside the runs it is about
 NOT_COMPARED = ("report", "inspect", "check", "export", "generate", "chat", "prepare", "crawl")
@@ -88,7 +88,7 @@ class Run:
 
         Seconds are those of training: tokens divided by the throughput that was measured on the way.
         """
-        rows = _rows(self.path / "metrics.csv")
+        rows = metric_rows(self.path / "metrics.csv")
         seconds, tokens, points = 0.0, 0.0, []
         for row in rows:
             now = row.get("tokens_seen", tokens)
@@ -235,7 +235,7 @@ def _plain(file: Path, most: int = 1 << 26) -> str | None:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    found = json.loads(_plain(file) or "{}")
+    found = value_of(_plain(file) or "{}")
     if not isinstance(found, dict):
         raise ValueError(f"{file.name} holds no keys")
     return found
@@ -266,7 +266,7 @@ def _yaml(file: Path) -> dict[str, Any]:
     return found
 
 
-def _rows(file: Path) -> list[dict[str, float]]:
+def metric_rows(file: Path) -> list[dict[str, float]]:
     """Rows of a CSV of numbers, without empty cells; a last row that was torn by a kill is left out."""
     if not file.is_file():
         return []

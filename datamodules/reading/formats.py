@@ -5,12 +5,12 @@ How to add one: a function here, its line in `FORMATS`, a YAML that chooses it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from datamodules.reading.ignored import Field, Fields, check_fields
 from errors import RequestError
+from strict_json import nested, value_of
 from tokenization.chat import Message
 
 Row = dict[str, Any]
@@ -27,7 +27,7 @@ SPEAKERS = {  # who speaks in ShareGPT's rows and their relatives
 
 
 SYSTEM = {"system": Field((str,), "stands before the conversation")}
-HISTORY = {"history": Field((list,), "turns before the question")}
+HISTORY = {"history": Field((list, str), "turns before the question")}
 TOOLS = {
     "tools": Field((list, str), "what the assistant may call"),
     "functions": Field((list, str), "OpenAI's former name of tools"),
@@ -72,6 +72,7 @@ def opening(row: Row) -> list[Message]:
 
 
 def listed(value: Any) -> list[Any]:
+    value = nested(value)
     if not isinstance(value, list | tuple):
         raise TypeError(f"{type(value).__name__} instead of a list of messages")
     return list(value)
@@ -99,8 +100,8 @@ def turn(message: Any) -> Message:
 def parsed(value: Any, what: str) -> Any:
     """JSON that stands in a text, as it is. Raises RequestError where it is none."""
     try:
-        return json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
+        return value_of(value) if isinstance(value, str) else value
+    except ValueError:
         raise RequestError(f"{what} is {value!r:.80}: expected JSON.") from None
 
 
@@ -132,7 +133,7 @@ def alpaca(row: Row) -> list[Message]:
 def turns_before(row: Row) -> list[Message]:
     """`history`: [[question, answer], ...]."""
     before: list[Message] = []
-    for pair in row.get("history") or []:
+    for pair in nested(row.get("history") or []):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise RequestError(f"history holds {pair!r:.80}: expected pairs of a question and its answer.")
         before += dialogue(*pair)
@@ -149,7 +150,7 @@ def scienceqa(row: Row) -> list[Message]:
 
     Rendered as the SciAssist report does: letters for the choices, then the answer, an explanation, the background.
     """
-    choices = [f"{chr(ord('A') + i)}. {choice}" for i, choice in enumerate(row["choices"])]
+    choices = [f"{chr(ord('A') + i)}. {choice}" for i, choice in enumerate(nested(row["choices"]))]
     right = int(row["answer"])
     if not 0 <= right < len(choices):
         raise RequestError(f"the answer is choice {right}, but there are {len(choices)}.")

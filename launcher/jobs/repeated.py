@@ -3,9 +3,10 @@
 Code and versions are compared before the job starts; data and tokenizer are known when it is over.
 """
 
-import json
 from pathlib import Path
 from typing import Any
+
+from strict_json import object_in
 
 Summary = dict[str, Any]
 RESULT = ("val/loss", "val/bpb", "train/loss")
@@ -15,8 +16,8 @@ def summary_of(folder: str | Path) -> Summary | None:
     """What that run wrote; None where nothing can be read."""
     file = Path(folder).expanduser() / "summary.json"
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
-    except (OSError, ValueError, TypeError, RecursionError):
+        return object_in(file) if file.is_file() else None
+    except (OSError, ValueError):
         return None
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from errors import RequestError
+from strict_json import value_of
 
 Message = Mapping[str, Any]
 Tools = Sequence[Any]
@@ -63,8 +64,8 @@ def calls_of(message: Message) -> list[dict[str, Any]]:
 def as_object(arguments: Any) -> Any:
     """Arguments that are JSON in a text (OpenAI) as the object that they are; other text stays."""
     try:
-        return json.loads(arguments) if isinstance(arguments, str) else arguments
-    except (ValueError, RecursionError):
+        return value_of(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
         return arguments
 
 

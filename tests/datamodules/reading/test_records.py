@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamodules.reading.ignored import Ignored
-from datamodules.reading.json_rows import HALF_A_PAIR
 from datamodules.reading.records import Asked, read_rows
 from errors import RequestError
+from strict_json import HALF_A_PAIR
 
 PAIRS = [{"prompt": f"Say hello {i}", "completion": f"Hello friend {i}"} for i in range(3)]
 CSV = "prompt,completion\r\n" + "".join(f"{p['prompt']},{p['completion']}\r\n" for p in PAIRS)
