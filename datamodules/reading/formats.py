@@ -105,7 +105,7 @@ def parsed(value: Any, what: str) -> Any:
         raise RequestError(f"{what} is {value!r:.80}: expected JSON.") from None
 
 
-def tools_of(row: Row) -> list[Any]:
+def tools_of(row: Mapping[str, Any]) -> list[Any]:
     """`tools`: a list of JSON schemas, or the JSON of one in a text; `functions`: OpenAI's former name."""
     tools = [parsed(tool, "one of tools") for tool in parsed(row.get("tools") or [], "tools") or []]
     functions = parsed(row.get("functions") or [], "functions") or []

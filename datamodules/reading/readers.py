@@ -156,9 +156,11 @@ def read_arrow(path: Path, *, text_column: str, ignored: Ignored, **_: object) -
         return [text_column]
 
     number = 0
-    for number, (text,) in arrow_rows(path, choose):
-        yield from documents_in(text, text_column, ignored, f"{path}, row {number:,}")
-    ignored.update({f"column {name!r}": number for name in beside})
+    try:
+        for number, (text,) in arrow_rows(path, choose):
+            yield from documents_in(text, text_column, ignored, f"{path}, row {number:,}")
+    finally:  # also where a stream takes the first rows only
+        ignored.update({f"column {name!r}": number for name in beside})
 
 
 def check_schema(path: Path, schema: Any, column: str) -> None:
@@ -183,13 +185,15 @@ def read_table(path: Path, *, text_column: str, ignored: Ignored, **_: object) -
     if text_column not in header:
         raise no_column(f"{path}, line 1", text_column, header)
     column, number = header.index(text_column), 0
-    for row in rows:
-        number, text = row[0], row[1][column]
-        if not text or text.isspace():
-            ignored[NO_TEXT] += 1
-        if text:
-            yield (text,)
-    ignored.update({f"column {name!r}": number for name in header if name != text_column})
+    try:
+        for row in rows:
+            number, text = row[0], row[1][column]
+            if not text or text.isspace():
+                ignored[NO_TEXT] += 1
+            if text:
+                yield (text,)
+    finally:
+        ignored.update({f"column {name!r}": number for name in header if name != text_column})
 
 
 def read_html(path: Path, *, ignored: Ignored, **_: object) -> Iterator[Document]:
