@@ -36,10 +36,13 @@ PROMPTS = ("prompt", "question", "instruction")  # the first of them that is the
 READS: Fields = {"system": Field((str,), "stands before the prompt")} | TOOLS
 KNOWN = {*PROMPTS, "chosen", "rejected", "margin", *READS}
 REFUSED = {
-    "input": Field((), "text that belongs to the prompt"),
+    **dict.fromkeys(("input", "context"), Field((), "text that belongs to the prompt")),
+    **dict.fromkeys(REASONING, Field((), "thoughts before an answer; they belong into its message")),
+    "documents": Field((), "what a template may show beside the messages"),
+    "chat_template_kwargs": Field((), "how a template is to render the row"),
     "history": Field((), "turns before the prompt"),
     "weight": Field((), "how much a pair counts"),
-    "images": Field((), "pictures of the prompt"),
+    **dict.fromkeys(("image", "images"), Field((), "pictures of the prompt")),
 }
 KNOWN_IN_MESSAGE = {*FIELDS, "from", "value", "function_call"}
 

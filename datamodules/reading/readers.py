@@ -221,7 +221,10 @@ def read_tar(path: Path, *, separator: str | None, ignored: Ignored, **_: object
     try:
         with opened(path) as data, tarfile.open(fileobj=data, mode="r|") as archive:
             for member in archive:
-                if member.isfile():
+                if not member.isfile():
+                    if not member.isdir():
+                        ignored.file("that is a link or a device in an archive")
+                else:
                     file = archive.extractfile(member)
                     assert file is not None  # it is a file
                     yield from member_texts(path, member.name, file.read(), separator, ignored)
@@ -231,9 +234,11 @@ def read_tar(path: Path, *, separator: str | None, ignored: Ignored, **_: object
 
 def member_texts(path: Path, name: str, body: bytes, separator: str | None, ignored: Ignored) -> Iterator[Document]:
     kind = Path(name).suffix.lower()
-    if kind in PAGES:
+    if Path(name).name.startswith("."):
+        ignored.file("that is hidden in an archive")
+    elif kind in PAGES:
         yield from page_text(body, name, ignored)
-    elif kind in TEXTS and not Path(name).name.startswith("."):
+    elif kind in TEXTS:
         try:
             text = body.decode("utf-8-sig")
         except UnicodeDecodeError as error:
