@@ -67,15 +67,20 @@ def value_of(data: bytes | str, halves: Counter[str] | None = None) -> Any:
 def is_whole(value: Any) -> bool:
     """Whether no text in it, names included, holds half of a surrogate pair."""
     kind = type(value)
-    if kind is str and not value.isascii():
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            return False
-    elif kind is dict:
-        return all(map(is_whole, value.values())) and all(map(is_whole, value))
+    if kind is str:
+        if not value.isascii():
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError:
+                return False
+    elif kind is dict:  # in loops: this runs for every row that is read
+        for name, item in value.items():
+            if not (name.isascii() or is_whole(name)) or not is_whole(item):
+                return False
     elif kind is list:
-        return all(map(is_whole, value))
+        for item in value:
+            if not is_whole(item):
+                return False
     return True
 
 

@@ -78,7 +78,7 @@ class Split:
 
 def passed_over(source: Source | None) -> Ignored:
     """The files beside a source that are not read."""
-    return getattr(source, "passed_over", Ignored())
+    return Ignored(getattr(source, "passed_over", {}))
 
 
 def plan_split(source: Source, val_source: Source | None, val_fraction: float) -> Split:

@@ -64,7 +64,7 @@ class Format(NamedTuple):
     @property
     def refused(self) -> Fields:
         """What would change what is learned, and has no meaning here."""
-        refused = REFUSED | self.refuses
+        refused = {**REFUSED, **self.refuses}
         return {name: field for name, field in refused.items() if name not in (*self.needs, *self.reads)}
 
 
