@@ -270,7 +270,7 @@ class Head:
     def _documents(self, ignored: Ignored) -> Iterator[Document]:
         left = self.stop
         for shard in range(self.stream.n_shards):
-            with closing(self.stream.open(shard, 0, ignored)) as texts:  # it counts what it has read when it ends
+            with closing(self.stream.open(shard, 0, ignored)) as texts:  # type: ignore[type-var]  # counts when it ends
                 for text in islice(texts, left):
                     left -= 1
                     if left < self.stop - self.start:
