@@ -15,7 +15,7 @@ from inspection.cases import Case, cases
 from inspection.charts import line
 from inspection.page import Page, facts
 from launcher.jobs.run_folder import RunFolder
-from reports.collect import metric_rows
+from runs.files import read_rows as metric_rows
 from strict_json import value_of
 
 Row = dict[str, Any]
