@@ -16,7 +16,7 @@ from bounds import NonNegativeInt
 class MetricsCSV(Logger):
     """Writes `run_dir`/metrics.csv. Rows after `start_step` left by a run that was killed are dropped first."""
 
-    def __init__(self, *, run_dir: str | Path, start_step: NonNegativeInt = 0):
+    def __init__(self, *, run_dir: str | Path, start_step: NonNegativeInt):
         super().__init__()
         self.path = Path(run_dir) / "metrics.csv"
         self._columns = ["step"]

@@ -60,6 +60,7 @@ def build_trainer(cfg: DictConfig, data: Any, objective: LanguageModule, run: Ru
     return build(
         section,
         run_dir=run.path,
+        began=run.began,
         callbacks=callbacks_of(cfg, data),
         loggers=loggers if run.rank == 0 else [],
     )
@@ -78,7 +79,7 @@ def short_run(cfg: DictConfig, run: RunFolder, module: LanguageModule, data: Any
     section.max_steps = section.val_every = section.checkpoint_every = steps
     section.monitor, section.monitor_mode = "val/loss", None  # another objective than the run's, with other metrics
     callbacks = callbacks_of(cfg, data, only=("progress",))
-    trainer = build(section, run_dir=run.path / folder, callbacks=callbacks, loggers=[])
+    trainer = build(section, run_dir=run.path / folder, began=run.began, callbacks=callbacks, loggers=[])
     trainer.fit(module, data)
     data.trainer = None
 

@@ -80,7 +80,8 @@ def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
 def _tell(result: dict) -> None:
     print(
         f"\n{'; '.join(result['faults'])}\n  {result['kind']}: {result['words'][:600]}\n  {result['damage'][:300]}\n"
-        f"  {result['said'].strip()[-300:]}\n  again: FUZZ_SEED={result['seed']} FUZZ_CASE={result['number']} make fuzz",
+        f"  {result['said'].strip()[-300:]}\n"
+        f"  again: FUZZ_SEED={result['seed']} FUZZ_CASE={result['number']} make fuzz",
         flush=True,
     )
 

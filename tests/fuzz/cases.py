@@ -19,7 +19,7 @@ PATHS_OF_OURS = ("run_dir", "data.out", "data.cache_dir", "export.path", "hydra.
 
 @dataclass
 class Case:
-    """One command line. `may_be_long`: a number typed may ask for hours, so it is enough that it stops when asked to."""
+    """One command line. `may_be_long`: a number typed may ask for hours; it is enough that it stops when asked to."""
 
     words: list[str]
     program: str = "run"

@@ -1,13 +1,14 @@
-"""Whether a case ended as promised (contract.md): the exit status, plain words, nothing of the user's changed, in time."""
+"""Whether a case ended as promised: the exit status, plain words, nothing of the user's changed, in time."""
 
 import hashlib
 import os
 import stat
 from pathlib import Path
 
-import folders
 from cases import Case
 from forked import Outcome
+
+import folders
 
 WORDS = 20_000  # characters; more is no plain sentence
 FAILURES = (  # what may be said of a run that failed, though nothing about the request was wrong

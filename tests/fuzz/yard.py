@@ -1,4 +1,4 @@
-"""What the cases start from: files of each kind, and a small run, export and corpus of each, made once by the program."""
+"""What the cases start from: files of each kind, and small runs, exports and token files that the program made."""
 
 import contextlib
 import gzip
