@@ -159,6 +159,8 @@ def _line(rng: Random, given: bytes) -> bytes:
 def file(rng: Random, path: Path) -> str:
     """Damages a file in place, and says how."""
     what = rng.choice(("content",) * 12 + ("missing", "folder", "pipe", "loop", "device", "empty", "other"))
+    if path.is_symlink():
+        return what
     given = path.read_bytes()
     if what in ("content", "empty"):
         path.write_bytes(of_kind(rng, path.name, given) if what == "content" else b"")
