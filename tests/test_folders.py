@@ -38,5 +38,5 @@ def test_F25_a_pipe_in_a_folder_to_read_is_refused(name: str, tmp_path: Path) ->
 
 def test_F25_so_is_a_link_to_a_device(tmp_path: Path) -> None:
     (tmp_path / "model.bin").symlink_to("/dev/zero")
-    with pytest.raises(RequestError, match="model.bin is a pipe or a device"):
+    with pytest.raises(RequestError, match=r"model\.bin is a pipe or a device"):
         folders.refuse_pipes(tmp_path, key="init_from")

@@ -122,7 +122,7 @@ def _become(words: list[str], folder: Path, program: str, out: str, said: str) -
         resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # EFBIG instead
         for fd, name in ((0, os.devnull), (1, out), (2, said)):
-            os.dup2(os.open(name if name != "closed" else os.devnull, os.O_RDWR | os.O_CREAT, 0o644), fd)
+            os.dup2(os.open(name if name != "closed" else os.devnull, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), fd)
         if out == "closed":
             os.close(1)
         code = _main(words, program)

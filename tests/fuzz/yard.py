@@ -122,13 +122,15 @@ def _write_mine(folder: Path) -> None:
     (folder / "run.log").write_text("mine\n")
 
 
-def build(folder: Path) -> None:
-    """Writes everything below `folder`; raises SystemExit where the program itself fails."""
+def build(folder: Path, *, only: tuple[str, ...] = ()) -> None:
+    """Writes everything below `folder`, or files and `only` these runs; SystemExit where the program itself fails."""
     folder.mkdir()
     os.chdir(folder)
     write_files(folder)
-    for name, words in RUNS.items():
-        _do(*words, f"run_dir=runs/{name}")
+    for name in only or RUNS:
+        _do(*RUNS[name], f"run_dir=runs/{name}")
+    if only:
+        return
     _do("-m", "seed=1,2", *RUNS["gpt"], "run_dir=sweep")
     _do("task=prepare", *ON_TEXT, "data.out=tokens", "run_dir=ptemp")
     for name in ("gpt", "llama", "moe"):
