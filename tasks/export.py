@@ -11,11 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from commands import run_py
 from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
+from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
 from models.heads import RewardModel
 from models.hf import HFModel, save_wrapped
 from models.seq2seq import T5, Seq2Seq
-from models.weights.proving import prove
+from models.weights.proving import prove, whole_or_removed
 from models.weights.saving import save_hf, settings_of
 from tasks import parts
 from tokenization.base import Tokenizer
@@ -44,6 +45,22 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
     ids = special_ids(tokenizer)
     if isinstance(model, RewardModel) and ASSISTANT_END not in tokenizer.specials:
         ids["pad_token_id"] = None  # the end of an answer is what pads: only a text alone is scored at its end (S19)
+    with whole_or_removed(folder):
+        kind, difference, has_tokenizer = write(cfg, folder, model, tokenizer, ids)
+    run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
+    run.results["export_difference"] = difference
+    say(model, folder, kind, difference)
+    if not has_tokenizer:
+        print(
+            f"without a tokenizer: tokenizer={tokenizer.kind} with normalisation, merged blanks or without byte "
+            "fallback cannot be written as tokenizer.json; its own files are in the run folder's tokenizer/"
+        )
+
+
+def write(
+    cfg: DictConfig, folder: Path, model: LanguageModel, tokenizer: Tokenizer, ids: dict[str, Any]
+) -> tuple[str, float, bool]:
+    """The family's name, by how much logits differ there at most, and whether the tokenizer could be written too."""
     network = model.backbone if isinstance(model, RewardModel) else model
     if isinstance(network, HFModel | Seq2Seq):
         if cfg.export.family not in (None, network.hf.config.model_type):
@@ -60,18 +77,16 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
     files = hf_files(tokenizer, seq_len=model.seq_len)
     for name, content in (files or {}).items():
         (folder / name).write_bytes(content)
-    run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
-    run.results["export_difference"] = difference
+    return kind, difference, files is not None
+
+
+def say(model: LanguageModel, folder: Path, kind: str, difference: float) -> None:
+    """What was written, and what to type next."""
     print(f"{model.parameter_counts()['total']:,} parameters as {kind} -> {folder}")
     print(
         f"  checked    loaded with transformers: {'scores' if isinstance(model, RewardModel) else 'logits'} differ by "
         f"{difference:.1g} at most"
     )
-    if files is None:
-        print(
-            f"without a tokenizer: tokenizer={tokenizer.kind} with normalisation, merged blanks or without byte "
-            "fallback cannot be written as tokenizer.json; its own files are in the run folder's tokenizer/"
-        )
     if isinstance(model, RewardModel):
         print(
             f"  load it    AutoModelForSequenceClassification.from_pretrained({str(folder)!r}): the logit is the score"

@@ -90,7 +90,8 @@ def last_checkpoint(cfg: DictConfig, run: RunFolder) -> Path | None:
     if not cfg.resume:
         return None
     best = path.with_name("best.ckpt")
-    if not path.is_file() and best.is_file() and not cfg.get("allow_mismatch"):
+    # a best one of step 0, a base before its stages, is made again
+    if not path.is_file() and best.is_file() and step_of(best) > 0 and not cfg.get("allow_mismatch"):
         raise RequestError(
             f"{run.path} has lost its last.ckpt: from step 0 it would write over best.ckpt, which is still there.\n"
             f"Type {run_py(f'init_from={best}')} to start a new run from it, or {ALLOW} to start this one anew."

@@ -3,7 +3,8 @@
 Shapes: B rows, T tokens, V vocabulary.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def prove(model: LanguageModel, folder: Path) -> float:
     The weights of `model`, which lie in the folder, are given up on the way: it is on the meta device afterwards.
 
     Raises:
-        RequestError: they differ by more than rounding, or transformers cannot load the folder, which is then removed.
+        RequestError: they differ by more than rounding, or transformers cannot load the folder.
     """
     ids_BT = random_ids(model)
     model.eval()
@@ -36,13 +37,11 @@ def prove(model: LanguageModel, folder: Path) -> float:
     except RequestError:
         raise
     except Exception as error:  # whatever transformers makes of the folder
-        _remove(folder)
         raise RequestError(
             f"transformers cannot run what was written: {' '.join(str(error).split())[:300]}\n{folder} was removed."
         ) from error
     difference = (ours - theirs).abs().max().item()
     if not difference <= CLOSE * max(1.0, ours.abs().max().item()):
-        _remove(folder)
         raise RequestError(
             f"the exported model computes something else: in transformers its "
             f"{'scores' if isinstance(model, RewardModel) else 'logits'} differ by up to {difference:.3g}.\n"
@@ -51,13 +50,18 @@ def prove(model: LanguageModel, folder: Path) -> float:
     return difference
 
 
-def _remove(folder: Path) -> None:
-    """What was written: the folder was empty or not there before."""
-    for file in folder.iterdir():
-        if file.is_file():
-            file.unlink()
-    with suppress(OSError):  # a link, or somebody else writes there
-        folder.rmdir()
+@contextmanager
+def whole_or_removed(folder: Path) -> Iterator[None]:
+    """Takes away what was written where anything goes wrong: the folder was empty or not there before."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # nothing was written, a link, or somebody else writes there
+            for file in folder.iterdir():
+                if file.is_file():
+                    file.unlink()
+            folder.rmdir()
+        raise
 
 
 def random_ids(model: LanguageModel) -> Tensor:
