@@ -190,8 +190,10 @@ def _end_group(pid: int) -> bool:
         except ProcessLookupError:
             return False
         time.sleep(0.05)
-    os.killpg(pid, signal.SIGKILL)
-    return True
+    with suppress(ProcessLookupError):  # just now
+        os.killpg(pid, signal.SIGKILL)
+        return True
+    return False
 
 
 def clear(folder: Path) -> None:
