@@ -87,9 +87,11 @@ def run(
     """
     out, said = folder.with_name("out"), folder.with_name("said")
     start = time.monotonic()
+    waiting = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     pid = os.fork()
     if pid == 0:
         _become(words, folder, program, screen or str(out), str(said))
+    signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
     status, late = _wait(pid, start, shot)
     seconds = time.monotonic() - start
     left = _end_group(pid)
@@ -142,6 +144,7 @@ def _main(words: list[str], program: str) -> int:
     import stopping
 
     stopping.listen()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what came before waits till here, as Python starts in no time
     stopping.keep_going_without_a_screen()
     sys.argv = [f"{program}.py", *words]
     if program == "crawl":

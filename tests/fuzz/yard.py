@@ -55,7 +55,7 @@ TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor 
 def rows(name: str) -> list[dict]:
     """Forty rows of a kind of data."""
     made = {
-        "texts": lambda i: {"text": TEXT * (1 + i % 3), "id": i},
+        "texts": lambda i: {"text": f"Row {i}. " + TEXT * (1 + i % 3), "id": i},
         "chat": lambda i: {
             "messages": [{"role": "user", "content": f"{i} + 1?"}, {"role": "assistant", "content": f"It is {i + 1}."}]
         },
