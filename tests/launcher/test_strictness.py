@@ -66,6 +66,8 @@ def test_N2_typed_wrong(word: str, nearest: str, toy: Lab) -> None:
         ("model.vocab_size=3", "filled in by the program"),
         ("model=null", "no such option"),
         ("~model", "cannot be left out"),
+        ("model..width=2", "model..width is not the name of a key"),
+        ("modelé.width=2", "modelé.width is not the name of a key"),
         ("~model.width", "model.width is needed and cannot be left out"),
         ("~trainer.max_steps=5", "trainer.max_steps is needed and cannot be left out"),
         ("~seed", "seed is needed and cannot be left out"),
