@@ -37,7 +37,7 @@ class WarcSpider(CrawlSpider):
                 self.state.frontier.in_flight += 1
                 yield item
         except ArchiveLoadFailed as error:
-            self.state.fail(RequestError(f"A WARC file cannot be read: {error}"))
+            self.state.fail(RequestError(f"A WARC file cannot be read: {str(error)[:300]}"))
 
     def _full(self) -> bool:
         """Are enough pages on their way, or all that the budget allows?"""
