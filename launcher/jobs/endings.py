@@ -57,7 +57,9 @@ def explain(error: BaseException | None) -> Ending:
             return Ending("failed", FAILED, f"{DISK[error.errno]}{where}: nothing more could be written.")
         case OSError(errno=errno.EIO):
             where = error.filename or "a file"
-            return Ending("failed", FAILED, f"{where} cannot be read or written (input/output error): is its disk well?")
+            return Ending(
+                "failed", FAILED, f"{where} cannot be read or written (input/output error): is its disk well?"
+            )
         case _ if NO_SPACE in str(error):  # a library in another language has lost the number
             return Ending("failed", FAILED, f"{DISK[errno.ENOSPC]}: nothing more could be written.")
     if is_out_of_memory(error):

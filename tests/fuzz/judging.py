@@ -12,7 +12,14 @@ import folders
 
 WORDS = 20_000  # characters; more is no plain sentence
 FAILURES = (  # what may be said of a run that failed, though nothing about the request was wrong
-    *("out of memory", "the loss is", "is nan", "nothing more could be written", "cannot be read or written", "The crawl cannot go on"),
+    *(
+        "out of memory",
+        "the loss is",
+        "is nan",
+        "nothing more could be written",
+        "cannot be read or written",
+        "The crawl cannot go on",
+    ),
     *("went on without", "stopped: "),
 )
 
