@@ -5,7 +5,9 @@ somebody else's, and the request is refused with its name (F17).
 """
 
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -74,6 +76,15 @@ def refuse_strangers(folder: Path, *kinds: Kind, key: str, why: str) -> None:
             f"{key}={folder} holds {listing(found)}: not written by this program, and {why}.\n"
             f"Type {key}=<a folder that is empty or not there yet>, or move that away first."
         )
+
+
+def refuse_pipes(folder: Path, *, key: str) -> None:
+    """Raises RequestError if a file in or below `folder`, or the file itself, is none: reading it would never end."""
+    for place, _, files in os.walk(folder) if folder.is_dir() else [(folder.parent, (), [folder.name])]:
+        for path in (Path(place) / name for name in files):
+            with suppress(OSError):  # a link to nothing, or to itself, is missed where it is wanted
+                if not stat.S_ISREG(path.stat().st_mode):
+                    raise RequestError(f"{key}={folder}: {path} is a pipe or a device, not a file. Take it away.")
 
 
 def listing(names: list[str]) -> str:

@@ -167,7 +167,9 @@ def _refused_by_the_disk(error: BaseException) -> str | None:
 
 def _not_written(path: Path, cause: str) -> str:
     """What is still there, and what to type; only what is true."""
-    run, last = path.parent.parent, path.parent / "last.ckpt"
+    inside = path.parent.parent  # what is learned first has a folder below the run's
+    run = next((folder for folder in path.parents if (folder / ".hydra").is_dir()), inside)
+    last = run / "checkpoints" / "last.ckpt"
     free = shutil.disk_usage(path.parent).free / 1e9
     if last.is_file():
         rest = f"The last checkpoint is untouched. Make room, then go on with: {run_py(f'resume={run}')}"

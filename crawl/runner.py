@@ -64,7 +64,8 @@ def _run_here(settings: dict, folder: Path) -> dict:
         finally:
             signals.restore()  # so that no report is cut in half
     if state.error is not None:
-        raise state.error if isinstance(state.error, RunError) else RunError(f"The crawl cannot go on: {state.error!r}")
+        known = isinstance(state.error, RunError | RequestError)
+        raise state.error if known else RunError(f"The crawl cannot go on: {state.error!r}")
     if signals.received:
         raise Interrupted(signals.received)
     return manifest

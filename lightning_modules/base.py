@@ -101,8 +101,14 @@ class LanguageModule(pl.LightningModule):
 
     needs: tuple[str, ...] = ()  # kinds of data, of which it takes one: tokens, conversations, pairs, labels
     horizon: tuple[str, ...] = ()  # keys that resume= may move, beside the trainer's own
+    # arguments that tasks/parts.py gives to whoever takes them: never keys of a config
+    filled_in = (
+        "model", "tokenizer", "data", "run", "seed", "optimizer", "schedule", "token_bytes", "load_model", "adapter",
+        "reward", "grad_clip", "log_every", "strategy", "max_steps", "accelerator", "compile_model", "ema", "patience",
+    )  # fmt: skip
     validates_losses = True  # validation sums losses up; False: it samples answers
     updates_per_item = 1  # optimizer updates that one item of the training data serves
+    may_learn_nothing = False  # True: an update may find nothing in its rows that it learns from
 
     def __init__(
         self,
@@ -259,9 +265,9 @@ class LanguageModule(pl.LightningModule):
             dist.all_reduce(counts)
             dist.all_reduce(facts, op=dist.ReduceOp.MAX)
             size, self.stop_agreed = Size(*counts.tolist()), int(facts[3])
-        if size.units == 0:
+        if size.units == 0 and not self.may_learn_nothing:
             raise RunError("a whole batch has no token to learn from: every target is masked. Look at the data's mask.")
-        return size
+        return size._replace(units=max(1, size.units))
 
     def _backward(self, batch: list[Batch], size: Size) -> Sums:
         """Accumulates gradients of the global mean; returns this rank's sums of the loss and of `Output.sums`.

@@ -11,13 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from commands import run_py, word
 from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
+from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
 from models.heads import RewardModel
 from models.hf import HFModel, save_wrapped
 from models.seq2seq import T5, Seq2Seq
 from models.weights.gguf import MODEL, has_tokenizer, write_gguf
 from models.weights.hub import check_repo, push
-from models.weights.proving import prove, prove_gguf
+from models.weights.proving import prove, prove_gguf, whole_or_removed
 from models.weights.saving import save_hf, settings_of
 from tasks import parts
 from tokenization.base import Tokenizer
@@ -52,6 +53,26 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
     ids = special_ids(tokenizer)
     if isinstance(model, RewardModel) and ASSISTANT_END not in tokenizer.specials:
         ids["pad_token_id"] = None  # the end of an answer is what pads: only a text alone is scored at its end (S19)
+    with whole_or_removed(folder):
+        kind, difference, tokenizer_there = write(cfg, folder, model, tokenizer, ids)
+        if cfg.export.format == "gguf":
+            write_gguf(folder, folder / MODEL, dtype=cfg.export.dtype)
+            run.results["gguf_difference"] = prove_gguf(folder, dtype=cfg.export.dtype)
+            (folder / "model.safetensors").unlink()
+    run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
+    run.results["export_difference"] = difference
+    say(cfg, run, model, folder, kind, difference)
+    if not tokenizer_there:
+        print(
+            f"without a tokenizer: tokenizer={tokenizer.kind} with normalisation, merged blanks or without byte "
+            "fallback cannot be written as tokenizer.json; its own files are in the run folder's tokenizer/"
+        )
+
+
+def write(
+    cfg: DictConfig, folder: Path, model: LanguageModel, tokenizer: Tokenizer, ids: dict[str, Any]
+) -> tuple[str, float, bool]:
+    """The family's name, by how much logits differ there at most, and whether the tokenizer could be written too."""
     network = model.backbone if isinstance(model, RewardModel) else model
     if isinstance(network, HFModel | Seq2Seq):
         if cfg.export.family not in (None, network.hf.config.model_type):
@@ -68,22 +89,25 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
     files = hf_files(tokenizer, seq_len=model.seq_len)
     for name, content in (files or {}).items():
         (folder / name).write_bytes(content)
-    run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
-    run.results["export_difference"] = difference
+    return kind, difference, files is not None
+
+
+def say(cfg: DictConfig, run: RunFolder, model: LanguageModel, folder: Path, kind: str, difference: float) -> None:
+    """What was written, uploads it where that was asked, and says what to type next."""
     print(f"{model.parameter_counts()['total']:,} parameters as {kind} -> {folder}")
     print(
         f"  checked    loaded with transformers: {'scores' if isinstance(model, RewardModel) else 'logits'} differ by "
         f"{difference:.1g} at most"
     )
     if cfg.export.format == "gguf":
-        run.results["gguf_difference"] = as_gguf(folder, cfg.export.dtype)
+        size, apart = (folder / MODEL).stat().st_size / 1e6, run.results["gguf_difference"]
+        print(
+            f"  as gguf    {cfg.export.dtype}, {size:,.1f} MB; logits differ from those of fp32 by {apart:.1g} at most"
+        )
+        if not has_tokenizer(folder):
+            print("  tokenizer  beside the file, not in it: GGUF has words for byte-level BPE with GPT-2's splitting")
     if cfg.export.push is not None:
         print(f"  uploaded   {push(folder, cfg.export.push, private=cfg.export.private)}")
-    if files is None:
-        print(
-            f"without a tokenizer: tokenizer={tokenizer.kind} with normalisation, merged blanks or without byte "
-            "fallback cannot be written as tokenizer.json; its own files are in the run folder's tokenizer/"
-        )
     if isinstance(model, RewardModel):
         print(
             f"  load it    AutoModelForSequenceClassification.from_pretrained({str(folder)!r}): the logit is the score"
@@ -98,18 +122,6 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
         return
     print(f"  load it    AutoModelForCausalLM.from_pretrained({str(folder)!r})")
     print(f"  go on      {run_py(f'init_from={folder}')}")
-
-
-def as_gguf(folder: Path, dtype: Literal["f32", "f16", "q8_0"]) -> float:
-    """Puts model.gguf in the place of model.safetensors; returns by how much logits differ at most."""
-    write_gguf(folder, folder / MODEL, dtype=dtype)
-    difference = prove_gguf(folder, dtype=dtype)
-    (folder / "model.safetensors").unlink()
-    size = (folder / MODEL).stat().st_size / 1e6
-    print(f"  as gguf    {dtype}, {size:,.1f} MB; logits differ from those of the weights by {difference:.1g} at most")
-    if not has_tokenizer(folder):
-        print("  tokenizer  not in the file, only beside it: GGUF has words for byte-level BPE with GPT-2's splitting")
-    return difference
 
 
 def special_ids(tokenizer: Tokenizer) -> dict[str, Any]:

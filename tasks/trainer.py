@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import warnings
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +16,10 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy, Strategy
 
-from bounds import NonNegativeFloat, OpenShare, PositiveFloat, PositiveInt
+from bounds import Duration, NonNegativeFloat, OpenShare, PositiveFloat, PositiveInt
 from callbacks.averaging import Averaging
 from callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
+from callbacks.deadline import Deadline
 from callbacks.metrics import Metrics
 from callbacks.stop import StopOnSignal
 from callbacks.validation import Validation
@@ -33,10 +33,11 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt(3)
 def build_trainer(
     *,
     run_dir: Path,
+    began: float,
     callbacks: list[pl.Callback],
     loggers: list[Any],
     max_steps: PositiveInt,
-    max_time: str | None,
+    max_time: Duration | None,
     val_every: PositiveInt,
     checkpoint_every: PositiveInt,
     checkpoint_minutes: PositiveFloat | None = None,
@@ -62,7 +63,8 @@ def build_trainer(
 ) -> pl.Trainer:
     """A Trainer whose rhythm (validation, checkpoints, logs) is in optimizer updates and belongs to our callbacks.
 
-    `grad_clip`, `accumulate`, `tokens_per_step` and `compile` are used by the module and the data (see tasks/fit.py).
+    `max_time` counts from `began`, a `time.monotonic()`. `grad_clip`, `accumulate`, `tokens_per_step` and `compile` are
+    used by the module and the data (see tasks/fit.py).
     `val_batch_tokens`: tokens of a validation batch over all ranks, for `val_tokens`.
 
     Raises:
@@ -88,7 +90,6 @@ def build_trainer(
         plugins=[AtomicCheckpointIO()],
         max_steps=max_steps,
         max_epochs=-1,  # the training loader has no end
-        max_time=None if max_time is None else _duration(max_time),
         # never by Lightning's own count, see callbacks/validation.py
         val_check_interval=2**62,
         check_val_every_n_epoch=None,
@@ -108,6 +109,7 @@ def build_trainer(
             saved,
             *([] if patience is None else [early_stopping(monitor, mode, patience=patience, min_delta=min_delta)]),
             StopOnSignal(),
+            *([] if max_time is None else [Deadline(max_time, began=began)]),
         ],
     )
 
@@ -234,12 +236,3 @@ def _strategy(name: str, accelerator: str) -> Strategy | str:
         )
     device = {"gpu": "cuda:0", "mps": "mps", "cpu": "cpu"}[accelerator]
     return SingleDeviceStrategy(torch.device(device))
-
-
-def _duration(text: str) -> timedelta:
-    """Raises RequestError unless `text` is hours:minutes:seconds."""
-    parts = text.split(":")
-    if len(parts) != 3 or not all(part.isdigit() for part in parts):
-        raise RequestError(f'trainer.max_time="{text}" is not a time: write hours:minutes:seconds, e.g. "00:10:00".')
-    hours, minutes, seconds = map(int, parts)
-    return timedelta(hours=hours, minutes=minutes, seconds=seconds)

@@ -3,7 +3,8 @@
 Shapes: B rows, T tokens, V vocabulary.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +27,25 @@ GGUF_CLOSE = {"f32": CLOSE, "f16": 0.02, "q8_0": 0.25}
 def prove(model: LanguageModel, folder: Path) -> float:
     """The largest difference of logits (of a reward model: scores) over random tokens.
 
+    The weights of `model`, which lie in the folder, are given up on the way: it is on the meta device afterwards.
+
     Raises:
-        RequestError: they differ by more than rounding, or transformers cannot load the folder, which is then removed.
+        RequestError: they differ by more than rounding, or transformers cannot load the folder.
     """
     ids_BT = random_ids(model)
-    was_training = model.training
     model.eval()
     try:
-        ours, theirs = _ours(model, ids_BT), _theirs(model, folder, ids_BT)
+        ours = _ours(model, ids_BT)
+        model.to("meta")  # both at once would take twice the memory
+        theirs = _theirs(model, folder, ids_BT)
     except RequestError:
         raise
     except Exception as error:  # whatever transformers makes of the folder
-        _remove(folder)
         raise RequestError(
             f"transformers cannot run what was written: {' '.join(str(error).split())[:300]}\n{folder} was removed."
         ) from error
-    finally:
-        model.train(was_training)
     difference = (ours - theirs).abs().max().item()
     if not difference <= CLOSE * max(1.0, ours.abs().max().item()):
-        _remove(folder)
         raise RequestError(
             f"the exported model computes something else: in transformers its "
             f"{'scores' if isinstance(model, RewardModel) else 'logits'} differ by up to {difference:.3g}.\n"
@@ -59,7 +59,7 @@ def prove_gguf(folder: Path, *, dtype: str) -> float:
     """The largest difference of logits between model.gguf and model.safetensors, both loaded by transformers.
 
     Raises:
-        RequestError: it is more than `dtype` explains; the folder's files are then removed.
+        RequestError: it is more than `dtype` explains.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -73,21 +73,25 @@ def prove_gguf(folder: Path, *, dtype: str) -> float:
         del loaded
     difference, largest = (found[0] - found[1]).abs().max().item(), found[0].abs().max().item()
     if not difference <= GGUF_CLOSE[dtype] * max(1.0, largest):
-        _remove(folder)
         raise RequestError(
             f"the gguf computes something else: logits differ by up to {difference:.3g}, of at most {largest:.3g}.\n"
-            f"{folder} was removed. Type export.format=hf, or another export.dtype."
+            "Nothing was kept. Type export.format=hf, or another export.dtype."
         )
     return difference
 
 
-def _remove(folder: Path) -> None:
-    """What was written: the folder was empty or not there before."""
-    for file in folder.iterdir():
-        if file.is_file():
-            file.unlink()
-    with suppress(OSError):  # a link, or somebody else writes there
-        folder.rmdir()
+@contextmanager
+def whole_or_removed(folder: Path) -> Iterator[None]:
+    """Takes away what was written where anything goes wrong: the folder was empty or not there before."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # nothing was written, a link, or somebody else writes there
+            for file in folder.iterdir():
+                if file.is_file():
+                    file.unlink()
+            folder.rmdir()
+        raise
 
 
 def random_ids(model: LanguageModel) -> Tensor:

@@ -51,6 +51,23 @@ def test_F29_an_error_of_another_kind_is_not_the_disks(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_F29_on_a_full_disk_the_run_is_named_not_the_folder_of_its_start(tmp_path, monkeypatch):
+    """What is learned first lies below the run's folder, and cannot be resumed by itself."""
+
+    def full(obj, file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    run = tmp_path / "run"
+    for name in (".hydra", "checkpoints", "base/checkpoints"):
+        (run / name).mkdir(parents=True)
+    with pytest.raises(RunError, match=f"rerun={run}$"):
+        AtomicCheckpointIO().save_checkpoint({}, run / "base/checkpoints/last.ckpt")
+    (run / "checkpoints/last.ckpt").touch()
+    with pytest.raises(RunError, match=f"resume={run}$"):
+        AtomicCheckpointIO().save_checkpoint({}, run / "checkpoints/best.ckpt")
+
+
 @pytest.mark.skipif(not shutil.os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_really_full_disk_is_named(tmp_path, monkeypatch):
     import builtins

@@ -53,7 +53,8 @@ class Pairs(Base):
     "lightning_modules/toy.py": """
 class LM:
     needs = ("tokens",)
-    def __init__(self, *, model: object, optimizer: object, beta: float = 1.0):
+    filled_in = ("model", "optimizer", "seed")
+    def __init__(self, *, model: object, optimizer: object, seed: int = 0, beta: float = 1.0):
         pass
 
 class Pairwise(LM):
@@ -66,10 +67,10 @@ class Pairwise(LM):
     "tasks/toy.py": """
 import errno, logging, os, sys, time
 from pathlib import Path
-from bounds import Text
+from bounds import Duration, Text
 from errors import Interrupted, RequestError, RunError
 
-def build_trainer(*, run_dir: object, max_steps: int, max_time: str | None, devices: int | str, strategy: str,
+def build_trainer(*, run_dir: object, max_steps: int, max_time: Duration | None, devices: int | str, strategy: str,
                   accelerator: str):
     pass
 
