@@ -72,7 +72,7 @@ def continuations(
     return [ends.cut(ends.text(c.ids)) for c in completions], completions
 
 
-def show(tokens: Iterator[Token], tokenizer: Any, ends: StopStrings) -> Completion:
+def show(tokens: Iterator[Token], tokenizer: Tokenizer, ends: StopStrings) -> Completion:
     """Prints the text of tokens as they come; returns them."""
     seen: list[Token] = []
 
