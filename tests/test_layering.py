@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # single files that every package may import
-GROUND = ("errors", "bounds", "batch", "folders", "commands", "stopping")
+GROUND = ("errors", "bounds", "batch", "folders", "commands", "stopping", "strict_json")
 # package -> first-party packages that it may import, beside itself and `errors`
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "folders": set(),
     "commands": set(),
     "stopping": set(),
+    "strict_json": set(),
     "tokenization": set(),
     "models": set(),
     "optimization": set(),
@@ -52,6 +53,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "folders": "the manifest: which files a task writes into a folder, and may remove",
     "commands": "commands as they are printed, each word quoted",
     "stopping": "signals in every phase, a screen that goes away",
+    "strict_json": "JSON, our own and foreign: the one decoder",
     "batch": "what a batch is: the contract between data, models and objectives",
     "launcher": "`config/` composes and checks, `jobs/` runs, `help/` explains; nothing heavy is imported",
     "tasks": "one file per verb, each a recipe; `parts.py` builds what they share; `views/` what `inspect` shows, "

@@ -3,13 +3,13 @@
 Code and versions are compared before the job starts; data and tokenizer are known when it is over.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from runs.files import read_yaml, typed_words
+from strict_json import object_in
 
 Summary = dict[str, Any]
 HORIZON = ("max_steps", "max_time")  # of trainer: schedules run to the end that is planned
@@ -20,8 +20,8 @@ def summary_of(folder: str | Path) -> Summary | None:
     """What that run wrote; None where nothing can be read."""
     file = Path(folder).expanduser() / "summary.json"
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
-    except (OSError, ValueError, TypeError, RecursionError):
+        return object_in(file) if file.is_file() else None
+    except (OSError, ValueError):
         return None
 
 
