@@ -54,7 +54,9 @@ class Guided:
         Raises:
             RunError: a guide leaves a row nothing to write.
         """
-        masks = {i: mask for i, ids in enumerate(rows) if asked[i] and (mask := self.guides[i].allowed(ids)) is not None}
+        masks = {
+            i: mask for i, ids in enumerate(rows) if asked[i] and (mask := self.guides[i].allowed(ids)) is not None
+        }
         if not masks:
             return logits_BV
         allowed_BV = np.ones(tuple(logits_BV.shape), dtype=bool)

@@ -12,6 +12,7 @@ from launcher.jobs.run_folder import RunFolder
 from models.generation import stream
 from models.sampling import Sampling
 from tasks import parts
+from tasks.guiding.keys import guide_of
 from tasks.text import StopStrings, stream_text
 from tasks.trainer import set_number_formats
 from tokenization.chat import TURN_SPECIALS, ChatTemplate, Message, chat_template
@@ -26,6 +27,9 @@ def chat(
     temperature: NonNegativeFloat,
     top_k: PositiveInt | None,
     top_p: PositiveShare | None,
+    tools: list[str],
+    schema: str | None,
+    regex: str | None,
     template: Literal["chat", "alpaca", "plain", "seq2seq"],
 ) -> None:
     """Reads a line, answers, until an empty line or the end of the input. Writes chat.json."""
@@ -40,6 +44,7 @@ def chat(
             "Train one with objective=sft, or type template=plain."
         )
     turns, tokenizer = chat_template(tokenizer, template)
+    guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=turns.end)
     model = parts.trained_model(cfg, tokenizer)
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     messages, shown = opening, Shown(tokenizer, [])
@@ -57,6 +62,7 @@ def chat(
             sampling=sampling,
             seed=cfg.seed + len(messages),
             stop_ids=[turns.end, tokenizer.eot],
+            guide=guide,
         )
         stream_text(said(tokens, {turns.end, tokenizer.eot}, answer), shown)
         print()
