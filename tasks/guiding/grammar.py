@@ -38,11 +38,9 @@ class Vocabulary:
         check_exact(tokenizer, self.pieces)
         self.by_bytes = {piece: i for i, piece in reversed(list(enumerate(self.pieces))) if piece is not None}
         self.longest = max(map(len, self.by_bytes))
-        self.lacking = b""  # what had to be written and has no ids
-        self.known = TokenizerWrapper(_Bytes(self))
-        self.lltokenizer = LLTokenizer(
-            self.known, n_vocab=len(self.pieces), eos_token=end, slices=LLTokenizer.json_slices()
-        )
+        known, slices = TokenizerWrapper(_Bytes(self)), LLTokenizer.json_slices()
+        self.lltokenizer = LLTokenizer(known, n_vocab=len(self.pieces), eos_token=end, slices=slices)
+        self.lacking = b""  # what must be written, of the row that was asked last, where no ids write it
 
     def of_schema(self, schema: Schema) -> MakeGuide:
         """Guides to JSON of this schema. Raises RequestError for what llguidance does not support, in its words."""
@@ -52,10 +50,14 @@ class Vocabulary:
         return self.guide("schema", LLMatcher.grammar_from_json_schema(as_text(schema), overrides=exact))  # type: ignore[arg-type]
 
     def of_regex(self, pattern: str) -> MakeGuide:
-        """Guides to texts that match from their first character to their last. Raises RequestError as above."""
-        from llguidance import LLMatcher
+        r"""Guides to texts that match from their first character to their last; \d and \w are ASCII, as in a schema.
 
-        return self.guide("regex", LLMatcher.grammar_from_regex(pattern))
+        Raises:
+            RequestError: as above.
+        """
+        from llguidance import LLMatcher, regex_to_lark
+
+        return self.guide("regex", LLMatcher.grammar_from_lark(f"start: /{regex_to_lark(pattern, 'dw')}/"))
 
     def guide(self, what: str, grammar: str) -> MakeGuide:
         from llguidance import LLMatcher
@@ -82,7 +84,8 @@ class Vocabulary:
             ends = range(min(len(data), at + self.longest), at, -1)
             end = next((end for end in ends if data[at:end] in self.by_bytes), None)
             if end is None:
-                self.lacking = self.lacking if found else data
+                if not found:
+                    self.lacking = data
                 return found
             found.append(self.by_bytes[data[at:end]])
             at = end
@@ -119,6 +122,7 @@ class GrammarGuide:
             RequestError: the vocabulary has no characters for what must come; ids that this guide did not allow.
         """
         self._go_to(list(ids))
+        self.vocabulary.lacking = b""
         bits = np.frombuffer(self.matcher.compute_bitmask(), dtype=np.uint8)
         mask = np.unpackbits(bits, count=len(self.vocabulary.pieces), bitorder="little").view(bool)
         end = self.vocabulary.end
@@ -130,10 +134,11 @@ class GrammarGuide:
     def _refuse(self) -> None:
         known, text = self.vocabulary, self.vocabulary.tokenizer.decode(self.read)[-80:]
         must = repr(known.lacking.decode("utf-8", "replace")[:80]) if known.lacking else "what must follow"
-        reason = "" if known.lacking else next(iter(self.matcher.get_error().splitlines()), "")
+        if " " in (error := self.matcher.get_error()) and not known.lacking:
+            raise RequestError(f"after {text!r} nothing can be written: {error.splitlines()[0]}")
         raise RequestError(
             f"after {text!r} nothing can be written: tokenizer={known.tokenizer.kind} has no ids for {must}.\n"
-            f"Type a model whose tokenizer can write any text (byte, bpe), or another schema. {reason}".rstrip()
+            "Type a model whose tokenizer can write any text (byte, bpe), or another schema."
         )
 
     def _go_to(self, ids: list[int]) -> None:

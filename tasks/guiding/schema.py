@@ -3,6 +3,7 @@
 Written by llguidance's grammar without blanks between tokens of JSON: `{"name":"Ann","age":7}`.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -39,7 +40,11 @@ def read_schema(source: str) -> Schema:
     text = source.strip()
     where = "schema" if text.startswith("{") else f"schema={source}"
     try:
-        data = text.encode("utf-8") if text.startswith("{") else Path(source).expanduser().read_bytes()
+        data = (
+            text.encode("utf-8")
+            if text.startswith("{")
+            else Path(source).expanduser().read_bytes().removeprefix(codecs.BOM_UTF8)
+        )
         found = parsed(data)
     except OSError as error:
         raise RequestError(
