@@ -134,8 +134,9 @@ class GrammarGuide:
     def _refuse(self) -> None:
         known, text = self.vocabulary, self.vocabulary.tokenizer.decode(self.read)[-80:]
         must = repr(known.lacking.decode("utf-8", "replace")[:80]) if known.lacking else "what must follow"
-        if " " in (error := self.matcher.get_error()) and not known.lacking:
-            raise RequestError(f"after {text!r} nothing can be written: {error.splitlines()[0]}")
+        error = self.matcher.get_error().partition("\n")[0]
+        if " " in error and not known.lacking:  # a sentence, not the code of a dead end
+            raise RequestError(f"after {text!r} nothing can be written: {error}")
         raise RequestError(
             f"after {text!r} nothing can be written: tokenizer={known.tokenizer.kind} has no ids for {must}.\n"
             "Type a model whose tokenizer can write any text (byte, bpe), or another schema."
