@@ -64,7 +64,7 @@ def is_ours(name: str, *kinds: Kind) -> bool:
 
 def strangers(folder: Path, *kinds: Kind) -> list[str]:
     """Paths below `folder`, sorted, that a task does not write into folders of these kinds; of empty folders too."""
-    return sorted(name for name, _ in _entries(folder) if not is_ours(name, *kinds))
+    return sorted(name for name, _ in entries(folder) if not is_ours(name, *kinds))
 
 
 def refuse_strangers(folder: Path, *kinds: Kind, key: str, why: str) -> None:
@@ -84,7 +84,7 @@ def listing(names: list[str]) -> str:
 
 def remove(folder: Path, *kinds: Kind, itself: bool = True) -> None:
     """Removes what is ours below `folder`, folders that this leaves empty, and `folder` if nothing else is in it."""
-    for name, path in _entries(folder):
+    for name, path in entries(folder):
         if is_ours(name, *kinds) and not name.endswith("/"):  # empty folders go below
             path.unlink()
     for place, folders, _ in os.walk(folder, topdown=False):
@@ -101,7 +101,7 @@ def _remove_empty(folder: Path) -> None:
         return
 
 
-def _entries(folder: Path) -> Iterator[tuple[str, Path]]:
+def entries(folder: Path) -> Iterator[tuple[str, Path]]:
     """Every file below `folder`, and every folder that is empty; a link is a file, wherever it leads."""
     for place, inner, files in os.walk(folder):
         links = [name for name in inner if (Path(place) / name).is_symlink()]

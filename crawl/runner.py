@@ -12,6 +12,7 @@ from typing import Any
 import stopping
 from crawl.options import check
 from errors import Interrupted, RequestError, RunError
+from strict_json import object_in
 
 GRACE_S = 5.0  # for pages on their way, after the first Ctrl-C
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,4 +135,4 @@ def _run_in_child(settings: dict, folder: Path) -> dict:
         raise Interrupted(abs(code) % 128)
     if code:
         raise RunError(f"The crawl ended with status {code}; see the lines above.")
-    return json.loads((_folder_of(settings, folder) / "manifest.json").read_text("utf-8"))
+    return object_in(_folder_of(settings, folder) / "manifest.json")

@@ -11,6 +11,7 @@ from typing import Any
 import stopping
 from errors import Interrupted, RequestError
 from launcher.lab import SWEEP_RECORD, Lab
+from runs import naming
 
 FLAGS = argparse.ArgumentParser(prog="run.py", add_help=False, allow_abbrev=False)
 FLAGS.add_argument("words", nargs="*", help="group=option or key=value")
@@ -54,6 +55,7 @@ def _end_quietly_with_the_reader() -> None:
 def _dispatch(argv: list[str], root: Path) -> int:
     if argv[:1] == ["--rank"]:
         return _run_rank(Path(argv[1]), argv[2:], root)
+    argv = naming.expand(argv)
     flags = _parse(argv)
     lab = Lab(root, () if flags.config_dir is None else (_existing(flags.config_dir),))
     if flags.hydra_help or flags.info or flags.shell_completion:

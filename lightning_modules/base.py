@@ -10,7 +10,7 @@ was stopped anywhere goes on with the numbers it would have drawn.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,6 +101,7 @@ class LanguageModule(pl.LightningModule):
 
     needs: tuple[str, ...] = ()  # kinds of data, of which it takes one: tokens, conversations, pairs, labels
     horizon: tuple[str, ...] = ()  # keys that resume= may move, beside the trainer's own
+    validates_losses = True  # validation sums losses up; False: it samples answers
     updates_per_item = 1  # optimizer updates that one item of the training data serves
 
     def __init__(
@@ -346,6 +347,13 @@ class LanguageModule(pl.LightningModule):
         for name, value in self.measured.val.items():
             # for callbacks such as EarlyStopping; loggers get it from Metrics. Equal on all ranks already.
             self.log(name, value, logger=False, sync_dist=self.trainer.world_size > 1)
+
+    def metrics_over(self, parts: Iterable[dict[str, Tensor]]) -> dict[str, float]:
+        """Metrics of a validation out of what `validation_sums` gave of each batch, over all ranks."""
+        sums = Sums()
+        for part in parts:
+            sums.add(part)
+        return self.validation_metrics(sums.over_ranks(world_size=self.trainer.world_size, device=self.device))
 
     def _source_names(self) -> tuple[str, ...]:
         trainer: Any = self.trainer

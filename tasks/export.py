@@ -4,18 +4,20 @@ A reward model is loaded as AutoModelForSequenceClassification; its one logit is
 """
 
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from omegaconf import DictConfig, OmegaConf
 
-from commands import run_py
+from commands import run_py, word
 from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
 from models.boosting.ensemble import Boosted
 from models.heads import RewardModel
 from models.hf import HFModel, save_wrapped
 from models.seq2seq import T5, Seq2Seq
-from models.weights.proving import prove
+from models.weights.gguf import MODEL, has_tokenizer, write_gguf
+from models.weights.hub import check_repo, push
+from models.weights.proving import prove, prove_gguf
 from models.weights.saving import save_hf, settings_of
 from tasks import parts
 from tokenization.base import Tokenizer
@@ -28,6 +30,10 @@ class Export(TypedDict):
 
     path: str | None
     family: str | None
+    format: Literal["hf", "gguf"]
+    dtype: Literal["f32", "f16", "q8_0"]
+    push: str | None
+    private: bool
 
 
 def export(cfg: DictConfig, run: RunFolder) -> None:
@@ -36,6 +42,8 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
     folder = Path(cfg.export.path).expanduser() if cfg.export.path else run.path / "export"
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"export.path={folder} is not empty. Give a new folder.")
+    if cfg.export.push is not None:
+        check_repo(cfg.export.push)
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
     parts.load_start(model, cfg)
@@ -67,6 +75,10 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
         f"  checked    loaded with transformers: {'scores' if isinstance(model, RewardModel) else 'logits'} differ by "
         f"{difference:.1g} at most"
     )
+    if cfg.export.format == "gguf":
+        run.results["gguf_difference"] = as_gguf(folder, cfg.export.dtype)
+    if cfg.export.push is not None:
+        print(f"  uploaded   {push(folder, cfg.export.push, private=cfg.export.private)}")
     if files is None:
         print(
             f"without a tokenizer: tokenizer={tokenizer.kind} with normalisation, merged blanks or without byte "
@@ -77,12 +89,27 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
             f"  load it    AutoModelForSequenceClassification.from_pretrained({str(folder)!r}): the logit is the score"
         )
         return
+    if cfg.export.format == "gguf":
+        print(f"  load it    llama-cli -m {word(folder / MODEL)}")
+        return
     if isinstance(model, Seq2Seq):
         print(f"  load it    AutoModelForSeq2SeqLM.from_pretrained({str(folder)!r})")
         print(f"  go on      {run_py('model=hf_seq2seq', f'model.path={folder}', 'objective=sft')}")
         return
     print(f"  load it    AutoModelForCausalLM.from_pretrained({str(folder)!r})")
     print(f"  go on      {run_py(f'init_from={folder}')}")
+
+
+def as_gguf(folder: Path, dtype: Literal["f32", "f16", "q8_0"]) -> float:
+    """Puts model.gguf in the place of model.safetensors; returns by how much logits differ at most."""
+    write_gguf(folder, folder / MODEL, dtype=dtype)
+    difference = prove_gguf(folder, dtype=dtype)
+    (folder / "model.safetensors").unlink()
+    size = (folder / MODEL).stat().st_size / 1e6
+    print(f"  as gguf    {dtype}, {size:,.1f} MB; logits differ from those of the weights by {difference:.1g} at most")
+    if not has_tokenizer(folder):
+        print("  tokenizer  not in the file, only beside it: GGUF has words for byte-level BPE with GPT-2's splitting")
+    return difference
 
 
 def special_ids(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def build_trainer(
         run_dir=run.path,
         callbacks=callbacks_of(cfg, data),
         loggers=loggers if run.rank == 0 else [],
+        val_batch_tokens=data.val_batch_size * data.seq_len * run.world_size,
     )
 
 
@@ -82,6 +83,8 @@ def short_run(
     section = cfg.trainer.copy()
     section.max_steps = section.val_every = section.checkpoint_every = steps
     section.monitor, section.monitor_mode = "val/loss", None  # another objective than the run's, with other metrics
+    OmegaConf.update(section, "patience", None, force_add=True)  # as long as it was said to be
+    OmegaConf.update(section, "ema", None, force_add=True)
     callbacks = callbacks_of(cfg, data, only=("progress",))
     trainer = build(section, run_dir=run.path / folder, callbacks=callbacks, loggers=[])
     trainer.fit(module, data)

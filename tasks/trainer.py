@@ -13,10 +13,12 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy, Strategy
 
-from bounds import PositiveFloat, PositiveInt
+from bounds import NonNegativeFloat, OpenShare, PositiveFloat, PositiveInt
+from callbacks.averaging import Averaging
 from callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from callbacks.metrics import Metrics
 from callbacks.stop import StopOnSignal
@@ -37,8 +39,14 @@ def build_trainer(
     max_time: str | None,
     val_every: PositiveInt,
     checkpoint_every: PositiveInt,
+    checkpoint_minutes: PositiveFloat | None = None,
+    keep_last: PositiveInt = 1,
     monitor: str = "val/loss",
     monitor_mode: Literal["min", "max"] | None = None,
+    patience: PositiveInt | None = None,
+    min_delta: NonNegativeFloat = 0.0,
+    val_tokens: PositiveInt | None = None,
+    ema: OpenShare | None = None,
     log_every: PositiveInt,
     grad_clip: PositiveFloat | None,
     accumulate: PositiveInt,
@@ -50,15 +58,25 @@ def build_trainer(
     nodes: PositiveInt,
     strategy: Literal["single", "ddp", "fsdp"],
     precision: Literal["auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed"],
+    val_batch_tokens: PositiveInt = 1,
 ) -> pl.Trainer:
     """A Trainer whose rhythm (validation, checkpoints, logs) is in optimizer updates and belongs to our callbacks.
 
     `grad_clip`, `accumulate`, `tokens_per_step` and `compile` are used by the module and the data (see tasks/fit.py).
+    `val_batch_tokens`: tokens of a validation batch over all ranks, for `val_tokens`.
 
     Raises:
         RequestError: the accelerator asked for is not on this machine.
     """
-    device = resolve_accelerator(accelerator)
+    device, mode = resolve_accelerator(accelerator), best_mode(monitor, monitor_mode)
+    saved = Checkpoints(
+        folder=run_dir / "checkpoints",
+        every=checkpoint_every,
+        minutes=checkpoint_minutes,
+        keep_last=keep_last,
+        monitor=monitor,
+        mode=mode,
+    )
     return pl.Trainer(
         default_root_dir=run_dir,
         accelerator=device,
@@ -74,6 +92,7 @@ def build_trainer(
         # never by Lightning's own count, see callbacks/validation.py
         val_check_interval=2**62,
         check_val_every_n_epoch=None,
+        limit_val_batches=None if val_tokens is None else -(-val_tokens // val_batch_tokens),
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_checkpointing=False,
@@ -84,15 +103,19 @@ def build_trainer(
         callbacks=[
             Metrics(log_every=log_every),
             *callbacks,
+            *([] if ema is None else [Averaging(decay=ema, folder=run_dir / "checkpoints")]),
             Validation(every=val_every),
-            Checkpoints(
-                folder=run_dir / "checkpoints",
-                every=checkpoint_every,
-                monitor=monitor,
-                mode=best_mode(monitor, monitor_mode),
-            ),
+            saved,
+            *([] if patience is None else [early_stopping(monitor, mode, patience=patience, min_delta=min_delta)]),
             StopOnSignal(),
         ],
+    )
+
+
+def early_stopping(monitor: str, mode: str, *, patience: int, min_delta: float) -> pl.Callback:
+    """Lightning's: ends training after `patience` validations in a row without a gain above `min_delta`."""
+    return EarlyStopping(
+        monitor, min_delta=min_delta, patience=patience, mode=mode, verbose=False, check_on_train_epoch_end=False
     )
 
 

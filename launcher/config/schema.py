@@ -23,7 +23,9 @@ from launcher.help.words import cut, listing, nearest_key
 from launcher.lab import Lab
 
 RESERVED = {"_target_": Param(ast.Name("str"), True), "_partial_": Param(ast.Name("bool"), False)}
-TASK_KEYS = {"_target_": RESERVED["_target_"], "every_rank": Param(ast.Name("bool"), False)}
+TASK_KEYS = {"_target_": RESERVED["_target_"]} | dict.fromkeys(
+    ("every_rank", "leaves_folder"), Param(ast.Name("bool"), False)
+)
 NO_SECTION = ("hardware", "experiment", "debug", "sweeps")  # groups that fill other sections
 STANDARD = module_target(standard)
 

@@ -4,7 +4,6 @@ One entry of `FAMILIES` per family. Read forwards it turns a config.json into a 
 a model of ours is of that family, and if not, which key stands in the way.
 """
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from models.weights import names
 from models.weights.completing import check_known, completed
 from models.weights.names import From
 from models.weights.rope_keys import rope_by_layer_out, rope_in, rope_out
+from strict_json import object_in
 
 TRANSFORMER = "models.transformer.Transformer"
 EXPERTS = "models.layers.moe.settings.MoESettings"
@@ -158,12 +158,12 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = object_in(path)
     except FileNotFoundError:
         raise RequestError(f"{folder} has no config.json: it is no Hugging Face model folder.") from None
     except (OSError, ValueError) as error:
         raise RequestError(f"{path} cannot be read as JSON ({error}): it is damaged.") from error
-    if not isinstance(config, dict) or "model_type" not in config:
+    if "model_type" not in config:
         raise RequestError(f"{path} does not say its model_type: it is no config of a Hugging Face model.")
     if not isinstance(config["model_type"], str):
         raise RequestError(f"{path}: model_type={config['model_type']} is no name of a family.")

@@ -13,9 +13,13 @@ from torch import Tensor
 from errors import RequestError
 from models.base import LanguageModel
 from models.heads import RewardModel, score
+from models.weights.gguf import MODEL as GGUF
 
 ROWS, SHORT, LONG = 2, 64, 512  # tokens of a row: more than a window, where there is one, but not more than LONG
 CLOSE = 1e-3  # share of the largest logit; both compute in fp32, so that only the order of sums differs
+
+# share of the largest logit that halves (11 bits) and bytes (8 bits a block of 32) may cost, with room
+GGUF_CLOSE = {"f32": CLOSE, "f16": 0.02, "q8_0": 0.25}
 
 
 @torch.no_grad()
@@ -46,6 +50,33 @@ def prove(model: LanguageModel, folder: Path) -> float:
             f"the exported model computes something else: in transformers its "
             f"{'scores' if isinstance(model, RewardModel) else 'logits'} differ by up to {difference:.3g}.\n"
             f"{folder} was removed: a setting of this model has no counterpart there."
+        )
+    return difference
+
+
+@torch.no_grad()
+def prove_gguf(folder: Path, *, dtype: str) -> float:
+    """The largest difference of logits between model.gguf and model.safetensors, both loaded by transformers.
+
+    Raises:
+        RequestError: it is more than `dtype` explains; the folder's files are then removed.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder)  # transformers reads no context length of a GPT-2 out of a gguf
+    T = min(int(config.max_position_embeddings), SHORT)
+    ids_BT = torch.randint(0, config.vocab_size, (ROWS, T), generator=torch.Generator().manual_seed(0))
+    found = []
+    for how in ({}, {"gguf_file": GGUF}):
+        loaded = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32, **how).eval()
+        found.append(loaded(ids_BT).logits)
+        del loaded
+    difference, largest = (found[0] - found[1]).abs().max().item(), found[0].abs().max().item()
+    if not difference <= GGUF_CLOSE[dtype] * max(1.0, largest):
+        _remove(folder)
+        raise RequestError(
+            f"the gguf computes something else: logits differ by up to {difference:.3g}, of at most {largest:.3g}.\n"
+            f"{folder} was removed. Type export.format=hf, or another export.dtype."
         )
     return difference
 
