@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datamodules.reading.json_rows import parsed
 from errors import RequestError
+from strict_json import value_of
 
 Schema = dict[str, Any]
 
@@ -45,7 +45,7 @@ def read_schema(source: str) -> Schema:
             if text.startswith("{")
             else Path(source).expanduser().read_bytes().removeprefix(codecs.BOM_UTF8)
         )
-        found = parsed(data)
+        found = value_of(data)
     except OSError as error:
         raise RequestError(
             f"schema={source}: {error.strerror}. Expected a file with a JSON schema, or the schema itself.\n"
