@@ -20,6 +20,7 @@ from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k,
 from evaluation.prompts import Prompt, Prompter
 from models.base import LanguageModel
 from models.generation import generate
+from models.guides import MakeGuide
 from models.sampling import Sampling
 
 Prediction = dict[str, Any]  # one line of predictions.jsonl
@@ -131,8 +132,9 @@ def by_generation(
     seed: int,
     batch_size: int,
     stop: Callable[[list[int]], bool] | None,
+    guide: MakeGuide | None = None,
 ) -> list[Prediction]:
-    """`samples` free answers to each question, read by `kind`."""
+    """`samples` free answers to each question, read by `kind`; with a guide also how many tokens it wrote in each."""
     completions = generate(
         model,
         [prompt.ids.tolist() for prompt in prompts],
@@ -143,11 +145,13 @@ def by_generation(
         stop_ids=prompter.stop_ids,
         stop=stop,
         batch_size=batch_size,
+        guide=guide,
     )
     decode = prompter.tokenizer.decode
     return [
         _free(prompt, question, [cut(decode(c.ids, skip_specials=True), prompter.stop) for c in made], kind)
         | {"stopped": [c.stopped for c in made]}
+        | ({} if guide is None else {"forced": [len(c.forced) for c in made], "lengths": [len(c.ids) for c in made]})
         for prompt, question, made in zip(prompts, questions, completions, strict=True)
     ]
 
@@ -184,7 +188,8 @@ def read_answers(question: Question, texts: Sequence[str], kind: Kind) -> tuple[
 
 
 def generation_metrics(predictions: Sequence[Prediction], *, seed: int, summary: bool) -> Metrics:
-    """exact_match, unparsed; for spans f1; with several samples pass@k and self_consistency; for summaries ROUGE."""
+    """exact_match, unparsed; with tools forced, the share of tokens that they wrote; for spans f1; with several samples
+    pass@k and self_consistency; for summaries ROUGE."""
 
     average = partial(_average, predictions, seed=seed)
     if summary:
@@ -194,6 +199,9 @@ def generation_metrics(predictions: Sequence[Prediction], *, seed: int, summary:
         "exact_match": average([p["right"] for p in predictions]),
         "unparsed": average([p["read"][0] is None for p in predictions]),
     }
+    if "forced" in predictions[0]:
+        shares = [sum(p["forced"]) / max(1, sum(p["lengths"])) for p in predictions]
+        metrics["forced"] = average(shares)
     if "f1" in predictions[0]:
         metrics["f1"] = average([p["f1"] for p in predictions])
     samples = len(predictions[0]["read"])

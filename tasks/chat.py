@@ -13,6 +13,7 @@ from models.base import LanguageModel
 from models.generation import stream
 from models.sampling import Sampling
 from tasks import parts
+from tasks.guiding.keys import guide_of
 from tasks.text import StopStrings, stream_text
 from tasks.trainer import set_number_formats
 from tokenization.base import Tokenizer
@@ -30,6 +31,9 @@ def chat(
     temperature: NonNegativeFloat,
     top_k: PositiveInt | None,
     top_p: PositiveShare | None,
+    tools: list[str],
+    schema: str | None,
+    regex: str | None,
     template: Style,
 ) -> None:
     """Reads a line, answers, until an empty line or the end of the input. Writes chat.json."""
@@ -38,6 +42,7 @@ def chat(
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
     turns, tokenizer = opened(tokenizer, template)
+    guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=turns.end)
     model = parts.trained_model(cfg, tokenizer)
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     messages, shown = opening, Shown(tokenizer, [])
@@ -55,6 +60,7 @@ def chat(
             sampling=sampling,
             seed=cfg.seed + len(messages),
             stop_ids=[turns.end, tokenizer.eot],
+            guide=guide,
         )
         stream_text(said(tokens, {turns.end, tokenizer.eot}, answer), shown)
         print()

@@ -17,12 +17,15 @@ from bounds import NonNegativeFloat, NonNegativeInt, PositiveInt
 from datamodules.kinds.conversations import ConversationDataModule
 from datamodules.kinds.steps import StepDataModule
 from datamodules.preference import PairDataModule
+from errors import RequestError
 from evaluation.answers import is_right
 from evaluation.intervals import Estimate, in_words, mean_interval, mean_of_sources, text_metrics
+from evaluation.tool_use import tool_guide, tools_named
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from lightning_modules.sums import text_sums
 from models.generation import evaluating, generate
+from models.guides import MakeGuide
 from models.heads import RewardModel
 from models.sampling import Sampling
 from tasks import parts
@@ -46,6 +49,7 @@ class Evaluate(TypedDict):
     temperature: NonNegativeFloat
     max_new_tokens: PositiveInt | None
     template: Literal["auto", "chat", "plain", "completion", "alpaca", "seq2seq"]
+    tools: list[str]
     batch_size: PositiveInt
     harness: Literal["lm_eval"] | None
     tasks: list[str]
@@ -58,6 +62,7 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     """Prints each metric with its 95 % interval and writes evaluation.json."""
     parts.needs_model(cfg, "task=evaluate")
     set_number_formats()
+    check_tools(cfg)
     if cfg.get("benchmark") or cfg.evaluate.harness:
         evaluate_questions(cfg, run)
         return
@@ -65,6 +70,8 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
         evaluate_past_context(cfg, run, parts.torch_device(cfg))
         return
     data = parts.build_data(cfg)
+    if cfg.evaluate.tools and not (isinstance(data, Asked) and data.answers is not None):
+        raise RequestError("evaluate.tools write in answers, and this data asks nothing.\nType evaluate.tools=[]")
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
     if cfg.init_from:
         parts.check_start(cfg, data)
@@ -103,7 +110,11 @@ def measured(
         metrics, n = text_metrics(*totals.T, seed=cfg.seed), len(totals)
         words = f"{int(totals[:, 1].sum()):,} tokens in {n:,} {unit}s"
     if isinstance(data, Asked) and data.answers is not None and not isinstance(model, RewardModel):
-        right, sources = answers_right(model, data, limit=cfg.evaluate.limit or 256, batch_size=cfg.evaluate.batch_size)
+        settings = cfg.evaluate
+        guide = tool_guide(list(settings.tools), data.tokenizer)
+        right, sources = answers_right(
+            model, data, limit=settings.limit or 256, batch_size=settings.batch_size, guide=guide
+        )
         words += f", {len(right):,} questions answered"
         if len(right):
             metrics["exact_match"] = mean_interval(right, sources=sources, seed=cfg.seed)
@@ -113,7 +124,9 @@ def measured(
     return metrics, (unit, n, words)
 
 
-def answers_right(model: Any, data: Asked, *, limit: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
+def answers_right(
+    model: Any, data: Asked, *, limit: int, batch_size: int, guide: MakeGuide | None = None
+) -> tuple[np.ndarray, list[str]]:
     """(n,) 1.0 where the greedy answer to a held-out question is the expected one, by the rule of the data; sources."""
     questions, kind = data.questions(limit), data.answers
     if not questions or kind is None:  # none leaves room for an answer
@@ -126,11 +139,21 @@ def answers_right(model: Any, data: Asked, *, limit: int, batch_size: int) -> tu
         sampling=Sampling(temperature=0),
         stop_ids=[data.end],
         batch_size=batch_size,
+        guide=guide,
     )
     answers = [answer_of(data.template.answer(c.ids[:-1] if c.stopped else c.ids)) for (c, *_) in found]
     pairs = zip(answers, questions, strict=True)
     right = [is_right(answer, question.expected, kind) for answer, question in pairs]
     return np.array(right, dtype=float), [question.source or question.asked for question in questions]
+
+
+def check_tools(cfg: DictConfig) -> None:
+    """Raises RequestError for unknown tools, and where nothing is written that they could write in."""
+    settings = cfg.evaluate
+    tools_named(list(settings.tools))
+    reads = "evaluate.harness" if settings.harness else "evaluate.past_context" if settings.past_context else None
+    if settings.tools and reads:
+        raise RequestError(f"evaluate.tools and {reads}: tools write in free answers only. Leave one of them out.")
 
 
 def evaluate_questions(cfg: DictConfig, run: RunFolder) -> None:

@@ -9,10 +9,11 @@ from omegaconf import DictConfig
 from bounds import NonNegativeFloat, PositiveFloat, PositiveInt, PositiveShare, Share, Text
 from launcher.jobs.run_folder import RunFolder
 from models.base import LanguageModel
-from models.generation import Completion, Token, stream
+from models.generation import Completion, Token, completed, stream
 from models.generation import generate as generate_tokens
 from models.sampling import Sampling
 from tasks import parts
+from tasks.guiding.keys import guide_of, say_unfinished
 from tasks.text import StopStrings, stream_text, typed
 from tasks.trainer import set_number_formats
 from tokenization.base import Tokenizer
@@ -30,19 +31,29 @@ def generate(
     min_p: Share | None,
     repetition_penalty: PositiveFloat,
     stop: list[str] | str | None,
+    tools: list[str],
+    schema: str | None,
+    regex: str | None,
     n: PositiveInt,
 ) -> None:
     """Prints the prompt and `n` continuations; the same `seed` gives the same text.
 
-    Writes sample.txt, and samples.jsonl with the ids and the log-probability of each.
+    Writes sample.txt, and samples.jsonl with the ids, the log-probability of each, and the places of those that a tool
+    wrote.
     """
     parts.needs_model(cfg, "task=generate")
     prompt, strings = typed(prompt), [typed(s) for s in ([stop] if isinstance(stop, str) else stop or [])]
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
+    guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=tokenizer.eot)
     model = parts.trained_model(cfg, tokenizer)
-    how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampling": sampling, "seed": cfg.seed}
+    how: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "sampling": sampling,
+        "seed": cfg.seed,
+        "guide": guide,
+    }
     if n == 1:
         ids, ends, ending = asked(tokenizer, prompt, strings)
         print(prompt, end="", flush=True)
@@ -53,6 +64,10 @@ def generate(
     if n > 1:
         print("\n\n".join(f"[{i}] {prompt}{text}" for i, text in enumerate(texts)))
     _write(run, prompt, texts, completions)
+    if schema or regex:
+        say_unfinished(completions, max_new_tokens)
+    if tools:
+        run.results["forced_tokens"] = sum(len(c.forced) for c in completions)
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
 
 
@@ -84,7 +99,7 @@ def show(tokens: Iterator[Token], tokenizer: Tokenizer, ends: StopStrings) -> Co
     stream_text(ids(), ends)
     print()
     new = [token.id for token in seen]
-    return Completion(new, [token.logprob for token in seen], new[-1] == tokenizer.eot or ends(new))
+    return completed(seen, new[-1] == tokenizer.eot or ends(new))
 
 
 def _write(run: RunFolder, prompt: str, texts: list[str], completions: list[Completion]) -> None:

@@ -16,6 +16,7 @@ from evaluation.benchmarks.base import Benchmark, Question, draw_shots
 from evaluation.benchmarks.texts import Texts
 from evaluation.intervals import Estimate, in_words
 from evaluation.prompts import Prompt, Prompter
+from evaluation.tool_use import tool_guide
 from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
@@ -60,6 +61,7 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokeni
             seed=cfg.seed,
             batch_size=settings.batch_size,
             stop=StopStrings(prompter.tokenizer, prompter.stop) if prompter.stop else None,
+            guide=tool_guide(list(settings.tools), prompter.tokenizer),
         )
         metrics = answering.generation_metrics(predictions, seed=cfg.seed, summary=benchmark.summary)
     told_ignored(run, ignored)
@@ -87,6 +89,8 @@ def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: 
         raise RequestError(
             "evaluate.samples is for evaluate.mode=generate; the likelihood of a choice is always the same."
         )
+    if mode == "choices" and settings.tools:
+        raise RequestError("evaluate.tools write in free answers.\nType evaluate.mode=generate, or leave them out.")
     if settings.samples > 1 and benchmark.summary:
         raise RequestError("evaluate.samples: summaries are compared one by one. Type evaluate.samples=1.")
 
