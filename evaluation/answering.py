@@ -19,6 +19,7 @@ from evaluation.likelihood import continuation_logprobs
 from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, rouge, squad_f1
 from evaluation.prompts import Prompt, Prompter
 from models.base import LanguageModel
+from models.beams import beam_search
 from models.generation import generate
 from models.sampling import Sampling
 
@@ -131,23 +132,21 @@ def by_generation(
     seed: int,
     batch_size: int,
     stop: Callable[[list[int]], bool] | None,
+    beams: int = 1,
+    length_penalty: float = 1.0,
 ) -> list[Prediction]:
-    """`samples` free answers to each question, read by `kind`."""
-    completions = generate(
-        model,
-        [prompt.ids.tolist() for prompt in prompts],
-        max_new_tokens=max_new_tokens,
-        sampling=sampling,
-        n=samples,
-        seed=seed,
-        stop_ids=prompter.stop_ids,
-        stop=stop,
-        batch_size=batch_size,
-    )
+    """`samples` free answers to each question, or with more than one beam the best found, read by `kind`."""
+    ids = [prompt.ids.tolist() for prompt in prompts]
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    settings |= {"stop_ids": prompter.stop_ids, "stop": stop}
+    if beams > 1:
+        completions = beam_search(model, ids, beams=beams, length_penalty=length_penalty, **settings)
+    else:
+        completions = generate(model, ids, sampling=sampling, n=samples, seed=seed, **settings)
     decode = prompter.tokenizer.decode
     return [
         _free(prompt, question, [cut(decode(c.ids, skip_specials=True), prompter.stop) for c in made], kind)
-        | {"stopped": [c.stopped for c in made]}
+        | {"stopped": [c.stopped for c in made], "lengths": [len(c.ids) - c.stopped for c in made]}
         for prompt, question, made in zip(prompts, questions, completions, strict=True)
     ]
 

@@ -19,9 +19,9 @@ from evaluation.intervals import Estimate, in_words, mean_interval, mean_of_sour
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from lightning_modules.sums import text_sums
-from models.generation import evaluating, generate
+from models.beams import check_beams, written
+from models.generation import evaluating
 from models.heads import RewardModel
-from models.sampling import Sampling
 from tasks import parts
 from tasks.evaluating.benchmark import run_benchmark
 from tasks.evaluating.lm_eval import run_lm_eval
@@ -29,6 +29,8 @@ from tasks.evaluating.pairs import label_metrics, pair_metrics
 from tasks.evaluating.past_context import evaluate_past_context
 from tasks.trainer import set_number_formats
 from tokenization.chat.messages import answer_of
+
+NO_ANSWERS = "no question is answered: this data has no right answers (data.answers), or none at all"
 
 
 class Evaluate(TypedDict):
@@ -39,6 +41,8 @@ class Evaluate(TypedDict):
     limit: PositiveInt | None
     samples: PositiveInt
     temperature: NonNegativeFloat
+    beams: PositiveInt
+    length_penalty: float
     max_new_tokens: PositiveInt | None
     template: Literal["auto", "chat", "plain", "completion", "alpaca", "seq2seq"]
     batch_size: PositiveInt
@@ -60,6 +64,8 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
         evaluate_past_context(cfg, run, parts.torch_device(cfg))
         return
     data = parts.build_data(cfg)
+    answers = getattr(data, "answers", None)
+    check_beams(cfg.evaluate.beams, cfg.evaluate.length_penalty, against=None if answers else NO_ANSWERS)
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
     if cfg.init_from:
         parts.check_start(cfg, data)
@@ -98,7 +104,7 @@ def measured(
         metrics, n = text_metrics(*totals.T, seed=cfg.seed), len(totals)
         words = f"{int(totals[:, 1].sum()):,} tokens in {n:,} {unit}s"
     if getattr(data, "answers", None) is not None and not isinstance(model, RewardModel):
-        right, sources = answers_right(model, data, limit=cfg.evaluate.limit or 256, batch_size=cfg.evaluate.batch_size)
+        right, sources = answers_right(model, data, cfg.evaluate)
         words += f", {len(right):,} questions answered"
         if len(right):
             metrics["exact_match"] = mean_interval(right, sources=sources, seed=cfg.seed)
@@ -108,19 +114,21 @@ def measured(
     return metrics, (unit, n, words)
 
 
-def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
-    """(n,) 1.0 where the greedy answer to a held-out question is the expected one, by the rule of the data; sources."""
-    questions = data.questions(limit)
+def answers_right(model: Any, data: Any, settings: DictConfig) -> tuple[np.ndarray, list[str]]:
+    """(n,) 1.0 where the greedy answer to a held-out question, or the best of beams, is the expected one, by the rule
+    of the data; sources."""
+    questions = data.questions(settings.limit or 256)
     if not questions:  # none leaves room for an answer
         return np.zeros(0), []
     longest = max(q.tokens or len(data.tokenizer.encode(q.expected)) for q in questions)
-    found = generate(
+    found = written(
         model,
         [question.prompt.tolist() for question in questions],
+        beams=settings.beams,
+        length_penalty=settings.length_penalty,
         max_new_tokens=longest + longest // 4 + 1,
-        sampling=Sampling(temperature=0),
         stop_ids=[data.end],
-        batch_size=batch_size,
+        batch_size=settings.batch_size,
     )
     answers = [answer_of(data.template.answer(c.ids[:-1] if c.stopped else c.ids)) for (c, *_) in found]
     pairs = zip(answers, questions, strict=True)

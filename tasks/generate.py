@@ -8,12 +8,14 @@ from omegaconf import DictConfig
 
 from bounds import NonNegativeFloat, PositiveFloat, PositiveInt, PositiveShare, Share, Text
 from launcher.jobs.run_folder import RunFolder
+from models.beams import beam_search, check_beams
 from models.generation import Completion, Token, stream
 from models.generation import generate as generate_tokens
 from models.sampling import Sampling
 from tasks import parts
 from tasks.text import StopStrings, stream_text, typed
 from tasks.trainer import set_number_formats
+from tokenization.chat import chat_template
 
 
 def generate(
@@ -29,39 +31,53 @@ def generate(
     repetition_penalty: PositiveFloat,
     stop: list[str] | str | None,
     n: PositiveInt,
+    beams: PositiveInt,
+    length_penalty: float,
 ) -> None:
-    """Prints the prompt and `n` continuations; the same `seed` gives the same text.
+    """Prints the prompt and `n` continuations; the same `seed` gives the same text. With `beams`, the `n` best found.
 
     Writes sample.txt, and samples.jsonl with the ids and the log-probability of each.
     """
     parts.needs_model(cfg, "task=generate")
     prompt, strings = typed(prompt), [typed(s) for s in ([stop] if isinstance(stop, str) else stop or [])]
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    filtered = top_p is not None or min_p is not None
+    check_beams(
+        beams, length_penalty, against="top_p and min_p are of drawing, beams are not drawn" if filtered else None
+    )
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.trained_model(cfg, tokenizer)
-    ids = list(map(int, tokenizer.encode(prompt))) or [tokenizer.eot]
-    ends = StopStrings(tokenizer, strings, context=ids)
+    ids, end = list(map(int, tokenizer.encode(prompt))) or [tokenizer.eot], tokenizer.eot
+    if model.encodes_source:  # a prompt is a question; what is written is its answer
+        turns, tokenizer = chat_template(tokenizer, cfg.data.template if "data" in cfg else "seq2seq")
+        ids, end = turns.render_for_completion([{"role": "user", "content": prompt}]).tolist(), turns.end
+    ends = StopStrings(tokenizer, strings, context=[] if model.encodes_source else ids)
     settings = {
         "max_new_tokens": max_new_tokens,
-        "sampling": sampling,
-        "seed": cfg.seed,
-        "stop_ids": [tokenizer.eot],
+        "stop_ids": [end, tokenizer.eot],
         "stop": ends if ends.strings else None,
     }
-    if n == 1:
-        print(prompt, end="", flush=True)
-        completions = [show(stream(model, ids, **settings), tokenizer, ends)]
+    drawn = {"sampling": sampling, "seed": cfg.seed}
+    if beams > 1:
+        best = {"beams": beams, "length_penalty": length_penalty, "repetition_penalty": repetition_penalty}
+        completions = beam_search(model, [ids], n=n, **best, **settings)[0]
+    elif n == 1:
+        print(prompt, end="\n" if model.encodes_source else "", flush=True)
+        completions = [show(stream(model, ids, **drawn, **settings), {end, tokenizer.eot}, ends)]
     else:
-        completions = generate_tokens(model, [ids], n=n, **settings)[0]
+        completions = generate_tokens(model, [ids], n=n, **drawn, **settings)[0]
     texts = [ends.cut(ends.text(c.ids)) for c in completions]
-    if n > 1:
+    if beams > 1:
+        told = zip(completions, texts, strict=True)
+        print("\n\n".join(f"[score {made.score:.4f}] {prompt}{text}" for made, text in told))
+    elif n > 1:
         print("\n\n".join(f"[{i}] {prompt}{text}" for i, text in enumerate(texts)))
     _write(run, prompt, texts, completions)
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
 
 
-def show(tokens: Iterator[Token], tokenizer: Any, ends: StopStrings) -> Completion:
+def show(tokens: Iterator[Token], end_ids: set[int], ends: StopStrings) -> Completion:
     """Prints the text of tokens as they come; returns them."""
     seen: list[Token] = []
 
@@ -73,13 +89,18 @@ def show(tokens: Iterator[Token], tokenizer: Any, ends: StopStrings) -> Completi
     stream_text(ids(), ends)
     print()
     new = [token.id for token in seen]
-    return Completion(new, [token.logprob for token in seen], new[-1] == tokenizer.eot or ends(new))
+    return Completion(new, [token.logprob for token in seen], new[-1] in end_ids or ends(new))
 
 
 def _write(run: RunFolder, prompt: str, texts: list[str], completions: list[Completion]) -> None:
     (run.path / "sample.txt").write_text("\n\n".join(prompt + text for text in texts) + "\n", encoding="utf-8")
     lines = [
-        json.dumps({"prompt": prompt, "text": text, **completion._asdict()}, ensure_ascii=False)
+        json.dumps({"prompt": prompt, "text": text, **_facts(completion)}, ensure_ascii=False)
         for text, completion in zip(texts, completions, strict=True)
     ]
     (run.path / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _facts(completion: Completion) -> dict[str, Any]:
+    """All of it; the score is that of beams."""
+    return {name: value for name, value in completion._asdict().items() if value is not None}

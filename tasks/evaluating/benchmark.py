@@ -17,6 +17,7 @@ from evaluation.prompts import Prompt, Prompter
 from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
+from models.beams import check_beams
 from models.sampling import Sampling
 from tasks.evaluating.benchmark_data import rows_of
 from tasks.evaluating.benchmark_texts import run_texts
@@ -53,6 +54,8 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Any) -
             max_new_tokens=room,
             sampling=Sampling(temperature=settings.temperature if settings.samples > 1 else 0.0),
             samples=settings.samples,
+            beams=settings.beams,
+            length_penalty=settings.length_penalty,
             seed=cfg.seed,
             batch_size=settings.batch_size,
             stop=StopStrings(prompter.tokenizer, prompter.stop) if prompter.stop else None,
@@ -74,6 +77,10 @@ def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: 
         raise RequestError(
             "evaluate.samples is for evaluate.mode=generate; the likelihood of a choice is always the same."
         )
+    why = "the likelihood of choices needs none" if mode == "choices" else "evaluate.samples are drawn, beams are not"
+    check_beams(
+        settings.beams, settings.length_penalty, against=why if mode == "choices" or settings.samples > 1 else None
+    )
     if settings.samples > 1 and benchmark.summary:
         raise RequestError("evaluate.samples: summaries are compared one by one. Type evaluate.samples=1.")
 
