@@ -16,7 +16,7 @@ from evaluation.answers import READERS, Kind, choice
 from evaluation.benchmarks.base import Question
 from evaluation.intervals import Estimate, mean_interval, mean_of_sources, statistic_interval
 from evaluation.likelihood import continuation_logprobs
-from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, rouge, squad_f1
+from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, squad_f1, summary_scores
 from evaluation.prompts import Prompt, Prompter
 from models.base import LanguageModel
 from models.beams import beam_search
@@ -183,12 +183,13 @@ def read_answers(question: Question, texts: Sequence[str], kind: Kind) -> tuple[
 
 
 def generation_metrics(predictions: Sequence[Prediction], *, seed: int, summary: bool) -> Metrics:
-    """exact_match, unparsed; for spans f1; with several samples pass@k and self_consistency; for summaries ROUGE."""
+    """exact_match, unparsed; f1 of spans, pass@k and self_consistency of several samples, ROUGE of summaries."""
 
     average = partial(_average, predictions, seed=seed)
     if summary:
-        scores = rouge([p["texts"][0] for p in predictions], [p["expected"] for p in predictions])
-        return {name: average([score[name] for score in scores]) for name in scores[0]}
+        texts, lengths = [p["texts"][0] for p in predictions], [p["lengths"][0] for p in predictions]
+        scores = summary_scores(texts, [p["expected"] for p in predictions], lengths)
+        return {name: average(values) for name, values in scores.items()}
     metrics = {
         "exact_match": average([p["right"] for p in predictions]),
         "unparsed": average([p["read"][0] is None for p in predictions]),

@@ -16,6 +16,7 @@ from batch import IGNORE
 from bounds import NonNegativeFloat, NonNegativeInt, PositiveInt
 from evaluation.answers import is_right
 from evaluation.intervals import Estimate, in_words, mean_interval, mean_of_sources, text_metrics
+from evaluation.metrics import summary_scores
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from lightning_modules.sums import text_sums
@@ -83,7 +84,7 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     target.write_text(json.dumps(plain({"checkpoint": str(source), "unit": unit, "n": n} | report), indent=2) + "\n")
     print(f"\n{source}: {words}")
     for name, estimate in metrics.items():
-        over = "question" if name.startswith("exact_match") else unit
+        over = "question" if name.startswith(("exact_match", "rouge", "answer_")) else unit
         print(f"  {name:<24}{estimate.value:.4f}   {in_words(estimate, over=over, n=n)}")
     print(f"  written to {target}")
 
@@ -104,22 +105,34 @@ def measured(
         metrics, n = text_metrics(*totals.T, seed=cfg.seed), len(totals)
         words = f"{int(totals[:, 1].sum()):,} tokens in {n:,} {unit}s"
     if getattr(data, "answers", None) is not None and not isinstance(model, RewardModel):
-        right, sources = answers_right(model, data, cfg.evaluate)
-        words += f", {len(right):,} questions answered"
-        if len(right):
-            metrics["exact_match"] = mean_interval(right, sources=sources, seed=cfg.seed)
-        if len(set(sources)) < len(right):
-            words += f" about {len(set(sources)):,} sources"
-            metrics["exact_match_per_source"] = mean_of_sources(right, sources, seed=cfg.seed)
+        found, said = answer_metrics(model, data, cfg)
+        metrics, words = metrics | found, words + said
     return metrics, (unit, n, words)
 
 
-def answers_right(model: Any, data: Any, settings: DictConfig) -> tuple[np.ndarray, list[str]]:
-    """(n,) 1.0 where the greedy answer to a held-out question, or the best of beams, is the expected one, by the rule
-    of the data; sources."""
+def answer_metrics(model: Any, data: Any, cfg: DictConfig) -> tuple[dict[str, Estimate], str]:
+    """exact_match of the answers to held-out questions, or ROUGE of summaries; and in words what was asked."""
+    scores, sources = answers_scored(model, data, cfg.evaluate)
+    metrics, words = {}, f", {len(sources):,} questions answered"
+    if sources:
+        estimates = {name: mean_interval(np.array(v), sources=sources, seed=cfg.seed) for name, v in scores.items()}
+        metrics |= estimates
+    if len(set(sources)) < len(sources):
+        words += f" about {len(set(sources)):,} sources"
+    if len(set(sources)) < len(sources) and "exact_match" in scores:
+        right = np.array(scores["exact_match"])
+        metrics["exact_match_per_source"] = mean_of_sources(right, sources, seed=cfg.seed)
+    return metrics, words
+
+
+def answers_scored(model: Any, data: Any, settings: DictConfig) -> tuple[dict[str, list[float]], list[str]]:
+    """Scores, one a held-out question, of the greedy answer or the best of beams; what each question is about.
+
+    exact_match by the rule of the data, or of summaries ROUGE and length.
+    """
     questions = data.questions(settings.limit or 256)
     if not questions:  # none leaves room for an answer
-        return np.zeros(0), []
+        return {}, []
     longest = max(q.tokens or len(data.tokenizer.encode(q.expected)) for q in questions)
     found = written(
         model,
@@ -131,9 +144,11 @@ def answers_right(model: Any, data: Any, settings: DictConfig) -> tuple[np.ndarr
         batch_size=settings.batch_size,
     )
     answers = [answer_of(data.template.answer(c.ids[:-1] if c.stopped else c.ids)) for (c, *_) in found]
-    pairs = zip(answers, questions, strict=True)
-    right = [is_right(answer, question.expected, data.answers) for answer, question in pairs]
-    return np.array(right, dtype=float), [question.source or question.asked for question in questions]
+    expected, sources = [q.expected for q in questions], [q.source or q.asked for q in questions]
+    if data.answers == "summary":
+        return summary_scores(answers, expected, [len(c.ids) - c.stopped for (c, *_) in found]), sources
+    pairs = zip(answers, expected, strict=True)
+    return {"exact_match": [float(is_right(answer, wanted, data.answers)) for answer, wanted in pairs]}, sources
 
 
 def evaluate_questions(cfg: DictConfig, run: RunFolder) -> None:

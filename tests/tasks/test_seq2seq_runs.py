@@ -92,6 +92,26 @@ def test_a_t5_of_the_hub_is_tuned_asked_and_written_again(small_t5):
     assert theirs.generation_config.decoder_start_token_id == 0
 
 
+def test_summaries_that_ship_with_python_are_learned_scored_and_searched_for(capsys):
+    words = ["data=docstring_summaries", "tokenizer=byte", "callbacks.exact_match.questions=3",
+             "trainer.monitor=val/rougeL"]  # fmt: skip
+    assert train("run", *words, "callbacks.exact_match.max_new_tokens=4") == 0
+    assert {"val/rouge1", "val/rougeLsum", "val/answer_tokens"} <= summary("run")["metrics"].keys()
+    ask = ["init_from=run", "evaluate.limit=2", "evaluate.beams=2", "evaluate.length_penalty=0.5"]
+    assert lab("task=evaluate", *ask, "run_dir=evaluated") == 0
+    found = json.loads(Path("evaluated/evaluation.json").read_text())
+    assert found["rougeLsum"]["low"] <= found["rougeLsum"]["value"] <= found["rougeLsum"]["high"]
+    capsys.readouterr()
+    ask = ["task=generate", "init_from=run", "prompt=Reads a file", "max_new_tokens=4", "beams=3", "n=2"]
+    assert lab(*ask, "run_dir=written") == 0
+    assert capsys.readouterr().out.count("[score ") == 2
+    rows = [json.loads(line) for line in Path("written/samples.jsonl").read_text().splitlines()]
+    assert rows[0]["score"] == pytest.approx(sum(rows[0]["logprobs"]) / len(rows[0]["ids"]), abs=1e-4)
+    assert rows[0]["score"] > rows[1]["score"]
+    assert lab(*ask, "top_p=0.9", "run_dir=refused") == 2
+    assert "beams are not drawn" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
