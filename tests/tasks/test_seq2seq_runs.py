@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from tests.tasks.test_sft_runs import FEW, SHORT, folder, lab, summary, weights  # noqa: F401
+from tests.tasks.test_views_of_models import parts_of
 from tests.tokenization.hub_like import t5_like
 
 SMALL = ["model=t5", "objective=sft", "model.n_layer=1", "model.n_embd=16", "model.n_head=2", "model.n_inner=16",
@@ -57,6 +58,20 @@ def test_a_run_is_evaluated_planned_and_written_for_transformers(capsys):
     state = {name.removeprefix("model.hf."): value for name, value in weights("run").items()}
     for name, value in theirs.state_dict().items():
         assert torch.equal(value, state[name]), name
+
+
+def test_where_answers_look_is_shown_over_source_and_answer(tmp_path):
+    assert train("run", *CHAT) == 0
+    look = ["task=inspect", "inspect.view=attention", "init_from=run"]
+    assert lab(*look, "inspect.tokens=32", "run_dir=held_out") == 0
+    assert lab(*look, "inspect.text=say 3", "inspect.tokens=24", "run_dir=typed") == 0
+    for run in ("held_out", "typed"):
+        (maps,) = parts_of(Path(run) / "attention.html")["maps"]
+        assert [m["g"] for m in maps["maps"][::2]] == [
+            "encoder layer 0", "decoder layer 0", "decoder layer 0, at the source",
+        ]  # fmt: skip
+        assert "<|assistant_start|>" in maps["labels"]
+    assert "".join(maps["labels"]).startswith("<|bos|><|user_start|>say 3")
 
 
 def test_an_answer_goes_to_the_terminal(monkeypatch):
@@ -119,6 +134,10 @@ def test_summaries_that_ship_with_python_are_learned_scored_and_searched_for(cap
         (["objective=dpo"], "encoder-decoder"),
         (["objective=reward"], "encoder-decoder"),
         (["objective=gbft"], "encoder-decoder"),
+        (["objective=kto"], "encoder-decoder"),
+        (["objective=grpo"], "encoder-decoder"),
+        (["objective=ppo"], "encoder-decoder"),
+        (["objective=rloo"], "encoder-decoder"),
         (["data.batching=packed"], "Type: data.batching=grouped"),
         (["data.learn=all"], "Type: data.learn=assistant"),
         (["trainer.precision=16-mixed"], "Type trainer.precision=bf16-mixed"),
