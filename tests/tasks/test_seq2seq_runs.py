@@ -42,6 +42,21 @@ def test_a_resumed_run_is_the_one_that_was_never_stopped():
     assert all(torch.equal(whole[name], half[name]) for name in whole)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("hardware", ["ddp_cpu", "fsdp_cpu"])
+def test_two_processes_learn_what_one_does(hardware):
+    """The same global batch: four rows on one process, or two on each of two."""
+    long = [*CHAT, "trainer.max_steps=3", "trainer.val_every=3", "data.batching=plain"]
+    assert train("one", *long, "data.batch_size=4") == 0
+    assert train("two", *long, f"hardware={hardware}") == 0
+    one, two = weights("one"), weights("two")
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], atol=2e-4), name
+    assert summary("two")["metrics"]["val/loss"] == pytest.approx(summary("one")["metrics"]["val/loss"], abs=1e-4)
+    assert lab("task=evaluate", "init_from=two", "run_dir=evaluated") == 0
+
+
 def test_a_run_is_evaluated_planned_and_written_for_transformers(capsys):
     assert train("run", *CHAT) == 0
     assert lab("task=evaluate", "init_from=run", "run_dir=evaluated") == 0
