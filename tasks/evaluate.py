@@ -14,6 +14,9 @@ from tqdm import tqdm
 
 from batch import IGNORE
 from bounds import NonNegativeFloat, NonNegativeInt, PositiveInt
+from datamodules.kinds.conversations import ConversationDataModule
+from datamodules.kinds.steps import StepDataModule
+from datamodules.preference import PairDataModule
 from evaluation.answers import is_right
 from evaluation.intervals import Estimate, in_words, mean_interval, mean_of_sources, text_metrics
 from evaluation.metrics import summary_scores
@@ -32,6 +35,7 @@ from tasks.trainer import set_number_formats
 from tokenization.chat.messages import answer_of
 
 NO_ANSWERS = "no question is answered: this data has no right answers (data.answers), or none at all"
+Asked = ConversationDataModule | PairDataModule
 
 
 class Evaluate(TypedDict):
@@ -90,7 +94,7 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
 
 
 def measured(
-    model: Any, data: Any, device: torch.device, cfg: DictConfig
+    model: Any, data: StepDataModule, device: torch.device, cfg: DictConfig
 ) -> tuple[dict[str, Estimate], tuple[str, int, str]]:
     """Metrics; what their intervals are over, how many of these there are, and in words what was measured."""
     metrics: dict[str, Estimate] = {}
@@ -104,19 +108,17 @@ def measured(
         unit, totals = unit_totals(model, data, device)
         metrics, n = text_metrics(*totals.T, seed=cfg.seed), len(totals)
         words = f"{int(totals[:, 1].sum()):,} tokens in {n:,} {unit}s"
-    if getattr(data, "answers", None) is not None and not isinstance(model, RewardModel):
+    if isinstance(data, Asked) and data.answers is not None and not isinstance(model, RewardModel):
         found, said = answer_metrics(model, data, cfg)
         metrics, words = metrics | found, words + said
     return metrics, (unit, n, words)
 
 
-def answer_metrics(model: Any, data: Any, cfg: DictConfig) -> tuple[dict[str, Estimate], str]:
+def answer_metrics(model: Any, data: Asked, cfg: DictConfig) -> tuple[dict[str, Estimate], str]:
     """exact_match of the answers to held-out questions, or ROUGE of summaries; and in words what was asked."""
     scores, sources = answers_scored(model, data, cfg.evaluate)
-    metrics, words = {}, f", {len(sources):,} questions answered"
-    if sources:
-        estimates = {name: mean_interval(np.array(v), sources=sources, seed=cfg.seed) for name, v in scores.items()}
-        metrics |= estimates
+    metrics = {name: mean_interval(np.array(v), sources=sources, seed=cfg.seed) for name, v in scores.items()}
+    words = f", {len(sources):,} questions answered"
     if len(set(sources)) < len(sources):
         words += f" about {len(set(sources)):,} sources"
     if len(set(sources)) < len(sources) and "exact_match" in scores:
@@ -125,13 +127,13 @@ def answer_metrics(model: Any, data: Any, cfg: DictConfig) -> tuple[dict[str, Es
     return metrics, words
 
 
-def answers_scored(model: Any, data: Any, settings: DictConfig) -> tuple[dict[str, list[float]], list[str]]:
+def answers_scored(model: Any, data: Asked, settings: DictConfig) -> tuple[dict[str, list[float]], list[str]]:
     """Scores, one a held-out question, of the greedy answer or the best of beams; what each question is about.
 
     exact_match by the rule of the data, or of summaries ROUGE and length.
     """
-    questions = data.questions(settings.limit or 256)
-    if not questions:  # none leaves room for an answer
+    questions, kind = data.questions(settings.limit or 256), data.answers
+    if not questions or kind is None:  # none leaves room for an answer
         return {}, []
     longest = max(q.tokens or len(data.tokenizer.encode(q.expected)) for q in questions)
     found = written(
@@ -145,10 +147,10 @@ def answers_scored(model: Any, data: Any, settings: DictConfig) -> tuple[dict[st
     )
     answers = [answer_of(data.template.answer(c.ids[:-1] if c.stopped else c.ids)) for (c, *_) in found]
     expected, sources = [q.expected for q in questions], [q.source or q.asked for q in questions]
-    if data.answers == "summary":
+    if kind == "summary":
         return summary_scores(answers, expected, [len(c.ids) - c.stopped for (c, *_) in found]), sources
     pairs = zip(answers, expected, strict=True)
-    return {"exact_match": [float(is_right(answer, wanted, data.answers)) for answer, wanted in pairs]}, sources
+    return {"exact_match": [float(is_right(answer, wanted, kind)) for answer, wanted in pairs]}, sources
 
 
 def evaluate_questions(cfg: DictConfig, run: RunFolder) -> None:
@@ -161,7 +163,7 @@ def evaluate_questions(cfg: DictConfig, run: RunFolder) -> None:
 
 
 @torch.no_grad()
-def unit_totals(model: Any, data: Any, device: torch.device) -> tuple[str, np.ndarray]:
+def unit_totals(model: Any, data: StepDataModule, device: torch.device) -> tuple[str, np.ndarray]:
     """Sums over each document, or over each window where all is one document.
 
     Returns:
