@@ -18,7 +18,7 @@ from tasks.evaluate import answers_scored
 from tests.small import RandomTokens, make_module, make_trainer
 
 LAB = Lab(Path(__file__).parents[2])
-NOTHING = SimpleNamespace(questions=lambda limit: [])
+NOTHING = SimpleNamespace(questions=lambda limit: [], answers=None)
 
 
 def test_without_questions_it_is_left_out_with_one_line(tmp_path, capsys):
