@@ -65,7 +65,8 @@ def our_loss(made: Any) -> Callable[[], torch.Tensor]:
 def their_loss(made: Any) -> Callable[[], torch.Tensor]:
     def loss() -> torch.Tensor:
         sources, mask = both([s for s, _ in rows()], 0), both([[1] * len(s) for s, _ in rows()], 0)
-        return made.hf(input_ids=sources, attention_mask=mask, labels=both([a for _, a in rows()], IGNORE)).loss
+        labels, answers = both([a for _, a in rows()], IGNORE), both([[0, *a[:-1]] for _, a in rows()], 0)
+        return made.hf(input_ids=sources, attention_mask=mask, decoder_input_ids=answers, labels=labels).loss
 
     return loss
 
