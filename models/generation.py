@@ -38,7 +38,7 @@ class Token(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """New ids (a stop id included), the log-probability of each, and whether it ended by itself.
+    """New ids (a stop id included), the log-probability of each, whether it ended by itself, and of beams the score.
 
     `forced`: places in `ids` of what a guide wrote. The log-probability there is the model's own; elsewhere it is that
     under the distribution that was drawn from, which a guide may have narrowed.
@@ -48,6 +48,7 @@ class Completion(NamedTuple):
     logprobs: list[float]
     stopped: bool
     forced: Sequence[int] = ()
+    score: float | None = None
 
 
 @contextmanager
@@ -103,7 +104,7 @@ def generate(
             chosen = order[start : start + at_once]
             rows = [numbers[i] * n + j for i in chosen for j in range(n)]
             found |= {row: [] for row in rows}
-            engine = _Engine(model, [list(prompts[i]) for i in chosen], rows, sampling, seed, use_cache, guide)
+            engine = Engine(model, [list(prompts[i]) for i in chosen], rows, sampling, seed, use_cache, guide)
             for token in engine.run(max_new_tokens, n, frozenset(stop_ids), stop):
                 found[token.row].append(token)
             stopped |= engine.stopped
@@ -131,7 +132,7 @@ def stream(
 ) -> Iterator[Token]:
     """The tokens that `generate` gives for this prompt, one by one; between them the model is in the mode it was in."""
     check_prompts(model, [prompt], max_new_tokens)
-    engine = _Engine(model, [list(prompt)], [0], sampling, seed, use_cache, guide)
+    engine = Engine(model, [list(prompt)], [0], sampling, seed, use_cache, guide)
     tokens = engine.run(max_new_tokens, 1, frozenset(stop_ids), stop)
     while True:
         with evaluating(model):
@@ -161,7 +162,7 @@ def check_prompts(model: LanguageModel, prompts: Sequence[Sequence[int]], max_ne
             )
 
 
-class _Engine:
+class Engine:
     """Rows that are continued together. `rows`: their numbers, for the draws and for the caller."""
 
     def __init__(
@@ -190,11 +191,11 @@ class _Engine:
 
     @torch.no_grad()
     def run(self, max_new_tokens: int, n: int, stop_ids: frozenset[int], stop: Stop | None) -> Iterator[Token]:
-        logits_BV = self._prefill(max_new_tokens, n)
+        logits_BV = self.prefill(max_new_tokens, n)
         starts = [len(ids) for ids in self.ids]
         for step in range(max_new_tokens):
             uniform_B = torch.tensor([uniform(self.seed, row, step) for row in self.rows]).to(self.device)
-            token_B, logprob_B, forced = self._choose(self._penalised(logits_BV), uniform_B, starts)
+            token_B, logprob_B, forced = self._choose(self.penalised(logits_BV), uniform_B, starts)
             alive = []
             for i, (id, logprob) in enumerate(zip(token_B.tolist(), logprob_B.tolist(), strict=True)):
                 self.ids[i].append(id)
@@ -208,9 +209,9 @@ class _Engine:
             if not alive or step == max_new_tokens - 1:
                 return
             if len(alive) <= len(self.rows) // 2:
-                self._keep(alive)
+                self.keep(alive)
                 starts, token_B = [starts[i] for i in alive], token_B[alive]
-            logits_BV = self._decode(token_B)
+            logits_BV = self.decode(token_B)
 
     def _choose(self, logits_BV: Tensor, uniform_B: Tensor, starts: list[int]) -> tuple[Tensor, Tensor, list[bool]]:
         """The next id of each row, its log-probability, and whether a guide wrote it."""
@@ -228,7 +229,7 @@ class _Engine:
             logprob_B[places] = own_FV.gather(1, ids_F.unsqueeze(1)).squeeze(1)
         return token_B, logprob_B, [id is not None for id in forced]
 
-    def _prefill(self, max_new_tokens: int, n: int) -> Tensor:
+    def prefill(self, max_new_tokens: int, n: int) -> Tensor:
         """Reads the prompts; logits of the token after each, (B, V), B = prompts * n."""
         self.ids, self.used = self.prompts, [len(prompt) for prompt in self.prompts]
         longest, context = max(self.used), self.model.seq_len
@@ -257,9 +258,9 @@ class _Engine:
         source_B = torch.tensor(self.source, device=self.device) if self.model.encodes_source else None
         known = cache if self.use_cache else None
         out = self.model(ids_BT, padding_BT=padding_BT, cache=known, source_B=source_B, logits="last")
-        return out.logits[:, -1]
+        return out.logits[:, -1, : self.model.n_ids]
 
-    def _decode(self, token_B: Tensor) -> Tensor:
+    def decode(self, token_B: Tensor) -> Tensor:
         """Logits of the token after `token_B`, the newest of each row."""
         half = max(1, self.model.seq_len // 2)
         for i, used in enumerate(self.used):
@@ -274,7 +275,7 @@ class _Engine:
         padding_BS = None if min(self.used) == S else self._padding(self.used, S)
         with nullcontext() if self.packed is None else self.packed.active():
             out = self.model(token_B.unsqueeze(1), padding_BT=padding_BS, cache=self.cache, logits="last")
-        return out.logits[:, -1]
+        return out.logits[:, -1, : self.model.n_ids]
 
     def _slide(self, row: int, left: int) -> None:
         """The window of one row becomes the `left` tokens before its newest, read again from position 0."""
@@ -284,13 +285,15 @@ class _Engine:
             self._read([self.ids[row][:-1]], [left], fresh)
             self.cache.put_row(row, fresh, keep=self.front)
 
-    def _keep(self, rows: list[int]) -> None:
-        self.ids, self.used = [self.ids[i] for i in rows], [self.used[i] for i in rows]
+    def keep(self, rows: list[int], *, within_prompts: bool = False) -> None:
+        """Goes on with these rows, in this order; one may be named twice. `within_prompts`: each in the place of a row
+        of the same prompt."""
+        self.ids, self.used = [list(self.ids[i]) for i in rows], [self.used[i] for i in rows]
         self.rows, self.source = [self.rows[i] for i in rows], [self.source[i] for i in rows]
         if self.guided is not None:
             self.guided.keep(rows)
         index = torch.tensor(rows, device=self.device)
-        self.cache.select(index)
+        self.cache.select(index, carried=not within_prompts)
         if self.seen_BV is not None:
             self.seen_BV = self.seen_BV[index]
 
@@ -298,14 +301,15 @@ class _Engine:
         """(B, S), True at the last `used` slots of each row."""
         return torch.arange(S, device=self.device) >= S - torch.tensor(used, device=self.device).unsqueeze(1)
 
-    def _penalised(self, logits_BV: Tensor) -> Tensor:
-        logits_BV = logits_BV[:, : self.model.n_ids]
+    def penalised(self, logits_BV: Tensor) -> Tensor:
+        """Less of what occurred already: in the text, or, where an encoder reads what is asked, in the answer."""
         if self.sampling.repetition_penalty == 1:
             return logits_BV
         if self.seen_BV is None:
             self.seen_BV = torch.zeros_like(logits_BV, dtype=torch.bool)
-            for i, ids in enumerate(self.ids):
-                self.seen_BV[i, ids] = True
+            firsts = self.source if self.model.encodes_source else [0] * len(self.ids)
+            for i, (ids, first) in enumerate(zip(self.ids, firsts, strict=True)):
+                self.seen_BV[i, ids[first:]] = True
         newest = torch.tensor([[ids[-1]] for ids in self.ids], device=self.device)
         self.seen_BV.scatter_(1, newest, True)
         return penalise(logits_BV, self.seen_BV, self.sampling.repetition_penalty)

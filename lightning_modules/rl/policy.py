@@ -154,7 +154,8 @@ class PolicyModule(LanguageModule):
     @property
     def answers_kind(self) -> Any:
         """How the data's answers are compared, None where it has none."""
-        return getattr(self.data, "answers", None)
+        found = getattr(self.data, "answers", None)
+        return None if found == "summary" else found
 
     @property
     def drawing(self) -> Drawing:

@@ -20,6 +20,7 @@ from evaluation.tool_use import tool_guide
 from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
+from models.beams import check_beams
 from models.sampling import Sampling
 from tasks.evaluating.benchmark_data import rows_of, told_ignored
 from tasks.evaluating.benchmark_texts import run_texts
@@ -58,6 +59,8 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokeni
             max_new_tokens=room,
             sampling=Sampling(temperature=settings.temperature if settings.samples > 1 else 0.0),
             samples=settings.samples,
+            beams=settings.beams,
+            length_penalty=settings.length_penalty,
             seed=cfg.seed,
             batch_size=settings.batch_size,
             stop=StopStrings(prompter.tokenizer, prompter.stop) if prompter.stop else None,
@@ -91,6 +94,13 @@ def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: 
         )
     if mode == "choices" and settings.tools:
         raise RequestError("evaluate.tools write in free answers.\nType evaluate.mode=generate, or leave them out.")
+    reasons = {
+        "the likelihood of choices needs none": mode == "choices",
+        "evaluate.samples are drawn, beams are not": settings.samples > 1,
+        "evaluate.tools write in greedy or drawn answers": bool(settings.tools),
+    }
+    against = next((words for words, there in reasons.items() if there), None)
+    check_beams(settings.beams, settings.length_penalty, against=against)
     if settings.samples > 1 and benchmark.summary:
         raise RequestError("evaluate.samples: summaries are compared one by one. Type evaluate.samples=1.")
 
