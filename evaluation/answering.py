@@ -18,12 +18,14 @@ from evaluation.answers import READERS, Kind, choice
 from evaluation.benchmarks.base import Question
 from evaluation.intervals import Estimate, mean_interval, mean_of_sources, statistic_interval
 from evaluation.likelihood import continuation_logprobs
-from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, rouge, squad_f1
+from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, squad_f1, summary_scores
 from evaluation.prompts import Prompt, Prompter
 from evaluation.rerank import Answer
 from evaluation.voting import powers, vote_at_k
 from models.base import LanguageModel
+from models.beams import beam_search
 from models.generation import generate
+from models.guides import MakeGuide
 from models.sampling import Sampling
 
 Prediction = dict[str, Any]  # one line of predictions.jsonl
@@ -165,21 +167,34 @@ def written(
     seed: int,
     batch_size: int,
     stop: Callable[[list[int]], bool] | None,
+    beams: int = 1,
+    length_penalty: float = 1.0,
+    guide: MakeGuide | None = None,
 ) -> list[list[Answer]]:
-    """`samples` answers to each question. Args: stop: says of an answer's ids so far whether it ends here."""
-    completions = generate(
-        model,
-        [prompt.ids.tolist() for prompt in prompts],
-        max_new_tokens=max_new_tokens,
-        sampling=sampling,
-        n=samples,
-        seed=seed,
-        stop_ids=prompter.stop_ids,
-        stop=stop,
-        batch_size=batch_size,
-    )
+    """`samples` answers to each question, or with more than one beam the best found.
+
+    Args:
+        stop: says of an answer's ids so far whether it ends here. guide: a tool that writes in the answers.
+    """
+    ids = [prompt.ids.tolist() for prompt in prompts]
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    settings |= {"stop_ids": prompter.stop_ids, "stop": stop}
+    if beams > 1:
+        completions = beam_search(model, ids, beams=beams, length_penalty=length_penalty, **settings)
+    else:
+        completions = generate(model, ids, sampling=sampling, n=samples, seed=seed, guide=guide, **settings)
     return [
-        [Answer(question.ask, text_of(prompter, c.ids), prompt.ids.tolist(), c.ids, c.stopped) for c in made]
+        [
+            Answer(
+                question.ask,
+                text_of(prompter, c.ids),
+                prompt.ids.tolist(),
+                c.ids,
+                c.stopped,
+                None if guide is None else len(c.forced),
+            )
+            for c in made
+        ]
         for prompt, question, made in zip(prompts, questions, completions, strict=True)
     ]
 
@@ -196,7 +211,7 @@ def cut(text: str, ends: Sequence[str]) -> str:
 
 
 def free(prompt: Prompt, question: Question, answers: Sequence[Answer], kind: Kind) -> Prediction:
-    """A line of predictions.jsonl. `labels`: whether each of `texts` is right; `lengths`: its tokens, its end too."""
+    """A line of predictions.jsonl. `labels`: whether each of `texts` is right; `lengths`: tokens, the end left out."""
     texts = [answer.text for answer in answers]
     accepted, read = read_answers(question, texts, kind)
     chosen = majority(read)
@@ -209,13 +224,14 @@ def free(prompt: Prompt, question: Question, answers: Sequence[Answer], kind: Ki
         "texts": texts,
         "read": read,
         "labels": labels,
-        "lengths": [len(answer.ids) for answer in answers],
+        "lengths": [answer.length for answer in answers],
         "answer": chosen,
         "right": labels[0],
         "rights": sum(labels),
         "right_by_majority": chosen in accepted,
         **spans,
         "stopped": [answer.stopped for answer in answers],
+        **({} if answers[0].forced is None else {"forced": [answer.forced for answer in answers]}),
     }
 
 
@@ -228,17 +244,21 @@ def read_answers(question: Question, texts: Sequence[str], kind: Kind) -> tuple[
 
 
 def generation_metrics(predictions: Sequence[Prediction], *, seed: int, summary: bool) -> Metrics:
-    """exact_match, unparsed; for spans f1; with several samples pass@k, majority@k, self_consistency; for summaries
-    ROUGE. tokens_per_question: all that were written."""
+    """exact_match, unparsed; with tools forced, the share of tokens that they wrote; f1 of spans; of several samples
+    pass@k, majority@k, self_consistency and tokens_per_question, all that were written; ROUGE of summaries."""
 
     average = partial(_average, predictions, seed=seed)
     if summary:
-        scores = rouge([p["texts"][0] for p in predictions], [p["expected"] for p in predictions])
-        return {name: average([score[name] for score in scores]) for name in scores[0]}
+        texts, lengths = [p["texts"][0] for p in predictions], [p["lengths"][0] for p in predictions]
+        scores = summary_scores(texts, [p["expected"] for p in predictions], lengths)
+        return {name: average(values) for name, values in scores.items()}
     metrics = {
         "exact_match": average([p["right"] for p in predictions]),
         "unparsed": average([p["read"][0] is None for p in predictions]),
     }
+    if "forced" in predictions[0]:
+        shares = [sum(p["forced"]) / max(1, sum(p["lengths"])) for p in predictions]
+        metrics["forced"] = average(shares)
     if "f1" in predictions[0]:
         metrics["f1"] = average([p["f1"] for p in predictions])
     samples = len(predictions[0]["read"])

@@ -27,13 +27,22 @@ CONFIDENT = -1.0  # nats of the least likely token: a working reached by tokens 
 
 
 class Answer(NamedTuple):
-    """An answer to a question: as text, and as ids behind those of its prompt, its end included."""
+    """An answer to a question: as text, and as ids behind those of its prompt, its end included.
+
+    `forced`: tokens that a tool wrote; None where there was none.
+    """
 
     question: str
     text: str
     prompt: Sequence[int]
     ids: Sequence[int]
     stopped: bool = True
+    forced: int | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens, without the end."""
+        return len(self.ids) - self.stopped
 
 
 Encode = Callable[[str, str], Pair]  # question and answer -> ids of both, the end of the answer included

@@ -54,7 +54,7 @@ def retried(
             attempts = found[i]
             attempts.answers.append(answer)
             attempts.scores.append(score)
-            attempts.new.append(len(answer.ids) - len(ids))
+            attempts.new.append(answer.length - len(ids))
             attempts.kept_lines.append(decode(ids).count("\n"))
         waiting = [i for i in waiting if found[i].scores[-1] < accept]
     return found

@@ -2,12 +2,14 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.problems import make_problem
 from errors import RequestError
 from evaluation import answering
@@ -18,8 +20,9 @@ from evaluation.prompts import Prompt, Prompter
 from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
+from models.beams import check_beams
 from tasks.evaluating import reranking
-from tasks.evaluating.benchmark_data import rows_of
+from tasks.evaluating.benchmark_data import rows_of, told_ignored
 from tasks.evaluating.benchmark_texts import run_texts
 from tasks.evaluating.reranking import Asked
 from tokenization.base import Tokenizer
@@ -34,7 +37,8 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokeni
     if isinstance(benchmark, Texts):
         run_texts(cfg, run, model, tokenizer, name=name, benchmark=benchmark)
         return
-    questions = load(benchmark, benchmark.split, settings.limit, first=benchmark.first)
+    ignored = Ignored()
+    questions = load(benchmark, benchmark.split, settings.limit, ignored, first=benchmark.first)
     mode = settings.mode or ("choices" if questions[0].choices else "generate")
     check(benchmark, questions, mode, settings)
     trained = cfg.data.get("template") if "data" in cfg else None
@@ -51,16 +55,23 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokeni
         predictions, metrics, facts = reranking.retries(asked, judge, benchmark.kind, run)
     else:
         predictions, metrics, facts = reranking.samples(asked, judge, benchmark, run)
+    told_ignored(run, ignored)
     record(run, name, mode, metrics, predictions, cut=sum(prompt.cut > 0 for prompt in prompts), more=facts)
 
 
-def load(benchmark: Benchmark, split: str, limit: int | None, *, first: int = 0) -> list[Question]:
-    """Questions of a split, from number `first` on.
+def load(
+    benchmark: Benchmark, split: str, limit: int | None, ignored: Ignored | None = None, *, first: int = 0
+) -> list[Question]:
+    """Questions of a split, from number `first` on; what is there beside is counted.
 
-    Raises:
-        RequestError: the data is missing: what to fetch, where to put it.
+    Raises RequestError where the data is missing: what to fetch, where to put it.
     """
-    return benchmark.questions(benchmark.rows(split, limit, read=rows_of, make=make_problem, first=first))
+    ignored = Ignored() if ignored is None else ignored
+    rows = benchmark.rows(split, limit, read=partial(rows_of, ignored=ignored), make=make_problem, first=first)
+    questions = benchmark.questions(rows)
+    for row, _ in rows:
+        ignored.beside(benchmark.known(row), row)
+    return questions
 
 
 def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: DictConfig) -> None:
@@ -71,6 +82,15 @@ def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: 
         raise RequestError(
             "evaluate.samples is for evaluate.mode=generate; the likelihood of a choice is always the same."
         )
+    if mode == "choices" and settings.tools:
+        raise RequestError("evaluate.tools write in free answers.\nType evaluate.mode=generate, or leave them out.")
+    reasons = {
+        "the likelihood of choices needs none": mode == "choices",
+        "evaluate.samples are drawn, beams are not": settings.samples > 1,
+        "evaluate.tools write in greedy or drawn answers": bool(settings.tools),
+    }
+    against = next((words for words, there in reasons.items() if there), None)
+    check_beams(settings.beams, settings.length_penalty, against=against)
     if settings.samples > 1 and benchmark.summary:
         raise RequestError("evaluate.samples: summaries are compared one by one. Type evaluate.samples=1.")
     reranking.check(settings, mode, summary=benchmark.summary)
@@ -121,6 +141,7 @@ def record(
     facts |= {"sources": sources} | answering.unread(predictions)
     if "rouge1" in metrics:
         facts["rouge_words"] = "stemmed words of any script; Han, kana, Thai, Lao, Khmer and Myanmar letter by letter"
+    facts |= {"ignored": run.results.get("ignored", {})}
     facts |= {key: estimate._asdict() for key, estimate in metrics.items()} | more.json
     (run.path / "evaluation.json").write_text(json.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")
     target = answering.write(predictions, run.path)

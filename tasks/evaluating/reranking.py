@@ -23,10 +23,12 @@ from evaluation.picking import Point
 from evaluation.prompts import Prompt, Prompter
 from evaluation.rerank import Answer, Calculator, Judge
 from evaluation.retry import Attempts, retried
+from evaluation.tool_use import tool_guide
 from evaluation.voting import sets
 from launcher.jobs.run_folder import RunFolder
 from models.base import LanguageModel
 from models.generation import generate
+from models.guides import MakeGuide
 from models.sampling import GREEDY, Sampling
 from tasks.evaluating.judges import judge_named, refuse_trained
 from tasks.text import StopStrings
@@ -46,6 +48,10 @@ class Asked(NamedTuple):
     @property
     def stop(self) -> Callable[[list[int]], bool] | None:
         return StopStrings(self.prompter.tokenizer, self.prompter.stop) if self.prompter.stop else None
+
+    @property
+    def guide(self) -> MakeGuide | None:
+        return tool_guide(list(self.settings.tools), self.prompter.tokenizer)
 
     @property
     def sampling(self) -> Sampling:
@@ -86,6 +92,9 @@ def check(settings: DictConfig, mode: str, *, summary: bool) -> None:
             f"evaluate.retry={retry} and evaluate.samples={samples} do not go together: a retry follows one answer.\n"
             "Type evaluate.samples=1; what several samples are worth at equal tokens is told beside it."
         )
+    if retry and settings.beams > 1:
+        raise RequestError(f"evaluate.retry={retry} and evaluate.beams={settings.beams} do not go together: a retry is "
+                           "drawn, beams are not.\nType evaluate.beams=1.")  # fmt: skip
     for name in ("accept", "retry_from"):
         if settings[name] is not None and not retry:
             raise RequestError(f"evaluate.{name}={settings[name]} is of evaluate.retry. Type evaluate.retry=4.")
@@ -203,6 +212,7 @@ def _again(asked: Asked, which: Sequence[int], kept: Sequence[Sequence[int]], tu
         stop_ids=asked.prompter.stop_ids,
         stop=asked.stop,
         batch_size=asked.settings.batch_size,
+        guide=asked.guide,
         numbers=[i * retries + turn - 1 if turn else i for i in which],
     )
     found = []
@@ -311,6 +321,9 @@ def _written(asked: Asked, *, samples: int, sampling: Sampling) -> list[list[Ans
         seed=asked.seed,
         batch_size=asked.settings.batch_size,
         stop=asked.stop,
+        beams=asked.settings.beams,
+        length_penalty=asked.settings.length_penalty,
+        guide=asked.guide,
     )
 
 

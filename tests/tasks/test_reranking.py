@@ -44,6 +44,7 @@ def asked(**settings) -> Asked:
     questions = [Question(f"{i}+1?", str(i % 3)) for i in range(7)]
     prompts = [prompter.prompt(q, [], words="", room=8) for q in questions]
     shared = {"retry": 3, "accept": 2.0, "retry_from": "start", "temperature": 1.0, "batch_size": 4, "samples": 3}
+    shared |= {"beams": 1, "length_penalty": 1.0, "tools": []}
     return Asked(model, prompter, prompts, questions, 8, 5, SimpleNamespace(**(shared | settings)))
 
 
@@ -109,7 +110,7 @@ def test_a_retry_from_the_line_goes_on_from_what_is_kept(tmp_path, monkeypatch) 
     assert seen[1][0].endswith("19>>19\n")
     assert [p["texts"] for p in predictions] == [[SLIP, GOOD]] * 7
     assert [p["chosen"] for p in predictions] == [1] * 7
-    first, again = len(SLIP), len(GOOD) - len("12+7=<<12+7=19>>19\n")
+    first, again = len(SLIP) - 1, len(GOOD) - 1 - len("12+7=<<12+7=19>>19\n")
     assert predictions[0]["lengths"] == [first, again], "what is kept is not written again"
     assert metrics["kept_lines"].value == 1
 
@@ -159,6 +160,7 @@ WRONG = [
     ({"retry": 2, "rerank": "likelihood", "samples": 4}, "do not go together"),
     ({"retry": 2, "rerank": "likelihood", "retry_from": "line"}, "does not say which line"),
     ({"retry": 2, "rerank": "likelihood", "temperature": 0.0}, "each retry would say the same"),
+    ({"retry": 2, "rerank": "likelihood", "beams": 4}, "a retry is drawn, beams are not"),
     ({"accept": 0.5}, "is of evaluate.retry"),
 ]
 
@@ -221,6 +223,7 @@ def test_from_samples_to_a_verifier_to_a_pick(folder, monkeypatch) -> None:
 @pytest.mark.parametrize(("typed", "message"), WRONG)
 def test_what_does_not_go_together_is_refused(typed, message) -> None:
     unset = {"rerank": None, "retry": 0, "accept": None, "retry_from": None, "samples": 1, "temperature": 0.7}
+    unset |= {"beams": 1}
     with pytest.raises(RequestError, match=f"(?s){message}"):
         reranking.check(Settings(unset | typed), "generate", summary=False)  # type: ignore[arg-type]
 
