@@ -1,8 +1,10 @@
 """`data=mixture`: several texts, each with a weight: which share of the training windows comes from it.
 
 In every `CYCLE` windows each source has its exact share, in an order drawn from (seed, cycle); within a source windows
-follow one another as `sampling` says, so a small source with a large weight is seen several times. Which window comes
-when is a function of (seed, step): nothing to save, nothing to lose.
+follow one another as `sampling` says, so a small source with a large weight is seen several times, but no window twice
+in an update while others of its source are unread. Which window comes when is a function of (seed, step): nothing to
+save, nothing to lose. In shuffled sources of less than four updates' worth of windows, what an update holds hangs on
+the one before it: these begin a new epoch every `RESTART` updates, finished or not, so that a look back ends.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 
 from bounds import PositiveFloat
 from datamodules.batching.permutation import permute
-from datamodules.batching.windows import ORDERS, Order, SequentialOrder
+from datamodules.batching.windows import ORDERS, Order, SequentialOrder, ShuffleOrder
 from datamodules.kinds.prepared import PreparedDataModule, rows_ignored
 from datamodules.preparing.prepare import prepare_tokens
 from datamodules.preparing.split import passed_over, plan_split
@@ -28,6 +30,7 @@ from errors import RequestError
 from tokenization.base import FILE_NAME, Tokenizer, digest, load_tokenizer
 
 CYCLE = 10_000  # windows in which shares are exact
+RESTART = 256  # updates after which a source of few windows begins anew
 EXAMPLE = "data.paths='{web: web.jsonl, books: books/}' data.weights='{web: 3, books: 1}'"
 
 
@@ -175,7 +178,7 @@ class MixtureDataModule(PreparedDataModule):
     def counted(self, step: int) -> dict[str, Any]:
         """Training tokens of each source in the first `step` steps, all ranks, and how often it was seen."""
         n = step * self.accumulate * self.world_size * self.batch_size
-        windows = dict(zip(self.folders, self.order().windows_of(n), strict=True))
+        windows = dict(zip(self.folders, self.order().dealt.counts(n), strict=True))
         return {
             name: {
                 "tokens": windows[name] * self.seq_len,
@@ -210,14 +213,55 @@ def quotas(weights: list[float] | list[int]) -> tuple[int, ...]:
     return tuple(int(n) for n in found)
 
 
-@lru_cache(maxsize=4)
-def deal(quotas: tuple[int, ...], seed: int, cycle: int) -> tuple[np.ndarray, np.ndarray]:
-    """(CYCLE,) int64 each: the source of every window of a cycle, and how many of that source came before it."""
-    source = np.searchsorted(np.cumsum(quotas), permute(np.arange(CYCLE), CYCLE, seed, cycle), side="right")
-    number = np.empty(CYCLE, dtype=np.int64)
-    for i, quota in enumerate(quotas):
-        number[source == i] = np.arange(quota)
-    return source, number
+@lru_cache(maxsize=16)
+def deal(quotas: tuple[int, ...], seed: int, cycle: int) -> np.ndarray:
+    """(CYCLE,) int64: the source of every window of a cycle."""
+    return np.searchsorted(np.cumsum(quotas), permute(np.arange(CYCLE), CYCLE, seed, cycle), side="right")
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """How windows are dealt to the sources: `quotas` of each in a cycle."""
+
+    quotas: tuple[int, ...]
+    seed: int
+
+    def sources(self, first: int, last: int) -> np.ndarray:
+        """(last - first,) int64: the source of these windows of the run."""
+        found = [np.empty(0, np.int64)]
+        for cycle in range(first // CYCLE, -(-last // CYCLE)):
+            here = slice(max(0, first - cycle * CYCLE), last - cycle * CYCLE)
+            found.append(deal(self.quotas, self.seed, cycle)[here])
+        return np.concatenate(found)
+
+    def counts(self, n: int) -> list[int]:
+        """Windows of each source among the first `n` of the run."""
+        cycles = n // CYCLE
+        rest = np.bincount(self.sources(cycles * CYCLE, n), minlength=len(self.quotas))
+        return [cycles * quota + int(more) for quota, more in zip(self.quotas, rest, strict=True)]
+
+    def window(self, source: int, number: int) -> int:
+        """Which window of the run is window `number` of a source."""
+        cycle, number = divmod(number, self.quotas[source])
+        return cycle * CYCLE + int(np.flatnonzero(deal(self.quotas, self.seed, cycle) == source)[number])
+
+
+@dataclass(frozen=True)
+class UpdatesOfSource:
+    """Updates of `n` windows of the run, as one source sees them: `Updates` of uneven sizes, at places + `shift`."""
+
+    dealt: Dealt
+    source: int
+    n: int
+    shift: int = 0
+
+    def around(self, place: int) -> tuple[int, int]:
+        return self.taken_at(self.dealt.window(self.source, place - self.shift) // self.n)
+
+    def taken_at(self, step: int) -> tuple[int, int]:
+        """First place, and the one behind the last, of update `step`."""
+        first, last = (self.dealt.counts(k * self.n)[self.source] for k in (step, step + 1))
+        return first + self.shift, last + self.shift
 
 
 @dataclass(frozen=True)
@@ -227,31 +271,28 @@ class MixtureOrder(Order):
     parts: tuple[Order, ...]
     quotas: tuple[int, ...]
 
-    def draw(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """For windows [first, last) of the run: the source of each, and the how-many-eth of that source it is."""
-        sources, numbers = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for cycle in range(first // CYCLE, -(-last // CYCLE)):
-            source, number = deal(self.quotas, self.seed, cycle)
-            here = slice(max(0, first - cycle * CYCLE), last - cycle * CYCLE)
-            sources.append(source[here])
-            numbers.append(number[here] + cycle * np.array(self.quotas)[source[here]])
-        return np.concatenate(sources), np.concatenate(numbers)
+    @property
+    def dealt(self) -> Dealt:
+        return Dealt(self.quotas, self.seed)
 
     def starts(self, step: int, n: int) -> np.ndarray:
-        source, number = self.draw(step * n, (step + 1) * n)
+        source = self.dealt.sources(step * n, (step + 1) * n)
         found, offset = np.empty(n, dtype=np.int64), 0
         for i, part in enumerate(self.parts):
             here = np.flatnonzero(source == i)
             if isinstance(part, SequentialOrder):
-                found[here] = offset + part.at(number[here])
+                updates = UpdatesOfSource(self.dealt, i, n, self._shift(i, step, n))
+                found[here] = offset + part.at(*updates.taken_at(step), updates)
             else:
                 found[here] = offset + part.starts(step, n)[here]
             offset += part.n_tokens
         return found
 
-    def windows_of(self, n: int) -> list[int]:
-        """Windows of each source among the first `n`."""
-        cycles = n // CYCLE
-        source, _ = self.draw(cycles * CYCLE, n)
-        rest = np.bincount(source, minlength=len(self.quotas))
-        return [cycles * quota + int(more) for quota, more in zip(self.quotas, rest, strict=True)]
+    def _shift(self, i: int, step: int, n: int) -> int:
+        """What to add to places of source `i`, so that the update at which it last began anew begins an epoch."""
+        N = self.parts[i].n_windows
+        if not isinstance(self.parts[i], ShuffleOrder) or 4 * n * self.quotas[i] <= N * CYCLE:
+            return 0
+        restarts = step // RESTART
+        first = self.dealt.counts(restarts * RESTART * n)[i]
+        return (first // N + restarts) * N - first  # an epoch that was not begun before

@@ -1,22 +1,41 @@
 """Which examples an update takes: each once an epoch, each epoch in another order, none twice while others are unread.
 
-Places are counted without end: update k of n examples takes places k n .. k n + n - 1, and epoch e of N examples is
-places e N .. e N + N - 1, put in order by a permutation of (seed, e). Where an update begins in one epoch and ends in
-the next, the next epoch first gives examples that the update does not hold yet; those it does hold come right after. A
-pure function of (seed, update), computed from the update's own epoch and the tail of the one before.
+Places are counted without end: epoch e of N examples is places e N .. e N + N - 1, put in order by a permutation of
+(seed, e). An update takes the places that follow those of the update before it. Where it begins in one epoch and ends
+in another, the last one first gives examples that the update does not hold yet; those it does hold come right after. A
+pure function of the place, computed from the epochs that the update crosses and, in small sets, those they hang on.
 
-An update of more than N examples takes all of them, as often as they fit in, and the rest in this way.
+`Epochs`: n examples an update. An update of more than N takes all of them, as often as they fit in, and the rest in
+this way. `Places`: updates of any sizes, as they are drawn from one source of a mixture.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import gcd
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from datamodules.batching.permutation import permute
+
+
+class Updates(Protocol):
+    """Hashable, and equal where it cuts places in the same way."""
+
+    def around(self, place: int) -> tuple[int, int]:
+        """First place, and the one behind the last, of the update that takes `place`."""
+
+
+@dataclass(frozen=True)
+class Even:
+    """Each update takes n places."""
+
+    n: int
+
+    def around(self, place: int) -> tuple[int, int]:
+        first = place // self.n * self.n
+        return first, first + self.n
 
 
 @dataclass(frozen=True)
@@ -32,7 +51,7 @@ class Epochs:
         times, n = divmod(self.per_update, self.size)
         whole = [permute(np.arange(self.size), self.size, self.seed, step * times + i) for i in range(times)]
         if n:
-            whole.append(_places(self.size, n, self.seed, step * n))
+            whole.append(Places(self.size, self.seed, Even(n)).examples(step * n, (step + 1) * n))
         return np.concatenate(whole)
 
     def steps_around(self, step: int) -> range:
@@ -42,37 +61,74 @@ class Epochs:
         return range(-(-epoch * N // n), (epoch + 1) * N // n) if epoch == last else range(step, step + 1)
 
 
-def _places(N: int, n: int, seed: int, first: int) -> np.ndarray:
-    """(n,) the examples at places first .. first + n - 1, n < N."""
-    epoch, start = divmod(first, N)
-    here = min(n, N - start)
-    return np.concatenate(
-        [_in_epoch(N, n, seed, epoch, start, start + here), _in_epoch(N, n, seed, epoch + 1, 0, n - here)]
-    )
+@dataclass(frozen=True)
+class Places:
+    """The examples at the places of `size` examples, N, that are taken in `updates`."""
+
+    size: int
+    seed: int
+    updates: Updates
+
+    def examples(self, first: int, last: int) -> np.ndarray:
+        """(last - first,) int64: the examples at these places."""
+        N, found = self.size, [np.empty(0, dtype=np.int64)]
+        for epoch in range(first // N, -(-last // N)):
+            found.append(_in_epoch(self, epoch, max(first - epoch * N, 0), min(last - epoch * N, N)))
+        return np.concatenate(found)
 
 
-def _in_epoch(N: int, n: int, seed: int, epoch: int, start: int, end: int) -> np.ndarray:
+class Border(NamedTuple):
+    """How an update enters an epoch that it does not finish."""
+
+    earlier: int  # the epoch in which it begins
+    before: int  # examples at the end of that epoch, held by the update
+    after: int  # examples that it takes of the entered one
+
+
+@lru_cache(maxsize=4096)
+def _border(places: Places, epoch: int) -> Border | None:
+    """None: an update begins with the epoch, or holds all of it; it needs no look at the one before."""
+    N = places.size
+    first, last = places.updates.around(epoch * N)
+    if first % N == 0 or last >= (epoch + 1) * N:
+        return None
+    return Border(first // N, -first % N, last - epoch * N)
+
+
+def _moved(places: Places, epoch: int) -> int:
+    """How many places at the beginning of the epoch are put in another order."""
+    border = _border(places, epoch)
+    return 0 if border is None else min(places.size, border.before + border.after)
+
+
+def _in_epoch(places: Places, epoch: int, start: int, end: int) -> np.ndarray:
     """(end - start,) the examples at these places of an epoch."""
-    found = permute(np.arange(start, end), N, seed, epoch)
-    if start < min(n, end):
-        found[: n - start] = _head(N, n, seed, epoch)[start:end]
+    found = permute(np.arange(start, end), places.size, places.seed, epoch)
+    if start < min(moved := _moved(places, epoch), end):
+        found[: moved - start] = _head(places, epoch)[start:end]
     return found
 
 
-def _head(N: int, n: int, seed: int, epoch: int) -> np.ndarray:
-    """(n,) the first examples of an epoch. Epochs that begin with an update need no look at the one before."""
-    if 2 * n > N:  # its tail may reach into its head: begin where nothing comes before, and keep what is found
-        for earlier in range(epoch - epoch % (n // gcd(N, n)), epoch):
-            _reordered(N, n, seed, earlier)
-    return _reordered(N, n, seed, epoch)
+def _head(places: Places, epoch: int) -> np.ndarray:
+    """The first examples of an epoch. Where the tails they avoid are heads too, these are found first, and kept."""
+    chain = [epoch]
+    while (border := _border(places, chain[-1])) and places.size - border.before < _moved(places, border.earlier):
+        chain.append(border.earlier)
+    for link in reversed(chain[1:]):
+        _reordered(places, link)
+    return _reordered(places, epoch)
 
 
 @lru_cache(maxsize=1024)
-def _reordered(N: int, n: int, seed: int, epoch: int) -> np.ndarray:
-    head = permute(np.arange(n), N, seed, epoch)
-    before = epoch * N % n  # examples of the update that crosses into this epoch which it has from the last one
-    if not before:
+def _reordered(places: Places, epoch: int) -> np.ndarray:
+    N, border = places.size, _border(places, epoch)
+    head = permute(np.arange(_moved(places, epoch)), N, places.seed, epoch)
+    if border is None:
         return head
-    held = np.isin(head, _in_epoch(N, n, seed, epoch - 1, N - before, N))
-    fresh = np.flatnonzero(~held)[: n - before]
+    start = N - border.before
+    tail = permute(np.arange(start, N), N, places.seed, border.earlier)
+    if start < (moved := _moved(places, border.earlier)):
+        tail[: moved - start] = _reordered(places, border.earlier)[start:]
+    held = np.isin(head, tail)
+    fresh = np.flatnonzero(~held)[: border.after]
     return np.concatenate([head[fresh], np.delete(head, fresh)])

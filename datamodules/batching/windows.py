@@ -17,8 +17,7 @@ import numpy as np
 import torch
 
 from batch import IGNORE, Batch
-from datamodules.batching.epochs import Epochs
-from datamodules.batching.permutation import permute
+from datamodules.batching.epochs import Epochs, Even, Places, Updates
 from datamodules.preparing.token_files import TokenFile
 
 
@@ -53,15 +52,11 @@ class SequentialOrder(Order):
     """Windows from first to last, then from the first again."""
 
     def starts(self, step: int, n: int) -> np.ndarray:
-        return self.at(np.arange(step * n, (step + 1) * n))
+        return self.at(step * n, (step + 1) * n, Even(n))
 
-    def at(self, numbers: np.ndarray) -> np.ndarray:
-        """(n,) ascending numbers of windows, counted over the epochs -> where they start."""
-        epochs, index = np.divmod(numbers, self.n_windows)  # (n,) each
-        return self._arrange(epochs, index) * self.stride
-
-    def _arrange(self, epochs: np.ndarray, index: np.ndarray) -> np.ndarray:
-        return index
+    def at(self, first: int, last: int, updates: Updates) -> np.ndarray:
+        """(last - first,) int64: where these windows start, counted over the epochs; `updates` take them."""
+        return np.arange(first, last) % self.n_windows * self.stride
 
 
 class ShuffleOrder(SequentialOrder):
@@ -70,9 +65,8 @@ class ShuffleOrder(SequentialOrder):
     def starts(self, step: int, n: int) -> np.ndarray:
         return Epochs(self.n_windows, n, self.seed).update(step) * self.stride
 
-    def _arrange(self, epochs: np.ndarray, index: np.ndarray) -> np.ndarray:
-        parts = [permute(index[epochs == e], self.n_windows, self.seed, int(e)) for e in np.unique(epochs)]
-        return np.concatenate([index[:0], *parts])
+    def at(self, first: int, last: int, updates: Updates) -> np.ndarray:
+        return Places(self.n_windows, self.seed, updates).examples(first, last) * self.stride
 
 
 ORDERS: dict[str, type[Order]] = {"random": RandomOrder, "shuffle": ShuffleOrder, "sequential": SequentialOrder}

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from datamodules.batching import epochs
 from datamodules.batching.windows import ORDERS
-from datamodules.mixture import CYCLE, MixtureDataModule, MixtureOrder, quotas
+from datamodules.mixture import CYCLE, RESTART, Dealt, MixtureDataModule, MixtureOrder, deal, quotas
 from errors import RequestError
 from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
@@ -64,16 +65,81 @@ def test_each_source_shows_every_window_once_an_epoch(data):
     starts = np.concatenate([order.starts(step, 10) for step in range(2 * n // 10)])
     first = starts[starts < order.parts[0].n_tokens][: order.parts[0].n_windows]
     assert sorted(first.tolist()) == [8 * i for i in range(order.parts[0].n_windows)]
-    source, number = order.draw(0, 2 * CYCLE)
-    assert number[source == 0].tolist() == list(range(2000))
 
 
-def test_the_same_for_any_division_into_steps(data):
+def test_every_window_of_a_source_is_found_in_the_run():
+    dealt = Dealt(quotas([1, 3, 6]), seed=2)
+    source = dealt.sources(0, 2 * CYCLE)
+    for i in range(3):
+        where = np.flatnonzero(source == i)
+        assert len(where) == 2 * dealt.quotas[i]
+        assert [dealt.window(i, number) for number in (0, 7, 1000, 1999)] == where[[0, 7, 1000, 1999]].tolist()
+        assert dealt.counts(int(where[1500]))[i] == 1500
+
+
+def test_sources_are_the_same_for_any_division_into_steps(data):
+    """Within a source too, until it begins again: from there on an update says which windows it holds already."""
     order = data().order()
-    one = order.starts(0, 600)
-    many = np.concatenate([order.starts(step, 100) for step in range(6)])
+    one = order.starts(0, 300)
+    many = np.concatenate([order.starts(step, 100) for step in range(3)])
     assert (one == many).all()
-    assert sum(order.windows_of(CYCLE + 77)) == CYCLE + 77
+    assert sum(order.dealt.counts(CYCLE + 77)) == CYCLE + 77
+
+
+def mixture(sizes: tuple[int, ...], weights: tuple[int, ...], sampling: str = "shuffle") -> MixtureOrder:
+    """Over sources of so many windows of one token and its target."""
+    parts = tuple(ORDERS[sampling](size + 1, 1, 1, 5 + i) for i, size in enumerate(sizes))
+    return MixtureOrder(sum(part.n_tokens for part in parts), 1, 1, 5, parts, quotas(list(weights)))
+
+
+MIXTURES = [  # windows of each source, weights, windows an update
+    ((7, 100), (1, 1), 12),
+    ((20, 3000, 9), (1, 8, 1), 64),
+    ((5, 400), (9, 1), 40),
+    ((1, 2, 37), (1, 1, 1), 8),
+    ((384, 50), (9999, 1), 512),
+    ((30,), (1,), 20),
+    ((60, 80), (1, 1), 64),
+    ((6000, 7001), (1, 3), 11_000),  # an update of more than a cycle
+]
+
+
+@pytest.mark.parametrize("sampling", ["shuffle", "sequential"])
+@pytest.mark.parametrize(("sizes", "weights", "n"), MIXTURES, ids=str)
+def test_F38_no_window_twice_in_an_update_while_others_are_unread(sizes, weights, n, sampling):
+    order = mixture(sizes, weights, sampling)
+    drawn = np.stack([order.starts(step, n) for step in range(max(8, 3000 // n))])  # (steps, n)
+    offset = 0
+    for size, part in zip(sizes, order.parts, strict=True):
+        mine = (drawn >= offset) & (drawn < offset + part.n_tokens)
+        for update, here in zip(drawn, mine, strict=True):
+            times = np.bincount(update[here] - offset, minlength=size)
+            assert times.max() - times.min() <= 1
+        run = (drawn - offset)[:RESTART][mine[:RESTART]]
+        epochs = run[: len(run) // size * size].reshape(-1, size)
+        assert (np.sort(epochs) == np.arange(size)).all()  # each once an epoch all the same
+        offset += part.n_tokens
+
+
+def test_F38_a_small_source_that_begins_anew_is_even_too():
+    """Steps far into the run, over three restarts: epochs are other ones, updates even, windows seen as often."""
+    order = mixture((30, 400), (1, 1))
+    drawn = np.stack([order.starts(step, 64) for step in range(10 * RESTART - 40, 12 * RESTART + 40)])
+    times = np.stack([np.bincount(update[update < 31], minlength=30) for update in drawn])
+    assert (times.max(1) - times.min(1) <= 1).all()
+    total = times.sum(0)
+    assert total.max() - total.min() <= 5
+    assert not (drawn[40] == drawn[40 + RESTART]).all()
+
+
+@pytest.mark.parametrize(("sizes", "weights", "n"), MIXTURES, ids=str)
+def test_F38_the_windows_of_a_step_need_no_step_before_it(sizes, weights, n):
+    order = mixture(sizes, weights)
+    forward = [order.starts(step, n) for step in range(12)]
+    for step in (11, 4, 9):
+        for cache in (deal, epochs._border, epochs._reordered):
+            cache.cache_clear()
+        assert (order.starts(step, n) == forward[step]).all()
 
 
 def test_validation_is_all_sources_and_documents_keep_their_ends(data):
@@ -132,10 +198,3 @@ def test_untrained_tokenizers_are_those_of_the_token_files(data, tmp_path):
 def test_wrong_requests(keys, words, data):
     with pytest.raises(RequestError, match=words):
         data(**keys)
-
-
-def test_orders_take_numbers_in_any_steps():
-    order = ORDERS["sequential"](100, 8, 8, 0)
-    assert (order.at(np.arange(30)) == np.concatenate([order.starts(i, 10) for i in range(3)])).all()
-    shuffled = ORDERS["shuffle"](100, 8, 8, 0)
-    assert np.sort(shuffled.at(np.arange(24)).reshape(2, 12)).tolist() == [list(range(0, 96, 8))] * 2
