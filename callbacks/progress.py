@@ -2,12 +2,14 @@
 
 import sys
 import time
+from math import isfinite
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from tqdm import tqdm
 
 from bounds import NonNegativeFloat
+from progress import Tracker
 
 
 class Progress(Callback):
@@ -19,6 +21,8 @@ class Progress(Callback):
         self._started = self._last_line = 0.0
         self._first_step = self._tokens = 0
         self._val = ""
+        self._validating: Tracker | None = None
+        self._validated = 0  # batches
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._started = self._last_line = time.monotonic()
@@ -53,10 +57,17 @@ class Progress(Callback):
         return "  ".join(p for p in parts if p)
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
-        if self._bar is not None:
-            self._bar.set_postfix_str("validating", refresh=True)
+        self._validated, total = 0, sum(trainer.num_val_batches)
+        quiet = not trainer.is_global_zero
+        self._validating = Tracker("validating", int(total) if isfinite(total) else None, unit="batches", quiet=quiet)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        if self._validating is not None:
+            self._validated += 1
+            self._validating.at(self._validated)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self._end_validation()
         found = pl_module.measured.val
         name = "val/loss" if "val/loss" in found else next(iter(found))  # an objective may have no loss there
         self._val = f"{name.replace('/loss', '')} {found[name]:.4f}"
@@ -70,7 +81,13 @@ class Progress(Callback):
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         self._close()
 
+    def _end_validation(self) -> None:
+        if self._validating is not None:
+            self._validating.close()
+            self._validating = None
+
     def _close(self) -> None:
+        self._end_validation()
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -13,6 +13,7 @@ import torch
 from batch import IGNORE
 from models.base import LanguageModel
 from models.generation import evaluating
+from progress import shown
 
 Pair = tuple[np.ndarray, np.ndarray]  # ids of a prompt and of what follows it
 
@@ -41,7 +42,7 @@ def continuation_scores(model: LanguageModel, pairs: Sequence[Pair], *, batch_si
     order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))  # like lengths together
     found = [Likelihood(0.0, True, 0.0)] * len(pairs)
     with evaluating(model):
-        for start in range(0, len(order), batch_size):
+        for start in shown(range(0, len(order), batch_size), "reading answers", unit="batches"):
             rows = order[start : start + batch_size]
             ids_BT, targets_BT, real_BT = (tensor.to(device) for tensor in padded([pairs[i] for i in rows]))
             inputs = model.inputs_of({"ids": ids_BT, "targets": targets_BT, "padding": real_BT})

@@ -27,6 +27,7 @@ from errors import RunError
 from models.adapters.lora import adapted_layers, without_adapters
 from models.base import LanguageModel
 from models.generation import evaluating
+from progress import Tracker
 
 Scorer = Callable[[Any, Batch], Tensor]  # (model, batch) -> log-probability of each row's completion, (k P,)
 KEY = "reference_log_probs"  # in checkpoints
@@ -98,15 +99,17 @@ def reference_log_probs(module: Any, scorer: Scorer, cache_dir: Path) -> Tensor:
     if known:
         assert file is not None
         return torch.from_numpy(np.load(file))
-    found = _compute(module, scorer, data.epoch_batches(), data.n_indexed)
+    quiet, share = not module.trainer.is_global_zero, -(-data.n_indexed // module.trainer.world_size)
+    tracker = Tracker("reference log-probabilities", share, unit="examples", quiet=quiet)
+    found = _compute(module, scorer, data.epoch_batches(), data.n_indexed, tracker)
     if file is not None and module.trainer.is_global_zero:
         _write(file, found.numpy())
     return found
 
 
 @torch.no_grad()
-def _compute(module: Any, scorer: Scorer, batches: Iterable[Batch], n: int) -> Tensor:
-    found = torch.empty(0)
+def _compute(module: Any, scorer: Scorer, batches: Iterable[Batch], n: int, tracker: Tracker) -> Tensor:
+    found, done = torch.empty(0), 0
     with evaluating(module.model), module.trainer.precision_plugin.forward_context():
         for micro in batches:
             on_device = {name: value.to(module.device) for name, value in micro.items()}
@@ -116,6 +119,9 @@ def _compute(module: Any, scorer: Scorer, batches: Iterable[Batch], n: int) -> T
             if not len(found):
                 found = torch.full((n, k), float("-inf"), dtype=torch.float32)
             found[micro["index"][real_P]] = log_probs_Pk[real_P]
+            done += int(real_P.sum())
+            tracker.at(done)
+    tracker.close()
     if module.trainer.world_size > 1:  # each rank went through its share
         shared = found.to(module.device)
         dist.all_reduce(shared, op=dist.ReduceOp.MAX)

@@ -24,6 +24,7 @@ from models.guides import Guided, MakeGuide
 from models.layers.cache import KVCache
 from models.layers.packing import WORTHWHILE, PackedLinears
 from models.sampling import PLAIN, Sampling, choose, penalise, uniform
+from progress import Tracker
 
 Stop = Callable[[list[int]], bool]
 
@@ -99,6 +100,7 @@ def generate(
     at_once = max(1, batch_size // n)
     found: dict[int, list[Token]] = {}
     stopped: set[int] = set()
+    tracker, done = Tracker("writing", len(prompts) * n * max_new_tokens, unit="tokens at most"), 0
     with evaluating(model):
         for start in range(0, len(order), at_once):
             chosen = order[start : start + at_once]
@@ -107,7 +109,11 @@ def generate(
             engine = Engine(model, [list(prompts[i]) for i in chosen], rows, sampling, seed, use_cache, guide)
             for token in engine.run(max_new_tokens, n, frozenset(stop_ids), stop):
                 found[token.row].append(token)
+                done += 1
+                tracker.at(done)
+            done = (start + len(chosen)) * n * max_new_tokens  # those that ended early have written all
             stopped |= engine.stopped
+    tracker.close()
     rows_of = ([number * n + j for j in range(n)] for number in numbers)
     return [[completed(found[row], row in stopped) for row in rows] for rows in rows_of]
 

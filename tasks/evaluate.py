@@ -10,7 +10,6 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from batch import IGNORE
 from bounds import NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -29,6 +28,7 @@ from lightning_modules.sums import text_sums
 from models.beams import check_beams, written
 from models.generation import evaluating
 from models.heads import RewardModel
+from progress import shown
 from tasks import parts
 from tasks.evaluating.benchmark import run_benchmark
 from tasks.evaluating.lm_eval import run_lm_eval
@@ -202,7 +202,7 @@ def unit_totals(model: Any, data: StepDataModule, device: torch.device) -> tuple
     windows: list[np.ndarray] = []
     documents: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(4))
     with evaluating(model):
-        for i in tqdm(range(len(dataset)), desc="evaluate", unit="batch", disable=None):
+        for i in shown(range(len(dataset)), "evaluating", unit="batches"):
             batch = {name: value.to(device) for name, value in dataset[i].items()}
             nll_BT, targets_BT = model(**model.inputs_of(batch)).nll_BT, batch["targets"]
             windows += [text_sums(*row, token_bytes).numpy() for row in zip(nll_BT, targets_BT, strict=True)]

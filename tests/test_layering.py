@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # single files that every package may import
-GROUND = ("errors", "bounds", "batch", "folders", "commands", "stopping", "strict_json")
+GROUND = ("errors", "bounds", "batch", "folders", "commands", "stopping", "strict_json", "progress")
 # package -> first-party packages that it may import, beside itself and `errors`
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": set(),
     "stopping": set(),
     "strict_json": set(),
+    "progress": set(),
     "tokenization": set(),
     "models": set(),
     "optimization": set(),
@@ -54,6 +55,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "commands": "commands as they are printed, each word quoted",
     "stopping": "signals in every phase, a screen that goes away",
     "strict_json": "JSON, our own and foreign: the one decoder",
+    "progress": "how far long work has come: a bar, or a line now and then",
     "batch": "what a batch is: the contract between data, models and objectives",
     "launcher": "`config/` composes and checks, `jobs/` runs, `help/` explains; nothing heavy is imported",
     "tasks": "one file per verb, each a recipe; `parts.py` builds what they share; `views/` what `inspect` shows, "

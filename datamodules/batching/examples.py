@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from errors import RequestError
+from progress import shown
 from tokenization.chat import ChatTemplate, Learn, Message, Rendered, Tools
 from tokenization.chat.messages import is_learned
 
@@ -141,7 +142,7 @@ def render_all(
     report = Report()
 
     def rendered() -> Iterable[Rendered]:
-        for conversation in conversations:
+        for conversation in shown(conversations, "rendering", unit="conversations"):
             try:
                 whole = template.render(conversation.messages, learn=learn, tools=conversation.tools)
             except RequestError as error:

@@ -21,6 +21,7 @@ import torch
 from batch import IGNORE, Batch
 from datamodules.batching.windows import ShuffleOrder
 from datamodules.reading.preference_rows import Preference
+from progress import shown
 from tokenization.chat import ChatTemplate
 from tokenization.chat.messages import FIELDS
 
@@ -73,7 +74,7 @@ def make_table(
     """
     ids: list[np.ndarray] = []
     margins: list[float] = []
-    for pair in pairs:
+    for pair in shown(pairs, "rendering", unit="pairs"):
         parts = cut(*rendered(pair, template), seq_len=seq_len, max_prompt=max_prompt, counts=counts)
         if ignored is not None:
             ignored.update(hidden_by(template, pair))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +35,36 @@ class Source(Protocol):
 
     @property
     def ignored(self) -> Ignored: ...  # what is not used, by name; of rows once `documents` have been walked
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """Documents that Python has: `texts`, or a function that gives them anew each time, for what memory does not hold.
+
+    The simplest source for a data set of one's own (CONTRIBUTING.md).
+    """
+
+    name: str
+    texts: Iterable[str] | Callable[[], Iterable[str]]
+    n_bytes: int | None = None
+    ignored: Ignored = field(default_factory=Ignored, compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.texts, str | Iterator):
+            raise RequestError(
+                f"{self.name}: its texts are walked several times: expected a list of str or a function that gives "
+                "them, not one str or an iterator."
+            )
+
+    def documents(self) -> Iterator[Document]:
+        for text in self.texts() if callable(self.texts) else self.texts:
+            yield [text]
+
+    def fingerprint(self) -> str:
+        content = hashlib.sha256()
+        for text in self.texts() if callable(self.texts) else self.texts:
+            content.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+        return content.hexdigest()
 
 
 @dataclass(frozen=True)

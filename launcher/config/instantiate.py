@@ -73,8 +73,11 @@ def _check_arguments(target: Any, name: str, arguments: dict[str, Any], *, is_pa
     try:
         (signature.bind_partial if is_partial else signature.bind)(**arguments)
     except TypeError as error:
+        required = [p.name for p in signature.parameters.values() if p.default is p.empty and p.kind is p.KEYWORD_ONLY]
+        missing = [] if is_partial else [key for key in required if key not in arguments]
+        words = f"it needs {listing(missing)}, keys of its YAML" if missing else str(error)
         raise RequestError(
-            f"{name} cannot be built: {error}.\nIt was given: {listing(sorted(arguments)) or 'nothing'}."
+            f"{name} cannot be built: {words}.\nIt was given: {listing(sorted(arguments)) or 'nothing'}."
         ) from None
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from datamodules.reading.ignored import Ignored
 from datamodules.reading.problems import make_problem
@@ -21,6 +20,7 @@ from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from models.beams import check_beams
+from progress import shown
 from tasks.evaluating import reranking
 from tasks.evaluating.benchmark_data import rows_of, told_ignored
 from tasks.evaluating.benchmark_texts import run_texts
@@ -118,7 +118,7 @@ def ask(
 ) -> list[Prompt]:
     pool = load(benchmark, benchmark.shots_split, None) if settings.shots else []
     prompts = []
-    for number, question in enumerate(tqdm(questions, desc="prompts", disable=None)):
+    for number, question in enumerate(shown(questions, "writing prompts", unit="questions")):
         shots = draw_shots(pool, settings.shots, seed=seed, asked=question, number=number)
         prompts.append(prompter.prompt(question, shots, words=benchmark.words, room=room))
     return prompts

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from datamodules.reading.ignored import Ignored
 from errors import RequestError
@@ -16,6 +15,7 @@ from evaluation.intervals import Estimate, in_words, ratio_interval
 from evaluation.likelihood import continuation_logprobs, rolling_pairs
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
+from progress import shown
 from tasks.evaluating.benchmark_data import rows_of, told_ignored
 from tokenization.base import Tokenizer
 
@@ -32,7 +32,7 @@ def run_texts(
     told_ignored(run, ignored)
     counted = [
         measure(model, tokenizer, document, batch_size=cfg.evaluate.batch_size)
-        for document in tqdm(documents, desc=name, unit="document", disable=None)
+        for document in shown(documents, name, unit="documents")
     ]
     metrics = text_metrics(counted, seed=cfg.seed)
     run.results["metrics"] = {f"test/{name}/{key}": estimate.value for key, estimate in metrics.items()}
