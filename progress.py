@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -16,12 +17,13 @@ FIRST_S, EVERY_S = 3.0, 10.0  # seconds until it is shown, and between lines whe
 class Tracker:
     """`at(done)` says how much of `total` is done; None: not known."""
 
-    def __init__(self, what: str, total: int | None, *, unit: str, quiet: bool = False):
-        self.what, self.total, self.unit, self.quiet = what, total, unit, quiet
+    def __init__(self, what: str, total: int | None, *, unit: str):
+        self.what, self.total, self.unit = what, total, unit
+        self.quiet = os.environ.get("RANK", "0") != "0"  # of several processes the first one speaks
         self._began = time.monotonic()
         self._due = self._began + FIRST_S
         self._bar: tqdm | None = None
-        if sys.stderr.isatty() and not quiet:
+        if sys.stderr.isatty() and not self.quiet:
             self._bar = tqdm(
                 total=total, desc=what, unit=f" {unit}", unit_scale=True, delay=FIRST_S, leave=False, dynamic_ncols=True
             )
@@ -44,10 +46,10 @@ class Tracker:
             self._bar.close()
 
 
-def shown(items: Iterable[T], what: str, *, unit: str, total: int | None = None, quiet: bool = False) -> Iterator[T]:
+def shown(items: Iterable[T], what: str, *, unit: str, total: int | None = None) -> Iterator[T]:
     """`items`, with how many of them are done on the screen while they go by."""
     total = len(items) if total is None and isinstance(items, Sized) else total
-    tracker = Tracker(what, total, unit=unit, quiet=quiet)
+    tracker = Tracker(what, total, unit=unit)
     try:
         for done, item in enumerate(items, 1):
             yield item

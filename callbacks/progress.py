@@ -58,8 +58,7 @@ class Progress(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._validated, total = 0, sum(trainer.num_val_batches)
-        quiet = not trainer.is_global_zero
-        self._validating = Tracker("validating", int(total) if isfinite(total) else None, unit="batches", quiet=quiet)
+        self._validating = Tracker("validating", int(total) if isfinite(total) else None, unit="batches")
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         if self._validating is not None:

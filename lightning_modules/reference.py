@@ -99,8 +99,8 @@ def reference_log_probs(module: Any, scorer: Scorer, cache_dir: Path) -> Tensor:
     if known:
         assert file is not None
         return torch.from_numpy(np.load(file))
-    quiet, share = not module.trainer.is_global_zero, -(-data.n_indexed // module.trainer.world_size)
-    tracker = Tracker("reference log-probabilities", share, unit="examples", quiet=quiet)
+    share = -(-data.n_indexed // module.trainer.world_size)
+    tracker = Tracker("reference log-probabilities", share, unit="examples")
     found = _compute(module, scorer, data.epoch_batches(), data.n_indexed, tracker)
     if file is not None and module.trainer.is_global_zero:
         _write(file, found.numpy())
