@@ -18,7 +18,6 @@ from torch import Tensor
 
 from models.base import LanguageModel
 from models.generation import Stop, _Engine, check_prompts
-from models.layers.cache import KVCache
 from models.layers.packing import PackedLinears
 from models.sampling import PLAIN, Sampling, choose, distribution, penalise, uniform
 

@@ -95,13 +95,11 @@ def choose(logits_BV: Tensor, how: Sampling, uniform_B: Tensor) -> tuple[Tensor,
 
 
 def distribution(logits_BV: Tensor, how: Sampling) -> Tensor:
-    """(B, V) log-probabilities that a token is drawn from; at temperature 0, where nothing is drawn, the model's own."""
+    """(B, V) log-probabilities that a token is drawn from; at temperature 0, where none is drawn, the model's own."""
     logits_BV = logits_BV.float()
     if how.temperature == 0:
         return logits_BV.log_softmax(-1)
-    return filter_logits(
-        logits_BV / how.temperature, top_k=how.top_k, top_p=how.top_p, min_p=how.min_p
-    ).log_softmax(-1)
+    return filter_logits(logits_BV / how.temperature, top_k=how.top_k, top_p=how.top_p, min_p=how.min_p).log_softmax(-1)
 
 
 def draw(probs_BV: Tensor, uniform_B: Tensor) -> Tensor:

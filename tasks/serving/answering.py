@@ -1,4 +1,4 @@
-"""From tokens to what OpenAI's clients read: text that grows, log-probabilities, whole answers and pieces of a stream."""
+"""From tokens to what OpenAI's clients read: text that grows, log-probabilities, whole answers, pieces of a stream."""
 
 import json
 import math
@@ -118,7 +118,9 @@ def chat_logprobs(run: Loaded, tokens: Sequence[Written]) -> dict[str, Any]:
     return {"content": content, "refusal": None}
 
 
-def completion_logprobs(run: Loaded, tokens: Sequence[Written | None], first: int | None, offset: int) -> dict[str, Any]:
+def completion_logprobs(
+    run: Loaded, tokens: Sequence[Written | None], first: int | None, offset: int
+) -> dict[str, Any]:
     """Lists side by side. `first`: the id of a first token that nothing is said of. `offset`: characters before."""
     names, values, tops, offsets = [], [], [], []
     for token in tokens:

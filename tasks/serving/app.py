@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -23,9 +23,17 @@ from tasks.serving.answering import (
     event,
     usage,
 )
-from tasks.serving.asked import ChatBody, CompletionBody, Wrong, chat_request, completion_requests, prompt_ids, read
-from tasks.serving.shelf import Loaded, Shelf, Unknown
-from tasks.serving.worker import Busy, Job, Stopping, Worker
+from tasks.serving.asked import (
+    ChatBody,
+    CompletionBody,
+    FieldError,
+    chat_request,
+    completion_requests,
+    prompt_ids,
+    read,
+)
+from tasks.serving.shelf import Loaded, Shelf, UnknownRunError
+from tasks.serving.worker import BusyError, Job, StoppingError, Worker
 from tasks.text import StopStrings
 
 log = logging.getLogger("serve")
@@ -39,11 +47,10 @@ class Limits:
     max_new_tokens: int
 
 
-def make_app(shelf: Shelf, worker: Callable[[], Worker], limits: Limits) -> FastAPI:
-    """`worker` is asked when the first request comes: its loop runs then."""
+def make_app(shelf: Shelf, worker: Worker, limits: Limits) -> FastAPI:
     app = FastAPI(title="nanolab", docs_url=None, redoc_url=None, openapi_url=None)
     app.exception_handler(Exception)(_failed)
-    for kind in (RequestError, Busy, Stopping):
+    for kind in (RequestError, BusyError, StoppingError):
         app.exception_handler(kind)(_told)
     app.exception_handler(404)(_told)
     app.exception_handler(405)(_told)
@@ -56,19 +63,17 @@ def make_app(shelf: Shelf, worker: Callable[[], Worker], limits: Limits) -> Fast
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> Any:
         if name not in await asyncio.to_thread(shelf.names):
-            raise Unknown(f"the model {name[:200]!r} does not exist")
+            raise UnknownRunError(f"the model {name[:200]!r} does not exist")
         return _model(shelf, name)
 
     @app.post("/v1/completions")
     async def completions(request: Request) -> Response:
         body = read(CompletionBody, await request.body())
         run = await shelf.get(body.model)
-        wanted = await asyncio.to_thread(
-            completion_requests, body, run, most=limits.max_new_tokens, rows=limits.rows
-        )
+        wanted = await asyncio.to_thread(completion_requests, body, run, most=limits.max_new_tokens, rows=limits.rows)
         answer = _Answer(run, wanted, body.stops(), chat=False, logprobs=body.logprobs is not None)
         answer.echo, answer.prompt_only = bool(body.echo), body.max_tokens == 0
-        return await _respond(answer, worker(), request, stream=bool(body.stream), with_usage=body.with_usage)
+        return await _respond(answer, worker, request, stream=bool(body.stream), with_usage=body.with_usage)
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
@@ -76,7 +81,7 @@ def make_app(shelf: Shelf, worker: Callable[[], Worker], limits: Limits) -> Fast
         run = await shelf.get(body.model)
         wanted = await asyncio.to_thread(chat_request, body, run, most=limits.max_new_tokens, rows=limits.rows)
         answer = _Answer(run, [wanted], body.stops(), chat=True, logprobs=bool(body.logprobs))
-        return await _respond(answer, worker(), request, stream=bool(body.stream), with_usage=body.with_usage)
+        return await _respond(answer, worker, request, stream=bool(body.stream), with_usage=body.with_usage)
 
     _tokenizer_routes(app, shelf)
     return app
@@ -103,7 +108,7 @@ class _Answer:
         ]
         self.prompts: dict[int, list[Written | None]] = {}  # by number of the prompt, what is said of it
 
-    async def events(self, worker: Worker) -> AsyncIterator[tuple[int, Written | None]]:
+    async def events(self, worker: Worker) -> AsyncGenerator[tuple[int, Written | None], None]:
         """(choice, token) as they come; None where it begins with its prompt."""
         jobs = [Job(self.run.batch, one, self.echo and self.logprobs, self.prompt_only) for one in self.wanted]
         merged: asyncio.Queue[Any] = asyncio.Queue()
@@ -200,9 +205,7 @@ class _Answer:
         return self.envelope([choice], piece=True)
 
 
-async def _respond(
-    answer: _Answer, worker: Worker, request: Request, *, stream: bool, with_usage: bool
-) -> Response:
+async def _respond(answer: _Answer, worker: Worker, request: Request, *, stream: bool, with_usage: bool) -> Response:
     events = answer.events(worker)
     if stream:
         # what is refused is refused before the stream begins
@@ -272,24 +275,24 @@ def _tokenizer_routes(app: FastAPI, shelf: Shelf) -> None:
     async def detokenize(request: Request) -> Any:
         body = await _json(request, {"tokens": list})
         run = await shelf.get(body.get("model"))
-        if not all(type(id) is int and 0 <= id for id in body["tokens"]):
-            raise Wrong("tokens: expected a list of ids", param="tokens")
+        if not all(type(id) is int and id >= 0 for id in body["tokens"]):
+            raise FieldError("tokens: expected a list of ids", param="tokens")
         return {"prompt": run.tokenizer.decode(prompt_ids(body["tokens"], run) if body["tokens"] else [])}
 
 
 async def _json(request: Request, wanted: dict[str, type]) -> dict[str, Any]:
-    """Raises Wrong for anything but an object with these keys."""
+    """Raises FieldError for anything but an object with these keys."""
     import pydantic_core
 
     try:
         body = pydantic_core.from_json(await request.body())
     except ValueError as error:
-        raise Wrong(f"no JSON: {error}"[:300]) from None
+        raise FieldError(f"no JSON: {error}"[:300]) from None
     if not isinstance(body, dict) or not isinstance(body.get("model"), str | None):
-        raise Wrong("expected a JSON object")
+        raise FieldError("expected a JSON object")
     for name, kind in wanted.items():
         if not isinstance(body.get(name), kind):
-            raise Wrong(f"{name}: expected a {kind.__name__}", param=name)
+            raise FieldError(f"{name}: expected a {kind.__name__}", param=name)
     return body
 
 
@@ -299,15 +302,15 @@ async def _json(request: Request, wanted: dict[str, type]) -> dict[str, Any]:
 def _explained(error: BaseException) -> tuple[int, dict[str, Any]]:
     words = str(error)
     match error:
-        case Unknown():
+        case UnknownRunError():
             return 404, error_body(words, kind="invalid_request_error", param="model", code="model_not_found")
-        case Wrong():
+        case FieldError():
             return 400, error_body(words, kind="invalid_request_error", param=error.param, code=error.code)
         case RequestError():
             return 400, error_body(words, kind="invalid_request_error")
-        case Busy():
+        case BusyError():
             return 429, error_body(words, kind="rate_limit_error", code="rate_limit_exceeded")
-        case Stopping():
+        case StoppingError():
             return 503, error_body(words, kind="server_error", code="stopping")
     log.error("a request failed", exc_info=error)
     return 500, error_body(f"{type(error).__name__}: see the server's run.log", kind="server_error")

@@ -22,7 +22,8 @@ Text = Annotated[str, Field(max_length=1_000_000)]
 Id = Annotated[int, Field(ge=0)]
 # fields that ask for nothing we have: value by which they ask for nothing
 WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
-    "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "suffix": ("",), "modalities": (["text"],),
+    "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "suffix": ("",),
+    "modalities": (["text"],),
     "service_tier": ("auto", "default"), "store": (False,), "parallel_tool_calls": (True, False), "audio": (),
     "prediction": (), "web_search_options": (), "reasoning_effort": (), "functions": ([],), "function_call": ("none",),
     "verbosity": (),
@@ -32,7 +33,7 @@ SAYS_NOTHING = ("user", "metadata", "safety_identifier", "prompt_cache_key")  # 
 EMPTY_IN_ANSWERS = ("annotations", "refusal", "audio", "function_call", "tool_calls")  # as clients give them back
 
 
-class Wrong(RequestError):
+class FieldError(RequestError):
     """A request that cannot be served. `param`: the field; `code`: OpenAI's word for the kind."""
 
     def __init__(self, words: str, *, param: str | None = None, code: str | None = None):
@@ -90,13 +91,13 @@ class Body(BaseModel):
         return self.stream_options is not None and self.stream_options.include_usage
 
     def refuse_the_rest(self) -> None:
-        """Raises Wrong for fields that would change the answer, and those that nobody knows."""
+        """Raises FieldError for fields that would change the answer, and those that nobody knows."""
         for name, value in (self.model_extra or {}).items():
             if name in SAYS_NOTHING or (name in WITHOUT_EFFECT and (value is None or value in WITHOUT_EFFECT[name])):
                 continue
             if name in WITHOUT_EFFECT:
-                raise Wrong(f"{name}={value!r:.80} is not supported here: leave it out.", param=name)
-            raise Wrong(f"Unrecognized request argument supplied: {name[:80]}", param=name[:80])
+                raise FieldError(f"{name}={value!r:.80} is not supported here: leave it out.", param=name)
+            raise FieldError(f"Unrecognized request argument supplied: {name[:80]}", param=name[:80])
 
 
 class CompletionBody(Body):
@@ -108,12 +109,12 @@ class CompletionBody(Body):
     best_of: int | None = None
 
     def prompts(self) -> Sequence[str | list[int]]:
-        """Raises Wrong where there are none, or too many."""
+        """Raises FieldError where there are none, or too many."""
         given = "" if self.prompt is None else self.prompt
         if isinstance(given, str) or (given and isinstance(given[0], int)):
-            return [given]  # type: ignore[list-item]
+            return [given]
         if not 1 <= len(given) <= MOST_PROMPTS:
-            raise Wrong(f"{len(given)} prompts: expected 1 to {MOST_PROMPTS}.", param="prompt")
+            raise FieldError(f"{len(given)} prompts: expected 1 to {MOST_PROMPTS}.", param="prompt")
         return given  # type: ignore[return-value]
 
 
@@ -133,30 +134,34 @@ B = TypeVar("B", bound="Body")
 
 
 def read(kind: type[B], raw: bytes) -> B:
-    """Raises Wrong for what is no JSON, or not what is expected; the first fault by its place."""
+    """Raises FieldError for what is no JSON, or not what is expected; the first fault by its place."""
     try:
         body = kind.model_validate_json(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"][:3])[:80]
-        raise Wrong(f"{where}: {first['msg']}"[:300] if where else first["msg"][:300], param=where or None) from None
+        raise FieldError(
+            f"{where}: {first['msg']}"[:300] if where else first["msg"][:300], param=where or None
+        ) from None
     body.refuse_the_rest()
     return body
 
 
 def tokens_wanted(asked: int | None, default: int, most: int) -> int:
-    """Raises Wrong for a number of tokens that the server does not give."""
+    """Raises FieldError for a number of tokens that the server does not give."""
     wanted = min(default, most) if asked is None else asked
     if not 0 <= wanted <= most:
-        raise Wrong(f"max_tokens={wanted}: this server gives 0 to {most} (serve.max_new_tokens).", param="max_tokens")
+        raise FieldError(
+            f"max_tokens={wanted}: this server gives 0 to {most} (serve.max_new_tokens).", param="max_tokens"
+        )
     return wanted
 
 
 def completion_requests(body: CompletionBody, run: Loaded, *, most: int, rows: int) -> list[Request]:
-    """One for each prompt. Raises Wrong."""
+    """One for each prompt. Raises FieldError."""
     n = body.n or 1
     if body.best_of not in (None, n):
-        raise Wrong(f"best_of={body.best_of}: only n={n} is supported; leave best_of out.", param="best_of")
+        raise FieldError(f"best_of={body.best_of}: only n={n} is supported; leave best_of out.", param="best_of")
     wanted, seed = tokens_wanted(body.max_tokens, TOKENS_OF_A_COMPLETION, most), body.drawn_seed()
     found = []
     for prompt in body.prompts():
@@ -167,7 +172,7 @@ def completion_requests(body: CompletionBody, run: Loaded, *, most: int, rows: i
                     stop if stop.strings else None, body.logprobs or 0)
         )  # fmt: skip
     if wanted == 0 and not body.echo:
-        raise Wrong("max_tokens=0 asks for nothing; with echo it asks for the prompt.", param="max_tokens")
+        raise FieldError("max_tokens=0 asks for nothing; with echo it asks for the prompt.", param="max_tokens")
     return check_size(found, run, rows=rows)
 
 
@@ -176,32 +181,32 @@ def prompt_ids(prompt: str | list[int], run: Loaded) -> list[int]:
     if isinstance(prompt, str):
         return list(map(int, run.tokenizer.encode(prompt))) or [run.tokenizer.eot]
     if wrong := [id for id in prompt if id >= run.tokenizer.vocab_size]:
-        raise Wrong(f"prompt: id {wrong[0]} is beyond the model's {run.tokenizer.vocab_size} ids.", param="prompt")
+        raise FieldError(f"prompt: id {wrong[0]} is beyond the model's {run.tokenizer.vocab_size} ids.", param="prompt")
     return list(prompt) or [run.tokenizer.eot]
 
 
 def chat_request(body: ChatBody, run: Loaded, *, most: int, rows: int) -> Request:
-    """Raises Wrong, or RequestError for messages that are no conversation."""
+    """Raises FieldError, or RequestError for messages that are no conversation."""
     if run.turns is None:
-        raise Wrong(
+        raise FieldError(
             f"{run.name} was not trained on conversations: ask /v1/completions to continue a text, or train a run with "
             "objective=sft.", param="model", code="no_chat_template",
         )  # fmt: skip
     if body.response_format is not None and body.response_format.type != "text":
-        raise Wrong(f"response_format {body.response_format.type[:40]!r}: only text is supported here.",
+        raise FieldError(f"response_format {body.response_format.type[:40]!r}: only text is supported here.",
                     param="response_format")  # fmt: skip
     if body.tool_choice not in (None, "auto", "none"):
-        raise Wrong("tool_choice: only auto and none are supported here.", param="tool_choice")
+        raise FieldError("tool_choice: only auto and none are supported here.", param="tool_choice")
     if body.top_logprobs and not body.logprobs:
-        raise Wrong("top_logprobs needs logprobs=true.", param="top_logprobs")
+        raise FieldError("top_logprobs needs logprobs=true.", param="top_logprobs")
     messages = [{k: v for k, v in m.items() if v is not None or k == "content"} for m in body.messages]
     messages = [{k: v for k, v in m.items() if k not in EMPTY_IN_ANSWERS or v} for m in messages]
     tools = [] if body.tool_choice == "none" else [t.get("function", t) for t in body.tools or []]
     if unused := run.turns.not_rendered(messages, tools):
-        raise Wrong(f"messages hold {unused[0][:80]!r}, which this run's template does not show to the model.",
+        raise FieldError(f"messages hold {unused[0][:80]!r}, which this run's template does not show to the model.",
                     param="messages")  # fmt: skip
     if messages and messages[-1].get("role") == "assistant":
-        raise Wrong("the last message is the assistant's: expected the user's or a tool's.", param="messages")
+        raise FieldError("the last message is the assistant's: expected the user's or a tool's.", param="messages")
     ids = [int(i) for i in run.turns.render_for_completion(messages, tools=tools)]
     asked = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     wanted = max(1, tokens_wanted(asked, run.model.seq_len, most))
@@ -214,14 +219,14 @@ def chat_request(body: ChatBody, run: Loaded, *, most: int, rows: int) -> Reques
 
 
 def check_size(requests: list[Request], run: Loaded, *, rows: int) -> list[Request]:
-    """Raises Wrong for a prompt beyond the context, or more continuations than ever run at once."""
+    """Raises FieldError for a prompt beyond the context, or more continuations than ever run at once."""
     context = run.model.seq_len
     for request in requests:
         if len(request.prompt) > context:
-            raise Wrong(
+            raise FieldError(
                 f"This model's maximum context length is {context} tokens, and the prompt has {len(request.prompt)}.",
                 param="prompt", code="context_length_exceeded",
             )  # fmt: skip
         if request.n > rows:
-            raise Wrong(f"n={request.n}: this server gives at most {rows} at once (serve.rows).", param="n")
+            raise FieldError(f"n={request.n}: this server gives at most {rows} at once (serve.rows).", param="n")
     return requests

@@ -45,9 +45,9 @@ class Gate:
             return
         try:
             body = await asyncio.wait_for(_body(receive, headers), BODY_S)
-        except TooLarge:
+        except TooLargeError:
             await refused(send, 413, f"the body has more than {LARGEST_BODY >> 20} MB", "invalid_request_error")
-        except asyncio.TimeoutError:
+        except TimeoutError:
             await refused(send, 408, f"the body took longer than {BODY_S:.0f} s", "invalid_request_error")
         else:
             if body is not None:
@@ -88,7 +88,7 @@ def _name_of(host: str) -> str:
         return ""
 
 
-class TooLarge(Exception):
+class TooLargeError(Exception):
     pass
 
 
@@ -96,7 +96,7 @@ async def _body(receive: Receive, headers: dict[str, str]) -> bytes | None:
     """The whole body; None where the client has gone."""
     said = headers.get("content-length", "0")
     if said.isdigit() and int(said[:20]) > LARGEST_BODY:
-        raise TooLarge
+        raise TooLargeError
     parts, size = [], 0
     while True:
         message = await receive()
@@ -105,7 +105,7 @@ async def _body(receive: Receive, headers: dict[str, str]) -> bytes | None:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > LARGEST_BODY:
-            raise TooLarge
+            raise TooLargeError
         if not message.get("more_body"):
             return b"".join(parts)
 

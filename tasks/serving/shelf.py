@@ -13,7 +13,7 @@ from tokenization.base import Tokenizer
 from tokenization.chat import ChatTemplate
 
 
-class Unknown(RequestError):
+class UnknownRunError(RequestError):
     """No run has this name."""
 
 
@@ -37,22 +37,26 @@ class Shelf:
     """Args:
     names: the runs that can be asked, the one that is asked where none is named first.
     load: makes a run's `Loaded` from its name and place. most: runs that are loaded at once.
+    resolve: other names of a run, such as `last`.
     """
 
-    def __init__(self, names: Callable[[], Mapping[str, Path]], load: Callable[[str, Path], Loaded], *, most: int):
-        self.names, self.load, self.most = names, load, most
+    def __init__(
+        self, names: Callable[[], Mapping[str, Path | None]], load: Callable[[str, Path | None], Loaded], *, most: int,
+        resolve: Callable[[str], str] = str,
+    ):  # fmt: skip
+        self.names, self.load, self.most, self.resolve = names, load, most, resolve
         self.loaded: dict[str, Loaded] = {}  # the latest used last
         self.turn = asyncio.Lock()
         self.in_use: Callable[[], set[Continuous]] = set
 
     async def get(self, name: str | None) -> Loaded:
-        """Raises Unknown, or RequestError where the run cannot be read."""
+        """Raises UnknownRunError, or RequestError where the run cannot be read."""
         names = await asyncio.to_thread(self.names)
         if not names:
-            raise Unknown("there is no run with a checkpoint yet: train one, or start with init_from=RUN")
-        name = next(iter(names)) if name is None else name
+            raise UnknownRunError("there is no run with a checkpoint yet: train one, or start with init_from=RUN")
+        name = next(iter(names)) if name is None else self.resolve(name)
         if name not in names:
-            raise Unknown(f"the model {name[:200]!r} does not exist: /v1/models lists those that do")
+            raise UnknownRunError(f"the model {name[:200]!r} does not exist: /v1/models lists those that do")
         async with self.turn:
             if name not in self.loaded:
                 self._make_room()

@@ -7,7 +7,7 @@ them before the next token; nobody waits for another one's end, only for room in
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,17 +18,17 @@ from models.generation import evaluating
 Event = Written | list[Written | None] | BaseException
 
 
-class Busy(RunError):
+class BusyError(RunError):
     """More requests wait than are let in."""
 
 
-class Stopping(RunError):
+class StoppingError(RunError):
     """The server ends."""
 
 
 @dataclass(eq=False)
 class Job:
-    """A request on its way. `echo`: what the model says of the prompt comes first. `prompt_only`: nothing follows it."""
+    """A request on its way. `echo`: what the model says of the prompt comes first. `prompt_only`: nothing else does."""
 
     batch: Continuous
     request: Request
@@ -54,17 +54,17 @@ class Worker:
 
     # in the event loop ------------------------------------------------------------------------------------------------
 
-    async def run(self, job: Job) -> AsyncIterator[Written | list[Written | None]]:
+    async def run(self, job: Job) -> AsyncGenerator[Written | list[Written | None], None]:
         """What comes of a job, as it comes; leaving early gives the job up.
 
         Raises:
-            Busy: too many wait. Stopping: the server ends. RequestError: the model cannot do this.
+            BusyError: too many wait. StoppingError: the server ends. RequestError: the model cannot do this.
         """
         with self.changed:
             if self.closing:
-                raise Stopping("the server is stopping")
+                raise StoppingError("the server is stopping")
             if len(self.waiting) >= self.most_waiting:
-                raise Busy(f"{self.most_waiting} requests are waiting already; try again in a while")
+                raise BusyError(f"{self.most_waiting} requests are waiting already; try again in a while")
             self.waiting.append(job)
             self.changed.notify()
         job.left = (0 if job.prompt_only else job.request.n) + job.echo
@@ -102,7 +102,7 @@ class Worker:
                 self.changed.wait_for(lambda: self.closing or self.waiting or self.running)
                 if self.closing:
                     for job in (*self.waiting, *self.running.values()):
-                        self._tell(job, Stopping("the server is stopping"))
+                        self._tell(job, StoppingError("the server is stopping"))
                     return
                 given_up = [job for job in self.running.values() if job.given_up]
             for job in given_up:
@@ -166,5 +166,3 @@ class Worker:
             self.loop.call_soon_threadsafe(job.events.put_nowait, event)
         except RuntimeError:  # the loop has ended: nobody listens
             job.given_up = True
-
-

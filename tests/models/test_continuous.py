@@ -112,5 +112,7 @@ def test_log_probabilities_of_a_prompt_are_the_models():
     first, *rest = prompt_logprobs(model, [3, 1, 4, 1], top=2)
     expected = model(torch.tensor([[3, 1, 4, 1]]), logits="all").logits[0].log_softmax(-1)
     assert first is None
-    assert [t.logprob for t in rest] == pytest.approx([float(expected[i, id]) for i, id in enumerate([1, 4, 1])], abs=1e-5)
+    assert [t.logprob for t in rest] == pytest.approx(
+        [float(expected[i, id]) for i, id in enumerate([1, 4, 1])], abs=1e-5
+    )
     assert [t.top[0][0] for t in rest] == expected.argmax(-1).tolist()[:-1]
