@@ -51,7 +51,8 @@ def serve(cfg: DictConfig, run: RunFolder) -> None:
         asyncio.run(shelf.get(None))  # a wrong one is told now
     with listen(cfg.serve.host, cfg.serve.port) as door:
         print(greeting(door, cfg.serve.host, token, shelf, runs), flush=True)
-        asyncio.run(run_until_stopped(door, shelf, runs, token=token, section=cfg.serve))
+        with stopping.noting():
+            asyncio.run(run_until_stopped(door, shelf, runs, token=token, section=cfg.serve))
     stopping.check()
 
 

@@ -2,12 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from omegaconf import DictConfig
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import stopping
@@ -66,9 +65,18 @@ class Server(uvicorn.Server):
 
 
 async def run_until_stopped(
-    door: socket.socket, shelf: Shelf, runs: Runs, *, token: str | None, section: DictConfig
+    door: socket.socket,
+    shelf: Shelf,
+    runs: Runs,
+    *,
+    token: str | None,
+    section: Any,
+    stopped: Callable[[], object] = stopping.asked,
 ) -> None:
-    """Serves until a signal has been noted; answers on their way are then told, and get a moment to be read."""
+    """Serves until `stopped`, as a rule by a signal; answers on their way are then told, and get a moment to be read.
+
+    `section`: rows, waiting, max_new_tokens of `serve`.
+    """
     worker = Worker(asyncio.get_running_loop(), rows=section.rows, waiting=section.waiting)
     shelf.in_use = lambda: worker.busy
     app = make_app(shelf, worker, Limits(section.rows, section.max_new_tokens))
@@ -87,13 +95,12 @@ async def run_until_stopped(
             h11_max_incomplete_event_size=LARGEST_HEADERS,
         )
     )
-    with stopping.noting():
-        serving = asyncio.create_task(server.serve(sockets=[door]))
-        try:
-            while not serving.done() and not stopping.asked():
-                await asyncio.sleep(POLL_S)
-            await asyncio.to_thread(worker.close)
-            server.should_exit = True
-            await serving
-        finally:
-            await asyncio.to_thread(worker.close)
+    serving = asyncio.create_task(server.serve(sockets=[door]))
+    try:
+        while not serving.done() and not stopped():
+            await asyncio.sleep(POLL_S)
+        await asyncio.to_thread(worker.close)
+        server.should_exit = True
+        await serving
+    finally:
+        await asyncio.to_thread(worker.close)
