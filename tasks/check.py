@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from datamodules.kinds.steps import StepDataModule
 from launcher.jobs.run_folder import RunFolder
 from lightning_modules.base import LanguageModule
 from tasks import parts
@@ -57,7 +58,7 @@ def saved_bytes(model: Any, micro: dict[str, torch.Tensor]) -> int:
 
 
 def make_plan(
-    cfg: DictConfig, data: Any, objective: LanguageModule, batch: list[Any], activations: int, run: RunFolder
+    cfg: DictConfig, data: StepDataModule, objective: LanguageModule, batch: list[Any], activations: int, run: RunFolder
 ) -> dict[str, str]:
     """What the user wants to know before the machine is busy for a week."""
     model = objective.model
@@ -73,7 +74,7 @@ def make_plan(
     return {
         "model": f"{type(model).__name__}, vocabulary {model.vocab_size:,}, context {model.seq_len:,}",
         "parameters": "  ".join(f"{name} {value:,}" for name, value in counts.items()),
-        **parts.data_facts(data),
+        **data.facts(),
         "hardware": f"{accelerator}, {world} process(es), {resolve_precision(cfg.trainer.precision, accelerator)}",
         "micro-batch": " x ".join(map(str, batch[0]["ids"].shape)) + f" tokens, {len(batch)} per update and device",
         "tokens per step": f"{tokens_per_step:,}",

@@ -407,7 +407,7 @@ class PolicyModule(LanguageModule):
         return total.over_ranks(world_size=self.trainer.world_size, device=self.device)["sums"]
 
     def _all_ranks(self, values: Tensor) -> Tensor:
-        """The same of all ranks, one behind the other; ranks have as many."""
+        """Values of all ranks, one rank behind the other; each rank has as many."""
         if self.trainer.world_size == 1:
             return values
         found = [torch.zeros_like(values) for _ in range(self.trainer.world_size)]
