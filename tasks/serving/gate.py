@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from tasks.serving.answering import error_body
 
 LARGEST_BODY = 8 << 20
+READ_AT_MOST = 64 << 20  # of a body that is too large
 BODY_S = 30.0  # for a whole body to arrive
 COOKIE = "nanolab_token"
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -95,18 +96,21 @@ class TooLargeError(Exception):
 async def _body(receive: Receive, headers: dict[str, str]) -> bytes | None:
     """The whole body; None where the client has gone."""
     said = headers.get("content-length", "0")
-    if said.isdigit() and int(said[:20]) > LARGEST_BODY:
+    expected = int(said[:20]) if said.isdigit() else 0
+    if expected > READ_AT_MOST:
         raise TooLargeError
     parts, size = [], 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > LARGEST_BODY:
+        part, more = message.get("body", b""), message.get("more_body")
+        size += len(part)
+        if size <= LARGEST_BODY:
+            parts.append(part)
+        elif not more or not expected:  # a client that sends on while it is refused would not read the refusal
             raise TooLargeError
-        if not message.get("more_body"):
+        if not more:
             return b"".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""The page in a real Chromium: wide and narrow, light and dark, by keyboard, with hostile texts. `make test-browser`."""
+"""The page in a real Chromium: wide and narrow, light and dark, by keyboard, hostile texts. `make test-browser`."""
 
 import os
 from pathlib import Path
