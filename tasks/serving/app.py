@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from errors import RequestError
@@ -52,6 +53,7 @@ def make_app(shelf: Shelf, worker: Worker, limits: Limits) -> FastAPI:
     app.exception_handler(Exception)(_failed)
     for kind in (RequestError, BusyError, StoppingError):
         app.exception_handler(kind)(_told)
+    app.exception_handler(RequestValidationError)(_misaddressed)
     app.exception_handler(404)(_told)
     app.exception_handler(405)(_told)
 
@@ -322,6 +324,12 @@ async def _told(request: Request, error: Any) -> JSONResponse:
         return JSONResponse(error_body(words, kind="invalid_request_error"), status_code=error.status_code)
     status, body = _explained(error)
     return JSONResponse(body, status_code=status, headers={"Retry-After": "1"} if status in (429, 503) else None)
+
+
+async def _misaddressed(request: Request, error: Any) -> JSONResponse:
+    first = error.errors()[0]
+    words = f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg'][:200]}"
+    return JSONResponse(error_body(words, kind="invalid_request_error"), status_code=400)
 
 
 async def _failed(request: Request, error: Any) -> JSONResponse:

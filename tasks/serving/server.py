@@ -1,6 +1,7 @@
 """Uvicorn as a task runs it: our signals, a door that is open before it is announced, clients that must speak."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,7 +50,11 @@ class Patient(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.loop.call_later(HEADERS_S, self._close_if_silent)
+        self.patience = self.loop.call_later(HEADERS_S, self._close_if_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.patience.cancel()  # it would keep what the client has sent
+        super().connection_lost(exc)
 
     def _close_if_silent(self) -> None:
         if self.cycle is None and not self.transport.is_closing():
@@ -77,6 +82,7 @@ async def run_until_stopped(
 
     `section`: rows, waiting, max_new_tokens of `serve`.
     """
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what strangers send is no reason for a warning each
     worker = Worker(asyncio.get_running_loop(), rows=section.rows, waiting=section.waiting)
     shelf.in_use = lambda: worker.busy
     app = make_app(shelf, worker, Limits(section.rows, section.max_new_tokens))

@@ -60,6 +60,11 @@ PATHS = [
     "/",
 ]
 
+NO_HTTP = [
+    *(b"\x16\x03\x01\x02", b"GET / HTTP/9\r\n\r\n", b"GET /" + b"a" * 90_000, bytes(range(256))),
+    b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+]
+
 
 def body(made: random.Random) -> bytes:
     kind = made.randrange(8)
@@ -96,8 +101,7 @@ def one(door, made: random.Random) -> int | None:
 def raw(door, made: random.Random) -> None:
     """Bytes that are no HTTP."""
     with socket.create_connection(("127.0.0.1", door.port), timeout=60) as wire:
-        wire.sendall(made.choice([b"\x16\x03\x01\x02", b"GET / HTTP/9\r\n\r\n", b"GET /" + b"a" * 90_000, os.urandom(500),
-                                  b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n"]))  # fmt: skip
+        wire.sendall(made.choice(NO_HTTP))
 
 
 def many(door, count: int, seed: int) -> list[int | None]:
