@@ -1,5 +1,6 @@
 """task=serve, GPT-2 124M with random weights over HTTP: tokens per second of 8 clients at once against one, and how
-long a new request waits for its first token while others run (64 tokens of prompt, 96 new; fp32 on a CPU, bf16 on a GPU)."""
+long a new request waits for its first token while others run (64 tokens of prompt, 96 new; fp32 on a CPU, bf16 on a
+GPU)."""
 
 import asyncio
 import json

@@ -1,12 +1,14 @@
 """task=generate: continue a prompt with a trained model; one sample goes to the screen as it comes."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from omegaconf import DictConfig
 
 from bounds import NonNegativeFloat, PositiveFloat, PositiveInt, PositiveShare, Share, Text
 from launcher.jobs.run_folder import RunFolder
+from models.base import LanguageModel
 from models.generation import Completion, Token, stream
 from models.generation import generate as generate_tokens
 from models.sampling import Sampling
@@ -40,25 +42,34 @@ def generate(
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.trained_model(cfg, tokenizer)
-    ids = list(map(int, tokenizer.encode(prompt))) or [tokenizer.eot]
-    ends = StopStrings(tokenizer, strings, context=ids)
-    settings = {
-        "max_new_tokens": max_new_tokens,
-        "sampling": sampling,
-        "seed": cfg.seed,
-        "stop_ids": [tokenizer.eot],
-        "stop": ends if ends.strings else None,
-    }
+    how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampling": sampling, "seed": cfg.seed}
     if n == 1:
+        ids, ends, ending = asked(tokenizer, prompt, strings)
         print(prompt, end="", flush=True)
-        completions = [show(stream(model, ids, **settings), tokenizer, ends)]
+        completions = [show(stream(model, ids, **how, **ending), tokenizer, ends)]
+        texts = [ends.cut(ends.text(c.ids)) for c in completions]
     else:
-        completions = generate_tokens(model, [ids], n=n, **settings)[0]
-    texts = [ends.cut(ends.text(c.ids)) for c in completions]
+        texts, completions = continuations(model, tokenizer, prompt, strings=strings, n=n, **how)
     if n > 1:
         print("\n\n".join(f"[{i}] {prompt}{text}" for i, text in enumerate(texts)))
     _write(run, prompt, texts, completions)
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
+
+
+def asked(tokenizer: Tokenizer, prompt: str, strings: Sequence[str]) -> tuple[list[int], StopStrings, dict[str, Any]]:
+    """Ids of the prompt, what ends its text, and both ends as models.generation takes them."""
+    ids = list(map(int, tokenizer.encode(prompt))) or [tokenizer.eot]
+    ends = StopStrings(tokenizer, strings, context=ids)
+    return ids, ends, {"stop_ids": [tokenizer.eot], "stop": ends if ends.strings else None}
+
+
+def continuations(
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str, *, strings: Sequence[str] = (), n: int = 1, **how: Any
+) -> tuple[list[str], list[Completion]]:
+    """`n` continuations as text, up to the first of the stop strings, and as ids. `how`: of models.generation."""
+    ids, ends, ending = asked(tokenizer, prompt, strings)
+    completions = generate_tokens(model, [ids], n=n, **how, **ending)[0]
+    return [ends.cut(ends.text(c.ids)) for c in completions], completions
 
 
 def show(tokens: Iterator[Token], tokenizer: Tokenizer, ends: StopStrings) -> Completion:

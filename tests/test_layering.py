@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # single files that every package may import
-GROUND = ("errors", "bounds", "batch", "folders", "commands", "stopping")
+GROUND = ("errors", "bounds", "batch", "folders", "commands", "stopping", "strict_json")
 # package -> first-party packages that it may import, beside itself and `errors`
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "folders": set(),
     "commands": set(),
     "stopping": set(),
+    "strict_json": set(),
     "tokenization": set(),
     "models": set(),
     "optimization": set(),
@@ -42,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("callbacks", "crawl", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
         *("optimization", "rewards", "tasks", "tokenization"),
     },
+    "nanolab": {"launcher", "models", "runs", "tasks", "tokenization"},
     "run": {"launcher"},
 }
 ROOMS = {  # what is in each, for CONTRIBUTING.md
@@ -51,6 +53,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "folders": "the manifest: which files a task writes into a folder, and may remove",
     "commands": "commands as they are printed, each word quoted",
     "stopping": "signals in every phase, a screen that goes away",
+    "strict_json": "JSON, our own and foreign: the one decoder",
     "batch": "what a batch is: the contract between data, models and objectives",
     "launcher": "`config/` composes and checks, `jobs/` runs, `help/` explains; nothing heavy is imported",
     "tasks": "one file per verb, each a recipe; `parts.py` builds what they share; `views/` what `inspect` shows, "
@@ -70,16 +73,17 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "reports": "run folders -> statistics, figures, pages",
     "runs": "run folders found, named, listed, compared, removed; curves as lists",
     "inspection": "the one template of HTML pages, charts, colours in a terminal",
+    "nanolab": "from Python: `nanolab.load`, `train`, `runs`",
     "benchmarks": "speed and memory, as ratios in one run",
 }
 # third-party package -> the only ones that may import it
 OWNERS: dict[str, set[str]] = {
     "hydra": {"launcher", "run"},
-    "omegaconf": {"launcher", "run", "tasks"},
+    "omegaconf": {"launcher", "nanolab", "run", "tasks"},
     "lightning": {"callbacks", "datamodules", "lightning_modules", "loggers", "tasks", "benchmarks"},
     "torch": {
         *("batch", "benchmarks", "callbacks", "datamodules", "evaluation", "lightning_modules", "loggers", "models"),
-        *("optimization", "rewards", "tasks"),
+        *("nanolab", "optimization", "rewards", "tasks"),
     },
     "jinja2": {"inspection", "tokenization"},
     "transformers": {"models", "rewards", "tokenization", "benchmarks"},

@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from errors import RequestError, RunError
+from strict_json import object_in
 
 EOT = "<|endoftext|>"
 FILE_NAME = "tokenizer.json"
@@ -223,14 +224,14 @@ def read_state(folder: Path) -> dict[str, Any]:
     """The state in `folder/tokenizer.json`, its hash checked. Raises RequestError if missing, damaged or foreign."""
     path = folder / FILE_NAME
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = object_in(path)
     except FileNotFoundError:
         raise RequestError(
             f"{folder} holds no {FILE_NAME}. Expected a folder that a run or task=prepare wrote."
         ) from None
     except (OSError, ValueError) as error:
         raise RequestError(f"{path} cannot be read as JSON ({error}): it is damaged, or not a tokenizer.") from error
-    if not isinstance(state, dict) or "kind" not in state:
+    if "kind" not in state:
         raise RequestError(f"{path} was not written by this program: it has no 'kind'.")
     if state.pop("fingerprint", None) != digest(state):
         raise RequestError(

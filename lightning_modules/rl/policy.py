@@ -67,6 +67,7 @@ class PolicyModule(LanguageModule):
     """
 
     needs = ("prompts",)
+    validates_losses = False
     kl_in_loss = False  # a term of the loss (k3), or part of the reward (k1)
 
     def __init__(

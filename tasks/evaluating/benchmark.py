@@ -1,12 +1,14 @@
 """task=evaluate benchmark=NAME: questions with known answers, put to a model; or texts to predict."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.problems import make_problem
 from errors import RequestError
 from evaluation import answering
@@ -18,7 +20,7 @@ from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from models.sampling import Sampling
-from tasks.evaluating.benchmark_data import rows_of
+from tasks.evaluating.benchmark_data import rows_of, told_ignored
 from tasks.evaluating.benchmark_texts import run_texts
 from tasks.text import StopStrings
 from tokenization.base import Tokenizer
@@ -33,7 +35,8 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokeni
     if isinstance(benchmark, Texts):
         run_texts(cfg, run, model, tokenizer, name=name, benchmark=benchmark)
         return
-    questions = load(benchmark, benchmark.split, settings.limit)
+    ignored = Ignored()
+    questions = load(benchmark, benchmark.split, settings.limit, ignored)
     mode = settings.mode or ("choices" if questions[0].choices else "generate")
     check(benchmark, questions, mode, settings)
     trained = cfg.data.get("template") if "data" in cfg else None
@@ -59,12 +62,21 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokeni
             stop=StopStrings(prompter.tokenizer, prompter.stop) if prompter.stop else None,
         )
         metrics = answering.generation_metrics(predictions, seed=cfg.seed, summary=benchmark.summary)
+    told_ignored(run, ignored)
     record(run, name, mode, metrics, predictions, cut=sum(prompt.cut > 0 for prompt in prompts))
 
 
-def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
-    """Questions of a split. Raises RequestError where the data is missing: what to fetch, where to put it."""
-    return benchmark.questions(benchmark.rows(split, limit, read=rows_of, make=make_problem))
+def load(benchmark: Benchmark, split: str, limit: int | None, ignored: Ignored | None = None) -> list[Question]:
+    """Questions of a split; what is there beside is counted.
+
+    Raises RequestError where the data is missing: what to fetch, where to put it.
+    """
+    ignored = Ignored() if ignored is None else ignored
+    rows = benchmark.rows(split, limit, read=partial(rows_of, ignored=ignored), make=make_problem)
+    questions = benchmark.questions(rows)
+    for row, _ in rows:
+        ignored.beside(benchmark.known(row), row)
+    return questions
 
 
 def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: DictConfig) -> None:
@@ -116,6 +128,7 @@ def record(
     facts |= {"sources": sources} | answering.unread(predictions)
     if "rouge1" in metrics:
         facts["rouge_words"] = "stemmed words of any script; Han, kana, Thai, Lao, Khmer and Myanmar letter by letter"
+    facts |= {"ignored": run.results.get("ignored", {})}
     facts |= {key: estimate._asdict() for key, estimate in metrics.items()}
     (run.path / "evaluation.json").write_text(json.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")
     target = run.path / "predictions.jsonl"

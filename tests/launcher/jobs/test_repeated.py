@@ -1,8 +1,9 @@
 """rerun= says what is not as it was (N5)."""
 
+import json
 from pathlib import Path
 
-from launcher.jobs.repeated import outcome, summary_of, surroundings, told
+from launcher.jobs.repeated import horizon, outcome, summary_of, surroundings, told
 from launcher.jobs.summary import code_fingerprint
 
 THEN = {
@@ -31,6 +32,21 @@ def test_N5_code_versions_data_and_result_are_each_named() -> None:
     found = outcome(THEN, THEN | {"data_fingerprint": "e", "metrics": {"val/loss": 1.6}})
     assert found == ["data: not the same as then (d then, e now)", "val/loss: 1.5 then, 1.6 now"]
     assert outcome(THEN, THEN | {"step": 20, "metrics": {"val/loss": 1.2}}) == [], "a longer run is another run"
+
+
+def test_F46_a_horizon_that_resume_moved_or_that_is_another_now_is_named(tmp_path: Path) -> None:
+    hydra = tmp_path / ".hydra"
+    hydra.mkdir()
+    (hydra / "config.yaml").write_text("trainer: {max_steps: 20, max_time: null}\n")
+    words = ["trainer.max_steps=10", "seed=1"]
+    now = {"max_steps": 20, "max_time": None}
+    (hydra / "overrides.yaml").write_text(json.dumps([*words, "resume=runs/a", "trainer.max_steps=20"]))
+    (line,) = horizon(tmp_path, now)
+    assert line.startswith("trainer.max_steps: 10 at first, moved to 20 by resume=, and 20 all along now")
+    (hydra / "overrides.yaml").write_text(json.dumps(["trainer.max_steps=20", "resume=runs/a"]))
+    assert horizon(tmp_path, now) == [], "it was only interrupted"
+    (line,) = horizon(tmp_path, now | {"max_steps": 30})
+    assert line.startswith("trainer.max_steps: 20 then, 30 now")
 
 
 def test_a_run_without_a_summary_is_compared_with_nothing(tmp_path: Path) -> None:
