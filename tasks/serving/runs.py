@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from runs.curves import curves
-from runs.files import read_yaml
+from runs.differences import compare
 from runs.listing import Listed, list_runs
+from runs.naming import nth_last
 from tasks.serving.shelf import Loaded, UnknownRunError
 
 FRESH_S = 2.0  # that a list of runs is good for
 LATEST = re.compile(r"last(?:-(\d{1,6}))?")
-NOT_COMPARED = ("run_dir", "hydra")
 JUDGES = ("reward",)  # objectives whose models write nothing
 
 
@@ -60,13 +58,13 @@ class Runs:
         return self.name_of(place) if place.is_dir() and self.name_of(place) in self.listed() else name
 
     def resolve(self, name: str) -> str:
-        """`last`, `last-2`, ... as the newest, the second newest, ... that can be asked; other names as they are."""
-        if match := LATEST.fullmatch(name):
-            names = [known for known in self.listed() if known in self.servable()]
-            number = int(match[1] or 1)
-            if 1 <= number <= len(names):
-                return names[number - 1]
-        return name
+        """`last`, `last-1`, ... as where RUN is typed: the run trained last, the one before it; others as they are.
+
+        Raises:
+            RequestError: not so many were trained.
+        """
+        match = LATEST.fullmatch(name)
+        return self.name_of(nth_last(match[1] or 0, self.root, asked=name)) if match else name
 
     def run(self, name: str) -> Listed:
         """Raises UnknownRunError."""
@@ -96,11 +94,16 @@ class Runs:
         return found
 
     def differences(self, names: Iterable[str]) -> list[dict[str, Any]]:
-        """[{"key", "values": one for each run}]: keys of the saved configs that are not the same in all of them."""
-        configs = [_flat(_config(Path(self.run(name).path))) for name in names]
-        keys = sorted({key for config in configs for key in config})
-        rows = [{"key": key, "values": [config.get(key, "-") for config in configs]} for key in keys]
-        return [row for row in rows if len(set(row["values"])) > 1]
+        """[{"key", "values": one for each run}]: what is not the same in all of their configs, versions, data.
+
+        Raises:
+            RequestError: a run cannot be read.
+        """
+        found = compare([Path(self.run(name).path) for name in names])
+        return [
+            {"key": key, "values": ["-" if value is None else str(value)[:500] for value in values]}
+            for key, values in (found.config | found.surroundings).items()
+        ]
 
     def page(self, name: str, file: str) -> Path:
         """A page that a task wrote into a run. Raises UnknownRunError."""
@@ -119,21 +122,3 @@ def pages_of(folder: Path) -> list[str]:
         return sorted(file.name for file in folder.glob("*.html") if file.is_file() and not file.is_symlink())
     except OSError:
         return []
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        return read_yaml(folder / ".hydra/config.yaml")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return {}
-
-
-def _flat(node: Any, prefix: str = "") -> dict[str, str]:
-    """{"optimizer.lr": "0.001", ...}"""
-    if not isinstance(node, dict) or not node:
-        return {prefix: str(node)[:500]}
-    found: dict[str, str] = {}
-    for key, value in node.items():
-        if prefix or key not in NOT_COMPARED:
-            found |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return found
