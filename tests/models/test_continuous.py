@@ -9,6 +9,7 @@ from models.continuous import Continuous, Request, prompt_logprobs
 from models.generation import generate
 from models.layers.moe.settings import MoESettings
 from models.sampling import GREEDY, Sampling
+from models.seq2seq import T5
 from tests.models.test_generation import tiny, tiny_ngram, tiny_sinks, tiny_transformer
 
 
@@ -110,9 +111,21 @@ def test_the_likeliest_tokens_are_those_of_the_distribution_that_is_drawn_from()
 def test_log_probabilities_of_a_prompt_are_the_models():
     model = tiny().eval()
     first, *rest = prompt_logprobs(model, [3, 1, 4, 1], top=2)
-    expected = model(torch.tensor([[3, 1, 4, 1]]), logits="all").logits[0].log_softmax(-1)
+    expected = model(torch.tensor([[3, 1, 4, 1]]), logits="all").logits[0].detach().log_softmax(-1)
     assert first is None
     assert [t.logprob for t in rest] == pytest.approx(
-        [float(expected[i, id]) for i, id in enumerate([1, 4, 1])], abs=1e-5
+        [expected[i, id].item() for i, id in enumerate([1, 4, 1])], abs=1e-5
     )
     assert [t.top[0][0] for t in rest] == expected.argmax(-1).tolist()[:-1]
+
+
+def test_encoder_decoders_take_turns():
+    torch.manual_seed(0)
+    model = T5(vocab_size=20, n_embd=16, n_head=2, n_inner=32, seq_len=16)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.5)
+    wanted = [Request([3, 1, 4, 2], 9, sampling=GREEDY), Request([5, 2], 6, seed=3, n=2)]
+    found = served(model, wanted, every=2)
+    for i, request in enumerate(wanted):
+        for row, expected in enumerate(alone(model, request)):
+            assert [t.id for t in found[i, row]] == expected.ids
