@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from models.base import LanguageModel
-from models.generation import Stop, _Engine, check_prompts
+from models.generation import Engine, Stop, check_prompts
 from models.layers.packing import PackedLinears
 from models.sampling import PLAIN, Sampling, choose, distribution, penalise, uniform
 
@@ -94,7 +94,7 @@ class Continuous:
         self.batches = [batch for batch in self.batches if batch.live]
 
 
-class _Batch(_Engine):
+class _Batch(Engine):
     """Rows of equal right; `logits_BV` are those of the token that each is to get next."""
 
     @torch.no_grad()
@@ -104,7 +104,7 @@ class _Batch(_Engine):
         self.packings = packings
         self.most = self.front + model.seq_len + model.seq_len // 2  # slots; the half is for rows that do not slide yet
         self.live = [_Row(request, number) for number in numbers]
-        self.logits_BV = self._prefill(1, request.n)
+        self.logits_BV = self.prefill(1, request.n)
 
     @torch.no_grad()
     def take(self, other: "_Batch") -> None:
@@ -117,7 +117,7 @@ class _Batch(_Engine):
 
     @torch.no_grad()
     def step(self) -> Iterator[Written]:
-        logits_BV = self._penalised(self.logits_BV)
+        logits_BV = self.penalised(self.logits_BV)
         token_B, logprob_B, top = self._chosen(logits_BV)
         going = []
         for i, (row, id) in enumerate(zip(self.live, token_B.tolist(), strict=True)):
@@ -129,7 +129,7 @@ class _Batch(_Engine):
             yield Written(row.request, row.number, id, float(logprob_B[i]), top.get(i, []), ended)
         self.keep_rows(going)
         if self.live:
-            self.logits_BV = self._decode(token_B[going])
+            self.logits_BV = self.decode(token_B[going])
 
     @staticmethod
     def _ended(row: _Row) -> str | None:
@@ -153,12 +153,12 @@ class _Batch(_Engine):
         top = {i: _likeliest(logits_BV[i], row.request) for i, row in enumerate(self.live) if row.request.top}
         return token_B, logprob_B, top
 
-    def _penalised(self, logits_BV: Tensor) -> Tensor:
+    def penalised(self, logits_BV: Tensor) -> Tensor:
         logits_BV = logits_BV[:, : self.model.n_ids].float()
         for i, row in enumerate(self.live):
             if (penalty := row.request.sampling.repetition_penalty) != 1:
                 seen_V = torch.zeros_like(logits_BV[i], dtype=torch.bool)
-                seen_V[self.ids[i]] = True
+                seen_V[self.ids[i][self.source[i] if self.model.encodes_source else 0 :]] = True
                 logits_BV[i] = penalise(logits_BV[i], seen_V, penalty)
         return logits_BV
 
@@ -171,20 +171,20 @@ class _Batch(_Engine):
         if not self.live:
             return
         self.logits_BV = self.logits_BV[list(places)]
-        self._keep(list(places))
+        self.keep(list(places))
         if self.use_cache and not self.model.encodes_source:
             unused = self.cache.length - self.front - max(self.used)
             if unused > max(self.used) + SLOTS:  # those that needed them are gone
                 self.cache.forget(unused, keep=self.front)
 
-    def _decode(self, token_B: Tensor) -> Tensor:
+    def decode(self, token_B: Tensor) -> Tensor:
         if self.use_cache:
             self._make_room()
             many = len(self.live) > 1
             if many not in self.packings:
                 self.packings[many] = PackedLinears(self.model.decoding, rows=LAID_OUT_FOR if many else 1)
             self.packed = self.packings[many]
-        return super()._decode(token_B)
+        return super().decode(token_B)
 
     def _make_room(self) -> None:
         """A slot for the next token, as long as the cache may grow; then the oldest are forgotten."""

@@ -122,7 +122,7 @@ class Run:
         sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
         strings = [stop] if isinstance(stop, str) else list(stop)
         how: dict[str, Any] = {"n": n, "max_new_tokens": max_new_tokens, "sampling": sampling, "seed": seed}
-        return continuations(self.model, self.tokenizer, prompt, strings=strings, **how)[0]
+        return continuations(self.model, self.tokenizer, prompt, self._cfg, strings=strings, **how)[0]
 
     def chat(
         self,

@@ -13,6 +13,8 @@ from models.base import LanguageModel
 from models.generation import stream
 from models.sampling import Sampling
 from tasks import parts
+from tasks.gate import Gated, gate_of
+from tasks.guiding.keys import guide_of
 from tasks.text import StopStrings, stream_text
 from tasks.trainer import set_number_formats
 from tokenization.base import Tokenizer
@@ -30,6 +32,9 @@ def chat(
     temperature: NonNegativeFloat,
     top_k: PositiveInt | None,
     top_p: PositiveShare | None,
+    tools: list[str],
+    schema: str | None,
+    regex: str | None,
     template: Style,
 ) -> None:
     """Reads a line, answers, until an empty line or the end of the input. Writes chat.json."""
@@ -38,9 +43,11 @@ def chat(
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
     turns, tokenizer = opened(tokenizer, template)
+    guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=turns.end)
     model = parts.trained_model(cfg, tokenizer)
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     messages, shown = opening, Shown(tokenizer, [])
+    gate = gate_of(cfg, model, temperature)
     while question := _ask():
         # plain templates know one question at a time
         messages = [*(messages if template == "chat" else opening), {"role": "user", "content": question}]
@@ -48,16 +55,20 @@ def chat(
         if not ids:
             continue
         answer: list[int] = []
-        tokens = stream(
-            model,
-            ids,
-            max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            seed=cfg.seed + len(messages),
-            stop_ids=[turns.end, tokenizer.eot],
-        )
-        stream_text(said(tokens, {turns.end, tokenizer.eot}, answer), shown)
-        print()
+        settings = {
+            "max_new_tokens": max_new_tokens,
+            "sampling": sampling,
+            "seed": cfg.seed + len(messages),
+            "stop_ids": [turns.end, tokenizer.eot],
+            "guide": guide,
+        }
+        if gate is None:
+            stream_text(said(stream(model, ids, **settings), {turns.end, tokenizer.eot}, answer), shown)
+            print()
+        else:
+            (verdict,) = gate.written(Gated(model, question, ids, StopStrings(tokenizer, []), settings), 1)
+            answer = verdict.completion.ids[: -1 if verdict.completion.stopped else None]
+            print(f"{shown.text(answer)}\n({verdict.words})")
         messages.append(turns.answer(answer))
         (run.path / "chat.json").write_text(json.dumps(messages, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 

@@ -57,7 +57,8 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "batch": "what a batch is: the contract between data, models and objectives",
     "launcher": "`config/` composes and checks, `jobs/` runs, `help/` explains; nothing heavy is imported",
     "tasks": "one file per verb, each a recipe; `parts.py` builds what they share; `views/` what `inspect` shows, "
-    "`evaluating/` what `evaluate` measures, `serving/` what `serve` answers",
+    "`evaluating/` what `evaluate` measures, `serving/` what `serve` answers, `guiding/` schemas and what else guides "
+    "a text",
     "tokenization": "text <-> ids, `chat/` conversations <-> ids; never torch",
     "datamodules": "one file per `data=` option; `kinds/` what they inherit, `reading/` files and rows, `preparing/` "
     "token files, `batching/` updates",
@@ -69,7 +70,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "loggers": "metrics.csv, TensorBoard, wandb",
     "crawl": "from web sites to a corpus: `extract/` `web/` `queueing/` `dedup/` `clean/` `filters/` `spiders/` "
     "`report/`",
-    "evaluation": "metrics, benchmarks (one file each), intervals, likelihoods and answers",
+    "evaluation": "metrics, benchmarks and `tools/` (one file each), intervals, likelihoods and answers",
     "reports": "run folders -> statistics, figures, pages",
     "runs": "run folders found, named, listed, compared, removed; curves as lists",
     "inspection": "the one template of HTML pages, charts, colours in a terminal",
@@ -90,6 +91,7 @@ OWNERS: dict[str, set[str]] = {
     "tokenizers": {"tokenization", "benchmarks"},
     "peft": {"models"},
     "bitsandbytes": {"models"},
+    "llguidance": {"tasks"},
     "sentencepiece": {"tokenization"},
     "tiktoken": {"tokenization"},
     **{name: {"crawl"} for name in ("scrapy", "twisted", "lxml", "trafilatura", "ftfy", "warcio", "redis")},

@@ -172,6 +172,31 @@ class Tokenizer(ABC):
                 return text[len(before) :]
         return self.decode(ids, skip_specials=skip_specials)
 
+    def encode_after(self, context: Ids, text: str) -> np.ndarray | None:
+        """(n,) ids that add just `text` to the text of `context`; None where the vocabulary has none that do.
+
+        They are those that stand there when both are encoded as one, where `context` ends with a token of that; else
+        those of `text` alone.
+        """
+        seen = [int(i) for i in context[-CONTEXT:]]
+        before = self.decode(seen)
+        try:
+            first, whole, alone = self.encode(before), self.encode(before + text), self.encode(text)
+        except RequestError:  # a character without an id
+            return None
+        together = whole[len(first) :] if np.array_equal(whole[: len(first)], first) else alone
+        return next((ids for ids in (together, alone) if self.decode_after(seen, ids) == text), None)
+
+    def pieces(self) -> list[bytes | None]:
+        """What each id writes, as UTF-8; None for specials and for ids that stand for no text of their own."""
+        taken = set(self.specials.values())
+        own = self._pieces_of_text()
+        return [(own[i] or None) if i < len(own) and i not in taken else None for i in range(self.vocab_size)]
+
+    @abstractmethod
+    def _pieces_of_text(self) -> Sequence[bytes | None]:
+        """What each of the vocabulary's own ids writes."""
+
     def state(self) -> dict[str, Any]:
         """All that is needed to build this tokenizer again."""
         return {"kind": self.kind, **self.settings(), **self.learned()}

@@ -24,6 +24,7 @@ from batch import IGNORE, Batch
 from bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from errors import RunError
 from evaluation.answers import is_right
+from evaluation.tool_use import tool_guide
 from lightning_modules.base import LanguageModule, Size, Start, step_seed
 from lightning_modules.pairs import switch_dropout_off
 from lightning_modules.reference import Reference
@@ -57,6 +58,7 @@ class PolicyModule(LanguageModule):
     Args:
         data: provides "prompts". reward: named parts (rewards/base.py). adapter, strategy: of the config.
         prompts: of a rollout, all ranks together. group: answers to each. max_new_tokens, temperature: of an answer.
+        tools: write parts of an answer (evaluation/tool_use.py); what they write is read and never learned.
         epochs: times that a rollout is gone through. minibatches: updates of each. rows: of one forward pass.
         clip_low, clip_high: bounds of the ratio. surrogate: see losses.py. norm: what the loss is divided by.
         kl: weight of the pull to the reference.
@@ -80,6 +82,7 @@ class PolicyModule(LanguageModule):
         group: PositiveInt = 1,
         max_new_tokens: PositiveInt,
         temperature: PositiveFloat = 1.0,
+        tools: list[str] | None = None,
         epochs: PositiveInt = 1,
         minibatches: PositiveInt = 1,
         rows: PositiveInt = 64,
@@ -108,6 +111,7 @@ class PolicyModule(LanguageModule):
         self.truncated, self.truncated_score = truncated, truncated_score
         self.val_prompts, self.val_group, self.checks = val_prompts, val_group, checks
         self.sft_steps, self.sft_lr = sft_steps, sft_lr
+        self.guide = tool_guide(tools or [], tokenizer)
         self.updates_per_item = epochs * minibatches
         check_request(self, data=data, model=self.model, strategy=strategy, adapter=adapter)
         self.reward.check(data)
@@ -150,11 +154,12 @@ class PolicyModule(LanguageModule):
     @property
     def answers_kind(self) -> Any:
         """How the data's answers are compared, None where it has none."""
-        return getattr(self.data, "answers", None)
+        found = getattr(self.data, "answers", None)
+        return None if found == "summary" else found
 
     @property
     def drawing(self) -> Drawing:
-        return Drawing(self.max_new_tokens, self.temperature, self.data.end)
+        return Drawing(self.max_new_tokens, self.temperature, self.data.end, guide=self.guide)
 
     # ---- rollouts --------------------------------------------------------------------------------------------------
 
@@ -188,6 +193,8 @@ class PolicyModule(LanguageModule):
         rollout["scores"] = scores_N.to(self.device)
         rollout |= self.advantages(rollout)
         note_rollout(self.meter, rollout, answers, parts, self.reward.total(parts), kl=self.kl)
+        if self.guide is not None:
+            self.meter.add("rollout/forced", sum(len(c.forced) for c in completions), len(completions))
         self.meter.add("time/generation", generated - start, 1)
         self.meter.add("time/scoring", time.perf_counter() - generated, 1)
         self.shown = shown_rows(answers, parts, rollout, group=self.group, step=self.trainer.global_step)

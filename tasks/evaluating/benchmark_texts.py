@@ -50,9 +50,10 @@ def run_texts(
 
 def check(settings: DictConfig) -> None:
     """Raises RequestError for settings that are for questions."""
-    if settings.shots or settings.samples > 1 or settings.mode is not None:
+    if settings.shots or settings.samples > 1 or settings.mode is not None or settings.tools:
         raise RequestError(
-            "this benchmark has texts, no questions: leave out evaluate.shots, evaluate.samples and evaluate.mode."
+            "this benchmark has texts, no questions: leave out evaluate.shots, evaluate.samples, evaluate.mode and "
+            "evaluate.tools."
         )
 
 

@@ -98,20 +98,48 @@ def test_free_answers_are_read_and_what_cannot_be_read_is_counted_apart(model: G
 def test_metrics_of_free_answers_worked_by_hand() -> None:
     def made(read: list[str | None], wanted: str) -> dict:
         rights = sum(r == wanted for r in read)
-        return {"read": read, "right": read[0] == wanted, "rights": rights, "choices": [], "answer": None} | {
-            "right_by_majority": max(set(filter(None, read)), key=read.count) == wanted
-        }
+        labels = {"labels": [r == wanted for r in read], "lengths": [3, 4, 5, 6]}
+        return (
+            {"read": read, "right": read[0] == wanted, "rights": rights, "choices": [], "answer": None}
+            | labels
+            | {"right_by_majority": max(set(filter(None, read)), key=read.count) == wanted}
+        )
 
     rows = [made(["1", "2", "1", None], "1"), made([None, "3", "3", "4"], "3")]
     metrics = {name: found.value for name, found in generation_metrics(rows, seed=0, summary=False).items()}
     assert (metrics["exact_match"], metrics["unparsed"], metrics["self_consistency"]) == (0.5, 0.5, 1.0)
     assert metrics["pass@1"] == 0.5
     assert metrics["pass@2"] == pytest.approx(1 - (2 * 1) / (4 * 3))
+    # of "1", "2", "1", nothing: 1 and 2 tie in two of six pairs, 1 alone is read in three, 2 alone in one
+    assert metrics["majority@2"] == pytest.approx(4 / 6)
+    assert (metrics["majority@4"], metrics["tokens_per_question"]) == (1.0, 18.0)
 
 
 def prediction(right: bool, source: str, read: str | None = "1") -> dict:
     asked = {"question": source, "expected": "1", "texts": [read or "hm"], "choices": [], "answer": read}
     return asked | {"read": [read], "right": right, "source": source}
+
+
+class Writes:
+    """A tool that begins each answer with "#### 4"."""
+
+    def forced(self, ids):
+        return list(b"#### 4") if not ids else []
+
+    def allowed(self, ids):
+        return None
+
+
+def test_what_a_tool_writes_is_part_of_the_answer_and_counted_apart(model: GPT, prompter: Prompter) -> None:
+    prompts = [prompter.prompt(q, [], words="", room=16) for q in QUESTIONS[:1]]
+    how = {"kind": "number", "max_new_tokens": 6, "sampling": Sampling(), "samples": 2, "seed": 0, "batch_size": 8}
+    found = by_generation(model, prompter, prompts, QUESTIONS[:1], **how, stop=None, guide=lambda prompt: Writes())
+    assert (found[0]["texts"], found[0]["rights"]) == (["#### 4"] * 2, 2)
+    assert (found[0]["forced"], found[0]["lengths"]) == ([6, 6], [6, 6])
+    found[0] |= {"forced": [1, 2], "lengths": [4, 8]}
+    assert generation_metrics(found, seed=0, summary=False)["forced"].value == pytest.approx(3 / 12)
+    plain = by_generation(model, prompter, prompts, QUESTIONS[:1], **how, stop=None)
+    assert "forced" not in plain[0]
 
 
 def test_F48_a_chain_that_is_asked_often_counts_once_beside_the_mean() -> None:
