@@ -9,7 +9,8 @@ import torch
 from batch import IGNORE
 from errors import RequestError, RunError
 from lightning_modules.grpo import GRPOModule
-from lightning_modules.rl.rollouts import deal, joined, log_probs, padded, roll_out, rows_of, turn_of
+from lightning_modules.rl.minibatches import deal, turn_of
+from lightning_modules.rl.rollouts import joined, log_probs, padded, roll_out, rows_of
 from lightning_modules.rloo import RLOOModule
 from models.generation import Completion
 from tests.prompts import END, A, Fixed, PromptData, ShareOfA, make_policy, train
