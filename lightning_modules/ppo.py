@@ -100,6 +100,15 @@ class PPOModule(PolicyModule):
         start.train(module, start.data, steps=self.reward_steps, folder="reward_model")
         return model
 
+    def beside(self) -> dict[str, tuple[int, int]]:
+        counts, width = self.model.parameter_counts(), self.model.head.weight.shape[1]
+        trunk = counts if self.critic_kind == "own" else {"total": 0, "trainable": 0}
+        found = {"critic": (trunk["total"] + width + 1, trunk["trainable"] + width + 1)} | super().beside()
+        for name, part in self.reward.items():
+            if isinstance(part, LearnedReward) and part.run is None:  # trained first, on the policy's start
+                found[f"reward.{name}"] = (counts["total"] + width, 0)
+        return found
+
     def configure_model(self) -> None:
         super().configure_model()
         self._make_critic()

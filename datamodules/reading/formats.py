@@ -123,7 +123,7 @@ def prompt_completion(row: Row) -> list[Message]:
 
 
 def prompt_answer(row: Row) -> list[Message]:
-    """`prompt`, text or messages, and `answer`, text or a number: questions for online RL, as TRL's rewards read them."""
+    """`prompt`, text or messages, and `answer`, text or a number: questions for online RL."""
     prompt, answer = row["prompt"], row["answer"]
     if isinstance(answer, int | float) and not isinstance(answer, bool):
         answer = str(answer)

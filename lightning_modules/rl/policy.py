@@ -154,6 +154,17 @@ class PolicyModule(LanguageModule):
     def drawing(self) -> Drawing:
         return Drawing(self.max_new_tokens, self.temperature, self.data.end)
 
+    def beside(self) -> dict[str, tuple[int, int]]:
+        judges = {f"reward.{name}": sum(p.numel() for p in part.parameters()) for name, part in self.reward.items()}
+        found = {name: (total, 0) for name, total in judges.items() if total}
+        return self.reference.parameters_beside(self.model) | found
+
+    def update_shapes(self, batch: list[Batch]) -> list[tuple[int, int]]:
+        questions = self.data.prompts("train")
+        longest = max(len(questions[i].prompt) for i in range(min(256, questions.size or 256)))
+        rows = torch.arange(self.prompts * self.group // (self.data.world_size * self.minibatches)).split(self.rows)
+        return [(len(some), longest + self.max_new_tokens) for some in rows]
+
     # ---- rollouts --------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: list[Batch], batch_idx: int) -> None:
