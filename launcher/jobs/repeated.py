@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 Summary = dict[str, Any]
-RESULT = ("val/loss", "val/bpb", "train/loss")
+RESULT = ("val/loss", "val/bpb", "val/reward", "train/loss")  # the first that both runs have
 
 
 def summary_of(folder: str | Path) -> Summary | None:
