@@ -75,7 +75,7 @@ def trl(folder: Path) -> dict[str, Any]:
 
 
 def ours(folder: Path) -> dict[str, Any]:
-    """The same of our module, bar and logs off; and generation by itself at the same rows."""
+    """Seconds of our module, bar and logs off; and of generation by itself at the same rows."""
     import lightning.pytorch as pl
     import torch
 

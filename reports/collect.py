@@ -3,13 +3,9 @@
 A run whose summary is missing is one that was killed or still works: listed, never averaged.
 """
 
-import csv
-import json
 import math
-import os
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +16,8 @@ import yaml
 
 from commands import run_py
 from errors import RequestError
+from runs.curves import curves
+from runs.files import is_run, read_json, read_yaml, typed_words
 
 # tasks that make nothing to compare: a report lies well beside the runs it is about
 NOT_COMPARED = ("report", "inspect", "check", "export", "generate", "chat", "prepare", "crawl")
@@ -70,7 +68,7 @@ class Run:
 
     @cached_property
     def overrides(self) -> dict[str, str]:
-        words = self.summary.get("overrides") or _words(self.path / ".hydra/overrides.yaml")
+        words = self.summary.get("overrides") or typed_words(self.path)
         pairs = (str(word).lstrip("+~").split("=", 1) for word in words)
         return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
@@ -86,17 +84,10 @@ class Run:
     def curve(self, name: str) -> dict[str, np.ndarray]:
         """{"step", "tokens", "seconds", "value"}, each (n,), of one column of metrics.csv; empty where there is none.
 
-        Seconds are those of training: tokens divided by the throughput that was measured on the way.
+        Seconds are those of training, see runs.curves.
         """
-        rows = _rows(self.path / "metrics.csv")
-        seconds, tokens, points = 0.0, 0.0, []
-        for row in rows:
-            now = row.get("tokens_seen", tokens)
-            if speed := row.get("train/tokens_per_second"):
-                seconds, tokens = seconds + (now - tokens) / speed, now
-            if name in row:
-                points.append((row["step"], now, seconds, row[name]))
-        columns = np.array(points, dtype=np.float64).reshape(-1, 4).T
+        curve = curves(self.path).get(name)
+        columns = np.array([] if curve is None else list(curve.values()), dtype=np.float64).reshape(4, -1)
         return dict(zip(("step", "tokens", "seconds", "value"), columns, strict=True))
 
 
@@ -115,9 +106,9 @@ def find_runs(wanted: str | Sequence[str]) -> list[Run]:
             raise RequestError(
                 f"runs={text}: there is no such folder.\nType runs=<a sweep's folder>, see outputs/sweeps."
             )
-        below = [] if _is_run(path) else sorted((f for f in _below(path) if _is_run(f)), key=_by_number)
-        whole = [run for run in map(_whole, [path] if _is_run(path) else below) if run is not None]
-        runs = whole if _is_run(path) else [run for run in whole if run.is_compared]
+        below = [] if is_run(path) else sorted((f for f in _below(path) if is_run(f)), key=_by_number)
+        whole = [run for run in map(_whole, [path] if is_run(path) else below) if run is not None]
+        runs = whole if is_run(path) else [run for run in whole if run.is_compared]
         if not runs and (damaged := passed_over(text)):
             raise RequestError("\n".join([f"runs={text}: no run in it can be read.", *damaged]))
         if not runs:
@@ -141,7 +132,7 @@ def passed_over(wanted: str | Sequence[str]) -> list[str]:
     lines = []
     for text in [wanted] if isinstance(wanted, str) else wanted:
         path = Path(text).expanduser()
-        for folder in [path] if _is_run(path) else sorted((f for f in _below(path) if _is_run(f)), key=_by_number):
+        for folder in [path] if is_run(path) else sorted((f for f in _below(path) if is_run(f)), key=_by_number):
             try:
                 _read(folder)
             except _Damaged as error:
@@ -155,11 +146,11 @@ def not_started(wanted: str | Sequence[str]) -> list[str]:
     for text in [wanted] if isinstance(wanted, str) else wanted:
         path = Path(text).expanduser()
         try:
-            jobs = _json(path / "sweep.json").get("jobs")
+            jobs = read_json(path / "sweep.json").get("jobs")
         except (OSError, ValueError, RecursionError):
             lines.append(f"sweep.json of {text} cannot be read: whether all of its jobs have begun is not known.")
             continue
-        begun = len([folder for folder in path.glob("*") if re.match(r"\d+-", folder.name) and _is_run(folder)])
+        begun = len([folder for folder in path.glob("*") if re.match(r"\d+-", folder.name) and is_run(folder)])
         if isinstance(jobs, int) and begun < jobs:
             lines.append(
                 f"{jobs - begun} of the {jobs} jobs of {text} have not begun. To go on with them: "
@@ -188,12 +179,6 @@ def _is_group(key: str) -> bool:
     return not key.startswith("hydra/") and key.split("/")[0] not in NOT_A_FACTOR
 
 
-def _is_run(folder: Path) -> bool:
-    return (folder / ".hydra/config.yaml").is_file() or (
-        (folder / "summary.json").is_file() and not (folder / "sweep.json").is_file()
-    )
-
-
 def _below(path: Path, depth: int = 3) -> list[Path]:
     return [folder for level in range(1, depth + 1) for folder in path.glob("/".join("*" * level)) if folder.is_dir()]
 
@@ -210,9 +195,9 @@ class _Damaged(Exception):  # noqa: N818 - what the folder is
 def _read(folder: Path) -> Run:
     """Raises _Damaged, so that one folder never spoils the report about the others."""
     try:
-        summary = _json(folder / "summary.json")
-        config = _yaml(folder / ".hydra/config.yaml")
-        choices = _yaml(folder / ".hydra/hydra.yaml")
+        summary = read_json(folder / "summary.json")
+        config = read_yaml(folder / ".hydra/config.yaml")
+        choices = read_yaml(folder / ".hydra/hydra.yaml")
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise _Damaged((str(error) or type(error).__name__).splitlines()[0][:200]) from None
     for key in ("hydra", "runtime", "choices"):
@@ -223,66 +208,6 @@ def _read(folder: Path) -> Run:
         if not isinstance(summary.get(key), (*kinds, type(None))):
             raise _Damaged(f"summary.json: {key} is {str(summary[key])[:40]!r}")
     return Run(folder, summary, config, choices or {key: summary[key] for key in NAMES if key in summary})
-
-
-def _plain(file: Path, most: int = 1 << 26) -> str | None:
-    """The text of a file of ours, None where there is none. Raises ValueError for no plain file, or too much."""
-    if not os.path.lexists(file):
-        return None
-    if not file.is_file() or file.stat().st_size > most:
-        raise ValueError(f"{file.name} is no plain file, or too large for one of ours")
-    return file.read_text(encoding="utf-8")
-
-
-def _json(file: Path) -> dict[str, Any]:
-    found = json.loads(_plain(file) or "{}")
-    if not isinstance(found, dict):
-        raise ValueError(f"{file.name} holds no keys")
-    return found
-
-
-def _words(file: Path) -> list[Any]:
-    """What was typed; a record only, so a damaged one is as good as none."""
-    try:
-        found = yaml.load(_plain(file, 1 << 22) or "[]", _WithoutAliases)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return []
-    return found if isinstance(found, list) else []
-
-
-class _WithoutAliases(yaml.SafeLoader):
-    """Runs write none, and a few of them can stand for more than memory holds."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("it holds aliases")
-        return super().compose_node(parent, index)
-
-
-def _yaml(file: Path) -> dict[str, Any]:
-    found = yaml.load(_plain(file, 1 << 22) or "{}", _WithoutAliases) or {}
-    if not isinstance(found, dict):
-        raise ValueError(f"{file.name} holds no keys")
-    return found
-
-
-def _rows(file: Path) -> list[dict[str, float]]:
-    """Rows of a CSV of numbers, without empty cells; a last row that was torn by a kill is left out."""
-    if not file.is_file():
-        return []
-    rows: list[dict[str, float | None]] = []
-    with file.open(newline="", encoding="utf-8", errors="replace") as lines, suppress(csv.Error):
-        for row in csv.DictReader(lines):
-            rows.append({key: _number(cell) for key, cell in row.items() if key and not isinstance(cell, list)})
-    kept = [{key: value for key, value in row.items() if value is not None} for row in rows]
-    return [row for row in kept if "step" in row]
-
-
-def _number(cell: str | None) -> float | None:
-    try:
-        return float(cell) if cell else None
-    except ValueError:
-        return None
 
 
 def _short(value: Any) -> str:

@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from datamodules.kinds.steps import StepDataModule
 from launcher.jobs.run_folder import RunFolder
 from lightning_modules.base import LanguageModule
 from tasks import parts
@@ -64,7 +65,7 @@ def saved_bytes(model: Any, micro: dict[str, torch.Tensor], shape: tuple[int, in
 
 def make_plan(
     cfg: DictConfig,
-    data: Any,
+    data: StepDataModule,
     objective: LanguageModule,
     shapes: list[tuple[int, int]],
     activations: int,
@@ -89,7 +90,7 @@ def make_plan(
         "model": f"{type(model).__name__}, vocabulary {model.vocab_size:,}, context {model.seq_len:,}",
         "parameters": "  ".join(f"{name} {value:,}" for name, value in counts.items()),
         **({"beside the model": in_words(beside)} if beside else {}),
-        **parts.data_facts(data),
+        **data.facts(),
         "hardware": f"{accelerator}, {world} process(es), {resolve_precision(cfg.trainer.precision, accelerator)}",
         "micro-batch": " x ".join(map(str, shapes[0])) + f" tokens, {len(shapes)} per update and device",
         "tokens per step": f"{tokens_per_step:,}",

@@ -14,6 +14,9 @@ from tqdm import tqdm
 
 from batch import IGNORE
 from bounds import NonNegativeFloat, NonNegativeInt, PositiveInt
+from datamodules.kinds.conversations import ConversationDataModule
+from datamodules.kinds.steps import StepDataModule
+from datamodules.preference import PairDataModule
 from evaluation.answers import is_right
 from evaluation.intervals import Estimate, in_words, mean_interval, mean_of_sources, text_metrics
 from launcher.jobs.run_folder import RunFolder
@@ -29,6 +32,8 @@ from tasks.evaluating.pairs import label_metrics, pair_metrics
 from tasks.evaluating.past_context import evaluate_past_context
 from tasks.trainer import set_number_formats
 from tokenization.chat.messages import answer_of
+
+Asked = ConversationDataModule | PairDataModule
 
 
 class Evaluate(TypedDict):
@@ -83,7 +88,7 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
 
 
 def measured(
-    model: Any, data: Any, device: torch.device, cfg: DictConfig
+    model: Any, data: StepDataModule, device: torch.device, cfg: DictConfig
 ) -> tuple[dict[str, Estimate], tuple[str, int, str]]:
     """Metrics; what their intervals are over, how many of these there are, and in words what was measured."""
     metrics: dict[str, Estimate] = {}
@@ -97,7 +102,7 @@ def measured(
         unit, totals = unit_totals(model, data, device)
         metrics, n = text_metrics(*totals.T, seed=cfg.seed), len(totals)
         words = f"{int(totals[:, 1].sum()):,} tokens in {n:,} {unit}s"
-    if getattr(data, "answers", None) is not None and not isinstance(model, RewardModel):
+    if isinstance(data, Asked) and data.answers is not None and not isinstance(model, RewardModel):
         right, sources = answers_right(model, data, limit=cfg.evaluate.limit or 256, batch_size=cfg.evaluate.batch_size)
         words += f", {len(right):,} questions answered"
         if len(right):
@@ -108,10 +113,10 @@ def measured(
     return metrics, (unit, n, words)
 
 
-def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
+def answers_right(model: Any, data: Asked, *, limit: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
     """(n,) 1.0 where the greedy answer to a held-out question is the expected one, by the rule of the data; sources."""
-    questions = data.questions(limit)
-    if not questions:  # none leaves room for an answer
+    questions, kind = data.questions(limit), data.answers
+    if not questions or kind is None:  # none leaves room for an answer
         return np.zeros(0), []
     longest = max(q.tokens or len(data.tokenizer.encode(q.expected)) for q in questions)
     found = generate(
@@ -124,7 +129,7 @@ def answers_right(model: Any, data: Any, *, limit: int, batch_size: int) -> tupl
     )
     answers = [answer_of(data.template.answer(c.ids[:-1] if c.stopped else c.ids)) for (c, *_) in found]
     pairs = zip(answers, questions, strict=True)
-    right = [is_right(answer, question.expected, data.answers) for answer, question in pairs]
+    right = [is_right(answer, question.expected, kind) for answer, question in pairs]
     return np.array(right, dtype=float), [question.source or question.asked for question in questions]
 
 
@@ -138,7 +143,7 @@ def evaluate_questions(cfg: DictConfig, run: RunFolder) -> None:
 
 
 @torch.no_grad()
-def unit_totals(model: Any, data: Any, device: torch.device) -> tuple[str, np.ndarray]:
+def unit_totals(model: Any, data: StepDataModule, device: torch.device) -> tuple[str, np.ndarray]:
     """Sums over each document, or over each window where all is one document.
 
     Returns:

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from commands import run_py, word
+from datamodules.kinds.steps import StepDataModule
 from errors import RequestError
 from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
@@ -28,8 +29,8 @@ def fit(cfg: DictConfig, run: RunFolder) -> None:
         run.results |= went_on_with(checkpoint, made_with, cfg)
     data.tokenizer.save(run.path / "tokenizer")
     run.results |= {"data_fingerprint": data.fingerprint, "tokenizer_fingerprint": data.tokenizer.fingerprint}
-    if ignored := getattr(data, "ignored", None):
-        run.results["ignored"] = dict(ignored)  # given and not used, by name
+    if data.ignored:
+        run.results["ignored"] = dict(data.ignored)  # given and not used, by name
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size, origin=origin)
     run.results["parameters"] = model.parameter_counts()
     if checkpoint is None:
@@ -53,7 +54,9 @@ def fit(cfg: DictConfig, run: RunFolder) -> None:
         print(farewell(run, objective.farewell()))
 
 
-def build_trainer(cfg: DictConfig, data: Any, objective: LanguageModule, run: RunFolder, *, start_step: int) -> Any:
+def build_trainer(
+    cfg: DictConfig, data: StepDataModule, objective: LanguageModule, run: RunFolder, *, start_step: int
+) -> Any:
     loggers = [build(section, run_dir=run.path, start_step=start_step) for section in (cfg.logger or {}).values()]
     section = cfg.trainer.copy()
     section.max_steps = objective.run_length(cfg.trainer.max_steps)
@@ -65,14 +68,16 @@ def build_trainer(cfg: DictConfig, data: Any, objective: LanguageModule, run: Ru
     )
 
 
-def callbacks_of(cfg: DictConfig, data: Any, *, only: tuple[str, ...] | None = None) -> list[Any]:
+def callbacks_of(cfg: DictConfig, data: StepDataModule, *, only: tuple[str, ...] | None = None) -> list[Any]:
     """The callbacks of the config, or those of these names."""
     offered = {"tokenizer": data.tokenizer, "data": data}
     named = (cfg.callbacks or {}).items()
     return [parts.build_offering(section, **offered) for name, section in named if only is None or name in only]
 
 
-def short_run(cfg: DictConfig, run: RunFolder, module: LanguageModule, data: Any, *, steps: int, folder: str) -> None:
+def short_run(
+    cfg: DictConfig, run: RunFolder, module: LanguageModule, data: StepDataModule, *, steps: int, folder: str
+) -> None:
     """A run of its own below this one's folder, with the trainer's keys and its progress on the screen."""
     section = cfg.trainer.copy()
     section.max_steps = section.val_every = section.checkpoint_every = steps
@@ -111,12 +116,12 @@ def step_of(checkpoint: Path | None) -> int:
     return 0 if checkpoint is None else int(read_checkpoint(checkpoint)["global_step"])
 
 
-def describe(cfg: DictConfig, data: Any, model: Any, run: RunFolder) -> None:
+def describe(cfg: DictConfig, data: StepDataModule, model: Any, run: RunFolder) -> None:
     """What is about to be trained, on what, and where to."""
     if run.rank != 0:
         return
     parts.warn_of_untrained_rows(cfg, data)
-    print("\n".join(f"{name:<8}{words}" for name, words in parts.data_facts(data).items()))
+    print("\n".join(f"{name:<8}{words}" for name, words in data.facts().items()))
     counts = model.parameter_counts()
     trained = "" if counts["trainable"] == counts["total"] else f", {counts['trainable']:,} of them trained"
     print(f"model   {type(model).__name__}, {counts['total']:,} parameters{trained} -> {run.path}", flush=True)

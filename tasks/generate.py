@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -14,6 +13,7 @@ from models.sampling import Sampling
 from tasks import parts
 from tasks.text import StopStrings, stream_text, typed
 from tasks.trainer import set_number_formats
+from tokenization.base import Tokenizer
 
 
 def generate(
@@ -61,7 +61,7 @@ def generate(
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
 
 
-def show(tokens: Iterator[Token], tokenizer: Any, ends: StopStrings) -> Completion:
+def show(tokens: Iterator[Token], tokenizer: Tokenizer, ends: StopStrings) -> Completion:
     """Prints the text of tokens as they come; returns them."""
     seen: list[Token] = []
 

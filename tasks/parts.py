@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from commands import word
+from datamodules.kinds.steps import StepDataModule
 from datamodules.pydoc import PydocDataModule
 from errors import RequestError
 from launcher.config.inherit import read_run, run_folder_of
@@ -40,7 +41,7 @@ def build_offering(section: DictConfig, **offered: Any) -> Any:
 # ---- data and tokenizer ----------------------------------------------------------------------------------------------
 
 
-def build_data(cfg: DictConfig, run: RunFolder | None = None, *, origin: Origin | None = None) -> Any:
+def build_data(cfg: DictConfig, run: RunFolder | None = None, *, origin: Origin | None = None) -> StepDataModule:
     """The data module with its tokenizer: the one that comes along with `init_from`, else a new one. Prepared.
 
     With `run`, it is told which part of each update is this rank's.
@@ -76,32 +77,6 @@ def saved_tokenizer(cfg: DictConfig) -> Tokenizer:
         f"init_from={cfg.init_from} has no tokenizer/ beside its checkpoints, and no tokenizer.json: is it a run "
         "folder or a Hugging Face folder?"
     )
-
-
-def data_facts(data: Any) -> dict[str, str]:
-    """What the data holds and how far validation repeats training, in words."""
-    if hasattr(data, "facts"):
-        return data.facts()
-    facts = data.describe()
-    words = {
-        part: f"{facts[part]['tokens']:,} tokens of {facts[part]['documents']:,} document(s)"
-        for part in ("train", "val")
-    }
-    if stream := facts.get("stream"):
-        words["train"] = f"{stream}, as it comes; {words['train']} were looked at first"
-    if overlap := facts.get("overlap"):
-        words["overlap"] = (
-            f"{overlap['duplicate_documents']:,} documents in both, {overlap['near_duplicate_documents']:,} nearly; "
-            f"{overlap['val_share']:.2%} of validation's text occurs in training"
-        )
-    if sources := facts.get("sources"):
-        words["sources"] = ", ".join(f"{name} {s['share']:.1%} ({s['tokens']:,} tokens)" for name, s in sources.items())
-    if packing := facts.get("packing"):
-        words["packing"] = (
-            f"{packing['rows']:,} rows, {packing['padding_share']:.2%} of them padding; "
-            f"{packing['lost_share']:.2%} of tokens lost, {packing['cut_documents_share']:.2%} of documents cut"
-        )
-    return words
 
 
 # ---- the model -------------------------------------------------------------------------------------------------------
@@ -186,7 +161,7 @@ def load_start(
     )
 
 
-def made_with(cfg: DictConfig, data: Any = None, tokenizer: Tokenizer | None = None) -> MadeWith:
+def made_with(cfg: DictConfig, data: StepDataModule | None = None, tokenizer: Tokenizer | None = None) -> MadeWith:
     """What a checkpoint of this config is made with, as far as it is given."""
     tokenizer = data.tokenizer if data is not None else tokenizer
     return {
@@ -196,7 +171,7 @@ def made_with(cfg: DictConfig, data: Any = None, tokenizer: Tokenizer | None = N
     }
 
 
-def check_start(cfg: DictConfig, data: Any = None) -> None:
+def check_start(cfg: DictConfig, data: StepDataModule | None = None) -> None:
     """Compares the checkpoint that `init_from` names with the run that it lies in: tokenizer, model, and with `data`,
     where they are those of that run, the data.
 
@@ -227,7 +202,7 @@ def torch_device(cfg: DictConfig) -> torch.device:
 # ---- the objective ---------------------------------------------------------------------------------------------------
 
 
-def build_objective(cfg: DictConfig, data: Any, model: LanguageModel, run: RunFolder) -> LanguageModule:
+def build_objective(cfg: DictConfig, data: StepDataModule, model: LanguageModel, run: RunFolder) -> LanguageModule:
     """The objective, given what it asks for by name; whoever adds one, adds nothing here."""
     offered = {
         **{"model": model, "tokenizer": data.tokenizer, "data": data, "run": run, "seed": cfg.seed},
@@ -250,7 +225,7 @@ def build_objective(cfg: DictConfig, data: Any, model: LanguageModel, run: RunFo
 
 
 def start_of(
-    cfg: DictConfig, origin: Origin, data: Any, run: RunFolder, *, train: Callable[..., None], resumed: bool
+    cfg: DictConfig, origin: Origin, data: StepDataModule, run: RunFolder, *, train: Callable[..., None], resumed: bool
 ) -> Start:
     """What the objective is told about the run's beginning. `train`: see tasks/trainer.py."""
 
@@ -285,7 +260,7 @@ def keep_adapter(model: LanguageModel, folder: Path) -> None:
         save_adapter(model, folder)
 
 
-def warn_of_untrained_rows(cfg: DictConfig, data: Any) -> None:
+def warn_of_untrained_rows(cfg: DictConfig, data: StepDataModule) -> None:
     """Adapters leave embeddings alone: tokens that the chat template has just added would never be learned (N16)."""
     known = embedding_rows(cfg.init_from) if cfg.get("adapter") and cfg.init_from else None
     if known is not None and data.tokenizer.vocab_size > known:

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tokenization.base import Tokenizer
+
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
@@ -22,7 +24,7 @@ class StopStrings:
     `context`: ids that the new ones continue; without any they are a text of their own, such as an answer.
     """
 
-    def __init__(self, tokenizer: Any, strings: Sequence[str], *, context: Sequence[int] = ()):
+    def __init__(self, tokenizer: Tokenizer, strings: Sequence[str], *, context: Sequence[int] = ()):
         self.tokenizer, self.strings, self.context = tokenizer, [s for s in strings if s], list(context)
         # a string of L bytes lies in the last L tokens or fewer; the rest is for a character cut at the front
         self.window = max((len(s.encode()) for s in self.strings), default=0) + 4

@@ -21,6 +21,7 @@ from callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from callbacks.metrics import Metrics
 from callbacks.stop import StopOnSignal
 from callbacks.validation import Validation
+from datamodules.kinds.steps import StepDataModule
 from errors import RequestError
 from evaluation.direction import best_mode
 
@@ -95,7 +96,9 @@ def build_trainer(
     )
 
 
-def fit_and_validate(trainer: pl.Trainer, module: pl.LightningModule, data: Any, checkpoint: Path | None) -> None:
+def fit_and_validate(
+    trainer: pl.Trainer, module: pl.LightningModule, data: StepDataModule, checkpoint: Path | None
+) -> None:
     """Trains, from `checkpoint` where there is one. A run that was stopped in its last validation still gets it."""
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     validation = next(c for c in trainer.callbacks if isinstance(c, Validation))  # type: ignore[attr-defined]

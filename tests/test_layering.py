@@ -30,12 +30,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lightning_modules": {"evaluation", "models", "optimization", "rewards", "tokenization"},
     "callbacks": {"tokenization", "models", "evaluation"},  # text is generated and judged as tasks do it
     "evaluation": {"inspection", "tokenization", "models"},
-    "reports": {"evaluation", "inspection"},  # reads run folders, not the code that wrote them
+    "reports": {"evaluation", "inspection", "runs"},  # reads run folders, not the code that wrote them
+    "runs": set(),
     "inspection": set(),  # pages, charts, colours: nothing of models or data
-    "launcher": set(),  # meets the rest through `_target_` only
+    "launcher": {"runs"},  # meets the rest through `_target_` only
     "tasks": {
         *("callbacks", "crawl", "datamodules", "evaluation", "inspection", "launcher", "lightning_modules", "loggers"),
-        *("models", "optimization", "reports", "rewards", "tokenization"),
+        *("models", "optimization", "reports", "rewards", "runs", "tokenization"),
     },
     "benchmarks": {  # and every third-party package: they measure against others
         *("callbacks", "crawl", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
@@ -67,6 +68,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "`report/`",
     "evaluation": "metrics, benchmarks (one file each), intervals, likelihoods and answers",
     "reports": "run folders -> statistics, figures, pages",
+    "runs": "run folders found, named, listed, compared, removed; curves as lists",
     "inspection": "the one template of HTML pages, charts, colours in a terminal",
     "benchmarks": "speed and memory, as ratios in one run",
 }

@@ -26,6 +26,8 @@ class StepDataModule(LightningDataModule):
     before the loaders are asked for.
     """
 
+    provides: tuple[str, ...] = ()  # kinds of batches, met by an objective's `needs`
+
     def __init__(
         self,
         *,
@@ -53,6 +55,23 @@ class StepDataModule(LightningDataModule):
     @abstractmethod
     def prepare(self) -> None:
         """Make everything ready; a second call does nothing."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Equal, if training would see the same."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What both sides hold, in JSON types."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, str]:
+        """What both sides hold, in words, by name."""
+
+    @abstractmethod
+    def val_dataset(self) -> Any:
+        """All of the validation side on one rank: batches by their number."""
 
     def prepare_data(self) -> None:
         self.prepare()

@@ -27,6 +27,8 @@ from errors import RequestError
 class TokenDataModule(StepDataModule):
     """Windows of `seq_len` tokens out of a folder of token files."""
 
+    streaming: bool = False  # text comes as it is read, no token files
+
     def __init__(
         self,
         *,
@@ -110,6 +112,32 @@ class TokenDataModule(StepDataModule):
         """What there is: source, folder, documents, bytes and tokens of both sides, split, overlap. JSON types."""
         packing = {} if self._rows is None else {"packing": self._rows.describe()}
         return self.folder.describe() | packing
+
+    def facts(self) -> dict[str, str]:
+        """What there is and how far validation repeats training, in words."""
+        facts = self.describe()
+        words = {
+            part: f"{facts[part]['tokens']:,} tokens of {facts[part]['documents']:,} document(s)"
+            for part in ("train", "val")
+        }
+        if stream := facts.get("stream"):
+            words["train"] = f"{stream}, as it comes; {words['train']} were looked at first"
+        if overlap := facts.get("overlap"):
+            same, nearly = overlap["duplicate_documents"], overlap["near_duplicate_documents"]
+            words["overlap"] = (
+                f"{same:,} documents in both, {nearly:,} nearly; "
+                f"{overlap['val_share']:.2%} of validation's text occurs in training"
+            )
+        if sources := facts.get("sources"):
+            words["sources"] = ", ".join(
+                f"{name} {s['share']:.1%} ({s['tokens']:,} tokens)" for name, s in sources.items()
+            )
+        if packing := facts.get("packing"):
+            words["packing"] = (
+                f"{packing['rows']:,} rows, {packing['padding_share']:.2%} of them padding; "
+                f"{packing['lost_share']:.2%} of tokens lost, {packing['cut_documents_share']:.2%} of documents cut"
+            )
+        return words
 
     # Loading ------------------------------------------------------------------------------------------------------
 

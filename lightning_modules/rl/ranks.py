@@ -22,7 +22,7 @@ def summed_over_ranks(values: Tensor, *, world_size: int, device: torch.device) 
 
 
 def of_all_ranks(values: Tensor, *, world_size: int) -> Tensor:
-    """The same of all ranks, one behind the other; ranks have as many."""
+    """Values of all ranks, one rank behind the other; each rank has as many."""
     if world_size == 1:
         return values
     found = [torch.zeros_like(values) for _ in range(world_size)]

@@ -72,7 +72,7 @@ def rope_out(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def rope_by_layer_out(settings: dict[str, Any]) -> dict[str, Any]:
-    """The same with positions of their own in layers with a window (Gemma 3)."""
+    """`rope_out` for models whose layers with a window have positions of their own (Gemma 3)."""
     everywhere = rope_out(settings)["rope_parameters"]
     local = settings.get("rope_local_theta") or settings["rope_theta"]
     return {"rope_parameters": {GLOBAL: everywhere, LOCAL: {"rope_type": "default", "rope_theta": local}}}

@@ -21,11 +21,12 @@ from models.sampling import Sampling
 from tasks.evaluating.benchmark_data import rows_of
 from tasks.evaluating.benchmark_texts import run_texts
 from tasks.text import StopStrings
+from tokenization.base import Tokenizer
 
 LEAST_ROOM = 16  # tokens for an answer: "The answer is positive." is longer than "positive"
 
 
-def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Any) -> None:
+def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokenizer) -> None:
     """Asks, reads, counts; writes predictions.jsonl and evaluation.json, and prints each metric with its interval."""
     benchmark, settings = build(cfg.benchmark), cfg.evaluate
     name = Path(str(cfg.benchmark._target_).rsplit(".", 1)[0].replace(".", "/")).name

@@ -16,11 +16,14 @@ from evaluation.likelihood import continuation_logprobs, rolling_pairs
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from tasks.evaluating.benchmark_data import rows_of
+from tokenization.base import Tokenizer
 
 Counts = dict[str, Any]  # of one document: nats, tokens, words, bytes, and where it stands
 
 
-def run_texts(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Any, *, name: str, benchmark: Texts) -> None:
+def run_texts(
+    cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokenizer, *, name: str, benchmark: Texts
+) -> None:
     """Reads, measures; writes predictions.jsonl and evaluation.json, and prints each metric with its interval."""
     check(cfg.evaluate)
     documents = load(benchmark, cfg.evaluate.limit)
@@ -57,7 +60,7 @@ def load(benchmark: Texts, limit: int | None) -> list[Document]:
     return found
 
 
-def measure(model: Any, tokenizer: Any, document: Document, *, batch_size: int) -> Counts:
+def measure(model: Any, tokenizer: Tokenizer, document: Document, *, batch_size: int) -> Counts:
     """Each token is predicted once; a text begins as after the end of another."""
     ids = tokenizer.encode(document.text)
     pairs = rolling_pairs(np.asarray(ids), tokenizer.eot, model.seq_len)

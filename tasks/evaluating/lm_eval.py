@@ -8,9 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
+from tokenization.base import Tokenizer
 
 
-def run_lm_eval(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Any) -> None:
+def run_lm_eval(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokenizer) -> None:
     """Writes evaluation.json with what the harness found, and prints it."""
     settings = cfg.evaluate
     if settings.harness != "lm_eval":

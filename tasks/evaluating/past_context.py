@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from datamodules.kinds.tokens import TokenDataModule
 from errors import RequestError
 from evaluation.intervals import Estimate
 from evaluation.past_context import Span, ropes, spans, streamed_nll, text_starts, ways
@@ -19,6 +20,7 @@ from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from models.base import LanguageModel
 from tasks import parts
+from tokenization.base import Tokenizer
 
 MOST = 64  # texts
 
@@ -30,6 +32,8 @@ def evaluate_past_context(cfg: DictConfig, run: RunFolder, device: Any) -> None:
         RequestError: runs with different tokenizers or contexts, or a validation side that is too short.
     """
     data = parts.build_data(cfg)
+    if not isinstance(data, TokenDataModule) or data.streaming:
+        raise RequestError("evaluate.past_context needs long text: data= must have token files, such as data=pydoc.")
     length, context = int(cfg.evaluate.past_context), int(cfg.model.seq_len)
     tokens = data.folder.val
     starts = text_starts(len(tokens), length=length, most=MOST, context=context)
@@ -50,7 +54,7 @@ def evaluate_past_context(cfg: DictConfig, run: RunFolder, device: Any) -> None:
     print(f"  figure  {run.path / 'past_context.png'}\n  numbers {run.path / 'past_context.json'}")
 
 
-def runs_of(cfg: DictConfig, tokenizer: Any, context: int) -> dict[str, DictConfig]:
+def runs_of(cfg: DictConfig, tokenizer: Tokenizer, context: int) -> dict[str, DictConfig]:
     """The configs of `init_from` and of the runs beside it, by name. Raises RequestError where they do not compare."""
     found = {Path(cfg.init_from or cfg.model.path).name: cfg}
     for folder in cfg.evaluate.beside:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from batch import IGNORE
+from datamodules.kinds.steps import StepDataModule
+from datamodules.kinds.tokens import TokenDataModule
 from inspection.page import Tokens
 
 
-def batch_rows(data: Any, steps: list[list[dict[str, Any]]]) -> Iterator[Tokens]:
+def batch_rows(data: StepDataModule, steps: list[list[dict[str, Any]]]) -> Iterator[Tokens]:
     """Every row of every micro-batch; of pairs the chosen and the rejected answer one after the other."""
-    pairs = "pairs" in getattr(data, "provides", ())
+    pairs = "pairs" in data.provides
     for step, micros in enumerate(steps):
         starts = iter(window_starts(data, step))
         for number, micro in enumerate(micros):
@@ -44,7 +46,7 @@ def real_length(micro: dict[str, Any], b: int) -> int:
     return len(micro["ids"][b])
 
 
-def place(data: Any, start: int | None) -> str:
+def place(data: StepDataModule, start: int | None) -> str:
     """Where a window lies: in which source of a mixture, and from which token on."""
     if start is None:
         return ""
@@ -52,20 +54,20 @@ def place(data: Any, start: int | None) -> str:
     return f"{source}, tokens {start:,} to {start + data.seq_len:,}"
 
 
-def has_windows(data: Any) -> bool:
+def has_windows(data: StepDataModule) -> TypeGuard[TokenDataModule]:
     """Whether rows are windows of one long sequence."""
-    return hasattr(data, "order") and not getattr(data, "streaming", False) and getattr(data, "_rows", None) is None
+    return isinstance(data, TokenDataModule) and not data.streaming and data.packing == "concat"
 
 
-def window_starts(data: Any, step: int) -> list[int]:
+def window_starts(data: StepDataModule, step: int) -> list[int]:
     if not has_windows(data):
         return []
     return data.order().starts(step, data.accumulate * data.world_size * data.batch_size).tolist()
 
 
-def overlap(data: Any, start: int | None) -> int:
+def overlap(data: StepDataModule, start: int | None) -> int:
     """Tokens at the start of a window that the window before it has, too."""
-    if start in (None, 0) or getattr(data, "sampling", "random") == "random":
+    if not start or not has_windows(data) or data.sampling == "random":
         return 0
     return max(0, data.seq_len - data.stride)
 

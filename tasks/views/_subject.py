@@ -9,28 +9,30 @@ import torch
 from omegaconf import DictConfig
 
 from batch import IGNORE
+from datamodules.kinds.steps import StepDataModule
 from errors import RequestError
 from inspection.page import Cell
 from models.base import LanguageModel
 from tasks import parts
 from tasks.trainer import set_number_formats
+from tokenization.base import Tokenizer
 
 
 class Subject(NamedTuple):
     """`ids`: at most inspect.tokens of the text. `where`: which text it is. `data`: None where the text was typed."""
 
     model: LanguageModel
-    tokenizer: Any
+    tokenizer: Tokenizer
     ids: list[int]
     where: str
-    data: Any = None
+    data: StepDataModule | None = None
 
     @property
     def ids_1T(self) -> torch.Tensor:
         return torch.tensor([self.ids], device=next(self.model.parameters()).device)
 
 
-def load_model(cfg: DictConfig, view: str, tokenizer: Any = None) -> tuple[LanguageModel, Any]:
+def load_model(cfg: DictConfig, view: str, tokenizer: Tokenizer | None = None) -> tuple[LanguageModel, Any]:
     """A trained model and its tokenizer. Raises RequestError where none is named."""
     if not (cfg.init_from or "path" in cfg.model):
         raise RequestError(
@@ -48,10 +50,10 @@ def load(cfg: DictConfig, view: str) -> Subject:
     Raises:
         RequestError: no model, or no text.
     """
-    n = cfg.inspect.tokens
+    n, data = cfg.inspect.tokens, None
     if cfg.inspect.text is not None:
         model, tokenizer = load_model(cfg, view)
-        ids, where, data = list(map(int, tokenizer.encode(str(cfg.inspect.text)))), "inspect.text", None
+        ids, where = list(map(int, tokenizer.encode(str(cfg.inspect.text)))), "inspect.text"
     else:
         if not (cfg.init_from or "path" in cfg.model):
             load_model(cfg, view)  # says what is missing, before any data is prepared
@@ -64,9 +66,9 @@ def load(cfg: DictConfig, view: str) -> Subject:
     return Subject(model, tokenizer, ids, where, data)
 
 
-def first_tokens(data: Any) -> list[int]:
+def first_tokens(data: StepDataModule) -> list[int]:
     """Of the first row of validation, without padding behind it."""
-    if not hasattr(data, "val_dataset"):
+    if "pairs" in data.provides or "labels" in data.provides:
         raise RequestError(
             f"data={type(data).__name__} holds pairs, no text to begin with: type inspect.text='some words'."
         )
@@ -75,7 +77,7 @@ def first_tokens(data: Any) -> list[int]:
     return row["ids"][0].tolist()[: int(real[-1]) + 1 if len(real) else None]
 
 
-def labels(tokenizer: Any, ids: list[int]) -> list[str]:
+def labels(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
     """Text of each token; of parts of characters, their number."""
     texts = [tokenizer.decode([i]) for i in ids]
     return [f"\u2039{i}\u203a" if "\ufffd" in text else text for i, text in zip(ids, texts, strict=True)]

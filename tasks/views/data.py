@@ -6,13 +6,14 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from omegaconf import DictConfig
 
 from batch import IGNORE
+from datamodules.kinds.steps import StepDataModule
+from datamodules.kinds.tokens import TokenDataModule
 from datamodules.preparing.card import data_card, token_counts
 from datamodules.reading.ignored import in_words
 from inspection.charts import bars, log_log, spans
@@ -21,6 +22,7 @@ from inspection.terminal import coloured, plain
 from launcher.jobs.run_folder import RunFolder
 from tasks import parts
 from tasks.views._rows import batch_rows, has_windows, supervised_share
+from tokenization.base import Tokenizer
 
 MAX_WINDOWS = 64  # in the chart of where they lie
 TERMINAL_LINES = 10  # of one row, about
@@ -45,7 +47,7 @@ def show(cfg: DictConfig, run: RunFolder) -> None:
     print(f"\n{len(rows):,} rows; {supervised:.1%} of their places have a target\npage: {target}")
 
 
-def terminal(data: Any, rows: list[Tokens]) -> None:
+def terminal(data: StepDataModule, rows: list[Tokens]) -> None:
     width = shutil.get_terminal_size().columns
     for row in rows:
         texts = [data.tokenizer.decode([i]) for i in row.ids]
@@ -57,7 +59,7 @@ def terminal(data: Any, rows: list[Tokens]) -> None:
             print(f"... and {len(texts) - n:,} more")
 
 
-def make_page(cfg: DictConfig, data: Any, rows: list[Tokens]) -> Page:
+def make_page(cfg: DictConfig, data: StepDataModule, rows: list[Tokens]) -> Page:
     page = Page(title="What the model sees", about="Point at a token for its id, its target and its weight.")
     documents = list(document_runs(cfg, data))
     add_facts(page, data, rows)
@@ -68,7 +70,7 @@ def make_page(cfg: DictConfig, data: Any, rows: list[Tokens]) -> Page:
         note="Each colour is a token; faint: no loss on what follows it; a rule: the border of two documents; dotted:"
         " also in the window before.",
     )
-    if getattr(data, "_folder", None) is not None:
+    if isinstance(data, TokenDataModule) and not data.streaming:
         add_statistics(page, data)
     if documents:
         page.add_tokens("Documents", documents, note="Click on one to open it.", folded=True)
@@ -76,10 +78,10 @@ def make_page(cfg: DictConfig, data: Any, rows: list[Tokens]) -> Page:
     return page
 
 
-def add_facts(page: Page, data: Any, rows: list[Tokens]) -> None:
+def add_facts(page: Page, data: StepDataModule, rows: list[Tokens]) -> None:
     tokenizer = data.tokenizer
     pairs = {
-        **parts.data_facts(data),
+        **data.facts(),
         "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} ids",
         "rows": f"{len(rows):,} of at most {max(len(row.ids) for row in rows):,} tokens" if rows else "none",
         "with a target": f"{supervised_share(rows):.2%} of the places in these rows, padding left out",
@@ -87,7 +89,7 @@ def add_facts(page: Page, data: Any, rows: list[Tokens]) -> None:
     page.add("At a glance", facts(dict(pairs)))
 
 
-def add_windows(page: Page, data: Any) -> None:
+def add_windows(page: Page, data: StepDataModule) -> None:
     """Where the first windows of training lie in the sequence of tokens."""
     if not has_windows(data):
         return
@@ -103,7 +105,7 @@ def add_windows(page: Page, data: Any) -> None:
     )
 
 
-def add_statistics(page: Page, data: Any) -> None:
+def add_statistics(page: Page, data: TokenDataModule) -> None:
     card = data_card(data.folder, data.ignored)
     counts = np.sort(token_counts(data.folder))[::-1]
     counts = counts[counts > 0]
@@ -137,9 +139,9 @@ def add_statistics(page: Page, data: Any) -> None:
     )
 
 
-def document_runs(cfg: DictConfig, data: Any) -> Iterator[Tokens]:
+def document_runs(cfg: DictConfig, data: StepDataModule) -> Iterator[Tokens]:
     """The first documents of each side, validation's share of the room the same as training's."""
-    if getattr(data, "_folder", None) is None:
+    if not isinstance(data, TokenDataModule) or data.streaming:
         return
     for side in ("train", "val"):
         tokens, ends = getattr(data.folder, side), data._ends(side)
@@ -152,7 +154,7 @@ def document_runs(cfg: DictConfig, data: Any) -> Iterator[Tokens]:
             yield Tokens(title=f"{side} {number + 1}: {int(end - start):,} tokens{more}", ids=ids)
 
 
-def name_tokens(page: Page, tokenizer: Any, runs: Iterable[Tokens]) -> None:
+def name_tokens(page: Page, tokenizer: Tokenizer, runs: Iterable[Tokens]) -> None:
     """The texts of all tokens on the page; parts of characters by their number."""
     used = {i for run in runs for i in [*run.ids, *(run.targets or [])] if i != IGNORE}
     for i in sorted(used):

@@ -16,6 +16,7 @@ from inspection.page import Page, facts, table
 from launcher.jobs.run_folder import RunFolder
 from models.layers.moe.looking import expert_weights
 from tasks.views._subject import Subject, facts_of, labels, load, shaded
+from tokenization.base import Tokenizer
 
 COUNTED = 20_000  # tokens of validation that the tables count; the typed text, where there is one
 
@@ -66,7 +67,7 @@ def counted(subject: Subject, shown: dict[int, Tensor]) -> tuple[Tensor, dict[in
     return torch.cat(ids), {n: torch.cat([part[n] for part in parts]) for n in shown}
 
 
-def classes_of(tokenizer: Any, ids_N: Tensor) -> Tensor:
+def classes_of(tokenizer: Tokenizer, ids_N: Tensor) -> Tensor:
     """(N,) the number of each token's class."""
     specials = set(tokenizer.specials.values())
     ids_V, which_N = ids_N.unique(return_inverse=True)
@@ -126,7 +127,7 @@ def class_table(layer: Usage) -> Markup:
     return table(["tokens", *(f"expert {e}" for e in range(len(layer.load_E)))], rows)
 
 
-def typical_table(layer: Usage, tokenizer: Any) -> Markup:
+def typical_table(layer: Usage, tokenizer: Tokenizer) -> Markup:
     words = ("   ".join(f"{tokenizer.decode([i])!r} x {lift:.1f}" for i, lift in ids) for ids in layer.typical)
     return table([], [(f"expert {e}", told) for e, told in enumerate(words)])
 

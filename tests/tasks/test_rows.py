@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import torch
 
+from datamodules.mixture import MixtureDataModule
 from tasks.views._rows import batch_rows
 
 
@@ -24,13 +25,22 @@ def test_padding_of_examples_is_left_out():
     assert row.ids == [5, 6]
 
 
+class Mixture(MixtureDataModule):
+    """Two windows of an update, one from each source."""
+
+    def __init__(self) -> None:
+        self.accumulate, self.world_size, self.batch_size, self.seq_len, self.stride = 1, 1, 2, 4, 4
+        self.sampling, self.packing = "random", "concat"
+
+    def order(self):
+        return SimpleNamespace(starts=lambda step, n: torch.tensor([7, 90]))
+
+    def source_at(self, start: int) -> str:
+        return "web" if start < 50 else "books"
+
+
 def test_a_window_of_a_mixture_names_its_source():
-    order = SimpleNamespace(starts=lambda step, n: torch.tensor([7, 90]))
-    data = SimpleNamespace(
-        provides=("tokens",), order=lambda: order, accumulate=1, world_size=1, batch_size=2, seq_len=4, stride=4,
-        sampling="random", source_at=lambda start: "web" if start < 50 else "books",
-    )  # fmt: skip
-    rows = list(batch_rows(data, [[{"ids": torch.zeros(2, 4, dtype=torch.long)}]]))
+    rows = list(batch_rows(Mixture(), [[{"ids": torch.zeros(2, 4, dtype=torch.long)}]]))
     assert [row.title.split(", ", 2)[2] for row in rows] == [
         "row 1, web, tokens 7 to 11",
         "row 2, books, tokens 90 to 94",
