@@ -143,14 +143,14 @@ def test_refused_with_what_to_type(words, told, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "beside"),
+    ("words", "rows", "beside"),
     [
-        (["objective=grpo", *FORMAT], {"reference": 1}),
-        (["objective=ppo"], {"critic": 1, "reference": 1, "reward.reward_model": 1}),
-        (["objective=ppo", "objective.critic=shared", *FORMAT], {"critic": 0, "reference": 1}),
+        (["objective=grpo", *FORMAT], 3, {"reference": 1}),
+        (["objective=ppo"], 2, {"critic": 1, "reference": 1, "reward.reward_model": 1}),  # 4 prompts, 2 minibatches
+        (["objective=ppo", "objective.critic=shared", *FORMAT], 2, {"critic": 0, "reference": 1}),
     ],
 )
-def test_the_plan_counts_every_network(words, beside, capsys):
+def test_the_plan_counts_every_network(words, rows, beside, capsys):
     """Beside the policy: each that is as large as it, and heads of some numbers. Rows are those of answers."""
     assert fit("plan", *words, "objective.rows=3", "task=check") == 0
     facts = summary("plan")
@@ -159,7 +159,7 @@ def test_the_plan_counts_every_network(words, beside, capsys):
     numbers = {name: int(value.replace(",", "")) for name, value in found.items()}
     assert numbers.keys() == beside.keys()
     assert all(0 <= numbers[name] - beside[name] * size <= 17 for name in beside)  # 16 channels and a bias
-    assert plan["micro-batch"].startswith("3 x ")
+    assert plan["micro-batch"].startswith(f"{rows} x ")
 
 
 @pytest.mark.slow
