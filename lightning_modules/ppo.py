@@ -85,7 +85,7 @@ class PPOModule(PolicyModule):
         super().learn_start(start)
         for part in self.reward.values():
             if isinstance(part, LearnedReward) and part.run is None:
-                part.use(self._reward_model(start), self.tokenizer)
+                part.use(self._reward_model(start), self.judge.tokenizer)
 
     def _reward_model(self, start: Start) -> Any:
         """Trained from the policy's start on the data's pairs; a resumed run finds its weights in the checkpoint."""
