@@ -5,6 +5,7 @@ Numbers are finite in any case, and a text is not empty unless it is a `Text`. C
 """
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -50,6 +51,21 @@ class MayBeEmpty:
     """Marks a text for which "" means something; elsewhere it is what an unset shell variable leaves."""
 
 
+@dataclass(frozen=True)
+class Form:
+    """How a text is written; `words` is how that is said to a user."""
+
+    words: str
+    pattern: str
+
+    def holds(self, text: str) -> bool:
+        return re.fullmatch(self.pattern, text, re.ASCII) is not None
+
+
+def written(words: str, pattern: str) -> Form:
+    return Form(words, pattern)
+
+
 PositiveInt = Annotated[int, at_least(1)]
 NonNegativeInt = Annotated[int, at_least(0)]
 PositiveFloat = Annotated[float, above(0)]
@@ -60,3 +76,4 @@ OpenShare = Annotated[float, above(0), below(1)]
 Below1 = Annotated[float, at_least(0), below(1)]  # dropout, decay of a running mean: 1 would leave nothing
 Seed = Annotated[int, between(0, 4_294_967_295)]  # 32 bits, as numpy and torch take them all
 Text = Annotated[str, MayBeEmpty()]
+Duration = Annotated[str, written('hours:minutes:seconds, such as "00:10:00"', r"\d{1,5}:[0-5]?\d:[0-5]?\d")]

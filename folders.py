@@ -5,7 +5,9 @@ somebody else's, and the request is refused with its name (F17).
 """
 
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -64,7 +66,7 @@ def is_ours(name: str, *kinds: Kind) -> bool:
 
 def strangers(folder: Path, *kinds: Kind) -> list[str]:
     """Paths below `folder`, sorted, that a task does not write into folders of these kinds; of empty folders too."""
-    return sorted(name for name, _ in _entries(folder) if not is_ours(name, *kinds))
+    return sorted(name for name, _ in entries(folder) if not is_ours(name, *kinds))
 
 
 def refuse_strangers(folder: Path, *kinds: Kind, key: str, why: str) -> None:
@@ -76,6 +78,15 @@ def refuse_strangers(folder: Path, *kinds: Kind, key: str, why: str) -> None:
         )
 
 
+def refuse_pipes(folder: Path, *, key: str) -> None:
+    """Raises RequestError if a file in or below `folder`, or the file itself, is none: reading it would never end."""
+    for place, _, files in os.walk(folder) if folder.is_dir() else [(folder.parent, (), [folder.name])]:
+        for path in (Path(place) / name for name in files):
+            with suppress(OSError):  # a link to nothing, or to itself, is missed where it is wanted
+                if not stat.S_ISREG(path.stat().st_mode):
+                    raise RequestError(f"{key}={folder}: {path} is a pipe or a device, not a file. Take it away.")
+
+
 def listing(names: list[str]) -> str:
     """The first few and how many more."""
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
@@ -84,7 +95,7 @@ def listing(names: list[str]) -> str:
 
 def remove(folder: Path, *kinds: Kind, itself: bool = True) -> None:
     """Removes what is ours below `folder`, folders that this leaves empty, and `folder` if nothing else is in it."""
-    for name, path in _entries(folder):
+    for name, path in entries(folder):
         if is_ours(name, *kinds) and not name.endswith("/"):  # empty folders go below
             path.unlink()
     for place, folders, _ in os.walk(folder, topdown=False):
@@ -101,7 +112,7 @@ def _remove_empty(folder: Path) -> None:
         return
 
 
-def _entries(folder: Path) -> Iterator[tuple[str, Path]]:
+def entries(folder: Path) -> Iterator[tuple[str, Path]]:
     """Every file below `folder`, and every folder that is empty; a link is a file, wherever it leads."""
     for place, inner, files in os.walk(folder):
         links = [name for name in inner if (Path(place) / name).is_symlink()]

@@ -68,7 +68,7 @@ def run(learner: Callable[..., Any], *, cache: Any, folder: Path) -> list[list[f
     )
     with tempfile.TemporaryDirectory() as place:
         trainer = build_trainer(
-            run_dir=Path(place), callbacks=[], loggers=[], max_steps=STAGES * STEPS, max_time=None,
+            run_dir=Path(place), callbacks=[], loggers=[], max_steps=STAGES * STEPS, began=0.0, max_time=None,
             val_every=10**9, checkpoint_every=10**9, log_every=10**9, grad_clip=1.0, accumulate=1,
             tokens_per_step=None, compile=False, profile=None, accelerator="cpu", devices=1, nodes=1,
             strategy="single", precision="32-true",

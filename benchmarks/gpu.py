@@ -66,7 +66,7 @@ def ours(*, compile_model: bool) -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = build_trainer(
-            run_dir=Path(folder), callbacks=[Clock()], loggers=[], max_steps=STEPS, max_time=None,
+            run_dir=Path(folder), callbacks=[Clock()], loggers=[], max_steps=STEPS, began=0.0, max_time=None,
             val_every=10**9, checkpoint_every=10**9, log_every=10, grad_clip=1.0, accumulate=1, tokens_per_step=None,
             compile=compile_model, profile=None, accelerator="gpu", devices=1, nodes=1, strategy="single",
             precision="bf16-mixed",

@@ -91,7 +91,9 @@ def ours(data: TokenDataModule) -> float:
     with tempfile.TemporaryDirectory() as folder:
         trainer = build_trainer(
             run_dir=Path(folder), callbacks=[Clock(), Progress(line_every_s=1.0)],
-            loggers=[MetricsCSV(run_dir=folder), TensorBoard(run_dir=folder)], max_steps=STEPS, max_time=None,
+            loggers=[MetricsCSV(run_dir=folder, start_step=0), TensorBoard(run_dir=folder, start_step=0)],
+            max_steps=STEPS, began=0.0,
+            max_time=None,
             val_every=10**9, checkpoint_every=10**9, log_every=10, grad_clip=1.0, accumulate=1, tokens_per_step=None,
             compile=False, profile=None, accelerator="cpu", devices=1, nodes=1, strategy="single",
             precision="32-true",

@@ -1,12 +1,14 @@
 """last.ckpt is the last step, best.ckpt the best validation; both whole or not there at all.
 
 Lightning's ModelCheckpoint writes last.ckpt only together with a top-k save, so that after a worsening metric "last" is
-an older step. Here last.ckpt is written every `every` updates, at the end, and when the run is stopped or fails.
+an older step. Here last.ckpt is written every `every` updates or so many minutes, at the end, and when the run is
+stopped or fails.
 """
 
 import math
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,32 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import TorchCheckpointIO
 
+from callbacks.averaging import Averaging
 from commands import run_py
 from errors import RequestError, RunError
 from models.weights.identity import KEY
 
 
 class Checkpoints(Callback):
-    """Writes `folder`/last.ckpt, and best.ckpt (weights only) where `monitor` was lowest, or with "max" highest."""
+    """Writes `folder`/last.ckpt, and best.ckpt (weights only) where `monitor` was lowest, or with "max" highest.
 
-    def __init__(self, *, folder: str | Path, every: int, monitor: str = "val/loss", mode: str = "min"):
+    With `keep_last` N the last N of them stay, as step_00001000.ckpt and so on; the newest is last.ckpt itself under
+    a second name, without a second copy on the disk.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: str | Path,
+        every: int,
+        minutes: float | None = None,
+        keep_last: int = 1,
+        monitor: str = "val/loss",
+        mode: str = "min",
+    ):
         self.folder, self.every, self.monitor, self.mode = Path(folder), every, monitor, mode
+        self.minutes, self.keep_last = minutes, keep_last
+        self._saved_at = time.monotonic()
         self.saved_step = -1
         self._training = False
         self.best: dict[str, float] = {}  # {"step": ..., monitor: ...}
@@ -38,7 +56,7 @@ class Checkpoints(Callback):
         self._training = True  # before this, weights may be half restored
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step % self.every == 0:
+        if trainer.global_step % self.every == 0 or self._minutes_are_over(trainer):
             self.save_last(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -75,13 +93,37 @@ class Checkpoints(Callback):
         for logger in trainer.loggers:
             logger.save()
         trainer.save_checkpoint(self.folder / "last.ckpt")
-        self.saved_step = trainer.global_step
+        self.saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Averaging):
+                callback.save(trainer)
+        if self.keep_last > 1 and trainer.is_global_zero:
+            keep_step(self.folder, trainer.global_step, most=self.keep_last)
+
+    def _minutes_are_over(self, trainer: Trainer) -> bool:
+        """By the clock of any rank; all ranks agree."""
+        if self.minutes is None:
+            return False
+        over = time.monotonic() - self._saved_at >= self.minutes * 60
+        return trainer.strategy.reduce_boolean_decision(over, all=False)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
+
+
+def keep_step(folder: Path, step: int, *, most: int) -> None:
+    """Names last.ckpt a second time, after its step, and removes the oldest of these names beyond `most`."""
+    name = folder / f"step_{step:08d}.ckpt"
+    name.unlink(missing_ok=True)
+    try:
+        os.link(folder / "last.ckpt", name)
+    except OSError:  # a file system without links
+        shutil.copyfile(folder / "last.ckpt", name)
+    for old in sorted(folder.glob(f"step_{'[0-9]' * 8}.ckpt"))[:-most]:
+        old.unlink()
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -125,7 +167,9 @@ def _refused_by_the_disk(error: BaseException) -> str | None:
 
 def _not_written(path: Path, cause: str) -> str:
     """What is still there, and what to type; only what is true."""
-    run, last = path.parent.parent, path.parent / "last.ckpt"
+    inside = path.parent.parent  # what is learned first has a folder below the run's
+    run = next((folder for folder in path.parents if (folder / ".hydra").is_dir()), inside)
+    last = run / "checkpoints" / "last.ckpt"
     free = shutil.disk_usage(path.parent).free / 1e9
     if last.is_file():
         rest = f"The last checkpoint is untouched. Make room, then go on with: {run_py(f'resume={run}')}"

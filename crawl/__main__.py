@@ -5,7 +5,6 @@ Prints where the corpus lies. Exit status: 0 finished (a spent budget counts as 
 -m crawl --help` lists all settings.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from commands import word
 from crawl.options import ROOT, parse
 from crawl.runner import run
 from errors import Interrupted, RequestError, RunError
+from strict_json import object_in
 
 __all__ = ["run"]
 
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
 def _crawl(arguments: list[str]) -> tuple[dict, Path]:
     if arguments[0] == "--settings":
         folder = Path(arguments[2])
-        return run(json.loads(Path(arguments[1]).read_text()), folder), folder
+        return run(object_in(arguments[1]), folder), folder
     outputs = [word.partition("=")[2] for word in arguments if word.startswith("output=")]
     folder = Path((outputs or ["outputs/crawl/corpus"])[-1])
     if outputs and not outputs[-1].strip():

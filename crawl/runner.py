@@ -12,6 +12,7 @@ from typing import Any
 import stopping
 from crawl.options import check
 from errors import Interrupted, RequestError, RunError
+from strict_json import object_in
 
 GRACE_S = 5.0  # for pages on their way, after the first Ctrl-C
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,7 +64,8 @@ def _run_here(settings: dict, folder: Path) -> dict:
         finally:
             signals.restore()  # so that no report is cut in half
     if state.error is not None:
-        raise state.error if isinstance(state.error, RunError) else RunError(f"The crawl cannot go on: {state.error!r}")
+        known = isinstance(state.error, RunError | RequestError)
+        raise state.error if known else RunError(f"The crawl cannot go on: {state.error!r}")
     if signals.received:
         raise Interrupted(signals.received)
     return manifest
@@ -134,4 +136,4 @@ def _run_in_child(settings: dict, folder: Path) -> dict:
         raise Interrupted(abs(code) % 128)
     if code:
         raise RunError(f"The crawl ended with status {code}; see the lines above.")
-    return json.loads((_folder_of(settings, folder) / "manifest.json").read_text("utf-8"))
+    return object_in(_folder_of(settings, folder) / "manifest.json")

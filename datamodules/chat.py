@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from datamodules.batching.examples import Conversation, Examples, render_all
-from datamodules.kinds.conversations import ConversationDataModule
+from datamodules.batching.examples import Conversation, Examples
+from datamodules.kinds.conversations import ConversationDataModule, share_of
 from datamodules.reading.formats import format_of, to_conversation
 from datamodules.reading.ignored import Ignored
 from datamodules.reading.json_rows import json_value
 from datamodules.reading.records import Row
 from datamodules.reading.row_files import RowFiles
 from errors import RequestError
-from tokenization.chat import check_messages, prompt_of
-from tokenization.chat.messages import strings_of, text_of
+from tokenization.chat import check_messages
 
 PID_SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 
@@ -41,27 +39,16 @@ class ChatDataModule(RowFiles, ConversationDataModule):
             "samsum",
         ] = "auto",
         columns: list[str] | None = None,
-        answers: Literal["number", "letter", "text"] | None = None,
+        answers: Literal["number", "letter", "text", "summary"] | None = None,
         truncate: Literal["end", "start", "drop", "source"] = "end",
         **shared: Any,
     ):
         super().__init__(**shared)
         self.format, self.columns, self.answers, self.truncate = format, columns, answers, truncate
-        self._val_kept: list[Conversation] = []
         self._taken_for: Counter[str] = Counter()  # rows of both sides by their format
 
     def _load(self) -> tuple[Examples, Examples]:
-        train, val = self._split()
-        if not self.tokenizer.trained:
-            sides = (train, val) if self.tokenizer.needs_whole_corpus else (train,)
-            self.tokenizer.train(
-                text + "\n" for side in sides for c in side for text in strings_of(c.messages, c.tools)
-            )
-        settings = {"learn": self.learn, "seq_len": self.seq_len, "truncate": self.truncate}
-        return (
-            render_all(train, self.template, **settings),  # type: ignore[arg-type]
-            render_all(val, self.template, kept=self._val_kept.append, **settings),  # type: ignore[arg-type]
-        )
+        return self._stored(*self._split())
 
     @property
     def ignored(self) -> dict[str, int]:
@@ -70,9 +57,6 @@ class ChatDataModule(RowFiles, ConversationDataModule):
     def facts(self) -> dict[str, str]:
         read = ", ".join(f"{n:,} rows as {said}" for said, n in self._taken_for.items())
         return {"read": read} | super().facts()
-
-    def _val_conversation(self, i: int) -> Conversation:
-        return self._val_kept[i]
 
     def _split(self) -> tuple[list[Conversation], list[Conversation]]:
         """Training and validation: as given, else by a hash of what is asked, so that no question is on both sides."""
@@ -121,10 +105,3 @@ class ChatDataModule(RowFiles, ConversationDataModule):
                 f"{splits}: {len(missing)} pids of {side!r} are not in problems.json, first {missing[0]}."
             )
         return ((rows[str(pid)], f"{problems}, pid {pid}") for pid in pids[side][: self.max_rows])
-
-
-def share_of(conversation: Conversation) -> float:
-    """A number in [0, 1) from what is asked: equal questions, equal numbers."""
-    asked = "\0".join(map(text_of, prompt_of(conversation.messages)))
-    digest = hashlib.blake2b(asked.encode("utf-8", "replace"), digest_size=8).digest()
-    return int.from_bytes(digest, "little") / 2**64

@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -120,7 +121,8 @@ class HfDataModule(PreparedDataModule):
         n = self.val_documents
         if self.val_split is not None:
             return Head(self.stream, 0, self.sample_documents), Head(self._stream(self.val_split), 0, n)
-        return Head(self.stream, n, n + self.sample_documents), Head(self.stream, 0, n)
+        # training reads past the rows of validation, and counts for both
+        return Head(self.stream, n, n + self.sample_documents), Head(self.stream, 0, n, counts=False)
 
     def _check_lengths(self, folder: TokenFolder) -> None:
         if not self.streaming or len(folder.val) < 2:
@@ -207,29 +209,44 @@ class FileStream:
     name: str
     files: tuple[Path, ...]
     text_column: str
-    ignored: Ignored = field(default_factory=Ignored, compare=False)
+    passed_over: Ignored = field(default_factory=Ignored, compare=False)
 
     @property
     def n_shards(self) -> int:
         return len(self.files)
 
-    def open(self, shard: int, skip: int) -> Iterator[str]:
+    def open(self, shard: int, skip: int, ignored: Ignored | None = None) -> Iterator[str]:
         read = reader_for(self.files[shard])
         assert read is not None  # find_files let no other through
-        documents = read(self.files[shard], text_column=self.text_column, separator=None, ignored=self.ignored)
-        return ("".join(document) for document in islice(documents, skip, None))
+        ignored = Ignored() if ignored is None else ignored
+        documents = read(self.files[shard], text_column=self.text_column, separator=None, ignored=ignored)
+        return texts_of(documents, skip)
 
     def fingerprint(self) -> str:
         return FileSource(self.name, self.files, self.text_column, None).fingerprint()
 
 
+def texts_of(documents: Iterator[Document], skip: int) -> Iterator[str]:
+    """From number `skip` on; closed with what reads them."""
+    try:
+        for document in islice(documents, skip, None):
+            yield "".join(document)
+    finally:
+        documents.close()  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True)
 class Head:
-    """Documents `start` to `stop` of a stream, file by file, as a source."""
+    """Documents `start` to `stop` of a stream, file by file, as a source.
+
+    `counts`: whether it says what of all documents up to `stop` is not used.
+    """
 
     stream: Stream
     start: int
     stop: int
+    counts: bool = True
+    rows_ignored: Ignored = field(default_factory=Ignored, compare=False)
 
     @property
     def name(self) -> str:
@@ -241,11 +258,25 @@ class Head:
 
     @property
     def ignored(self) -> Ignored:
-        return Ignored(getattr(self.stream, "ignored", {}))
+        return self.passed_over + self.rows_ignored if self.counts else Ignored()
+
+    @property
+    def passed_over(self) -> Ignored:
+        return self.stream.passed_over if self.counts else Ignored()
 
     def documents(self) -> Iterator[Document]:
-        texts = (text for shard in range(self.stream.n_shards) for text in self.stream.open(shard, 0))
-        return ((text,) for text in islice(texts, self.start, self.stop))
+        return self.rows_ignored.walk(self._documents)
+
+    def _documents(self, ignored: Ignored) -> Iterator[Document]:
+        left = self.stop
+        for shard in range(self.stream.n_shards):
+            with closing(self.stream.open(shard, 0, ignored)) as texts:  # type: ignore[type-var]  # counts when it ends
+                for text in islice(texts, left):
+                    left -= 1
+                    if left < self.stop - self.start:
+                        yield (text,)
+            if left == 0:
+                return
 
     def fingerprint(self) -> str:
         return digest({"stream": self.stream.fingerprint(), "start": self.start, "stop": self.stop})

@@ -19,6 +19,7 @@ from bounds import OpenShare, PositiveInt
 from datamodules.batching.preference_table import PairBatches, PairSteps, PairTable, make_table
 from datamodules.batching.prompts import Prompts, Question
 from datamodules.kinds.steps import StepDataModule
+from datamodules.reading.ignored import in_words
 from datamodules.reading.preference_rows import Preference, preferences
 from datamodules.reading.row_files import RowFiles
 from errors import RequestError
@@ -52,6 +53,7 @@ class PairDataModule(StepDataModule):
                 "Type model.seq_len=... for more room."
             )
         self.template_style = template
+        self.not_rendered: Counter[str] = Counter()  # of pairs that were read, what the template does not show
         self.counts: dict[str, Counter[str]] = {"train": Counter(), "val": Counter()}
         self._tables: dict[str, PairTable] = {}
 
@@ -73,7 +75,10 @@ class PairDataModule(StepDataModule):
         self.template, self.end = template, template.end
         for side, counts in self.counts.items():
             rows = self._read(side, counts)
-            table = make_table(rows, template, seq_len=self.seq_len, max_prompt=self.max_prompt, counts=counts)
+            table = make_table(
+                rows, template, seq_len=self.seq_len, max_prompt=self.max_prompt, counts=counts,
+                ignored=self.not_rendered,
+            )  # fmt: skip
             if len(table) == 0:
                 reasons = ", ".join(f"{reason}: {n:,}" for reason, n in counts.items()) or "there are no rows"
                 raise RequestError(f"no pair is left for {side}ing ({reasons}).".replace("valing", "validation"))
@@ -99,11 +104,10 @@ class PairDataModule(StepDataModule):
 
     def questions(self, limit: int) -> list[Question]:
         """The first prompts of validation, cut as in training, with the chosen answer as the expected one."""
-        pairs = islice(self._read("val", Counter()), limit)
-        prompts = ((p, self.template.render_for_completion(p.prompt)[-self.max_prompt :]) for p in pairs)
-        return [self.question(p, prompt) for p, prompt in prompts]
+        return [self.question(pair) for pair in islice(self._read("val", Counter()), limit)]
 
-    def question(self, pair: Preference, prompt: Any) -> Question:
+    def question(self, pair: Preference) -> Question:
+        prompt = self.template.render_for_completion(pair.prompt, tools=pair.tools)[-self.max_prompt :]
         return Question(prompt, asked_of(pair), pair.chosen, self._source(pair))
 
     def _source(self, pair: Preference) -> str:
@@ -124,7 +128,8 @@ class PairDataModule(StepDataModule):
     def facts(self) -> dict[str, str]:
         """What there is, for the lines at the start."""
         facts = self.describe()
-        return {side: in_words(facts[side]) for side in facts}
+        ignored = {"ignored": in_words(self.ignored)} if self.ignored else {}
+        return {side: side_in_words(facts[side]) for side in facts} | ignored
 
     # Loading ------------------------------------------------------------------------------------------------------
 
@@ -186,6 +191,10 @@ class PreferenceDataModule(RowFiles, PairDataModule):
             )
         self.score_columns = score_columns or []
 
+    @property
+    def ignored(self) -> dict[str, int]:
+        return super().ignored | self.not_rendered
+
     def _read(self, side: str, dropped: Counter[str]) -> Iterator[Preference]:
         pairs = self.read(
             side, lambda rows, ignored: preferences(rows, dropped, scores=self.score_columns, ignored=ignored)
@@ -205,10 +214,10 @@ def asked_of(pair: Preference) -> str:
     return "\n".join(map(text_of, pair.prompt))
 
 
-def in_words(facts: dict[str, Any]) -> str:
+def side_in_words(facts: dict[str, Any]) -> str:
     counts = "".join(f"; {reason}: {n:,}" for reason, n in facts["counts"].items())
     return f"{facts['pairs']:,} pairs, {facts['tokens']:,} tokens{counts}"
 
 
 def texts_of(pair: Preference) -> list[str]:
-    return [*strings_of(pair.prompt), pair.chosen, pair.rejected]
+    return [*strings_of([*pair.prompt, *pair.answers], pair.tools)]

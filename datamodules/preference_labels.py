@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -21,12 +21,25 @@ from bounds import OpenShare, PositiveInt
 from datamodules.arithmetic_pairs import ArithmeticPairsDataModule
 from datamodules.preference import PairDataModule, prompt_hash
 from datamodules.reading.ignored import Ignored
-from datamodules.reading.preference_rows import Preference, Row, UnusableError, check_row, is_messages, preferences
+from datamodules.reading.preference_rows import (
+    READS,
+    Preference,
+    Row,
+    UnusableError,
+    as_turns,
+    check_row,
+    checked_answer,
+    everything_in,
+    is_messages,
+    preferences,
+    said_by_assistant,
+    tools_in,
+)
 from datamodules.reading.row_files import RowFiles
 from errors import RequestError
 from tokenization.chat import Message, check_messages
 
-KNOWN = frozenset({"prompt", "completion", "label", "system"})
+KNOWN = frozenset({"prompt", "completion", "label", *READS})
 LABELS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -36,6 +49,12 @@ class Labelled(NamedTuple):
     prompt: list[Message]
     completion: str
     label: bool
+    message: Message | None = None  # the completion, where it is more than text
+    tools: Sequence[Any] = ()
+
+    @property
+    def answer(self) -> Message:
+        return self.message or said_by_assistant(self.completion)
 
 
 class PreferenceLabelsDataModule(RowFiles, PairDataModule):
@@ -67,7 +86,8 @@ class PreferenceLabelsDataModule(RowFiles, PairDataModule):
         """Each completion as the better one of a pair with one of another prompt; `margin` is its label."""
         rows = list(self._labelled(side, dropped))
         for row, other in zip(rows, mismatched(rows, seed=self.seed), strict=True):
-            yield Preference(row.prompt, row.completion, other, float(row.label))
+            both = (row.answer, other.answer)
+            yield Preference(row.prompt, row.completion, other.completion, float(row.label), both, row.tools)
 
     def _labelled(self, side: str, dropped: Counter[str]) -> Iterator[Labelled]:
         if self.embedded is not None:
@@ -78,14 +98,17 @@ class PreferenceLabelsDataModule(RowFiles, PairDataModule):
             found = (r for r in found if (_hash(r) < self.val_fraction) == (side == "val"))
         yield from found
 
+    @property
+    def ignored(self) -> dict[str, int]:
+        return super().ignored | self.not_rendered
+
     def facts(self) -> dict[str, str]:
         return {side: words.replace(" pairs", " completions") for side, words in super().facts().items()}
 
     def questions(self, limit: int) -> list[Any]:
         """Prompts with a desirable completion, which is the expected one."""
         good = [pair for pair in self._read("val", Counter()) if pair.margin]
-        prompts = ((p, self.template.render_for_completion(p.prompt)[-self.max_prompt :]) for p in good[:limit])
-        return [self.question(pair, prompt) for pair, prompt in prompts]
+        return [self.question(pair) for pair in good[:limit]]
 
     def _steps(self) -> Any:
         return WithLabels(super()._steps())
@@ -151,10 +174,12 @@ def labelled(
 
 def read_row(row: Row, where: str) -> Labelled:
     """Raises UnusableError where it is no labelled completion, RequestError where its label is none."""
-    prompt, completion = row["prompt"], row["completion"]
+    prompt, completion = as_turns(row["prompt"]), as_turns(row["completion"])
+    message = None
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     if is_messages(completion) and len(completion) == 1:
-        completion = completion[0].get("content")
+        message = checked_answer(completion[0])
+        completion = everything_in(message)
     if not isinstance(completion, str) or not is_messages(messages):
         raise UnusableError("prompt or completion is neither text nor messages")
     if not completion.strip():
@@ -167,16 +192,16 @@ def read_row(row: Row, where: str) -> Labelled:
     if label is None:
         raise RequestError(f"{where}: label {row['label']!r}: expected true or false (or 1 or 0).")
     system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-    return Labelled([*system, *messages], completion, label)
+    return Labelled([*system, *messages], completion, label, message, tools_in(row, where))
 
 
 def taken_apart(pairs: Iterable[Preference]) -> Iterator[Labelled]:
     for pair in pairs:
-        yield Labelled(list(pair.prompt), pair.chosen, True)
-        yield Labelled(list(pair.prompt), pair.rejected, False)
+        for answer, text, label in zip(pair.answers, (pair.chosen, pair.rejected), (True, False), strict=True):
+            yield Labelled(list(pair.prompt), text, label, answer, pair.tools)
 
 
-def mismatched(rows: list[Labelled], *, seed: int) -> list[str]:
+def mismatched(rows: list[Labelled], *, seed: int) -> list[Labelled]:
     """For each completion one of another prompt, each used about once: the next in a random order that differs.
 
     Raises:
@@ -184,10 +209,10 @@ def mismatched(rows: list[Labelled], *, seed: int) -> list[str]:
     """
     order = list(range(len(rows)))
     random.Random(f"mismatched {seed}").shuffle(order)
-    found = [""] * len(rows)
+    found = list(rows)
     for place, i in enumerate(order):
         others = (rows[order[(place + step) % len(rows)]] for step in range(1, len(rows)))
-        fits = (o.completion for o in others if o.prompt != rows[i].prompt and o.completion != rows[i].completion)
+        fits = (o for o in others if o.prompt != rows[i].prompt and o.completion != rows[i].completion)
         other = next(fits, None)
         if other is None:
             raise RequestError(

@@ -16,10 +16,12 @@ from evaluation.answers import READERS, Kind, choice
 from evaluation.benchmarks.base import Question
 from evaluation.intervals import Estimate, mean_interval, mean_of_sources, statistic_interval
 from evaluation.likelihood import continuation_logprobs
-from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, rouge, squad_f1
+from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, squad_f1, summary_scores
 from evaluation.prompts import Prompt, Prompter
 from models.base import LanguageModel
+from models.beams import beam_search
 from models.generation import generate
+from models.guides import MakeGuide
 from models.sampling import Sampling
 
 Prediction = dict[str, Any]  # one line of predictions.jsonl
@@ -131,23 +133,26 @@ def by_generation(
     seed: int,
     batch_size: int,
     stop: Callable[[list[int]], bool] | None,
+    beams: int = 1,
+    length_penalty: float = 1.0,
+    guide: MakeGuide | None = None,
 ) -> list[Prediction]:
-    """`samples` free answers to each question, read by `kind`."""
-    completions = generate(
-        model,
-        [prompt.ids.tolist() for prompt in prompts],
-        max_new_tokens=max_new_tokens,
-        sampling=sampling,
-        n=samples,
-        seed=seed,
-        stop_ids=prompter.stop_ids,
-        stop=stop,
-        batch_size=batch_size,
-    )
+    """`samples` free answers to each question, or with more than one beam the best found, read by `kind`.
+
+    With a guide also how many tokens it wrote in each.
+    """
+    ids = [prompt.ids.tolist() for prompt in prompts]
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    settings |= {"stop_ids": prompter.stop_ids, "stop": stop}
+    if beams > 1:
+        completions = beam_search(model, ids, beams=beams, length_penalty=length_penalty, **settings)
+    else:
+        completions = generate(model, ids, sampling=sampling, n=samples, seed=seed, guide=guide, **settings)
     decode = prompter.tokenizer.decode
     return [
         _free(prompt, question, [cut(decode(c.ids, skip_specials=True), prompter.stop) for c in made], kind)
-        | {"stopped": [c.stopped for c in made]}
+        | {"stopped": [c.stopped for c in made], "lengths": [len(c.ids) - c.stopped for c in made]}
+        | ({} if guide is None else {"forced": [len(c.forced) for c in made]})
         for prompt, question, made in zip(prompts, questions, completions, strict=True)
     ]
 
@@ -184,16 +189,21 @@ def read_answers(question: Question, texts: Sequence[str], kind: Kind) -> tuple[
 
 
 def generation_metrics(predictions: Sequence[Prediction], *, seed: int, summary: bool) -> Metrics:
-    """exact_match, unparsed; for spans f1; with several samples pass@k and self_consistency; for summaries ROUGE."""
+    """exact_match, unparsed; with tools forced, the share of tokens that they wrote; f1 of spans, pass@k and
+    self_consistency of several samples, ROUGE of summaries."""
 
     average = partial(_average, predictions, seed=seed)
     if summary:
-        scores = rouge([p["texts"][0] for p in predictions], [p["expected"] for p in predictions])
-        return {name: average([score[name] for score in scores]) for name in scores[0]}
+        texts, lengths = [p["texts"][0] for p in predictions], [p["lengths"][0] for p in predictions]
+        scores = summary_scores(texts, [p["expected"] for p in predictions], lengths)
+        return {name: average(values) for name, values in scores.items()}
     metrics = {
         "exact_match": average([p["right"] for p in predictions]),
         "unparsed": average([p["read"][0] is None for p in predictions]),
     }
+    if "forced" in predictions[0]:
+        shares = [sum(p["forced"]) / max(1, sum(p["lengths"])) for p in predictions]
+        metrics["forced"] = average(shares)
     if "f1" in predictions[0]:
         metrics["f1"] = average([p["f1"] for p in predictions])
     samples = len(predictions[0]["read"])

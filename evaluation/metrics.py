@@ -11,7 +11,10 @@ import numpy as np
 from evaluation.words import Words
 
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])")
 Rouge = dict[str, float]
+ROUGES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+SUMMARY_METRICS = (*ROUGES, "answer_tokens")
 
 
 def macro_f1(predicted: Sequence[int], expected: Sequence[int], classes: int) -> float:
@@ -68,12 +71,29 @@ def majority(answers: Sequence[str | None]) -> str | None:
 
 
 def rouge(predictions: Sequence[str], references: Sequence[str]) -> list[Rouge]:
-    """ROUGE-1, -2, -L F-measures of each pair, by Google's rouge-score over stemmed words of any script."""
+    """ROUGE-1, -2, -L, -Lsum F-measures of each pair, by Google's rouge-score over stemmed words of any script.
+
+    Lsum compares sentence by sentence; they end with a line, or with . ! ? before a space.
+    """
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=Words())
-    scores = [scorer.score(reference, made) for made, reference in zip(predictions, references, strict=True)]
+    scorer = RougeScorer(list(ROUGES), tokenizer=Words())
+    pairs = zip(predictions, references, strict=True)
+    scores = [scorer.score(by_sentence(reference), by_sentence(made)) for made, reference in pairs]
     return [{name: value.fmeasure for name, value in score.items()} for score in scores]
+
+
+def summary_scores(
+    predictions: Sequence[str], references: Sequence[str], lengths: Sequence[int]
+) -> dict[str, list[float]]:
+    """ROUGE of each summary, and beside it `answer_tokens`: scores of other lengths do not compare."""
+    scores = rouge(predictions, references)
+    return {name: [score[name] for score in scores] for name in ROUGES} | {"answer_tokens": list(map(float, lengths))}
+
+
+def by_sentence(text: str) -> str:
+    """One sentence a line."""
+    return SENTENCE_END.sub("\n", text.strip())
 
 
 def squad_words(text: str) -> list[str]:

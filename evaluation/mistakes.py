@@ -4,21 +4,15 @@ Steps are GSM8K's calculator marks, `12+7=<<12+7=19>>19`, the answer is its line
 answer gets one class, that of its first fault, so that the counts add up.
 """
 
-import ast
-import math
-import operator
 import re
-from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from evaluation.numbers import number
+from evaluation.tools.calculator import exact
 
 STEP = re.compile(r"<<([^<>=]+)=([^<>]*)>>")
 NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
-OPERATORS: dict[type, Callable[[float, float], float]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-}  # fmt: skip
 NEAR = 1e-2  # GSM8K rounds to cents
 
 CLASSES = {
@@ -63,21 +57,8 @@ def steps(text: str) -> list[Step]:
 
 def worth(expression: str) -> float | None:
     """Value of a sum of numbers with + - * / and parentheses; None for anything else."""
-    try:
-        value = _value(ast.parse(expression.replace(",", "").replace("$", "").strip(), mode="eval").body)
-    except (SyntaxError, ValueError, ZeroDivisionError, OverflowError, RecursionError, MemoryError):
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _value(node: Any) -> float:
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        return float(node.value)
-    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        return OPERATORS[type(node.op)](_value(node.left), _value(node.right))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value(node.operand)
-    raise ValueError
+    value = exact(expression)
+    return None if value is None else float(value)
 
 
 def near(a: float, b: float) -> bool:

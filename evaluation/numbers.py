@@ -21,7 +21,7 @@ LARGEST_EXPONENT = 300
 MARKED = re.compile(r"####\s*([^\n]*)")
 STATED = re.compile(r"(?i:\banswer(?:\s+is|\s*[:=])|^\s*A:)\s*:?\s*([^\n]+)", re.MULTILINE)
 BOX = re.compile(r"\\boxed\s*\{")
-MARKUP = re.compile(r"\*\*|__|`|\\[()\[\]]|\\left|\\right|<<[^<>]*>>")
+MARKUP = re.compile(r"\*\*|__|`|\\[()\[\]]|\\left|\\right|<<[^<>]*>>|</?[a-z]{1,8}>")
 WRAPPED = re.compile(r"\\(?:boxed|text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)(\d))")
 END = re.compile(r"[.;!?](?=\s|$)|。|,?\s+(?:because|since)\b|\n")

@@ -11,6 +11,7 @@ from typing import Any
 import stopping
 from errors import Interrupted, RequestError
 from launcher.lab import SWEEP_RECORD, Lab
+from runs import naming
 
 FLAGS = argparse.ArgumentParser(prog="run.py", add_help=False, allow_abbrev=False)
 FLAGS.add_argument("words", nargs="*", help="group=option or key=value")
@@ -54,10 +55,11 @@ def _end_quietly_with_the_reader() -> None:
 def _dispatch(argv: list[str], root: Path) -> int:
     if argv[:1] == ["--rank"]:
         return _run_rank(Path(argv[1]), argv[2:], root)
+    argv = naming.expand(argv)
     flags = _parse(argv)
     lab = Lab(root, () if flags.config_dir is None else (_existing(flags.config_dir),))
     if flags.hydra_help or flags.info or flags.shell_completion:
-        return _ask_hydra(argv, lab)
+        return _ask_hydra(flags, argv, lab)
     if flags.help:
         from launcher.help.screens import help_text
 
@@ -142,9 +144,17 @@ def _shown(plan: Any, flags: argparse.Namespace) -> str:
     return OmegaConf.to_yaml(tree, resolve=flags.resolve)
 
 
-def _ask_hydra(argv: list[str], lab: Lab) -> int:
+def _ask_hydra(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
+    """What only Hydra can tell. Raises RequestError, as anywhere, for words that are wrong."""
     from hydra import main as hydra_main
 
-    sys.argv = [str(lab.root / "run.py"), *argv]
+    from launcher.config.compose import compose
+    from launcher.config.overrides import parse
+
+    words = {}
+    if flags.info:
+        compose(flags.words, lab, multirun=flags.multirun)
+        words = {o.typed: o.text for o in parse(flags.words, lab, multirun=flags.multirun)}
+    sys.argv = [str(lab.root / "run.py"), *(words.get(word, word) for word in argv)]
     hydra_main(version_base="1.3", config_path=str(lab.conf.absolute()), config_name="config")(lambda cfg: None)()
     return 0

@@ -10,7 +10,7 @@ was stopped anywhere goes on with the numbers it would have drawn.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,7 +101,14 @@ class LanguageModule(pl.LightningModule):
 
     needs: tuple[str, ...] = ()  # kinds of data, of which it takes one: tokens, conversations, pairs, labels
     horizon: tuple[str, ...] = ()  # keys that resume= may move, beside the trainer's own
+    # arguments that tasks/parts.py gives to whoever takes them: never keys of a config
+    filled_in = (
+        "model", "tokenizer", "data", "run", "seed", "optimizer", "schedule", "token_bytes", "load_model", "adapter",
+        "reward", "grad_clip", "log_every", "strategy", "max_steps", "accelerator", "compile_model", "ema", "patience",
+    )  # fmt: skip
+    validates_losses = True  # validation sums losses up; False: it samples answers
     updates_per_item = 1  # optimizer updates that one item of the training data serves
+    may_learn_nothing = False  # True: an update may find nothing in its rows that it learns from
 
     def __init__(
         self,
@@ -268,9 +275,9 @@ class LanguageModule(pl.LightningModule):
             dist.all_reduce(counts)
             dist.all_reduce(facts, op=dist.ReduceOp.MAX)
             size, self.stop_agreed = Size(*counts.tolist()), int(facts[3])
-        if size.units == 0:
+        if size.units == 0 and not self.may_learn_nothing:
             raise RunError("a whole batch has no token to learn from: every target is masked. Look at the data's mask.")
-        return size
+        return size._replace(units=max(1, size.units))
 
     def _backward(self, batch: list[Batch], size: Size) -> Sums:
         """Accumulates gradients of the global mean; returns this rank's sums of the loss and of `Output.sums`.
@@ -356,6 +363,13 @@ class LanguageModule(pl.LightningModule):
         for name, value in self.measured.val.items():
             # for callbacks such as EarlyStopping; loggers get it from Metrics. Equal on all ranks already.
             self.log(name, value, logger=False, sync_dist=self.trainer.world_size > 1)
+
+    def metrics_over(self, parts: Iterable[dict[str, Tensor]]) -> dict[str, float]:
+        """Metrics of a validation out of what `validation_sums` gave of each batch, over all ranks."""
+        sums = Sums()
+        for part in parts:
+            sums.add(part)
+        return self.validation_metrics(sums.over_ranks(world_size=self.trainer.world_size, device=self.device))
 
     def _source_names(self) -> tuple[str, ...]:
         trainer: Any = self.trainer

@@ -40,6 +40,15 @@ def check_settings(model: Any, *, strategy: str, adapter: Any, optimizer: Any) -
         raise RequestError("objective=gbft trains on one device: type hardware=auto, cpu or gpu.")
 
 
+def refuse_ends(given: dict[str, Any]) -> None:
+    """Raises RequestError for keys of the trainer that know nothing of stages."""
+    for name in [name for name, value in given.items() if value is not None]:
+        raise RequestError(
+            f"trainer.{name}: objective=gbft trains stages one after another, each with an end of its own (gbft.*).\n"
+            f"Leave trainer.{name} out."
+        )
+
+
 def check_data(data: Any, plan: Plan) -> None:
     """Raises RequestError for data that cannot be boosted on, before anything is trained."""
     if getattr(data, "sampling", None) == "random":

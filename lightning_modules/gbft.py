@@ -28,6 +28,7 @@ from lightning_modules.boosting_start import (
     learn_base,
     make_room,
     n_rows,
+    refuse_ends,
 )
 from models.base import Output
 from models.boosting.ensemble import Boosted
@@ -44,9 +45,10 @@ class GBFTModule(LanguageModule):
     needs = ("tokens", "conversations")
     horizon = ("gbft.stages",)
 
-    def __init__(self, *, strategy: str, adapter: Any, **common: Any):
+    def __init__(self, *, strategy: str, adapter: Any, ema: Any = None, patience: Any = None, **common: Any):
         """Raises RequestError for settings of the run that stages cannot be trained with."""
         super().__init__(**common)
+        refuse_ends({"ema": ema, "patience": patience})
         check_settings(self.model, strategy=strategy, adapter=adapter, optimizer=self._make_optimizer)
         check_logits(self.ensemble)
         self.plan = self.ensemble.plan

@@ -20,6 +20,8 @@ from optimization.schedules import cosine
 class LikelihoodModule(LanguageModule):
     """Mean negative log-likelihood of the tokens in the rows that `select` takes from a batch."""
 
+    may_learn_nothing = True  # none of a batch's completions may be a desirable one
+
     def __init__(self, *, select: Callable[[Batch], Batch], **common: Any):
         super().__init__(**common)
         self.select = select

@@ -16,7 +16,7 @@ from bounds import NonNegativeInt
 class MetricsCSV(Logger):
     """Writes `run_dir`/metrics.csv. Rows after `start_step` left by a run that was killed are dropped first."""
 
-    def __init__(self, *, run_dir: str | Path, start_step: NonNegativeInt = 0):
+    def __init__(self, *, run_dir: str | Path, start_step: NonNegativeInt):
         super().__init__()
         self.path = Path(run_dir) / "metrics.csv"
         self._columns = ["step"]
@@ -71,8 +71,12 @@ class MetricsCSV(Logger):
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        with open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, self._columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(temporary, self.path)
+        try:
+            with open(temporary, "w", newline="") as file:
+                writer = csv.DictWriter(file, self._columns)
+                writer.writeheader()
+                writer.writerows(rows)
+            os.replace(temporary, self.path)
+        except OSError:  # a full disk: the rows of before stay, and nothing else
+            temporary.unlink(missing_ok=True)
+            raise

@@ -37,7 +37,7 @@ LAYOUT: dict[str, dict[str, list[Any]]] = {
 class TensorBoard(TensorBoardLogger):
     """Lightning's logger, writing to `run_dir`/tensorboard without version folders."""
 
-    def __init__(self, *, run_dir: str | Path, start_step: NonNegativeInt = 0):
+    def __init__(self, *, run_dir: str | Path, start_step: NonNegativeInt):
         purge: dict[str, Any] = {"purge_step": start_step + 1} if start_step else {}
         super().__init__(str(run_dir), name="tensorboard", version="", default_hp_metric=False, **purge)
         self._arranged = False

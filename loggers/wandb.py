@@ -8,7 +8,7 @@ from bounds import NonNegativeInt
 from errors import RequestError
 
 
-def wandb(*, run_dir: str | Path, start_step: NonNegativeInt = 0, project: str, offline: bool) -> WandbLogger:
+def wandb(*, run_dir: str | Path, start_step: NonNegativeInt, project: str, offline: bool) -> WandbLogger:
     """A W&B run named after the run folder. Raises RequestError if the package is missing."""
     try:
         import wandb as _  # noqa: F401

@@ -157,18 +157,18 @@ class LanguageModel(nn.Module):
         logits = self.head(hidden)
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
-    def attention_weights(self, ids_BT: Tensor, *, documents_BT: Tensor | None = None) -> list[Tensor]:
+    def attention_weights(self, ids_BT: Tensor, *, documents_BT: Tensor | None = None, **more: Tensor) -> list[Tensor]:
         """What each token looks at in each layer: (B, H, T, T), rows are the tokens that look. Dropout left out.
 
         They are computed beside the fused attention, which never holds them: only where they are asked for, each layer
         B H T T numbers. Reserved sink tokens (`n_sink`) come first in both T; with learned sinks rows sum to less
-        than 1.
+        than 1. `more`: what else the model's trunk must know, such as where the sources of an encoder-decoder end.
 
         Raises:
             RequestError: a model of transformers that does not show them.
         """
         weights: list[Tensor] = []
-        self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=None, cache=None, weights=weights)
+        self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=None, cache=None, weights=weights, **more)
         return weights
 
     def parameter_counts(self) -> dict[str, int]:

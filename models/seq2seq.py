@@ -21,7 +21,7 @@ from batch import IGNORE, Batch
 from bounds import Below1, PositiveInt
 from errors import RequestError
 from models.base import LanguageModel, real_tokens
-from models.hf import as_hf_cache, load_hf
+from models.hf import as_hf_cache, load_hf, showing_weights
 from models.layers.cache import KVCache
 
 PROBE = 5  # tokens
@@ -75,6 +75,13 @@ class Seq2Seq(LanguageModel):
     def decoding(self) -> nn.Module:
         return nn.ModuleList([self.hf.get_decoder(), self.head])
 
+    @property
+    def attention_names(self) -> list[str]:
+        """What each of `attention_weights` is of; where answers look at the source comes last."""
+        encoder = [f"encoder layer {i}" for i in range(len(blocks_of(self.hf.get_encoder())))]
+        decoder = [f"decoder layer {i}" for i in range(self.n_layer)]
+        return [*encoder, *decoder, *(f"{name}, at the source" for name in decoder)]
+
     def attention_flops_per_token(self, seq_len: int) -> int:
         """Of half a row's tokens on either side; an answer's also look at the source."""
         return 12 * self.n_layer * self.head.weight.shape[1] * seq_len
@@ -96,13 +103,17 @@ class Seq2Seq(LanguageModel):
         weights: list[Tensor] | None = None,
         source_B: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Hidden states (B, T, C), zero at the source. With a cache, sources are read once and its answers go on."""
+        """Hidden states (B, T, C), zero at the source. With a cache, sources are read once and its answers go on.
+
+        `weights` takes those of the encoder, of the decoder over the answer, of the decoder over the source: each layer
+        (B, H, T, T), zero where that attention does not look.
+        """
         if documents_BT is not None:
             raise RequestError(
                 "an encoder-decoder reads one example a row: type data.batching=grouped, not packed rows."
             )
-        if weights is not None:
-            raise RequestError("attention of an encoder-decoder is not shown yet: it has three kinds of it.")
+        if weights is not None and source_B is None:
+            raise RequestError("attention of an encoder-decoder: where the source of each row ends must be said.")
         if cache is not None and cache.length:
             return self.decode(ids_BT, cache.carried["source"], cache.carried["source_real"], cache), {}
         first_B, length_B = extents(ids_BT, padding_BT)
@@ -114,10 +125,38 @@ class Seq2Seq(LanguageModel):
         if cache is not None:
             cache.carried |= {"source": encoded_BSC, "source_real": source_real_BS}
         hidden_BDC = self.decode(answer_BD, encoded_BSC, source_real_BS, cache)
+        if weights is not None and source_B is not None:
+            weights += self.looks(source_BS, answer_BD, source_real_BS, first_B, source_B, ids_BT.shape[1])
         at_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device) - (first_B + source_B).unsqueeze(1)
         outside_BT = (at_BT < 0) | (at_BT >= D)
         index_BTC = at_BT.clamp(0, D - 1).unsqueeze(2).expand(-1, -1, hidden_BDC.shape[2])
         return hidden_BDC.gather(1, index_BTC).masked_fill(outside_BT.unsqueeze(2), 0), {}
+
+    def looks(
+        self,
+        source_BS: Tensor,
+        answer_BD: Tensor,
+        real_BS: Tensor,
+        first_B: Tensor,
+        source_B: Tensor,
+        T: int,
+    ) -> list[Tensor]:
+        """The attention weights of both sides where their tokens stand in the rows: (B, H, T, T) each."""
+        with showing_weights(self.hf):
+            out = self.hf(
+                input_ids=source_BS,
+                attention_mask=real_BS.long(),
+                decoder_input_ids=answer_BD,
+                output_attentions=True,
+                use_cache=False,
+            )
+        starts_B = first_B + source_B
+        kinds = (
+            (out.encoder_attentions, first_B, first_B),
+            (out.decoder_attentions, starts_B, starts_B),
+            (out.cross_attentions, starts_B, first_B),
+        )
+        return [placed(w, rows_B, columns_B, T) for layers, rows_B, columns_B in kinds for w in layers]
 
     def decode(self, ids_BD: Tensor, encoded_BSC: Tensor, real_BS: Tensor, cache: KVCache | None) -> Tensor:
         """Hidden states (B, D, C) of the next tokens of each answer; `cache` holds the earlier ones."""
@@ -260,6 +299,16 @@ def shifted(ids_BT: Tensor, first_B: Tensor, length_B: Tensor, width: int) -> tu
     at_W = torch.arange(width, device=ids_BT.device)
     index_BW = (first_B.unsqueeze(1) + at_W).clamp_max(ids_BT.shape[1] - 1)
     return ids_BT.gather(1, index_BW), at_W < length_B.unsqueeze(1)
+
+
+def placed(weights_BHQK: Tensor, rows_B: Tensor, columns_B: Tensor, T: int) -> Tensor:
+    """(B, H, T, T): weights of each row of the batch from (row, column) on; what would be outside is left out."""
+    B, H, Q, K = weights_BHQK.shape
+    whole = weights_BHQK.new_zeros(B, H, T, T)
+    for b, (row, column) in enumerate(zip(rows_B.tolist(), columns_B.tolist(), strict=True)):
+        q, k = min(Q, T - row), min(K, T - column)
+        whole[b, :, row : row + q, column : column + k] = weights_BHQK[b, :, :q, :k]
+    return whole
 
 
 # ---- transformers' side --------------------------------------------------------------------------------------------

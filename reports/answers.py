@@ -1,12 +1,12 @@
 """Answers of benchmark runs that could not be read: they count as wrong, so how many there are must be seen."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from reports.collect import Run
 from reports.comparison import Comparison
 from reports.tables import Row, count
+from strict_json import object_in
 
 SHOWN = 200  # characters of a question or an answer
 
@@ -34,10 +34,10 @@ def _runs(comparison: Comparison) -> Iterator[tuple[str, Run, dict[str, Any]]]:
     for arm in comparison.arms:
         for run in arm.finished:
             try:
-                found = json.loads((run.path / "evaluation.json").read_text(encoding="utf-8"))
+                found = object_in(run.path / "evaluation.json")
             except (OSError, ValueError):
                 continue
-            if isinstance(found, dict) and isinstance(found.get("unread"), int):
+            if isinstance(found.get("unread"), int):
                 yield arm.label, run, found
 
 

@@ -12,7 +12,7 @@ class Answer(Reward):
     """Verifiable: the final number, letter or text, read as evaluation reads it (evaluation/answers.py)."""
 
     def check(self, data: Any) -> None:
-        if getattr(data, "answers", None) is None:
+        if getattr(data, "answers", None) in (None, "summary"):
             raise RequestError(
                 f"reward=answer compares answers, and data={type(data).__name__} does not say how.\n"
                 "Type data=arithmetic, data=gsm8k, or data=chat data.path=... data.answers=number."

@@ -1,13 +1,14 @@
 """The files of a run folder, read as what they are: perhaps half written, damaged, or somebody else's."""
 
 import csv
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from strict_json import value_of
 
 LARGEST, LARGEST_YAML = 1 << 26, 1 << 22  # bytes; ours are far smaller
 
@@ -30,7 +31,7 @@ def plain_text(file: Path, most: int = LARGEST) -> str | None:
 
 def read_json(file: Path) -> dict[str, Any]:
     """{} where there is none. Raises OSError, ValueError or RecursionError for what is no JSON object."""
-    found = json.loads(plain_text(file) or "{}")
+    found = value_of(plain_text(file) or "{}")
     if not isinstance(found, dict):
         raise ValueError(f"{file.name} holds no keys")
     return found

@@ -9,12 +9,17 @@ from omegaconf import DictConfig
 from bounds import NonNegativeFloat, PositiveInt, PositiveShare, Text
 from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
+from models.base import LanguageModel
 from models.generation import stream
 from models.sampling import Sampling
 from tasks import parts
+from tasks.guiding.keys import guide_of
 from tasks.text import StopStrings, stream_text
 from tasks.trainer import set_number_formats
+from tokenization.base import Tokenizer
 from tokenization.chat import TURN_SPECIALS, ChatTemplate, Message, chat_template
+
+Style = Literal["chat", "alpaca", "plain", "seq2seq"]
 
 
 def chat(
@@ -26,20 +31,18 @@ def chat(
     temperature: NonNegativeFloat,
     top_k: PositiveInt | None,
     top_p: PositiveShare | None,
-    template: Literal["chat", "alpaca", "plain", "seq2seq"],
+    tools: list[str],
+    schema: str | None,
+    regex: str | None,
+    template: Style,
 ) -> None:
     """Reads a line, answers, until an empty line or the end of the input. Writes chat.json."""
     parts.needs_model(cfg, "task=chat")
     sampling = Sampling(temperature, top_k, top_p)
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
-    missing = [name for name in TURN_SPECIALS if name not in tokenizer.specials]
-    if template == "chat" and missing and not getattr(tokenizer, "chat_template", None):
-        raise RequestError(
-            f"this model's tokenizer has no {', '.join(missing)}: it was not trained on conversations.\n"
-            "Train one with objective=sft, or type template=plain."
-        )
-    turns, tokenizer = chat_template(tokenizer, template)
+    turns, tokenizer = opened(tokenizer, template)
+    guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=turns.end)
     model = parts.trained_model(cfg, tokenizer)
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     messages, shown = opening, Shown(tokenizer, [])
@@ -57,11 +60,33 @@ def chat(
             sampling=sampling,
             seed=cfg.seed + len(messages),
             stop_ids=[turns.end, tokenizer.eot],
+            guide=guide,
         )
         stream_text(said(tokens, {turns.end, tokenizer.eot}, answer), shown)
         print()
         messages.append(turns.answer(answer))
         (run.path / "chat.json").write_text(json.dumps(messages, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def opened(tokenizer: Tokenizer, template: Style) -> tuple[ChatTemplate, Tokenizer]:
+    """The template, and the tokenizer to use with it. Raises RequestError where the model has never seen its turns."""
+    missing = [name for name in TURN_SPECIALS if name not in tokenizer.specials]
+    if template == "chat" and missing and not getattr(tokenizer, "chat_template", None):
+        raise RequestError(
+            f"this model's tokenizer has no {', '.join(missing)}: it was not trained on conversations.\n"
+            "Train one with objective=sft, or type template=plain."
+        )
+    return chat_template(tokenizer, template)
+
+
+def answer_to(
+    model: LanguageModel, tokenizer: Tokenizer, turns: ChatTemplate, messages: Sequence[Message], **how: Any
+) -> str:
+    """The text of one answer. `how`: of models.generation. Raises RequestError for what the template refuses."""
+    ids = fitting(turns, messages, model.seq_len)
+    answer: list[int] = []
+    list(said(stream(model, ids, stop_ids=[turns.end, tokenizer.eot], **how), {turns.end, tokenizer.eot}, answer))
+    return Shown(tokenizer, []).text(answer)
 
 
 class Shown(StopStrings):

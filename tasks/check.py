@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from datamodules.kinds.steps import StepDataModule
 from launcher.jobs.run_folder import RunFolder
 from lightning_modules.base import LanguageModule
+from models.boosting.ensemble import Boosted
 from tasks import parts
 from tasks.trainer import resolve_accelerator, resolve_precision
 
@@ -24,6 +25,8 @@ def check(cfg: DictConfig, run: RunFolder) -> None:
         model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
         objective = parts.build_objective(cfg, data, model, run)
         objective.configure_optimizers()
+    if isinstance(model, Boosted):  # which stage is next is a number that the plan reads, no shape
+        model.closed = torch.zeros((), dtype=torch.int64)
     batch = next(iter(data.train_dataloader()))
     shapes = objective.update_shapes(batch)
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -17,14 +17,17 @@ from bounds import NonNegativeFloat, NonNegativeInt, PositiveInt
 from datamodules.kinds.conversations import ConversationDataModule
 from datamodules.kinds.steps import StepDataModule
 from datamodules.preference import PairDataModule
+from errors import RequestError
 from evaluation.answers import is_right
 from evaluation.intervals import Estimate, in_words, mean_interval, mean_of_sources, text_metrics
+from evaluation.metrics import summary_scores
+from evaluation.tool_use import tool_guide, tools_named
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from lightning_modules.sums import text_sums
-from models.generation import evaluating, generate
+from models.beams import check_beams, written
+from models.generation import evaluating
 from models.heads import RewardModel
-from models.sampling import Sampling
 from tasks import parts
 from tasks.evaluating.benchmark import run_benchmark
 from tasks.evaluating.lm_eval import run_lm_eval
@@ -33,6 +36,7 @@ from tasks.evaluating.past_context import evaluate_past_context
 from tasks.trainer import set_number_formats
 from tokenization.chat.messages import answer_of
 
+NO_ANSWERS = "no question is answered: this data has no right answers (data.answers), or none at all"
 Asked = ConversationDataModule | PairDataModule
 
 
@@ -44,8 +48,11 @@ class Evaluate(TypedDict):
     limit: PositiveInt | None
     samples: PositiveInt
     temperature: NonNegativeFloat
+    beams: PositiveInt
+    length_penalty: float
     max_new_tokens: PositiveInt | None
     template: Literal["auto", "chat", "plain", "completion", "alpaca", "seq2seq"]
+    tools: list[str]
     batch_size: PositiveInt
     harness: Literal["lm_eval"] | None
     tasks: list[str]
@@ -58,6 +65,7 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     """Prints each metric with its 95 % interval and writes evaluation.json."""
     parts.needs_model(cfg, "task=evaluate")
     set_number_formats()
+    check_tools(cfg)
     if cfg.get("benchmark") or cfg.evaluate.harness:
         evaluate_questions(cfg, run)
         return
@@ -65,6 +73,10 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
         evaluate_past_context(cfg, run, parts.torch_device(cfg))
         return
     data = parts.build_data(cfg)
+    if cfg.evaluate.tools and not (isinstance(data, Asked) and data.answers is not None):
+        raise RequestError("evaluate.tools write in answers, and this data asks nothing.\nType evaluate.tools=[]")
+    answers = data.answers if isinstance(data, Asked) else None
+    check_beams(cfg.evaluate.beams, cfg.evaluate.length_penalty, against=None if answers else NO_ANSWERS)
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
     if cfg.init_from:
         parts.check_start(cfg, data)
@@ -82,7 +94,7 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     target.write_text(json.dumps(plain({"checkpoint": str(source), "unit": unit, "n": n} | report), indent=2) + "\n")
     print(f"\n{source}: {words}")
     for name, estimate in metrics.items():
-        over = "question" if name.startswith("exact_match") else unit
+        over = "question" if name.startswith(("exact_match", "rouge", "answer_")) else unit
         print(f"  {name:<24}{estimate.value:.4f}   {in_words(estimate, over=over, n=n)}")
     print(f"  written to {target}")
 
@@ -103,34 +115,58 @@ def measured(
         metrics, n = text_metrics(*totals.T, seed=cfg.seed), len(totals)
         words = f"{int(totals[:, 1].sum()):,} tokens in {n:,} {unit}s"
     if isinstance(data, Asked) and data.answers is not None and not isinstance(model, RewardModel):
-        right, sources = answers_right(model, data, limit=cfg.evaluate.limit or 256, batch_size=cfg.evaluate.batch_size)
-        words += f", {len(right):,} questions answered"
-        if len(right):
-            metrics["exact_match"] = mean_interval(right, sources=sources, seed=cfg.seed)
-        if len(set(sources)) < len(right):
-            words += f" about {len(set(sources)):,} sources"
-            metrics["exact_match_per_source"] = mean_of_sources(right, sources, seed=cfg.seed)
+        found, said = answer_metrics(model, data, cfg)
+        metrics, words = metrics | found, words + said
     return metrics, (unit, n, words)
 
 
-def answers_right(model: Any, data: Asked, *, limit: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
-    """(n,) 1.0 where the greedy answer to a held-out question is the expected one, by the rule of the data; sources."""
-    questions, kind = data.questions(limit), data.answers
+def answer_metrics(model: Any, data: Asked, cfg: DictConfig) -> tuple[dict[str, Estimate], str]:
+    """exact_match of the answers to held-out questions, or ROUGE of summaries; and in words what was asked."""
+    scores, sources = answers_scored(model, data, cfg.evaluate)
+    metrics = {name: mean_interval(np.array(v), sources=sources, seed=cfg.seed) for name, v in scores.items()}
+    words = f", {len(sources):,} questions answered"
+    if len(set(sources)) < len(sources):
+        words += f" about {len(set(sources)):,} sources"
+    if len(set(sources)) < len(sources) and "exact_match" in scores:
+        right = np.array(scores["exact_match"])
+        metrics["exact_match_per_source"] = mean_of_sources(right, sources, seed=cfg.seed)
+    return metrics, words
+
+
+def answers_scored(model: Any, data: Asked, settings: DictConfig) -> tuple[dict[str, list[float]], list[str]]:
+    """Scores, one a held-out question, of the greedy answer or the best of beams; what each question is about.
+
+    exact_match by the rule of the data, or of summaries ROUGE and length.
+    """
+    questions, kind = data.questions(settings.limit or 256), data.answers
     if not questions or kind is None:  # none leaves room for an answer
-        return np.zeros(0), []
+        return {}, []
     longest = max(q.tokens or len(data.tokenizer.encode(q.expected)) for q in questions)
-    found = generate(
+    found = written(
         model,
         [question.prompt.tolist() for question in questions],
+        beams=settings.beams,
+        length_penalty=settings.length_penalty,
         max_new_tokens=longest + longest // 4 + 1,
-        sampling=Sampling(temperature=0),
         stop_ids=[data.end],
-        batch_size=batch_size,
+        batch_size=settings.batch_size,
+        guide=tool_guide(list(settings.tools), data.tokenizer),
     )
     answers = [answer_of(data.template.answer(c.ids[:-1] if c.stopped else c.ids)) for (c, *_) in found]
-    pairs = zip(answers, questions, strict=True)
-    right = [is_right(answer, question.expected, kind) for answer, question in pairs]
-    return np.array(right, dtype=float), [question.source or question.asked for question in questions]
+    expected, sources = [q.expected for q in questions], [q.source or q.asked for q in questions]
+    if kind == "summary":
+        return summary_scores(answers, expected, [len(c.ids) - c.stopped for (c, *_) in found]), sources
+    pairs = zip(answers, expected, strict=True)
+    return {"exact_match": [float(is_right(answer, wanted, kind)) for answer, wanted in pairs]}, sources
+
+
+def check_tools(cfg: DictConfig) -> None:
+    """Raises RequestError for unknown tools, and where nothing is written that they could write in."""
+    settings = cfg.evaluate
+    tools_named(list(settings.tools))
+    reads = "evaluate.harness" if settings.harness else "evaluate.past_context" if settings.past_context else None
+    if settings.tools and reads:
+        raise RequestError(f"evaluate.tools and {reads}: tools write in free answers only. Leave one of them out.")
 
 
 def evaluate_questions(cfg: DictConfig, run: RunFolder) -> None:

@@ -4,18 +4,21 @@ A reward model is loaded as AutoModelForSequenceClassification; its one logit is
 """
 
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from omegaconf import DictConfig, OmegaConf
 
-from commands import run_py
+from commands import run_py, word
 from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
+from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
 from models.heads import RewardModel
 from models.hf import HFModel, save_wrapped
 from models.seq2seq import T5, Seq2Seq
-from models.weights.proving import prove
+from models.weights.gguf import MODEL, has_tokenizer, write_gguf
+from models.weights.hub import check_repo, push
+from models.weights.proving import prove, prove_gguf, whole_or_removed
 from models.weights.saving import save_hf, settings_of
 from tasks import parts
 from tokenization.base import Tokenizer
@@ -28,6 +31,10 @@ class Export(TypedDict):
 
     path: str | None
     family: str | None
+    format: Literal["hf", "gguf"]
+    dtype: Literal["f32", "f16", "q8_0"]
+    push: str | None
+    private: bool
 
 
 def export(cfg: DictConfig, run: RunFolder) -> None:
@@ -36,6 +43,8 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
     folder = Path(cfg.export.path).expanduser() if cfg.export.path else run.path / "export"
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"export.path={folder} is not empty. Give a new folder.")
+    if cfg.export.push is not None:
+        check_repo(cfg.export.push)
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
     parts.load_start(model, cfg)
@@ -44,6 +53,26 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
     ids = special_ids(tokenizer)
     if isinstance(model, RewardModel) and ASSISTANT_END not in tokenizer.specials:
         ids["pad_token_id"] = None  # the end of an answer is what pads: only a text alone is scored at its end (S19)
+    with whole_or_removed(folder):
+        kind, difference, tokenizer_there = write(cfg, folder, model, tokenizer, ids)
+        if cfg.export.format == "gguf":
+            write_gguf(folder, folder / MODEL, dtype=cfg.export.dtype)
+            run.results["gguf_difference"] = prove_gguf(folder, dtype=cfg.export.dtype)
+            (folder / "model.safetensors").unlink()
+    run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
+    run.results["export_difference"] = difference
+    say(cfg, run, model, folder, kind, difference)
+    if not tokenizer_there:
+        print(
+            f"without a tokenizer: tokenizer={tokenizer.kind} with normalisation, merged blanks or without byte "
+            "fallback cannot be written as tokenizer.json; its own files are in the run folder's tokenizer/"
+        )
+
+
+def write(
+    cfg: DictConfig, folder: Path, model: LanguageModel, tokenizer: Tokenizer, ids: dict[str, Any]
+) -> tuple[str, float, bool]:
+    """The family's name, by how much logits differ there at most, and whether the tokenizer could be written too."""
     network = model.backbone if isinstance(model, RewardModel) else model
     if isinstance(network, HFModel | Seq2Seq):
         if cfg.export.family not in (None, network.hf.config.model_type):
@@ -60,22 +89,32 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
     files = hf_files(tokenizer, seq_len=model.seq_len)
     for name, content in (files or {}).items():
         (folder / name).write_bytes(content)
-    run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
-    run.results["export_difference"] = difference
+    return kind, difference, files is not None
+
+
+def say(cfg: DictConfig, run: RunFolder, model: LanguageModel, folder: Path, kind: str, difference: float) -> None:
+    """What was written, uploads it where that was asked, and says what to type next."""
     print(f"{model.parameter_counts()['total']:,} parameters as {kind} -> {folder}")
     print(
         f"  checked    loaded with transformers: {'scores' if isinstance(model, RewardModel) else 'logits'} differ by "
         f"{difference:.1g} at most"
     )
-    if files is None:
+    if cfg.export.format == "gguf":
+        size, apart = (folder / MODEL).stat().st_size / 1e6, run.results["gguf_difference"]
         print(
-            f"without a tokenizer: tokenizer={tokenizer.kind} with normalisation, merged blanks or without byte "
-            "fallback cannot be written as tokenizer.json; its own files are in the run folder's tokenizer/"
+            f"  as gguf    {cfg.export.dtype}, {size:,.1f} MB; logits differ from those of fp32 by {apart:.1g} at most"
         )
+        if not has_tokenizer(folder):
+            print("  tokenizer  beside the file, not in it: GGUF has words for byte-level BPE with GPT-2's splitting")
+    if cfg.export.push is not None:
+        print(f"  uploaded   {push(folder, cfg.export.push, private=cfg.export.private)}")
     if isinstance(model, RewardModel):
         print(
             f"  load it    AutoModelForSequenceClassification.from_pretrained({str(folder)!r}): the logit is the score"
         )
+        return
+    if cfg.export.format == "gguf":
+        print(f"  load it    llama-cli -m {word(folder / MODEL)}")
         return
     if isinstance(model, Seq2Seq):
         print(f"  load it    AutoModelForSeq2SeqLM.from_pretrained({str(folder)!r})")

@@ -63,8 +63,10 @@ def build_trainer(
     return build(
         section,
         run_dir=run.path,
+        began=run.began,
         callbacks=callbacks_of(cfg, data),
         loggers=loggers if run.rank == 0 else [],
+        val_batch_tokens=data.val_batch_size * data.seq_len * run.world_size,
     )
 
 
@@ -82,8 +84,10 @@ def short_run(
     section = cfg.trainer.copy()
     section.max_steps = section.val_every = section.checkpoint_every = steps
     section.monitor, section.monitor_mode = "val/loss", None  # another objective than the run's, with other metrics
+    OmegaConf.update(section, "patience", None, force_add=True)  # as long as it was said to be
+    OmegaConf.update(section, "ema", None, force_add=True)
     callbacks = callbacks_of(cfg, data, only=("progress",))
-    trainer = build(section, run_dir=run.path / folder, callbacks=callbacks, loggers=[])
+    trainer = build(section, run_dir=run.path / folder, began=run.began, callbacks=callbacks, loggers=[])
     trainer.fit(module, data)
     data.trainer = None
 
@@ -94,7 +98,8 @@ def last_checkpoint(cfg: DictConfig, run: RunFolder) -> Path | None:
     if not cfg.resume:
         return None
     best = path.with_name("best.ckpt")
-    if not path.is_file() and best.is_file() and not cfg.get("allow_mismatch"):
+    # a best one of step 0, a base before its stages, is made again
+    if not path.is_file() and best.is_file() and step_of(best) > 0 and not cfg.get("allow_mismatch"):
         raise RequestError(
             f"{run.path} has lost its last.ckpt: from step 0 it would write over best.ckpt, which is still there.\n"
             f"Type {run_py(f'init_from={best}')} to start a new run from it, or {ALLOW} to start this one anew."

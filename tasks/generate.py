@@ -1,19 +1,25 @@
 """task=generate: continue a prompt with a trained model; one sample goes to the screen as it comes."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from omegaconf import DictConfig
 
 from bounds import NonNegativeFloat, PositiveFloat, PositiveInt, PositiveShare, Share, Text
+from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
-from models.generation import Completion, Token, stream
+from models.base import LanguageModel
+from models.beams import beam_search, check_beams
+from models.generation import Completion, Token, completed, stream
 from models.generation import generate as generate_tokens
 from models.sampling import Sampling
 from tasks import parts
+from tasks.guiding.keys import guide_of, say_unfinished
 from tasks.text import StopStrings, stream_text, typed
 from tasks.trainer import set_number_formats
 from tokenization.base import Tokenizer
+from tokenization.chat import chat_template
 
 
 def generate(
@@ -28,40 +34,98 @@ def generate(
     min_p: Share | None,
     repetition_penalty: PositiveFloat,
     stop: list[str] | str | None,
+    tools: list[str],
+    schema: str | None,
+    regex: str | None,
     n: PositiveInt,
+    beams: PositiveInt,
+    length_penalty: float,
 ) -> None:
-    """Prints the prompt and `n` continuations; the same `seed` gives the same text.
+    """Prints the prompt and `n` continuations; the same `seed` gives the same text. With `beams`, the `n` best found.
 
-    Writes sample.txt, and samples.jsonl with the ids and the log-probability of each.
+    Writes sample.txt, and samples.jsonl with the ids, the log-probability of each, and the places of those that a tool
+    wrote.
     """
     parts.needs_model(cfg, "task=generate")
     prompt, strings = typed(prompt), [typed(s) for s in ([stop] if isinstance(stop, str) else stop or [])]
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    filtered = top_p is not None or min_p is not None
+    check_beams(
+        beams, length_penalty, against="top_p and min_p are of drawing, beams are not drawn" if filtered else None
+    )
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
+    if beams > 1 and (tools or schema or regex):
+        raise RequestError("beams: tools, schema and regex guide what is drawn or greedy. Type beams=1.")
+    guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=tokenizer.eot)
     model = parts.trained_model(cfg, tokenizer)
-    ids = list(map(int, tokenizer.encode(prompt))) or [tokenizer.eot]
-    ends = StopStrings(tokenizer, strings, context=ids)
-    settings = {
+    how: dict[str, Any] = {
         "max_new_tokens": max_new_tokens,
         "sampling": sampling,
         "seed": cfg.seed,
-        "stop_ids": [tokenizer.eot],
-        "stop": ends if ends.strings else None,
+        "guide": guide,
     }
-    if n == 1:
-        print(prompt, end="", flush=True)
-        completions = [show(stream(model, ids, **settings), tokenizer, ends)]
+    if beams > 1:
+        best: dict[str, Any] = {
+            "beams": beams,
+            "length_penalty": length_penalty,
+            "repetition_penalty": repetition_penalty,
+        }
+        ids, ends, ending = asked(model, tokenizer, prompt, strings, cfg)
+        completions = beam_search(model, [ids], n=n, max_new_tokens=max_new_tokens, **best, **ending)[0]
+        texts = [ends.cut(ends.text(c.ids)) for c in completions]
+        told = zip(completions, texts, strict=True)
+        print("\n\n".join(f"[score {made.score:.4f}] {prompt}{text}" for made, text in told))
+    elif n == 1:
+        ids, ends, ending = asked(model, tokenizer, prompt, strings, cfg)
+        print(prompt, end="\n" if model.encodes_source else "", flush=True)
+        completions = [show(stream(model, ids, **how, **ending), set(ending["stop_ids"]), ends)]
+        texts = [ends.cut(ends.text(c.ids)) for c in completions]
     else:
-        completions = generate_tokens(model, [ids], n=n, **settings)[0]
-    texts = [ends.cut(ends.text(c.ids)) for c in completions]
-    if n > 1:
+        texts, completions = continuations(model, tokenizer, prompt, cfg, strings=strings, n=n, **how)
         print("\n\n".join(f"[{i}] {prompt}{text}" for i, text in enumerate(texts)))
     _write(run, prompt, texts, completions)
+    if schema or regex:
+        say_unfinished(completions, max_new_tokens)
+    if tools:
+        run.results["forced_tokens"] = sum(len(c.forced) for c in completions)
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
 
 
-def show(tokens: Iterator[Token], tokenizer: Tokenizer, ends: StopStrings) -> Completion:
+def asked(
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str, strings: Sequence[str], cfg: DictConfig
+) -> tuple[list[int], StopStrings, dict[str, Any]]:
+    """Ids of the prompt, what ends its text, and both ends as models.generation takes them.
+
+    To an encoder-decoder the prompt is a question, which its template asks; what is written is the answer.
+    """
+    ids, end = list(map(int, tokenizer.encode(prompt))) or [tokenizer.eot], tokenizer.eot
+    context: Sequence[int] = ids
+    if model.encodes_source:
+        turns, tokenizer = chat_template(tokenizer, cfg.data.template if "data" in cfg else "seq2seq")
+        ids, end = turns.render_for_completion([{"role": "user", "content": prompt}]).tolist(), turns.end
+        context = []
+    ends = StopStrings(tokenizer, strings, context=context)
+    return ids, ends, {"stop_ids": sorted({end, tokenizer.eot}), "stop": ends if ends.strings else None}
+
+
+def continuations(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    cfg: DictConfig,
+    *,
+    strings: Sequence[str] = (),
+    n: int = 1,
+    **how: Any,
+) -> tuple[list[str], list[Completion]]:
+    """`n` continuations as text, up to the first of the stop strings, and as ids. `how`: of models.generation."""
+    ids, ends, ending = asked(model, tokenizer, prompt, strings, cfg)
+    completions = generate_tokens(model, [ids], n=n, **how, **ending)[0]
+    return [ends.cut(ends.text(c.ids)) for c in completions], completions
+
+
+def show(tokens: Iterator[Token], end_ids: set[int], ends: StopStrings) -> Completion:
     """Prints the text of tokens as they come; returns them."""
     seen: list[Token] = []
 
@@ -73,13 +137,18 @@ def show(tokens: Iterator[Token], tokenizer: Tokenizer, ends: StopStrings) -> Co
     stream_text(ids(), ends)
     print()
     new = [token.id for token in seen]
-    return Completion(new, [token.logprob for token in seen], new[-1] == tokenizer.eot or ends(new))
+    return completed(seen, new[-1] in end_ids or ends(new))
 
 
 def _write(run: RunFolder, prompt: str, texts: list[str], completions: list[Completion]) -> None:
     (run.path / "sample.txt").write_text("\n\n".join(prompt + text for text in texts) + "\n", encoding="utf-8")
     lines = [
-        json.dumps({"prompt": prompt, "text": text, **completion._asdict()}, ensure_ascii=False)
+        json.dumps({"prompt": prompt, "text": text, **_facts(completion)}, ensure_ascii=False)
         for text, completion in zip(texts, completions, strict=True)
     ]
     (run.path / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _facts(completion: Completion) -> dict[str, Any]:
+    """All of it; the score is that of beams."""
+    return {name: value for name, value in completion._asdict().items() if value is not None}

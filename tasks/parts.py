@@ -211,6 +211,7 @@ def build_objective(cfg: DictConfig, data: StepDataModule, model: LanguageModel,
         "load_model": partial(other_model, cfg),
         "adapter": cfg.get("adapter"),
         **{name: cfg.trainer[name] for name in ("grad_clip", "log_every", "strategy", "max_steps", "accelerator")},
+        **{name: cfg.trainer.get(name) for name in ("ema", "patience")},  # runs of before do not say them
         "compile_model": cfg.trainer.compile,
     }
     # what answers are worth: named parts, as callbacks are

@@ -6,18 +6,20 @@ import logging
 import os
 import sys
 import warnings
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy, Strategy
 
-from bounds import PositiveFloat, PositiveInt
+from bounds import Duration, NonNegativeFloat, OpenShare, PositiveFloat, PositiveInt
+from callbacks.averaging import Averaging
 from callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
+from callbacks.deadline import Deadline
 from callbacks.metrics import Metrics
 from callbacks.stop import StopOnSignal
 from callbacks.validation import Validation
@@ -31,14 +33,21 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt(3)
 def build_trainer(
     *,
     run_dir: Path,
+    began: float,
     callbacks: list[pl.Callback],
     loggers: list[Any],
     max_steps: PositiveInt,
-    max_time: str | None,
+    max_time: Duration | None,
     val_every: PositiveInt,
     checkpoint_every: PositiveInt,
+    checkpoint_minutes: PositiveFloat | None = None,
+    keep_last: PositiveInt = 1,
     monitor: str = "val/loss",
     monitor_mode: Literal["min", "max"] | None = None,
+    patience: PositiveInt | None = None,
+    min_delta: NonNegativeFloat = 0.0,
+    val_tokens: PositiveInt | None = None,
+    ema: OpenShare | None = None,
     log_every: PositiveInt,
     grad_clip: PositiveFloat | None,
     accumulate: PositiveInt,
@@ -50,15 +59,26 @@ def build_trainer(
     nodes: PositiveInt,
     strategy: Literal["single", "ddp", "fsdp"],
     precision: Literal["auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed"],
+    val_batch_tokens: PositiveInt = 1,
 ) -> pl.Trainer:
     """A Trainer whose rhythm (validation, checkpoints, logs) is in optimizer updates and belongs to our callbacks.
 
-    `grad_clip`, `accumulate`, `tokens_per_step` and `compile` are used by the module and the data (see tasks/fit.py).
+    `max_time` counts from `began`, a `time.monotonic()`. `grad_clip`, `accumulate`, `tokens_per_step` and `compile` are
+    used by the module and the data (see tasks/fit.py).
+    `val_batch_tokens`: tokens of a validation batch over all ranks, for `val_tokens`.
 
     Raises:
         RequestError: the accelerator asked for is not on this machine.
     """
-    device = resolve_accelerator(accelerator)
+    device, mode = resolve_accelerator(accelerator), best_mode(monitor, monitor_mode)
+    saved = Checkpoints(
+        folder=run_dir / "checkpoints",
+        every=checkpoint_every,
+        minutes=checkpoint_minutes,
+        keep_last=keep_last,
+        monitor=monitor,
+        mode=mode,
+    )
     return pl.Trainer(
         default_root_dir=run_dir,
         accelerator=device,
@@ -70,10 +90,10 @@ def build_trainer(
         plugins=[AtomicCheckpointIO()],
         max_steps=max_steps,
         max_epochs=-1,  # the training loader has no end
-        max_time=None if max_time is None else _duration(max_time),
         # never by Lightning's own count, see callbacks/validation.py
         val_check_interval=2**62,
         check_val_every_n_epoch=None,
+        limit_val_batches=None if val_tokens is None else -(-val_tokens // val_batch_tokens),
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_checkpointing=False,
@@ -84,15 +104,20 @@ def build_trainer(
         callbacks=[
             Metrics(log_every=log_every),
             *callbacks,
+            *([] if ema is None else [Averaging(decay=ema, folder=run_dir / "checkpoints")]),
             Validation(every=val_every),
-            Checkpoints(
-                folder=run_dir / "checkpoints",
-                every=checkpoint_every,
-                monitor=monitor,
-                mode=best_mode(monitor, monitor_mode),
-            ),
+            saved,
+            *([] if patience is None else [early_stopping(monitor, mode, patience=patience, min_delta=min_delta)]),
             StopOnSignal(),
+            *([] if max_time is None else [Deadline(max_time, began=began)]),
         ],
+    )
+
+
+def early_stopping(monitor: str, mode: str, *, patience: int, min_delta: float) -> pl.Callback:
+    """Lightning's: ends training after `patience` validations in a row without a gain above `min_delta`."""
+    return EarlyStopping(
+        monitor, min_delta=min_delta, patience=patience, mode=mode, verbose=False, check_on_train_epoch_end=False
     )
 
 
@@ -211,12 +236,3 @@ def _strategy(name: str, accelerator: str) -> Strategy | str:
         )
     device = {"gpu": "cuda:0", "mps": "mps", "cpu": "cpu"}[accelerator]
     return SingleDeviceStrategy(torch.device(device))
-
-
-def _duration(text: str) -> timedelta:
-    """Raises RequestError unless `text` is hours:minutes:seconds."""
-    parts = text.split(":")
-    if len(parts) != 3 or not all(part.isdigit() for part in parts):
-        raise RequestError(f'trainer.max_time="{text}" is not a time: write hours:minutes:seconds, e.g. "00:10:00".')
-    hours, minutes, seconds = map(int, parts)
-    return timedelta(hours=hours, minutes=minutes, seconds=seconds)

@@ -1,5 +1,6 @@
 """Small parts for tests: a data module of random tokens and a whole run without the launcher."""
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def make_trainer(run_dir: Path, *, max_steps: int, callbacks=(), loggers=(), **s
     defaults = {
         "max_time": None, "val_every": 5, "checkpoint_every": 7, "log_every": 1, "grad_clip": 1.0, "accumulate": 1,
         "tokens_per_step": None, "compile": False, "profile": None, "accelerator": "cpu", "devices": 1, "nodes": 1,
-        "strategy": "single", "precision": "32-true",
+        "strategy": "single", "precision": "32-true", "began": time.monotonic(),
     }  # fmt: skip
     return build_trainer(
         run_dir=run_dir,

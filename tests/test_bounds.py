@@ -25,8 +25,8 @@ from launcher.help.screens import help_text
 from tests.test_configs import LAB, OPTIONS, composed
 
 MISSING = object()
-# numbers that may be anything: below 0 nothing is dropped, and a reward may punish
-NO_LEAST = {"gbft.tol", "objective.truncated_score"} | {
+# numbers that may be anything: below 0 nothing is dropped, short texts are favoured, and a reward may punish
+NO_LEAST = {"gbft.tol", "objective.truncated_score", "length_penalty", "evaluate.length_penalty"} | {
     f"reward.{part}.weight" for part in ("answer", "format", "length", "reward_model")
 }
 OTHERS = [math.nan, math.inf, -math.inf, 2**63, None, "text", "", [0], ["text"], [], {}, True]

@@ -43,7 +43,7 @@ REQUIRED = (
 INJECTED = {
     *("vocab_size", "tokenizer", "model", "params", "optimizer", "schedule", "token_bytes", "seed", "grad_clip"),
     *("base", "data", "log_every", "compile_model", "run_dir", "seq_len", "callbacks", "loggers", "start_step", "step"),
-    *("strategy", "adapter", "run", "load_model", "max_steps", "accelerator", "reward"),
+    *("strategy", "adapter", "run", "load_model", "max_steps", "accelerator", "reward", "began"),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # single files that every package may import
-GROUND = ("errors", "bounds", "batch", "folders", "commands", "stopping")
+GROUND = ("errors", "bounds", "batch", "folders", "commands", "stopping", "strict_json")
 # package -> first-party packages that it may import, beside itself and `errors`
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "folders": set(),
     "commands": set(),
     "stopping": set(),
+    "strict_json": set(),
     "tokenization": set(),
     "models": set(),
     "optimization": set(),
@@ -42,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("callbacks", "crawl", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
         *("optimization", "rewards", "tasks", "tokenization"),
     },
+    "nanolab": {"launcher", "models", "runs", "tasks", "tokenization"},
     "run": {"launcher"},
 }
 ROOMS = {  # what is in each, for CONTRIBUTING.md
@@ -51,10 +53,11 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "folders": "the manifest: which files a task writes into a folder, and may remove",
     "commands": "commands as they are printed, each word quoted",
     "stopping": "signals in every phase, a screen that goes away",
+    "strict_json": "JSON, our own and foreign: the one decoder",
     "batch": "what a batch is: the contract between data, models and objectives",
     "launcher": "`config/` composes and checks, `jobs/` runs, `help/` explains; nothing heavy is imported",
     "tasks": "one file per verb, each a recipe; `parts.py` builds what they share; `views/` what `inspect` shows, "
-    "`evaluating/` what `evaluate` measures",
+    "`evaluating/` what `evaluate` measures, `guiding/` schemas and what else guides a text",
     "tokenization": "text <-> ids, `chat/` conversations <-> ids; never torch",
     "datamodules": "one file per `data=` option; `kinds/` what they inherit, `reading/` files and rows, `preparing/` "
     "token files, `batching/` updates",
@@ -66,26 +69,28 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "loggers": "metrics.csv, TensorBoard, wandb",
     "crawl": "from web sites to a corpus: `extract/` `web/` `queueing/` `dedup/` `clean/` `filters/` `spiders/` "
     "`report/`",
-    "evaluation": "metrics, benchmarks (one file each), intervals, likelihoods and answers",
+    "evaluation": "metrics, benchmarks and `tools/` (one file each), intervals, likelihoods and answers",
     "reports": "run folders -> statistics, figures, pages",
     "runs": "run folders found, named, listed, compared, removed; curves as lists",
     "inspection": "the one template of HTML pages, charts, colours in a terminal",
+    "nanolab": "from Python: `nanolab.load`, `train`, `runs`",
     "benchmarks": "speed and memory, as ratios in one run",
 }
 # third-party package -> the only ones that may import it
 OWNERS: dict[str, set[str]] = {
     "hydra": {"launcher", "run"},
-    "omegaconf": {"launcher", "run", "tasks"},
+    "omegaconf": {"launcher", "nanolab", "run", "tasks"},
     "lightning": {"callbacks", "datamodules", "lightning_modules", "loggers", "tasks", "benchmarks"},
     "torch": {
         *("batch", "benchmarks", "callbacks", "datamodules", "evaluation", "lightning_modules", "loggers", "models"),
-        *("optimization", "rewards", "tasks"),
+        *("nanolab", "optimization", "rewards", "tasks"),
     },
     "jinja2": {"inspection", "tokenization"},
     "transformers": {"models", "rewards", "tokenization", "benchmarks"},
     "tokenizers": {"tokenization", "benchmarks"},
     "peft": {"models"},
     "bitsandbytes": {"models"},
+    "llguidance": {"tasks"},
     "sentencepiece": {"tokenization"},
     "tiktoken": {"tokenization"},
     **{name: {"crawl"} for name in ("scrapy", "twisted", "lxml", "trafilatura", "ftfy", "warcio", "redis")},

@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from errors import RequestError, RunError
+from strict_json import object_in
 
 EOT = "<|endoftext|>"
 FILE_NAME = "tokenizer.json"
@@ -171,6 +172,31 @@ class Tokenizer(ABC):
                 return text[len(before) :]
         return self.decode(ids, skip_specials=skip_specials)
 
+    def encode_after(self, context: Ids, text: str) -> np.ndarray | None:
+        """(n,) ids that add just `text` to the text of `context`; None where the vocabulary has none that do.
+
+        They are those that stand there when both are encoded as one, where `context` ends with a token of that; else
+        those of `text` alone.
+        """
+        seen = [int(i) for i in context[-CONTEXT:]]
+        before = self.decode(seen)
+        try:
+            first, whole, alone = self.encode(before), self.encode(before + text), self.encode(text)
+        except RequestError:  # a character without an id
+            return None
+        together = whole[len(first) :] if np.array_equal(whole[: len(first)], first) else alone
+        return next((ids for ids in (together, alone) if self.decode_after(seen, ids) == text), None)
+
+    def pieces(self) -> list[bytes | None]:
+        """What each id writes, as UTF-8; None for specials and for ids that stand for no text of their own."""
+        taken = set(self.specials.values())
+        own = self._pieces_of_text()
+        return [(own[i] or None) if i < len(own) and i not in taken else None for i in range(self.vocab_size)]
+
+    @abstractmethod
+    def _pieces_of_text(self) -> Sequence[bytes | None]:
+        """What each of the vocabulary's own ids writes."""
+
     def state(self) -> dict[str, Any]:
         """All that is needed to build this tokenizer again."""
         return {"kind": self.kind, **self.settings(), **self.learned()}
@@ -223,14 +249,14 @@ def read_state(folder: Path) -> dict[str, Any]:
     """The state in `folder/tokenizer.json`, its hash checked. Raises RequestError if missing, damaged or foreign."""
     path = folder / FILE_NAME
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = object_in(path)
     except FileNotFoundError:
         raise RequestError(
             f"{folder} holds no {FILE_NAME}. Expected a folder that a run or task=prepare wrote."
         ) from None
     except (OSError, ValueError) as error:
         raise RequestError(f"{path} cannot be read as JSON ({error}): it is damaged, or not a tokenizer.") from error
-    if not isinstance(state, dict) or "kind" not in state:
+    if "kind" not in state:
         raise RequestError(f"{path} was not written by this program: it has no 'kind'.")
     if state.pop("fingerprint", None) != digest(state):
         raise RequestError(

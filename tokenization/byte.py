@@ -26,6 +26,9 @@ class ByteTokenizer(Tokenizer):
         """Bytes that are no UTF-8 (a model may write any) become U+FFFD."""
         return ids.astype(np.uint8).tobytes().decode("utf-8", errors="replace")
 
+    def _pieces_of_text(self) -> list[bytes]:
+        return [bytes([i]) for i in range(256)]
+
     def token_bytes(self) -> np.ndarray:
         return np.repeat([1, 0], [256, self.vocab_size - 256])  # (vocab_size,)
 

@@ -52,6 +52,10 @@ class ByteBPE(Tokenizer):
         self._ready()
         return b"".join([self._bytes[i] for i in ids.tolist()]).decode("utf-8", errors="replace")
 
+    def _pieces_of_text(self) -> list[bytes]:
+        self._ready()
+        return self._bytes
+
     def token_bytes(self) -> np.ndarray:
         self._ready()
         sizes = np.zeros(self.vocab_size, dtype=np.int64)  # (vocab_size,)

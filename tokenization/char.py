@@ -81,6 +81,9 @@ class CharTokenizer(Tokenizer):
     def _decode_text(self, ids: np.ndarray) -> str:
         return self._codes[ids].astype("<u4").tobytes().decode("utf-32-le")
 
+    def _pieces_of_text(self) -> list[bytes]:
+        return [utf8(char) for char in self._known()]
+
     def token_bytes(self) -> np.ndarray:
         sizes = [len(char.encode("utf-8")) for char in self._known()]
         return np.array(sizes + [0] * len(self.special_names), dtype=np.int64)  # (vocab_size,)

@@ -21,7 +21,14 @@ import numpy as np
 from errors import RequestError
 from tokenization.base import EOT, Tokenizer, digest, utf8
 from tokenization.hf_files import MAIN, read_files, read_json
-from tokenization.hf_vocabulary import bytes_of_pieces, control_tokens, is_byte_level, unreachable, vocabulary
+from tokenization.hf_vocabulary import (
+    bytes_of_pieces,
+    control_tokens,
+    is_byte_level,
+    unknown_token,
+    unreachable,
+    vocabulary,
+)
 
 FOLDER = "hf"  # beside our own tokenizer.json, which would otherwise carry the same name
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
@@ -150,6 +157,10 @@ class HFTokenizer(Tokenizer):
         if is_byte_level(self._json):
             return b"".join([self._pieces[i] for i in ids.tolist()]).decode("utf-8", errors="replace")
         return self._backend.decode(ids.tolist(), skip_special_tokens=False)
+
+    def _pieces_of_text(self) -> list[bytes | None]:
+        unknown = self._vocabulary.get(unknown_token(self._json) or "")
+        return [None if i == unknown else piece for i, piece in enumerate(self._pieces)]
 
     def token_bytes(self) -> np.ndarray:
         sizes = np.zeros(self.vocab_size, dtype=np.int64)  # (vocab_size,), specials that were added included

@@ -5,12 +5,12 @@ Whatever the folder holds, the result is one set of files with a `tokenizer.json
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from errors import RequestError
+from strict_json import value_of
 
 MAIN = "tokenizer.json"
 # all that transformers reads for a tokenizer, and nothing of the weights
@@ -36,7 +36,7 @@ def read_files(name: str, revision: str | None) -> dict[str, bytes]:
 def read_json(files: dict[str, bytes], file: str, name: str) -> dict[str, Any]:
     """One of the files as a JSON object, {} where it is missing. Raises RequestError where it is damaged."""
     try:
-        found = json.loads(files.get(file, b"{}"))
+        found = value_of(files.get(file, b"{}"))
     except ValueError as error:
         raise RequestError(f"tokenizer.name={name}: {file} is damaged ({error}). Fetch it again.") from None
     if not isinstance(found, dict):

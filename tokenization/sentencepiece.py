@@ -167,6 +167,10 @@ class SentencePieceTokenizer(Tokenizer):
     def _decode_text(self, ids: np.ndarray) -> str:
         return self._known().decode(ids.tolist())
 
+    def _pieces_of_text(self) -> list[bytes | None]:
+        processor = self._known()
+        return [piece_of(processor, i) for i in range(processor.vocab_size())]
+
     def token_bytes(self) -> np.ndarray:
         self._known()
         return np.concatenate([self._sizes, np.zeros(self.vocab_size - len(self._sizes), dtype=np.int64)])
@@ -241,6 +245,14 @@ def separators(processor: Any) -> dict[str, list[int]]:
         return {}
     crossing = any("\n" in processor.id_to_piece(i) for i in range(processor.vocab_size()))
     return {BLANK: spelled} | ({} if crossing else {"\n": processor.encode("\n")})
+
+
+def piece_of(processor: Any, i: int) -> bytes | None:
+    """What a piece writes; None for control pieces, those that are never used, and the unknown one."""
+    if processor.is_control(i) or processor.is_unknown(i) or processor.is_unused(i):
+        return None
+    piece = processor.id_to_piece(i)
+    return bytes.fromhex(piece[3:5]) if processor.is_byte(i) else piece.replace(BLANK, " ").encode("utf-8")
 
 
 def size_of(processor: Any, i: int) -> int:

@@ -64,7 +64,6 @@ TITLED = words("section dl dt dd h2 h3 h4 h5 h6 span a")
 LINES_ABOUT = words(
     "byline author dateline postmetadata post-meta entry-meta article-meta skiplink skip-link copyright"
 )
-CONTENT_WORDS = words("with has no not without content contents main body article text is")
 PARTS = re.compile(r"[a-z]+|[A-Z][a-z]*|[A-Z]+(?![a-z])|\d+")
 
 
@@ -133,6 +132,6 @@ def _junk_name(name: str, strictness: Strictness) -> bool:
         return strictness is Strictness.ALL
     if PHRASES.match(dashed) or "".join(parts) in WORDS:
         return True
-    if len(parts) > 4 or CONTENT_WORDS.intersection(parts):
+    if len(parts) > 4:
         return False
     return parts[0] in WORDS or parts[-1] in WORDS

@@ -35,10 +35,10 @@ def main_blocks(tree: HtmlElement, engine: str, title: str | None) -> list[Block
     forum = is_forum(tree)
     strictness = Strictness.COMMENTS if forum else Strictness.ALL
     root = declared(tree)
-    part = tidy(_lenient_if_needed(root, strictness), is_forum=forum) if root is not None else []
+    part = tidy(blocks(root, strictness), is_forum=forum) if root is not None else []
     if size(part) >= MIN_DECLARED:
         return part
-    plain = [block for block in _lenient_if_needed(tree, strictness) if block.link_density < 0.5]
+    plain = [block for block in blocks(tree, strictness) if block.link_density < 0.5]
     plain = tidy(plain, is_forum=forum)
     if engine == "auto" and not forum:
         found = tidy(article_blocks(tree), title)
@@ -51,15 +51,6 @@ def main_blocks(tree: HtmlElement, engine: str, title: str | None) -> list[Block
 def size(found: list[Block]) -> int:
     """Characters of text."""
     return sum(len(block.text) for block in found)
-
-
-def _lenient_if_needed(root: _Element, strictness: Strictness) -> list[Block]:
-    """Names lie: where they would leave nothing worth having, only tags and roles count."""
-    found = blocks(root, strictness)
-    if size(found) >= MIN_DECLARED:
-        return found
-    more = blocks(root, Strictness.NOTHING)
-    return more if size(more) >= MIN_DECLARED and size(found) < size(more) / 4 else found
 
 
 def is_forum(tree: HtmlElement) -> bool:

@@ -1,6 +1,4 @@
-"""Blocks -> blocks: leave out what names and tags did not give away: lists of links, "Related articles", buttons,
-doubles.
-"""
+"""Blocks -> blocks: leave out what names and tags did not give away: lists of links, "Related articles", doubles."""
 
 import re
 
@@ -11,16 +9,6 @@ LINK_LINE = 0.9  # ... above which a short line is a button or a teaser
 SHORT_LINE = 80  # characters
 TITLE_BLOCKS = 3  # among which the title may stand
 DOUBLE = 80  # characters from which a text that was there already is a copy (a version for phones, a lead repeated)
-BUTTONS = re.compile(
-    r"(advertisement|sponsored|share( this)?( (page|article|post))?|tweet|copy( (code|link))?|copied!?|"
-    r"print( this page)?|reply|quote|"
-    r"report( post)?|edit( this page| on github)?|permalink|like|follow( us)?|(back to )?top|"
-    r"skip to (main )?content|menu|close|"
-    r"loading\W*|previous|next|read more\W*|show more|view all|see all|log ?in|sign (in|up)|subscribe|"
-    r"add to (cart|basket|wishlist)|"
-    r"expand|collapse|play|pause|download pdf|listen|save|bookmark|\d+ (comments?|shares?|likes?)|¶|#)[.:»›→]?",
-    re.I,
-)
 JUNK_HEADINGS = re.compile(
     r"(related (articles?|posts?|stories|products?|topics?|links|reading|content|questions?|pages?|searches)|"
     r"read (next|more)|more (from|in|on)\b.*|"
@@ -83,9 +71,7 @@ def _is_button(block: Block) -> bool:
     text = block.text
     if not any(character.isalnum() for character in text):
         return True
-    if len(text) <= SHORT_LINE and block.link_density > LINK_LINE and block.kind == "p":
-        return True
-    return len(text) <= 40 and bool(BUTTONS.fullmatch(text))
+    return len(text) <= SHORT_LINE and block.link_density > LINK_LINE and block.kind == "p"
 
 
 def without_junk_sections(found: list[Block]) -> list[Block]:

@@ -13,7 +13,7 @@ from crawl.items import Item
 from crawl.queueing.ledger import Ending, Entry, Link
 from crawl.spiders.base import CrawlSpider
 from crawl.web.answers import KEPT_HEADERS, PAGE_TYPES
-from errors import RunError
+from errors import RequestError
 
 AHEAD = 64  # pages given to the pipelines before their turn
 
@@ -37,7 +37,7 @@ class WarcSpider(CrawlSpider):
                 self.state.frontier.in_flight += 1
                 yield item
         except ArchiveLoadFailed as error:
-            self.state.fail(RunError(f"A WARC file cannot be read: {error}"))
+            self.state.fail(RequestError(f"A WARC file cannot be read: {str(error)[:300]}"))
 
     def _full(self) -> bool:
         """Are enough pages on their way, or all that the budget allows?"""

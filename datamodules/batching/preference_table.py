@@ -22,6 +22,7 @@ from batch import IGNORE, Batch
 from datamodules.batching.windows import ShuffleOrder
 from datamodules.reading.preference_rows import Preference
 from tokenization.chat import ChatTemplate
+from tokenization.chat.messages import FIELDS
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,26 @@ class PairTable:
 
 
 def make_table(
-    pairs: Iterable[Preference], template: ChatTemplate, *, seq_len: int, max_prompt: int, counts: Counter[str]
+    pairs: Iterable[Preference],
+    template: ChatTemplate,
+    *,
+    seq_len: int,
+    max_prompt: int,
+    counts: Counter[str],
+    ignored: Counter[str] | None = None,
 ) -> PairTable:
     """Renders and cuts. Each completion has the room that the prompt leaves, whatever the other one needs (S11).
 
     Args:
         max_prompt: longer prompts lose their beginning. counts: takes what was cut, and what was dropped and why.
+        ignored: takes what the template does not show to the model.
     """
     ids: list[np.ndarray] = []
     margins: list[float] = []
     for pair in pairs:
         parts = cut(*rendered(pair, template), seq_len=seq_len, max_prompt=max_prompt, counts=counts)
+        if ignored is not None:
+            ignored.update(hidden_by(template, pair))
         if parts is not None:
             ids += [part.astype(np.int32) for part in parts]
             margins.append(float("nan") if pair.margin is None else pair.margin)
@@ -74,11 +84,21 @@ def make_table(
     return PairTable(np.concatenate(ids or [np.empty(0, np.int32)]), ends, np.array(margins, np.float32))
 
 
+def hidden_by(template: ChatTemplate, pair: Preference) -> list[str]:
+    """What the template does not show of a pair, by the names in which `ignored` counts; a reader told of the rest."""
+    names = template.not_rendered([*pair.prompt, *pair.answers], pair.tools)
+    return [
+        f"column {name!r}" if name == "tools" else f"a message's {name!r}"
+        for name in names
+        if name in (*FIELDS, "tools")
+    ]
+
+
 def rendered(pair: Preference, template: ChatTemplate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ids of the prompt, up to where the assistant begins, and of both answers with the token that ends them."""
     sides = []
-    for answer in (pair.chosen, pair.rejected):
-        ids, mask = template.render([*pair.prompt, {"role": "assistant", "content": answer}], learn="last")
+    for answer in pair.answers:
+        ids, mask = template.render([*pair.prompt, answer], learn="last", tools=pair.tools)
         learned = np.flatnonzero(mask)
         sides.append((ids[: learned[0]], ids[learned[0] : learned[-1] + 1]))
     return sides[0][0], sides[0][1], sides[1][1]

@@ -27,6 +27,7 @@ from datamodules.batching.permutation import permute
 from datamodules.batching.windows import to_batch
 from datamodules.preparing.split import text_hash
 from datamodules.preparing.token_files import DTYPES, dtype_for
+from datamodules.reading.ignored import Ignored
 from errors import RequestError
 from tokenization.base import Tokenizer
 
@@ -40,7 +41,10 @@ class Stream(Protocol):
     @property
     def n_shards(self) -> int: ...
 
-    def open(self, shard: int, skip: int) -> Iterator[str]: ...
+    @property
+    def passed_over(self) -> Ignored: ...  # files that are not read
+
+    def open(self, shard: int, skip: int, ignored: Ignored | None = None) -> Iterator[str]: ...  # counts what else is
 
     def fingerprint(self) -> str: ...
 

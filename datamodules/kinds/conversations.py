@@ -6,9 +6,11 @@ generated, a subclass with `_load` as `datamodules/arithmetic.py`.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from abc import abstractmethod
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch.utils.data import DataLoader
@@ -16,7 +18,7 @@ from torch.utils.data import DataLoader
 from batch import Batch
 from bounds import NonNegativeInt
 from datamodules.batching.example_batches import ExampleSteps, PackedSteps, ValidationExamples
-from datamodules.batching.examples import Conversation, Examples, Report, Truncate
+from datamodules.batching.examples import Conversation, Examples, Report, Truncate, render_all
 from datamodules.batching.preview import marked
 from datamodules.batching.prompts import Prompts, Question, last_question
 from datamodules.kinds.steps import StepDataModule
@@ -24,7 +26,7 @@ from datamodules.reading.ignored import in_words
 from errors import RequestError
 from tokenization.base import digest
 from tokenization.chat import chat_template, prompt_of
-from tokenization.chat.messages import answer_of, text_of
+from tokenization.chat.messages import answer_of, strings_of, text_of
 
 
 class ConversationDataModule(StepDataModule):
@@ -36,7 +38,7 @@ class ConversationDataModule(StepDataModule):
 
     provides: tuple[str, ...] = ("conversations", "prompts")
     truncate: Truncate = "drop"
-    answers: Literal["number", "letter", "text"] | None
+    answers: Literal["number", "letter", "text", "summary"] | None
 
     def __init__(
         self,
@@ -51,14 +53,26 @@ class ConversationDataModule(StepDataModule):
         self.template, self.tokenizer = chat_template(self.tokenizer, template)
         self.learn, self.batching, self.preview = learn, batching, preview
         self._sides: tuple[Examples, Examples] | None = None
+        self._val_kept: list[Conversation] = []
 
     @abstractmethod
     def _load(self) -> tuple[Examples, Examples]:
         """Training and validation examples; the latter have an end."""
 
-    @abstractmethod
     def _val_conversation(self, i: int) -> Conversation:
         """The conversation that validation example `i` was rendered from."""
+        return self._val_kept[i]
+
+    def _stored(self, train: Sequence[Conversation], val: Sequence[Conversation]) -> tuple[Examples, Examples]:
+        """Both sides rendered; where the tokenizer learns from the data, it does so first."""
+        if not self.tokenizer.trained:
+            sides = (train, val) if self.tokenizer.needs_whole_corpus else (train,)
+            self.tokenizer.train(
+                text + "\n" for side in sides for c in side for text in strings_of(c.messages, c.tools)
+            )
+        settings: Any = {"learn": self.learn, "seq_len": self.seq_len, "truncate": self.truncate}
+        kept = self._val_kept.append
+        return render_all(train, self.template, **settings), render_all(val, self.template, kept=kept, **settings)
 
     # Preparing ----------------------------------------------------------------------------------------------------
 
@@ -185,6 +199,13 @@ class ConversationDataModule(StepDataModule):
     def _source(self, i: int) -> str:
         """What validation example `i` is about, where others are about the same."""
         return ""
+
+
+def share_of(conversation: Conversation) -> float:
+    """A number in [0, 1) from what is asked: equal questions, equal numbers."""
+    asked = "\0".join(map(text_of, prompt_of(conversation.messages)))
+    digest = hashlib.blake2b(asked.encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") / 2**64
 
 
 def facts_of(examples: Examples) -> dict[str, Any]:

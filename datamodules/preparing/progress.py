@@ -9,6 +9,7 @@ from pathlib import Path
 
 from datamodules.preparing import encoding
 from datamodules.preparing.encoding import EncodedPart
+from strict_json import object_in
 
 log = logging.getLogger(__name__)
 PROGRESS = "progress.json"
@@ -29,7 +30,7 @@ class Progress:
     def load(cls, folder: Path, split: str) -> Progress:
         """What `folder` tells, or the beginning."""
         try:
-            found = cls(**json.loads((folder / PROGRESS).read_text()))
+            found = cls(**object_in(folder / PROGRESS))
         except (OSError, ValueError, TypeError):
             return cls(split)
         if (found.split, found.part_bytes) != (split, encoding.PART_BYTES):

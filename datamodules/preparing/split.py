@@ -18,7 +18,7 @@ from typing import Literal
 
 from datamodules.reading.ignored import Ignored
 from datamodules.reading.readers import Document
-from datamodules.reading.sources import FileSource, Source
+from datamodules.reading.sources import Source
 from tokenization.base import utf8
 
 Side = Literal["train", "val"]
@@ -78,7 +78,7 @@ class Split:
 
 def passed_over(source: Source | None) -> Ignored:
     """The files beside a source that are not read."""
-    return source.passed_over if isinstance(source, FileSource) else Ignored()
+    return Ignored(getattr(source, "passed_over", {}))
 
 
 def plan_split(source: Source, val_source: Source | None, val_fraction: float) -> Split:

@@ -20,6 +20,7 @@ import numpy as np
 
 from datamodules.reading.json_rows import json_value
 from errors import RequestError, RunError
+from folders import refuse_pipes
 
 META = "meta.json"
 FORMAT = 2
@@ -152,6 +153,8 @@ def check_docs(path: Path, tokens: TokenFile) -> None:
 def read_meta(folder: Path) -> dict[str, Any] | None:
     """`meta.json`, None if there is none. Raises RequestError if it is damaged or of a later format."""
     path = folder / META
+    if folder.is_dir():
+        refuse_pipes(folder, key="data.path")
     if not path.exists():
         return None
     try:

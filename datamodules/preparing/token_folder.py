@@ -17,6 +17,7 @@ import numpy as np
 from datamodules.preparing.token_files import META, TokenFile, open_side, read_meta
 from datamodules.reading.sources import sample
 from errors import RequestError
+from strict_json import object_in
 from tokenization.base import Tokenizer, digest
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def survey(tokens: TokenFile, tokenizer: Tokenizer, cache_dir: Path) -> dict[str
         cache_dir / "checked" / f"{digest({'ids': sampled_hash(tokens), 'tokenizer': tokenizer.fingerprint})[:16]}.json"
     )
     with suppress(OSError, ValueError):
-        return json.loads(note.read_text())
+        return object_in(note)
     found = {"documents": 0, "bytes": 0}
     token_bytes, last = tokenizer.token_bytes(), -1
     for ids in tokens.scan():  # 0.5 billion ids a second, flat in memory

@@ -19,6 +19,7 @@ from errors import RequestError
 
 COMPRESSED = (".gz", ".zst")
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+PACKED = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst"}  # how such files begin
 BUFFER = 1 << 20
 
 
@@ -92,7 +93,12 @@ def decoded(path: Path, size: int) -> Iterator[str]:
 
 def not_utf8(path: Path, offset: int, byte: int) -> RequestError:
     with opened(path) as file:
-        is_utf16 = file.read(2) in UTF_16
+        start = file.read(4)
+    if packed := next((end for sign, end in PACKED.items() if start.startswith(sign)), None):
+        return RequestError(
+            f"{path} is compressed, and its name does not say so.\nType: {shell('mv', path, f'{path}{packed}')}"
+        )
+    is_utf16 = start[:2] in UTF_16
     guess = "UTF-16" if is_utf16 else "LATIN1"
     hint = "It begins as UTF-16 does." if is_utf16 else "It may be in an older encoding, or no text at all."
     packer = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())

@@ -5,13 +5,15 @@ How to add one: a function here, its line in `FORMATS`, a YAML that chooses it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from datamodules.reading.ignored import Field, Fields, check_fields
 from errors import RequestError
+from strict_json import nested, value_of
 from tokenization.chat import Message
+from tokenization.chat.messages import REASONING
 
 Row = dict[str, Any]
 SENTIMENTS = ("negative", "positive")  # SST-2's labels 0 and 1
@@ -27,29 +29,43 @@ SPEAKERS = {  # who speaks in ShareGPT's rows and their relatives
 
 
 SYSTEM = {"system": Field((str,), "stands before the conversation")}
-HISTORY = {"history": Field((list,), "turns before the question")}
+HISTORY = {"history": Field((list, str), "turns before the question")}
 TOOLS = {
     "tools": Field((list, str), "what the assistant may call"),
     "functions": Field((list, str), "OpenAI's former name of tools"),
 }
-REFUSED = SYSTEM | HISTORY | TOOLS | {
+THOUGHTS = dict.fromkeys(REASONING, Field((str,), "what the assistant thinks before its answer"))
+MEDIA = dict.fromkeys(("image", "video", "audio"), Field((), "what stands beside the text"))
+ABOUT = dict.fromkeys(("input", "context"), Field((), "what the question is about"))
+LABEL = {"label": Field((), "whether an answer is a good one: data=preference_labels objective=kto learns from that")}
+REFUSED = SYSTEM | HISTORY | TOOLS | THOUGHTS | {
     "weight": Field((), "how much a row counts"),
-    **dict.fromkeys(("images", "videos", "audios"), Field((), "what stands beside the text")),
+    "documents": Field((), "what a template may show beside the messages"),
+    "chat_template_kwargs": Field((), "how a template is to render the row"),
+    **{f"{name}s": field for name, field in MEDIA.items()},
 }  # fmt: skip
 
 
+NONE: Fields = MappingProxyType({})
+
+
 class Format(NamedTuple):
-    """`needs`, `reads`: columns that must and that may be there; `said`: what a row was taken for."""
+    """`needs`, `reads`: columns that must and that may be there; `said`: what a row was taken for.
+
+    `refuses`: columns that would change what is learned in this format; in others they may be a note.
+    """
 
     needs: tuple[str, ...]
     reads: Fields
     said: str
     messages: Callable[[Row], list[Message]]
+    refuses: Fields = NONE
 
     @property
     def refused(self) -> Fields:
         """What would change what is learned, and has no meaning here."""
-        return {name: field for name, field in REFUSED.items() if name not in (*self.needs, *self.reads)}
+        refused = {**REFUSED, **self.refuses}
+        return {name: field for name, field in refused.items() if name not in (*self.needs, *self.reads)}
 
 
 def dialogue(question: str, answer: str, system: str | None = None) -> list[Message]:
@@ -72,6 +88,7 @@ def opening(row: Row) -> list[Message]:
 
 
 def listed(value: Any) -> list[Any]:
+    value = nested(value)
     if not isinstance(value, list | tuple):
         raise TypeError(f"{type(value).__name__} instead of a list of messages")
     return list(value)
@@ -99,12 +116,12 @@ def turn(message: Any) -> Message:
 def parsed(value: Any, what: str) -> Any:
     """JSON that stands in a text, as it is. Raises RequestError where it is none."""
     try:
-        return json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
+        return value_of(value) if isinstance(value, str) else value
+    except ValueError:
         raise RequestError(f"{what} is {value!r:.80}: expected JSON.") from None
 
 
-def tools_of(row: Row) -> list[Any]:
+def tools_of(row: Mapping[str, Any]) -> list[Any]:
     """`tools`: a list of JSON schemas, or the JSON of one in a text; `functions`: OpenAI's former name."""
     tools = [parsed(tool, "one of tools") for tool in parsed(row.get("tools") or [], "tools") or []]
     functions = parsed(row.get("functions") or [], "functions") or []
@@ -118,7 +135,7 @@ def prompt_completion(row: Row) -> list[Message]:
     """`prompt` and `completion`: text, or messages, as TRL's formats; perhaps `system` and `history`."""
     prompt, completion = row["prompt"], row["completion"]
     if isinstance(prompt, str) and isinstance(completion, str):
-        return [*opening(row), *turns_before(row), *dialogue(prompt, completion)]
+        return [*opening(row), *turns_before(row), *thought(dialogue(prompt, completion), row)]
     return [*opening(row), *turns_before(row), *map(turn, [*listed(prompt), *listed(completion)])]
 
 
@@ -137,13 +154,19 @@ def alpaca(row: Row) -> list[Message]:
     """`instruction`, `input` (often empty), `output`: tatsu-lab/alpaca; perhaps `system` and `history`."""
     given = row.get("input") or ""
     asked = f"{row['instruction']}\n\n### Input:\n{given}" if given else row["instruction"]
-    return [*opening(row), *turns_before(row), *dialogue(asked, row["output"])]
+    return [*opening(row), *turns_before(row), *thought(dialogue(asked, row["output"]), row)]
+
+
+def thought(messages: list[Message], row: Row) -> list[Message]:
+    """The last answer with what the assistant thinks before it."""
+    thoughts = {name: row[name] for name in REASONING if row.get(name)}
+    return [*messages[:-1], messages[-1] | thoughts]  # type: ignore[operator]
 
 
 def turns_before(row: Row) -> list[Message]:
     """`history`: [[question, answer], ...]."""
     before: list[Message] = []
-    for pair in row.get("history") or []:
+    for pair in nested(row.get("history") or []):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise RequestError(f"history holds {pair!r:.80}: expected pairs of a question and its answer.")
         before += dialogue(*pair)
@@ -152,7 +175,7 @@ def turns_before(row: Row) -> list[Message]:
 
 def gsm8k(row: Row) -> list[Message]:
     """`question`, `answer` with worked steps that ends in `#### 72`: openai/gsm8k."""
-    return dialogue(row["question"], row["answer"])
+    return thought(dialogue(row["question"], row["answer"]), row)
 
 
 def scienceqa(row: Row) -> list[Message]:
@@ -160,7 +183,7 @@ def scienceqa(row: Row) -> list[Message]:
 
     Rendered as the SciAssist report does: letters for the choices, then the answer, an explanation, the background.
     """
-    choices = [f"{chr(ord('A') + i)}. {choice}" for i, choice in enumerate(row["choices"])]
+    choices = [f"{chr(ord('A') + i)}. {choice}" for i, choice in enumerate(nested(row["choices"]))]
     right = int(row["answer"])
     if not 0 <= right < len(choices):
         raise RequestError(f"the answer is choice {right}, but there are {len(choices)}.")
@@ -185,14 +208,22 @@ def samsum(row: Row) -> list[Message]:
 
 
 FORMATS: dict[str, Format] = {
-    "messages": Format(("messages",), TOOLS | SYSTEM, "messages, as TRL and OpenAI have them", messages),
-    "sharegpt": Format(("conversations",), TOOLS | SYSTEM, "ShareGPT's conversations", sharegpt),
+    "messages": Format(("messages",), TOOLS | SYSTEM, "messages, as TRL and OpenAI have them", messages, MEDIA),
+    "sharegpt": Format(("conversations",), TOOLS | SYSTEM, "ShareGPT's conversations", sharegpt, MEDIA),
     "prompt_completion": Format(
-        ("prompt", "completion"), TOOLS | SYSTEM | HISTORY, "prompt and completion", prompt_completion
+        ("prompt", "completion"),
+        TOOLS | SYSTEM | HISTORY | THOUGHTS,
+        "prompt and completion",
+        prompt_completion,
+        MEDIA | ABOUT | LABEL,
     ),
     "prompt_answer": Format(("prompt", "answer"), TOOLS | SYSTEM | HISTORY, "prompt and answer", prompt_answer),
     "alpaca": Format(
-        ("instruction", "output"), {"input": Field((str,), "what it is about")} | SYSTEM | HISTORY, "Alpaca", alpaca
+        ("instruction", "output"),
+        {"input": Field((str,), "what it is about")} | SYSTEM | HISTORY | THOUGHTS,
+        "Alpaca",
+        alpaca,
+        MEDIA | ABOUT,
     ),
     "scienceqa": Format(
         ("question", "choices", "answer"),
@@ -200,7 +231,7 @@ FORMATS: dict[str, Format] = {
         "ScienceQA",
         scienceqa,
     ),
-    "gsm8k": Format(("question", "answer"), {}, "GSM8K", gsm8k),
+    "gsm8k": Format(("question", "answer"), THOUGHTS, "GSM8K", gsm8k, MEDIA | ABOUT),
     "sst2": Format(("sentence", "label"), {}, "SST-2", sst2),
     "samsum": Format(("dialogue", "summary"), {}, "SAMSum", samsum),
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.reading.ignored import Ignored
-from datamodules.reading.readers import Document, cut_at_words, no_column
+from datamodules.reading.readers import NO_TEXT, Document, cut_at_words, no_column
 from datamodules.reading.retry import resuming, with_retries
 from errors import RequestError, RunError
 
@@ -74,6 +74,17 @@ class HubData:
             found = found[self.split]
         return found.to_iterable_dataset(num_shards=8) if streaming else found
 
+    def text_in(self, value: Any, ignored: Ignored) -> str | None:
+        """A row's text; None for a null, which is counted. Raises RequestError for anything else."""
+        if value is None:
+            ignored[NO_TEXT] += 1
+        elif not isinstance(value, str):
+            raise RequestError(
+                f"{self.name}: {self.text_column!r} should be text, found {type(value).__name__}.\n"
+                "Type data.text_column=NAME."
+            )
+        return value
+
     def check_column(self, names: list[str]) -> None:
         if self.text_column not in names:
             raise no_column(f"data.path={self.path}", self.text_column, names)
@@ -107,16 +118,8 @@ class HubSource:
         with plain_words(self.data):
             for batch in self.rows.iter(batch_size=1000):
                 for text in batch[self.data.text_column]:
-                    if text is not None:
-                        yield self._checked(text)
-
-    def _checked(self, text: Any) -> str:
-        if not isinstance(text, str):
-            raise RequestError(
-                f"{self.name}: {self.data.text_column!r} should be text, found {type(text).__name__}.\n"
-                "Type data.text_column=NAME."
-            )
-        return text
+                    if (found := self.data.text_in(text, self.ignored)) is not None:
+                        yield found
 
     def documents(self) -> Iterator[Document]:
         if self.data.join:
@@ -135,7 +138,7 @@ class HubStream:
     """A split that is read as it comes, file by file; see `datamodules/batching/stream.py`."""
 
     data: HubData
-    ignored: Ignored = field(default_factory=Ignored, compare=False)
+    passed_over: Ignored = field(default_factory=Ignored, compare=False)
 
     @property
     def name(self) -> str:
@@ -149,18 +152,21 @@ class HubStream:
     def n_shards(self) -> int:
         return self.rows.num_shards
 
-    def open(self, shard: int, skip: int) -> Iterator[str]:
+    def open(self, shard: int, skip: int, ignored: Ignored | None = None) -> Iterator[str]:
         """The texts of one file from number `skip` on; a lost connection is waited for."""
+        ignored = Ignored() if ignored is None else ignored
         part = self.rows.shard(num_shards=self.n_shards, index=shard)
         with plain_words(self.data):
-            yield from resuming(lambda at: self._texts(part.skip(at)), skip, f"reading {self.name}")
+            yield from resuming(lambda at: self._texts(part.skip(at), ignored), skip, f"reading {self.name}")
 
-    def _texts(self, rows: Any) -> Iterator[str]:
+    def _texts(self, rows: Any, ignored: Ignored) -> Iterator[str]:
         """By `iter`: in a loader's worker, plain iteration would give each worker but a share of this file."""
         for batch in rows.iter(batch_size=AT_ONCE):
             self.data.check_column(list(batch))
-            for text in batch[self.data.text_column]:
-                yield text if isinstance(text, str) else ""  # a null is an empty document: positions count rows
+            texts = batch[self.data.text_column]
+            ignored.update({f"column {name!r}": len(texts) for name in batch if name != self.data.text_column})
+            for text in texts:
+                yield self.data.text_in(text, ignored) or ""  # a null is an empty document: positions count rows
 
     def fingerprint(self) -> str:
         return hashlib.sha256(repr((self.data, self.data.is_pinned or self.n_shards)).encode()).hexdigest()

@@ -3,8 +3,9 @@
     {"prompt": text or messages, "chosen": text or messages, "rejected": text or messages}
     {"chosen": whole conversation, "rejected": whole conversation}      the prompt is what both share (implicit)
 
-as text or as messages; `margin`, or a pair of scores, may stand beside, and `system`. A row that is no pair is dropped
-and counted; a column that is not used is counted, or refused where it would change what is learned.
+as text or as messages, with what an assistant thinks and which tools it calls; `margin`, or a pair of scores, may stand
+beside, `system`, and `tools`. A row that is no pair is dropped and counted; a column that is not used is counted, or
+refused where it would change what is learned.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from datamodules.reading.ignored import Field, Ignored, check_fields
+from datamodules.reading.formats import TOOLS, tools_of, turn
+from datamodules.reading.ignored import Field, Fields, Ignored, check_fields
 from errors import RequestError
 from tokenization.chat import Message, check_messages
+from tokenization.chat.messages import FIELDS, REASONING, answer_of, check_message, is_learned, reasoning_of
 
 Row = Mapping[str, Any]
 TURN = re.compile(r"\n\n(Human|Assistant):[ \t]?")  # how hh-rlhf marks turns in its text
@@ -30,29 +33,38 @@ UNSPACED = re.compile(
 )
 PROMPTS = ("prompt", "question", "instruction")  # the first of them that is there is the prompt
 
-SYSTEM = Field((str,), "stands before the prompt")
-KNOWN = {*PROMPTS, "chosen", "rejected", "margin", "system"}
+READS: Fields = {"system": Field((str,), "stands before the prompt")} | TOOLS
+KNOWN = {*PROMPTS, "chosen", "rejected", "margin", *READS}
 REFUSED = {
-    "input": Field((), "text that belongs to the prompt"),
+    **dict.fromkeys(("input", "context"), Field((), "text that belongs to the prompt")),
+    **dict.fromkeys(REASONING, Field((), "thoughts before an answer; they belong into its message")),
+    "documents": Field((), "what a template may show beside the messages"),
+    "chat_template_kwargs": Field((), "how a template is to render the row"),
     "history": Field((), "turns before the prompt"),
-    "tools": Field((), "what the model is told that it may call"),
     "weight": Field((), "how much a pair counts"),
-    "images": Field((), "pictures of the prompt"),
+    **dict.fromkeys(("image", "images"), Field((), "pictures of the prompt")),
 }
-KNOWN_IN_MESSAGE = {"role", "content"}
-REFUSED_IN_MESSAGE = {
-    **dict.fromkeys(("tool_calls", "tool_call_id", "function_call"), Field((), "a call of a tool")),
-    **dict.fromkeys(("reasoning_content", "reasoning", "thinking"), Field((), "thoughts before an answer")),
-}
+KNOWN_IN_MESSAGE = {*FIELDS, "from", "value", "function_call"}
 
 
 class Preference(NamedTuple):
-    """A conversation that ends with the user's turn, and two answers to it."""
+    """A conversation that ends with the user's turn, and two answers to it: all that they say, as text.
+
+    Args:
+        messages: both answers, where they are more than text. tools: what the assistant may call.
+    """
 
     prompt: Sequence[Message]
     chosen: str
     rejected: str
     margin: float | None = None
+    messages: tuple[Message, Message] | None = None
+    tools: Sequence[Any] = ()
+
+    @property
+    def answers(self) -> tuple[Message, Message]:
+        """Both answers as messages."""
+        return self.messages or (said_by_assistant(self.chosen), said_by_assistant(self.rejected))
 
 
 class UnusableError(ValueError):
@@ -94,12 +106,11 @@ def preferences(
 
 def check_row(row: Row, known: frozenset[str], where: str, ignored: Ignored, columns: Sequence[str]) -> None:
     """Counts what is not used, in the row and in the messages of `columns`. Raises RequestError for what is refused."""
-    check_fields(row, {"system": SYSTEM}, REFUSED, where)
+    check_fields(row, READS, REFUSED, where)
     ignored.beside(known, row)
     for column in columns:
         if is_messages(row.get(column)):
             for message in row[column]:
-                check_fields(message, {}, REFUSED_IN_MESSAGE, where, "a message's")
                 ignored.beside(KNOWN_IN_MESSAGE, message, "a message's")
 
 
@@ -109,11 +120,11 @@ def prompt_column(row: Row) -> str:
 
 def read_row(row: Row, where: str, scores: Sequence[str] = ()) -> Preference:
     """Raises UnusableError where the row is no pair, RequestError for a margin that is no number."""
-    prompt, chosen, rejected = row.get(prompt_column(row)), row["chosen"], row["rejected"]
+    prompt, chosen, rejected = (as_turns(row.get(name)) for name in (prompt_column(row), "chosen", "rejected"))
     if isinstance(chosen, str) and isinstance(rejected, str):
         pair = text_pair(prompt, chosen, rejected)
     elif is_messages(chosen) and is_messages(rejected):
-        pair = message_pair(prompt, list(chosen), list(rejected))
+        pair = message_pair(prompt, chosen, rejected)
     else:
         raise UnusableError("chosen or rejected is neither text nor messages")
     if not pair.chosen.strip() or not pair.rejected.strip():
@@ -126,7 +137,20 @@ def read_row(row: Row, where: str, scores: Sequence[str] = ()) -> Preference:
         check_messages(pair.prompt, complete=False)
     except RequestError:
         raise UnusableError("the prompt is not a conversation that ends with the user") from None
-    return pair._replace(margin=margin_of(row, scores, where))
+    return pair._replace(margin=margin_of(row, scores, where), tools=tools_in(row, where))
+
+
+def as_turns(value: Any) -> Any:
+    """Messages under today's names; anything else as it is."""
+    return [*map(turn, value)] if is_messages(value) else value
+
+
+def tools_in(row: Row, where: str) -> list[Any]:
+    """Raises RequestError, naming the row, where they are no tools."""
+    try:
+        return tools_of(row)
+    except RequestError as error:
+        raise RequestError(f"{where}: {error}") from None
 
 
 def text_pair(prompt: Any, chosen: str, rejected: str) -> Preference:
@@ -187,15 +211,33 @@ def message_pair(prompt: Any, chosen: list[Message], rejected: list[Message]) ->
             prompt, chosen, rejected = chosen[:n], chosen[n:], rejected[n:]
     if len(chosen) != 1 or len(rejected) != 1 or {m.get("role") for m in (chosen[0], rejected[0])} != {"assistant"}:
         raise UnusableError("chosen and rejected are not one answer each to the same prompt")
-    better, worse = chosen[0].get("content"), rejected[0].get("content")
-    if not isinstance(better, str) or not isinstance(worse, str):
-        raise UnusableError("an answer is no text")
-    return Preference(prompt, better, worse)
+    better, worse = checked_answer(chosen[0]), checked_answer(rejected[0])
+    return Preference(prompt, everything_in(better), everything_in(worse), messages=(better, worse))
 
 
-def said(message: Message) -> tuple[Any, Any]:
+def checked_answer(message: Message) -> Message:
+    """Raises UnusableError for what cannot be rendered, or is not to be learned."""
+    try:
+        check_message(message, 1, may_be_empty=True)
+    except RequestError as error:
+        raise UnusableError(f"an answer is no text: {str(error).split(': ', 1)[-1]}" if message.get("content") else
+                            "an answer is empty") from None  # fmt: skip
+    if not is_learned(message):
+        raise UnusableError("an answer has weight 0")
+    return message
+
+
+def everything_in(message: Message) -> str:
+    return "\n".join(filter(None, [reasoning_of(message), answer_of(message)]))
+
+
+def said_by_assistant(text: str) -> Message:
+    return {"role": "assistant", "content": text}
+
+
+def said(message: Message) -> tuple[Any, ...]:
     """What of a message is rendered: two messages that differ in a null key are the same."""
-    return message.get("role"), message.get("content")
+    return tuple(message.get(name) or None for name in ("role", "content", "tool_calls", *REASONING))
 
 
 def margin_of(row: Row, scores: Sequence[str], where: str) -> float | None:

@@ -156,9 +156,11 @@ def read_arrow(path: Path, *, text_column: str, ignored: Ignored, **_: object) -
         return [text_column]
 
     number = 0
-    for number, (text,) in arrow_rows(path, choose):
-        yield from documents_in(text, text_column, ignored, f"{path}, row {number:,}")
-    ignored.update({f"column {name!r}": number for name in beside})
+    try:
+        for number, (text,) in arrow_rows(path, choose):
+            yield from documents_in(text, text_column, ignored, f"{path}, row {number:,}")
+    finally:  # also where a stream takes the first rows only
+        ignored.update({f"column {name!r}": number for name in beside})
 
 
 def check_schema(path: Path, schema: Any, column: str) -> None:
@@ -183,13 +185,15 @@ def read_table(path: Path, *, text_column: str, ignored: Ignored, **_: object) -
     if text_column not in header:
         raise no_column(f"{path}, line 1", text_column, header)
     column, number = header.index(text_column), 0
-    for row in rows:
-        number, text = row[0], row[1][column]
-        if not text or text.isspace():
-            ignored[NO_TEXT] += 1
-        if text:
-            yield (text,)
-    ignored.update({f"column {name!r}": number for name in header if name != text_column})
+    try:
+        for row in rows:
+            number, text = row[0], row[1][column]
+            if not text or text.isspace():
+                ignored[NO_TEXT] += 1
+            if text:
+                yield (text,)
+    finally:
+        ignored.update({f"column {name!r}": number for name in header if name != text_column})
 
 
 def read_html(path: Path, *, ignored: Ignored, **_: object) -> Iterator[Document]:
@@ -217,7 +221,10 @@ def read_tar(path: Path, *, separator: str | None, ignored: Ignored, **_: object
     try:
         with opened(path) as data, tarfile.open(fileobj=data, mode="r|") as archive:
             for member in archive:
-                if member.isfile():
+                if not member.isfile():
+                    if not member.isdir():
+                        ignored.file("that is a link or a device in an archive")
+                else:
                     file = archive.extractfile(member)
                     assert file is not None  # it is a file
                     yield from member_texts(path, member.name, file.read(), separator, ignored)
@@ -227,9 +234,11 @@ def read_tar(path: Path, *, separator: str | None, ignored: Ignored, **_: object
 
 def member_texts(path: Path, name: str, body: bytes, separator: str | None, ignored: Ignored) -> Iterator[Document]:
     kind = Path(name).suffix.lower()
-    if kind in PAGES:
+    if Path(name).name.startswith("."):
+        ignored.file("that is hidden in an archive")
+    elif kind in PAGES:
         yield from page_text(body, name, ignored)
-    elif kind in TEXTS and not Path(name).name.startswith("."):
+    elif kind in TEXTS:
         try:
             text = body.decode("utf-8-sig")
         except UnicodeDecodeError as error:

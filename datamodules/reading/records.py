@@ -70,7 +70,13 @@ def read_rows(
     elif given.exists():
         ignored = Ignored() if ignored is None else ignored
         for file in files_of(given, split, asked.key, ignored):
-            yield from file_rows(file, columns, ignored)
+            rows = file_rows(file, columns, ignored)
+            first = next(rows, None)
+            if first is None:
+                ignored.file("without rows")
+            else:
+                yield first
+                yield from rows
     elif HUB_ID.fullmatch(path) and kind_of(given) not in asked.endings:
         yield from hub_rows(path, name, split, revision, asked)
     else:

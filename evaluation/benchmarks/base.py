@@ -12,6 +12,7 @@ import numpy as np
 
 from errors import RequestError
 from evaluation.answers import Kind
+from strict_json import nested
 
 Row = dict[str, Any]
 ReadRows = Callable[[str], list[tuple[Row, str]]]  # split -> rows, each with the place where it stands
@@ -53,7 +54,9 @@ class Benchmark(ABC):
     kind: ClassVar[Kind] = "text"  # how a free answer is read: number, letter or text
     words: ClassVar[str] = ""  # stands before every question, as an instruction
     needs: ClassVar[tuple[str, ...]] = ()  # columns of a row
+    reads: ClassVar[tuple[str, ...]] = ()  # columns that may be there
     other_forms: ClassVar[tuple[tuple[str, ...], ...]] = ()  # columns of the forms in which it is published as well
+    nested: ClassVar[tuple[str, ...]] = ("choices",)  # columns of lists or objects; a table holds them as text
     summary: ClassVar[bool] = False  # the answer is a text to come close to (ROUGE), not one to match
 
     def __init__(
@@ -87,6 +90,12 @@ class Benchmark(ABC):
         """
         return read(self, split, limit)
 
+    def known(self, row: Row) -> set[str]:
+        """The columns of a row that are used, under the names that they have there."""
+        form = next((f for f in (self.needs, *self.other_forms) if all(row.get(c) is not None for c in f)), self.needs)
+        renamed = self.columns if isinstance(self.columns, Mapping) else {}
+        return {renamed.get(name, name) for name in (*form, *self.reads)}
+
     def questions(self, rows: Sequence[tuple[Row, str]]) -> list[Question]:
         """Raises RequestError naming the first row that lacks a column or cannot be read."""
         return [self._checked(row, where) for row, where in rows]
@@ -107,7 +116,7 @@ class Benchmark(ABC):
                 f"{where}: {', '.join(map(repr, missing))} is not there or empty; columns: {there}.{hint}"
             )
         try:
-            return self.question(row)
+            return self.question(row | {name: nested(row[name]) for name in self.nested if row.get(name) is not None})
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
             raise RequestError(f"{where}: not a row of this benchmark: {error}.") from None
 

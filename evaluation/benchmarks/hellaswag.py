@@ -9,7 +9,7 @@ from evaluation.benchmarks.base import Benchmark, Question, Row, numbered
 
 
 class HellaSwag(Benchmark):
-    needs = ("ctx", "endings", "label", "activity_label")
+    needs, nested = ("ctx", "endings", "label", "activity_label"), ("endings",)
 
     def question(self, row: Row) -> Question:
         endings = tuple(clean(ending) for ending in row["endings"])

@@ -17,6 +17,7 @@ PLACEHOLDER = re.compile(r"\bnumber(\d+)\b")
 class MAWPS(Benchmark):
     kind = "number"
     needs = ("question", "result_float")
+    nested = ("lSolutions",)
     other_forms = (("Question", "Numbers", "Answer"), ("sQuestion", "lSolutions"))
 
     def question(self, row: Row) -> Question:

@@ -10,7 +10,7 @@ CORRECT_ANSWER = "The correct answer is"
 class ScienceQA(Benchmark):
     kind = "letter"
     words = TUTOR
-    needs = ("question", "choices", "answer")
+    needs, reads = ("question", "choices", "answer"), ("hint",)
 
     def question(self, row: Row) -> Question:
         hint = f"{row['hint']}\n\n" if row.get("hint") else ""

@@ -8,7 +8,7 @@ from evaluation.benchmarks.base import Benchmark, Question, Row
 
 class SQuAD(Benchmark):
     kind = "span"
-    needs = ("context", "question", "answers")
+    needs, nested = ("context", "question", "answers"), ("answers",)
 
     def question(self, row: Row) -> Question:
         answers = list(dict.fromkeys(map(str, row["answers"]["text"])))

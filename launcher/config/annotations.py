@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import bounds
-from bounds import Bound
+from bounds import Bound, Form
 
 Aliases = Mapping[str, ast.expr]
 LISTS = {"list", "List", "Sequence", "Iterable", "Collection", "set", "frozenset", "tuple"}
 DICTS = {"dict", "Dict", "Mapping"}
-BOUNDS: dict[str, Callable[..., Bound]] = {
-    f.__name__: f for f in (bounds.at_least, bounds.above, bounds.at_most, bounds.below, bounds.between)
+BOUNDS: dict[str, Callable[..., Bound | Form]] = {
+    f.__name__: f for f in (bounds.at_least, bounds.above, bounds.at_most, bounds.below, bounds.between, bounds.written)
 }
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # half a character: nothing can write it down
 LARGEST = 2**63 - 1  # of a whole number, either way: what torch and numpy hold
@@ -146,7 +146,7 @@ def _is_number(value: object, kind: type | object) -> bool:
     return abs(value) <= LARGEST if isinstance(value, int) else math.isfinite(value)  # type: ignore[arg-type]
 
 
-def _bounds(marks: list[ast.expr]) -> list[Bound]:
+def _bounds(marks: list[ast.expr]) -> list[Bound | Form]:
     """What stands behind the type in Annotated[int, at_least(1)], as far as it is ours."""
     calls = [mark for mark in marks if isinstance(mark, ast.Call) and _called(mark) in BOUNDS]
     return [BOUNDS[_called(call)](*map(ast.literal_eval, call.args)) for call in calls]

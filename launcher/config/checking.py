@@ -11,6 +11,7 @@ from launcher.config import annotations as types
 from launcher.config.nodes import has_target, names_in, node_at, targets_inside
 from launcher.config.schema import Schema
 from launcher.config.source import Param
+from launcher.help.comments import read_help
 from launcher.help.words import listing, nearest, nearest_key, shown
 from launcher.lab import lineage
 
@@ -79,7 +80,7 @@ def value_problem(schema: Schema, key: str, param: Param, before: DictConfig | N
     parent, _, leaf = key.rpartition(".")
     node = node_at(schema.cfg, parent)
     if OmegaConf.is_missing(node, leaf):
-        return f"{key} must be given.\nType: {key}=..."
+        return f"{key} must be given{_help_of(key, schema)}.\nType: {key}=..."
     if leaf == "_target_" and OmegaConf.is_interpolation(node, leaf):
         return f"{key}: a _target_ is written out, not interpolated."
     try:
@@ -94,6 +95,15 @@ def value_problem(schema: Schema, key: str, param: Param, before: DictConfig | N
         return None
     follows = FOLLOWS if OmegaConf.is_interpolation(node, leaf) else ""
     return follows + _wrong_type(key, value, param, aliases, before)
+
+
+def _help_of(key: str, schema: Schema) -> str:
+    """ ": what it is", as the comment behind it in the chosen file says; empty where there is none."""
+    section, _, leaf = key.partition(".")
+    file = schema.lab.groups.get(section, {}).get(str(schema.choices.get(section)))
+    keys = read_help(file).keys if file is not None else {}
+    help = next((keys[name].help for name in (leaf, key) if name in keys), "")
+    return f": {help}" if help else ""
 
 
 def interpolation_problem(schema: Schema, key: str, error: Exception) -> str:

@@ -179,6 +179,8 @@ def apply(override: Override, schema: Schema) -> None:
         raise RequestError(f"{cut(override.typed)}: {error}") from None
     if override.deletes:
         parent, _, leaf = key.rpartition(".")
+        if not schema.may_be_left_out(key, param):
+            raise RequestError(f"{cut(override.typed)}: {key} is needed and cannot be left out.\nType: {key}=...")
         with open_dict(cfg):
             OmegaConf.select(cfg, parent).pop(leaf) if parent else cfg.pop(leaf)
         return

@@ -18,7 +18,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # what knows the models of others; imported only where `init_from` is given
 FOREIGN = "models.weights.foreign.sections"
 # where a run ends: what resume= may move, beside what its objective says (`horizon`)
-HORIZON = ("trainer.max_steps", "trainer.max_time")
+HORIZON = ("trainer.max_steps", "trainer.max_time", "trainer.patience")
 CRAWL_HORIZON = ("crawl.max_pages", "crawl.max_bytes", "crawl.max_minutes")
 
 

@@ -112,7 +112,10 @@ def _parse_one(word: str, parser: OverridesParser, lab: Lab, multirun: bool) -> 
             raise HydraException("Hydra would drop the spaces at the ends: prompt='The '")
     except HydraException:
         text = f"{sign}{key}={_listed(raw) or _quoted(raw)}"
-        parsed = parser.parse_override(text)
+        try:
+            parsed = parser.parse_override(text)
+        except HydraException:  # then it is the key: two dots side by side, a letter of another alphabet
+            raise RequestError(f"{cut(word)}: {cut(key)} is not the name of a key.") from None
     return Override(word.lstrip("+"), text, key, raw, sign == "~", parsed)
 
 

@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+import folders
 from errors import RequestError
 from launcher.config.annotations import SURROGATE
 from launcher.config.overrides import Override
@@ -13,6 +14,7 @@ from launcher.help.words import cut
 from launcher.lab import Lab
 
 PATHS = ("run_dir", "init_from", "resume", "rerun")
+MODELS = ("model.path", "tokenizer.name")  # folders of others, unless they are names on the Hub
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on Linux and macOS
 
 
@@ -24,7 +26,7 @@ def check_typed(overrides: Iterable[Override]) -> None:
 
 
 def check_path(key: str, text: str) -> None:
-    """Raises RequestError for a path that is empty, or that no file can have."""
+    """Raises RequestError for a path that is empty, or that no file can have; for one to read, if that has no end."""
     if not text.strip():
         raise RequestError(
             f"{key}= is empty, as an unset shell variable leaves it: expected a path.\n"
@@ -37,6 +39,9 @@ def check_path(key: str, text: str) -> None:
         raise RequestError(
             f"{key}={text[:40]}...: a name of {longest} bytes is longer than a file's may be ({LONGEST_NAME})."
         )
+    place = Path(text).expanduser()
+    if key != "run_dir" and place.exists():
+        folders.refuse_pipes(place, key=key)
 
 
 def expand(cfg: DictConfig, lab: Lab) -> None:
@@ -45,6 +50,10 @@ def expand(cfg: DictConfig, lab: Lab) -> None:
         if isinstance(cfg.get(key), str):
             check_path(key, cfg[key])
             cfg[key] = str(Path(cfg[key]).expanduser())
+    for key in MODELS:
+        name = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
+        if isinstance(name, str) and name.strip():
+            check_path(key, name)
     if isinstance(cfg.get("run_dir"), str) and not cfg.get("resume"):
         check_run_dir(Path(cfg.run_dir), lab)
 

@@ -18,12 +18,14 @@ from launcher.config import annotations as types
 from launcher.config import standard
 from launcher.config.files import load_option
 from launcher.config.nodes import has_target, names_in, node_at
-from launcher.config.source import Param, Target, module_target, read_target, record_of
+from launcher.config.source import Param, Target, class_attribute, module_target, read_target, record_of
 from launcher.help.words import cut, listing, nearest_key
 from launcher.lab import Lab
 
 RESERVED = {"_target_": Param(ast.Name("str"), True), "_partial_": Param(ast.Name("bool"), False)}
-TASK_KEYS = {"_target_": RESERVED["_target_"], "every_rank": Param(ast.Name("bool"), False)}
+TASK_KEYS = {"_target_": RESERVED["_target_"]} | dict.fromkeys(
+    ("every_rank", "leaves_folder"), Param(ast.Name("bool"), False)
+)
 NO_SECTION = ("hardware", "experiment", "debug", "sweeps")  # groups that fill other sections
 STANDARD = module_target(standard)
 
@@ -59,7 +61,9 @@ class Schema:
         if has_target(node):
             target = self.target(node, key)
             # what is required and not written in the file is filled in by the program: never a key
+            filled_in = class_attribute(target, "filled_in", self.lab) or ()
             own = {name: p for name, p in target.params.items() if not p.required or name in names_in(node)}
+            own = {name: p for name, p in own.items() if name not in filled_in}  # type: ignore[operator]
             return RESERVED | own, target.name
         record = self.record(key)
         typed = {} if record is None else record.params
@@ -109,6 +113,15 @@ class Schema:
                 return Param(None, False)
             parent = full
         return param
+
+    def may_be_left_out(self, key: str, param: Param) -> bool:
+        """With ~key: a part with a target of its own, a key of the user's, or one that its target has a default for."""
+        parent, _, leaf = key.rpartition(".")
+        node = node_at(self.cfg, parent)
+        if leaf == "_target_" or leaf not in names_in(node):
+            return False
+        is_part = bool(parent) and not has_target(node) and has_target(node_at(self.cfg, key))
+        return is_part or (not param.required and (has_target(node) or param.annotation is None))
 
     def unknown(self, key: str, parent: str, *, value: str | None = None) -> str:
         """Says that there is no such key, which ones there are, and the nearest; `value` if the key was typed."""

@@ -18,6 +18,7 @@ DISK = {
     errno.EDQUOT: "your disk quota is used up",
     errno.EROFS: "the file system is read-only",
 }
+NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,13 @@ def explain(error: BaseException | None) -> Ending:
         case OSError() if error.errno in DISK:
             where = f" ({error.filename})" if error.filename else ""
             return Ending("failed", FAILED, f"{DISK[error.errno]}{where}: nothing more could be written.")
+        case OSError(errno=errno.EIO):
+            where = error.filename or "a file"
+            return Ending(
+                "failed", FAILED, f"{where} cannot be read or written (input/output error): is its disk well?"
+            )
+        case _ if NO_SPACE in str(error):  # a library in another language has lost the number
+            return Ending("failed", FAILED, f"{DISK[errno.ENOSPC]}: nothing more could be written.")
     if is_out_of_memory(error):
         return Ending("failed", FAILED, _out_of_memory(error), is_bug=True)
     last = traceback.format_exception_only(error)[-1].strip()

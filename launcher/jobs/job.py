@@ -1,6 +1,7 @@
 """One job, from a checked plan to its end: claim a folder, save the config, run the task, write the summary."""
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from launcher.config.instantiate import resolve_target
 from launcher.jobs import joining, ranks, repeated, state, summary
 from launcher.jobs.endings import FINISHED, WRONG_REQUEST, Ending, explain, wants_traceback
 from launcher.jobs.run_folder import RunFolder, claim, default_name, save_config
-from launcher.lab import Lab
+from launcher.lab import SWEEP_RECORD, Lab
 
 log = logging.getLogger("launcher")
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -45,7 +46,25 @@ def run_job(job: Job) -> tuple[Ending, RunFolder]:
         RequestError: no folder could be claimed; nothing was left behind.
     """
     with stopping.noting():
+        if not job.plan.cfg.task.get("leaves_folder", True):
+            return look(job)
         return _run_job(job, ranks.wanted(job.plan.cfg))
+
+
+def look(job: Job) -> tuple[Ending, RunFolder]:
+    """A task that only looks at what there is: no folder, no log, no summary.
+
+    Raises:
+        RequestError: a folder was given to write into.
+    """
+    if job.plan.cfg.run_dir or job.in_sweep:
+        task = job.plan.choices.get("task")
+        raise RequestError(f"task={task} writes nothing: leave run_dir=... and several values out.")
+    run = RunFolder(Path(), is_new=False)
+    ending = explain(_call_task(job, run))
+    if not ending.is_said:
+        _tell(run, ending, untouched=True)
+    return ending, run
 
 
 def _run_job(job: Job, world_size: int) -> tuple[Ending, RunFolder]:
@@ -68,7 +87,8 @@ def claim_folder(job: Job) -> RunFolder:
     """Raises RequestError if the folder is in use, used or not writable."""
     cfg, choices = job.plan.cfg, job.plan.choices
     named = job.folder or (Path(cfg.run_dir).expanduser() if cfg.run_dir else None)
-    default = default_name(choices.get("model"), choices.get("objective"), task=choices.get("task", "fit"))
+    task = choices.get("task", "fit")
+    default = beside_runs(cfg) or default_name(choices.get("model"), choices.get("objective"), task=task)
     run = claim(named, default=default, resume=bool(cfg.resume), kinds=_to_go_on_with(named, choices.get("task")))
     try:
         save_config(run.path, cfg, job.plan.hydra, job.plan.overrides)
@@ -77,6 +97,14 @@ def claim_folder(job: Job) -> RunFolder:
         run.release()
         raise
     return run
+
+
+def beside_runs(cfg: Any) -> Path | None:
+    """<sweep>/report for task=report about one sweep; None for all else, and where the sweep's folder is not ours."""
+    sweep = cfg.get("runs") if str(cfg.task._target_).endswith(".report") else None
+    if not isinstance(sweep, str) or not (folder := Path(sweep).expanduser()).joinpath(SWEEP_RECORD).is_file():
+        return None
+    return folder / "report" if os.access(folder, os.W_OK) else None
 
 
 def _to_go_on_with(folder: Path | None, task: object) -> tuple[folders.Kind, ...]:
@@ -92,7 +120,8 @@ def work(job: Job, run: RunFolder) -> Ending:
         then = repeated.summary_of(job.plan.cfg.rerun) if job.plan.cfg.get("rerun") else None
         if then is not None and run.rank == 0:
             now = {"versions": summary.versions()} | clock.code
-            _say_differences(job, run, repeated.surroundings(then, now), same="code and versions are those of then")
+            lines = repeated.surroundings(then, now) + repeated.horizon(job.plan.cfg.rerun, job.plan.cfg.get("trainer"))
+            _say_differences(job, run, lines, same="code and versions are those of then")
         ending = explain(_call_task(job, run))
         log.log(logging.INFO if ending.code == 0 else logging.DEBUG, "%s", ending.status)
         if run.rank == 0:

@@ -3,11 +3,16 @@
 Code and versions are compared before the job starts; data and tokenizer are known when it is over.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from runs.files import read_yaml, typed_words
+from strict_json import object_in
+
 Summary = dict[str, Any]
+HORIZON = ("max_steps", "max_time")  # of trainer: schedules run to the end that is planned
 RESULT = ("val/loss", "val/bpb", "val/reward", "train/loss")  # the first that both runs have
 
 
@@ -15,8 +20,8 @@ def summary_of(folder: str | Path) -> Summary | None:
     """What that run wrote; None where nothing can be read."""
     file = Path(folder).expanduser() / "summary.json"
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
-    except (OSError, ValueError, TypeError, RecursionError):
+        return object_in(file) if file.is_file() else None
+    except (OSError, ValueError):
         return None
 
 
@@ -43,6 +48,33 @@ def code(then: Summary, now: Summary) -> list[str]:
     if then.get("git_dirty") or now.get("git_dirty"):
         return ["code: files differ from their commit, then or now; whether they are the same is not known"]
     return [] if commits[0] and commits[1] else ["code: no commit is known of then or now"]
+
+
+def horizon(folder: str | Path, trainer: Any) -> list[str]:
+    """Whether that run headed for another end than this one, or for two: one that resume= moved (F46)."""
+    folder, lines = Path(folder).expanduser(), []
+    try:
+        before = read_yaml(folder / ".hydra/config.yaml").get("trainer")
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        before = None
+    follows = "schedules follow the planned end, so losses may differ from the first step on"
+    for key in HORIZON:
+        then = before.get(key) if isinstance(before, dict) else None
+        now = trainer.get(key) if trainer else None
+        if then != now:
+            lines.append(f"trainer.{key}: {then} then, {now} now; {follows}")
+        elif (first := _moved(typed_words(folder), f"trainer.{key}=")) is not None:
+            lines.append(
+                f"trainer.{key}: {first} at first, moved to {then} by resume=, and {now} all along now; {follows}"
+            )
+    return lines
+
+
+def _moved(words: list[str], key: str) -> str | None:
+    """What was typed for a key before it was typed again with resume=; None where it was not."""
+    at = next((i for i, word in enumerate(words) if word.startswith("resume=")), len(words))
+    early, late = ([w.removeprefix(key) for w in part if w.startswith(key)] for part in (words[:at], words[at:]))
+    return (early[-1] if early else "the value of its files") if late and late[-1:] != early[-1:] else None
 
 
 def outcome(then: Summary, results: Summary) -> list[str]:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,6 +31,7 @@ class RunFolder:
     world_size: int = 1
     lock: int | None = None  # open file descriptor; the lock lasts as long as any process has it open
     is_new: bool = True
+    began: float = field(default_factory=time.monotonic)
 
     def release(self) -> None:
         if self.lock is not None:

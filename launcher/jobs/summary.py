@@ -20,6 +20,7 @@ from launcher.config.compose import Plan
 from launcher.jobs.endings import Ending
 from launcher.jobs.run_folder import RunFolder, write_atomically
 from launcher.jobs.state import peak_memory_bytes
+from strict_json import object_in
 
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "tokenizers", "transformers")
 FILLED_BY_TASKS: dict[str, Any] = {
@@ -65,7 +66,7 @@ def record(run: RunFolder, plan: Plan, ending: Ending, clock: Clock, command: li
     file = run.path / "summary.json"
     end = {"status": ending.status, "exit_status": ending.code, "error": ending.error}
     if keep and file.is_file():
-        known = json.loads(file.read_text(encoding="utf-8"))
+        known = object_in(file)
         if known["exit_status"] == ending.code:
             return
     else:

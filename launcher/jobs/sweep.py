@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
@@ -27,8 +26,10 @@ from launcher.config.overrides import Override, count_jobs, is_group, parse
 from launcher.jobs import devices, joining, ranks
 from launcher.jobs.endings import FINISHED, Ending
 from launcher.jobs.job import Job, run_job
+from launcher.jobs.repeated import summary_of
 from launcher.jobs.run_folder import cannot_write, job_name, refuse_taken, slug, sweep_folder, write_atomically
 from launcher.lab import SWEEP_RECORD, Lab
+from strict_json import object_in
 
 # files composed for jobs of this process: jobs that choose the same options read them once
 COMPOSED: Files = {}
@@ -80,10 +81,10 @@ def resume_sweep(folder: Path, lab: Lab, command: list[str]) -> int:
         RequestError: its record cannot be read.
     """
     try:
-        words = json.loads((folder / SWEEP_RECORD).read_text(encoding="utf-8"))["words"]
+        words = object_in(folder / SWEEP_RECORD)["words"]
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise ValueError("its words are no words")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise RequestError(f"{folder / SWEEP_RECORD} cannot be read ({error}): start the sweep again.") from None
     return run_sweep(words, compose(words, lab, multirun=True), lab, command, folder=folder)
 
@@ -109,7 +110,7 @@ class SweepJob:
         number = int(hydra.job.num)
         print(f"\njob {number}{f' of {self.total}' if self.total else ''}: {shown}", flush=True)
         folder = self.folder / job_name(number, shown)
-        status = _read_summary(folder).get("status")
+        status = (summary_of(folder) or {}).get("status")
         if status == "finished":
             print("  finished before")
         else:
@@ -118,7 +119,7 @@ class SweepJob:
             with self._devices(plan, launcher):
                 ending, _ = run_job(Job(self._plan(plan, folder), self.lab, self.command, folder=folder))
             _stop_the_sweep(ending, fail_fast=bool(plan.cfg.get("fail_fast")))
-        loss = _read_summary(folder).get("metrics", {}).get("val/loss")
+        loss = (summary_of(folder) or {}).get("metrics", {}).get("val/loss")
         # Optuna takes no None, and its study would end with the first job that fails
         return float(loss) if isinstance(loss, int | float) else math.inf
 
@@ -174,7 +175,7 @@ def check_jobs(overrides: Sequence[Override], lab: Lab) -> list[Plan]:
 def report(folder: Path, total: int | None) -> int:
     """Prints how the jobs ended, best validation loss first, and returns the worst exit status."""
     files = sorted(folder.glob("[0-9]*-*/summary.json"))  # a report may lie beside the jobs
-    summaries = {file.parent: _read_summary(file.parent) for file in files}
+    summaries = {file.parent: summary_of(file.parent) or {} for file in files}
     loss = {path: s.get("metrics", {}).get("val/loss") for path, s in summaries.items()}
     print(f"\n{len(summaries)} jobs in {folder}")
     for path in sorted(summaries, key=lambda p: (loss[p] is None, loss[p] if loss[p] is not None else 0.0)):
@@ -247,11 +248,3 @@ def _for_hydra(overrides: Sequence[Override], grid: list[Override] | None, folde
     for word in words:
         parser.parse_override(word)
     return words
-
-
-def _read_summary(folder: Path) -> dict[str, Any]:
-    file = folder / "summary.json"
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
-    except (OSError, ValueError, TypeError, RecursionError):
-        return {}

@@ -26,17 +26,17 @@ def leave_one_out(rewards_PG: Tensor) -> Tensor:
 def gae(rewards_NT: Tensor, values_NT: Tensor, mask_NT: Tensor, *, gamma: float, lam: float) -> Tensor:
     """(N, T) generalised advantages at the actions of `mask_NT`, 0 elsewhere (Schulman et al., 1506.02438, eq. 16).
 
-    A row's actions lie side by side. After its last one there is nothing more to come: the value is 0 there, whatever
-    stands in the padding (N52).
+    What lies between two actions, tokens that a tool wrote, is passed over: the second comes right after the first.
+    After a row's last action there is nothing more to come: the value is 0 there, whatever stands in the padding (N52).
     """
     after_N = next_value_N = torch.zeros_like(values_NT[:, 0])
     found_NT = torch.zeros_like(values_NT)
     for t in reversed(range(values_NT.shape[1])):
         here_N = mask_NT[:, t]
         delta_N = rewards_NT[:, t] + gamma * next_value_N - values_NT[:, t]
-        after_N = torch.where(here_N, delta_N + gamma * lam * after_N, 0.0)
-        next_value_N = torch.where(here_N, values_NT[:, t], 0.0)
-        found_NT[:, t] = after_N
+        after_N = torch.where(here_N, delta_N + gamma * lam * after_N, after_N)
+        next_value_N = torch.where(here_N, values_NT[:, t], next_value_N)
+        found_NT[:, t] = after_N.where(here_N, 0.0)
     return found_NT
 
 

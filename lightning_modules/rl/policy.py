@@ -21,6 +21,7 @@ from torch import Tensor
 from batch import Batch
 from bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from errors import RunError
+from evaluation.tool_use import tool_guide
 from lightning_modules.base import LanguageModule, Size, Start, step_seed
 from lightning_modules.pairs import switch_dropout_off
 from lightning_modules.reference import Reference
@@ -47,6 +48,7 @@ class PolicyModule(LanguageModule):
     Args:
         data: provides "prompts". reward: named parts (rewards/base.py). adapter, strategy: of the config.
         prompts: of a rollout, all ranks together. group: answers to each. max_new_tokens, temperature: of an answer.
+        tools: write parts of an answer (evaluation/tool_use.py); what they write is read and never learned.
         epochs: times that a rollout is gone through. minibatches: updates of each. rows: of one forward pass.
         clip_low, clip_high: bounds of the ratio. surrogate: see losses.py. norm: what the loss is divided by.
         kl: weight of the pull to the reference.
@@ -57,6 +59,7 @@ class PolicyModule(LanguageModule):
     """
 
     needs = ("prompts",)
+    validates_losses = False
     kl_in_loss = False  # a term of the loss (k3), or part of the reward (k1)
 
     def __init__(
@@ -69,6 +72,7 @@ class PolicyModule(LanguageModule):
         group: PositiveInt = 1,
         max_new_tokens: PositiveInt,
         temperature: PositiveFloat = 1.0,
+        tools: list[str] | None = None,
         epochs: PositiveInt = 1,
         minibatches: PositiveInt = 1,
         rows: PositiveInt = 64,
@@ -96,13 +100,17 @@ class PolicyModule(LanguageModule):
         self.bounds, self.surrogate, self.norm, self.kl = Bounds(clip_low, clip_high), surrogate, norm, kl
         self.val_prompts, self.val_group, self.checks = val_prompts, val_group, checks
         self.sft_steps, self.sft_lr = sft_steps, sft_lr
+        self.guide = tool_guide(tools or [], tokenizer)
         self.updates_per_item = epochs * minibatches
         check_request(self, data=data, model=self.model, strategy=strategy, adapter=adapter)
         self.reward.check(data)
+        answers_kind = getattr(data, "answers", None)
+        if answers_kind == "summary":  # measured, not right or wrong
+            answers_kind = None
         self.judge = Judge(
             self.reward,
             tokenizer=tokenizer,
-            answers_kind=getattr(data, "answers", None),
+            answers_kind=answers_kind,
             truncated=truncated,
             truncated_score=truncated_score,
         )
@@ -152,7 +160,7 @@ class PolicyModule(LanguageModule):
 
     @property
     def drawing(self) -> Drawing:
-        return Drawing(self.max_new_tokens, self.temperature, self.data.end)
+        return Drawing(self.max_new_tokens, self.temperature, self.data.end, guide=self.guide)
 
     def beside(self) -> dict[str, tuple[int, int]]:
         judges = {f"reward.{name}": sum(p.numel() for p in part.parameters()) for name, part in self.reward.items()}
@@ -197,6 +205,8 @@ class PolicyModule(LanguageModule):
         rollout["scores"] = scores_N.to(self.device)
         rollout |= self.advantages(rollout)
         note_rollout(self.meter, rollout, answers, parts, self.reward.total(parts), kl=self.kl)
+        if self.guide is not None:
+            self.meter.add("rollout/forced", sum(len(c.forced) for c in completions), len(completions))
         self.meter.add("time/generation", generated - start, 1)
         self.meter.add("time/scoring", time.perf_counter() - generated, 1)
         self.shown = shown_rows(answers, parts, rollout, group=self.group, step=self.trainer.global_step)

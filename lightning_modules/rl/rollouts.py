@@ -13,6 +13,7 @@ from torch import Tensor
 from batch import IGNORE, Batch
 from models.base import LanguageModel
 from models.generation import Completion, generate
+from models.guides import MakeGuide
 from models.sampling import Sampling
 
 # beside ranks, in the place of one: draws of rollouts, of validation and of minibatches share nothing (N62)
@@ -23,13 +24,14 @@ class Drawing(NamedTuple):
     """How answers are drawn. Nothing is cut off the distribution (top-k, top-p): it is the one that is learned (N50).
 
     Args:
-        rows: answers written at a time; end: the id that ends one.
+        rows: answers written at a time; end: the id that ends one. guide: of tools, which write parts of an answer.
     """
 
     max_new_tokens: int
     temperature: float
     end: int
     rows: int = 512
+    guide: MakeGuide | None = None
 
 
 def roll_out(
@@ -50,13 +52,15 @@ def roll_out(
         stop_ids=[how.end],
         batch_size=how.rows,
         numbers=numbers,
+        guide=how.guide,
     )
     answers = [answer for group in groups for answer in group]
     return padded([list(prompt) for prompt in prompts for _ in range(n)], answers), answers
 
 
 def padded(prompts: Sequence[list[int]], answers: Sequence[Completion]) -> Batch:
-    """One row an answer. Targets are what was chosen, the end included (N51); neither the prompt nor padding is."""
+    """One row an answer. Targets are what was chosen, the end included (N51); neither the prompt nor padding is, nor
+    what a tool wrote: the policy did not choose it."""
     lengths = [len(p) + len(a.ids) - 1 for p, a in zip(prompts, answers, strict=True)]  # the last is only a target
     N, T = len(lengths), max(1, *lengths, 1)
     ids, targets = np.zeros((N, T), np.int64), np.full((N, T), IGNORE, np.int64)
@@ -65,6 +69,7 @@ def padded(prompts: Sequence[list[int]], answers: Sequence[Completion]) -> Batch
         start, end = len(prompt) - 1, lengths[row]
         ids[row, :end] = [*prompt, *answer.ids[:-1]]
         targets[row, start:end], generated[row, start:end] = answer.ids, answer.logprobs
+        targets[row, [start + place for place in answer.forced]] = IGNORE
     stopped = np.array([answer.stopped for answer in answers], dtype=bool)
     arrays = {"ids": ids, "targets": targets, "lengths": np.array(lengths), "generated": generated, "stopped": stopped}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -21,6 +21,7 @@ from torch import nn
 from bounds import Below1, PositiveFloat, PositiveInt
 from errors import RequestError
 from models.base import LanguageModel
+from strict_json import object_in
 
 NAME = "default"  # peft's name of the one adapter
 HEADS = ("score_head",)  # small and new: learned whole, beside adapters
@@ -213,7 +214,7 @@ def load_adapter(model: LanguageModel, folder: Path) -> LanguageModel:
     """
     from safetensors.torch import load_file
 
-    lora(model=model, **json.loads((folder / "adapter.json").read_text(encoding="utf-8")))
+    lora(model=model, **object_in(folder / "adapter.json"))
     state, own = load_file(folder / "adapter.safetensors"), adapter_state(model)
     if {n: v.shape for n, v in state.items()} != {n: v.shape for n, v in own.items()}:
         raise RequestError(f"{folder} holds an adapter of another model: names or shapes differ.")

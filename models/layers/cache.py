@@ -46,9 +46,12 @@ class KVCache:
         """Each row n times over, side by side: n continuations of one prefill."""
         self._map(lambda x: x.repeat_interleave(n, dim=0))
 
-    def select(self, rows_N: Tensor) -> None:
-        """Only these rows, in this order."""
+    def select(self, rows_N: Tensor, *, carried: bool = True) -> None:
+        """Only these rows, in this order; without `carried` what is carried stays where it is."""
+        source = self.carried
+        self.carried = source if carried else {}
         self._map(lambda x: x.index_select(0, rows_N))
+        self.carried = self.carried if carried else source
 
     def forget(self, n: int, *, keep: int = 0) -> None:
         """Drops the n oldest slots of every row, but for the first `keep` (sinks); the others move to the left."""

@@ -3,7 +3,6 @@
 Safetensors are mapped, not read: a tensor costs memory when it is copied into a model.
 """
 
-import json
 import re
 import zipfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from commands import shell
 from errors import RequestError
+from strict_json import object_in
 
 WEIGHT_FILES = (
     "model.safetensors.index.json",
@@ -86,7 +86,7 @@ def why(file: Path, error: Exception) -> str:
 
 def _shards(index: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(object_in(index)["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise RequestError(f"{index} is damaged: it has no weight_map ({error}).") from error
     missing = [name for name in names if not (index.parent / name).is_file()]

@@ -8,6 +8,7 @@ from typing import Any
 
 from errors import RequestError
 from models.weights import families, nanochat
+from models.weights.sections import model_section
 
 CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja"]
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("tokenizer.model",))  # new and older forms
@@ -30,7 +31,7 @@ def sections(source: str) -> dict[str, Any]:
         return {}
     found = {
         "name": families.read_config(folder)["model_type"],
-        "model": families.model_section(folder),
+        "model": model_section(folder),
     }
     if any(all((folder / file).is_file() for file in files) for files in TOKENIZERS):
         found["tokenizer"] = {"_target_": "tokenization.hf.HFTokenizer", "name": source}

@@ -8,13 +8,13 @@ embeddings, scalars on the stream, windows and sharper scores. Those between had
 they are refused by what they lack.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from errors import RequestError
+from strict_json import object_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -179,6 +179,6 @@ def _model_config(source: str | Path) -> dict[str, Any]:
     file = _weights_file(source)
     assert file is not None
     try:
-        return dict(json.loads(_meta(file).read_text(encoding="utf-8"))["model_config"])
+        return dict(object_in(_meta(file))["model_config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{_meta(file)} is damaged: it has no model_config ({error}).") from error

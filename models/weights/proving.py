@@ -3,7 +3,8 @@
 Shapes: B rows, T tokens, V vocabulary.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +14,38 @@ from torch import Tensor
 from errors import RequestError
 from models.base import LanguageModel
 from models.heads import RewardModel, score
+from models.weights.gguf import MODEL as GGUF
 
 ROWS, SHORT, LONG = 2, 64, 512  # tokens of a row: more than a window, where there is one, but not more than LONG
 CLOSE = 1e-3  # share of the largest logit; both compute in fp32, so that only the order of sums differs
+
+# share of the largest logit that halves (11 bits) and bytes (8 bits a block of 32) may cost, with room
+GGUF_CLOSE = {"f32": CLOSE, "f16": 0.02, "q8_0": 0.25}
 
 
 @torch.no_grad()
 def prove(model: LanguageModel, folder: Path) -> float:
     """The largest difference of logits (of a reward model: scores) over random tokens.
 
+    The weights of `model`, which lie in the folder, are given up on the way: it is on the meta device afterwards.
+
     Raises:
-        RequestError: they differ by more than rounding, or transformers cannot load the folder, which is then removed.
+        RequestError: they differ by more than rounding, or transformers cannot load the folder.
     """
     ids_BT = random_ids(model)
-    was_training = model.training
     model.eval()
     try:
-        ours, theirs = _ours(model, ids_BT), _theirs(model, folder, ids_BT)
+        ours = _ours(model, ids_BT)
+        model.to("meta")  # both at once would take twice the memory
+        theirs = _theirs(model, folder, ids_BT)
     except RequestError:
         raise
     except Exception as error:  # whatever transformers makes of the folder
-        _remove(folder)
         raise RequestError(
             f"transformers cannot run what was written: {' '.join(str(error).split())[:300]}\n{folder} was removed."
         ) from error
-    finally:
-        model.train(was_training)
     difference = (ours - theirs).abs().max().item()
     if not difference <= CLOSE * max(1.0, ours.abs().max().item()):
-        _remove(folder)
         raise RequestError(
             f"the exported model computes something else: in transformers its "
             f"{'scores' if isinstance(model, RewardModel) else 'logits'} differ by up to {difference:.3g}.\n"
@@ -50,13 +54,44 @@ def prove(model: LanguageModel, folder: Path) -> float:
     return difference
 
 
-def _remove(folder: Path) -> None:
-    """What was written: the folder was empty or not there before."""
-    for file in folder.iterdir():
-        if file.is_file():
-            file.unlink()
-    with suppress(OSError):  # a link, or somebody else writes there
-        folder.rmdir()
+@torch.no_grad()
+def prove_gguf(folder: Path, *, dtype: str) -> float:
+    """The largest difference of logits between model.gguf and model.safetensors, both loaded by transformers.
+
+    Raises:
+        RequestError: it is more than `dtype` explains.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder)  # transformers reads no context length of a GPT-2 out of a gguf
+    T = min(int(config.max_position_embeddings), SHORT)
+    ids_BT = torch.randint(0, config.vocab_size, (ROWS, T), generator=torch.Generator().manual_seed(0))
+    found = []
+    for how in ({}, {"gguf_file": GGUF}):
+        loaded = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32, **how).eval()
+        found.append(loaded(ids_BT).logits)
+        del loaded
+    difference, largest = (found[0] - found[1]).abs().max().item(), found[0].abs().max().item()
+    if not difference <= GGUF_CLOSE[dtype] * max(1.0, largest):
+        raise RequestError(
+            f"the gguf computes something else: logits differ by up to {difference:.3g}, of at most {largest:.3g}.\n"
+            "Nothing was kept. Type export.format=hf, or another export.dtype."
+        )
+    return difference
+
+
+@contextmanager
+def whole_or_removed(folder: Path) -> Iterator[None]:
+    """Takes away what was written where anything goes wrong: the folder was empty or not there before."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # nothing was written, a link, or somebody else writes there
+            for file in folder.iterdir():
+                if file.is_file():
+                    file.unlink()
+            folder.rmdir()
+        raise
 
 
 def random_ids(model: LanguageModel) -> Tensor:

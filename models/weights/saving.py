@@ -13,9 +13,10 @@ from typing import Any
 from errors import RequestError
 from models.base import LanguageModel
 from models.heads import RewardModel
-from models.weights.families import TRANSFORMER, Family, config_of
+from models.weights.families import TRANSFORMER, Family
 from models.weights.filling import HEAD, is_tied
 from models.weights.renaming import to_theirs
+from models.weights.sections import config_of
 
 SCORE = "score.weight"  # transformers' name of a sequence classifier's head
 

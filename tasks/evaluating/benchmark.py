@@ -1,12 +1,14 @@
 """task=evaluate benchmark=NAME: questions with known answers, put to a model; or texts to predict."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.problems import make_problem
 from errors import RequestError
 from evaluation import answering
@@ -14,11 +16,13 @@ from evaluation.benchmarks.base import Benchmark, Question, draw_shots
 from evaluation.benchmarks.texts import Texts
 from evaluation.intervals import Estimate, in_words
 from evaluation.prompts import Prompt, Prompter
+from evaluation.tool_use import tool_guide
 from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
+from models.beams import check_beams
 from models.sampling import Sampling
-from tasks.evaluating.benchmark_data import rows_of
+from tasks.evaluating.benchmark_data import rows_of, told_ignored
 from tasks.evaluating.benchmark_texts import run_texts
 from tasks.text import StopStrings
 from tokenization.base import Tokenizer
@@ -33,7 +37,8 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokeni
     if isinstance(benchmark, Texts):
         run_texts(cfg, run, model, tokenizer, name=name, benchmark=benchmark)
         return
-    questions = load(benchmark, benchmark.split, settings.limit)
+    ignored = Ignored()
+    questions = load(benchmark, benchmark.split, settings.limit, ignored)
     mode = settings.mode or ("choices" if questions[0].choices else "generate")
     check(benchmark, questions, mode, settings)
     trained = cfg.data.get("template") if "data" in cfg else None
@@ -54,17 +59,29 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokeni
             max_new_tokens=room,
             sampling=Sampling(temperature=settings.temperature if settings.samples > 1 else 0.0),
             samples=settings.samples,
+            beams=settings.beams,
+            length_penalty=settings.length_penalty,
             seed=cfg.seed,
             batch_size=settings.batch_size,
             stop=StopStrings(prompter.tokenizer, prompter.stop) if prompter.stop else None,
+            guide=tool_guide(list(settings.tools), prompter.tokenizer),
         )
         metrics = answering.generation_metrics(predictions, seed=cfg.seed, summary=benchmark.summary)
+    told_ignored(run, ignored)
     record(run, name, mode, metrics, predictions, cut=sum(prompt.cut > 0 for prompt in prompts))
 
 
-def load(benchmark: Benchmark, split: str, limit: int | None) -> list[Question]:
-    """Questions of a split. Raises RequestError where the data is missing: what to fetch, where to put it."""
-    return benchmark.questions(benchmark.rows(split, limit, read=rows_of, make=make_problem))
+def load(benchmark: Benchmark, split: str, limit: int | None, ignored: Ignored | None = None) -> list[Question]:
+    """Questions of a split; what is there beside is counted.
+
+    Raises RequestError where the data is missing: what to fetch, where to put it.
+    """
+    ignored = Ignored() if ignored is None else ignored
+    rows = benchmark.rows(split, limit, read=partial(rows_of, ignored=ignored), make=make_problem)
+    questions = benchmark.questions(rows)
+    for row, _ in rows:
+        ignored.beside(benchmark.known(row), row)
+    return questions
 
 
 def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: DictConfig) -> None:
@@ -75,6 +92,15 @@ def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: 
         raise RequestError(
             "evaluate.samples is for evaluate.mode=generate; the likelihood of a choice is always the same."
         )
+    if mode == "choices" and settings.tools:
+        raise RequestError("evaluate.tools write in free answers.\nType evaluate.mode=generate, or leave them out.")
+    reasons = {
+        "the likelihood of choices needs none": mode == "choices",
+        "evaluate.samples are drawn, beams are not": settings.samples > 1,
+        "evaluate.tools write in greedy or drawn answers": bool(settings.tools),
+    }
+    against = next((words for words, there in reasons.items() if there), None)
+    check_beams(settings.beams, settings.length_penalty, against=against)
     if settings.samples > 1 and benchmark.summary:
         raise RequestError("evaluate.samples: summaries are compared one by one. Type evaluate.samples=1.")
 
@@ -116,6 +142,7 @@ def record(
     facts |= {"sources": sources} | answering.unread(predictions)
     if "rouge1" in metrics:
         facts["rouge_words"] = "stemmed words of any script; Han, kana, Thai, Lao, Khmer and Myanmar letter by letter"
+    facts |= {"ignored": run.results.get("ignored", {})}
     facts |= {key: estimate._asdict() for key, estimate in metrics.items()}
     (run.path / "evaluation.json").write_text(json.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")
     target = run.path / "predictions.jsonl"

@@ -5,24 +5,28 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from datamodules.reading.ignored import Ignored, in_words
 from datamodules.reading.readers import lines_of, text_pieces
 from datamodules.reading.records import ENDINGS, Asked, read_rows
 from errors import RequestError
 from evaluation.benchmarks.base import Benchmark, Row
 from evaluation.benchmarks.texts import Texts
+from launcher.jobs.run_folder import RunFolder
 
 SAVED = ("dataset_info.json", "dataset_dict.json")
 SPLITS = {"train", "training", "dev", "val", "valid", "validation", "test", "testing", "eval"}
 
 
-def rows_of(benchmark: Benchmark | Texts, split: str, limit: int | None) -> list[tuple[Row, str]]:
-    """The first `limit` rows, each with the place where it stands.
+def rows_of(
+    benchmark: Benchmark | Texts, split: str, limit: int | None, ignored: Ignored | None = None
+) -> list[tuple[Row, str]]:
+    """The first `limit` rows, each with the place where it stands; files that are passed over are counted.
 
     Raises:
         RequestError: they are missing: what to fetch, where to put it; or there are none.
     """
     try:
-        rows = list(islice(read(benchmark, split), limit))
+        rows = list(islice(read(benchmark, split, ignored), limit))
     except RequestError as error:
         words = str(error).replace("data.path", "benchmark.path")
         raise RequestError(f"{words}{where_from(benchmark, split)}") from None
@@ -31,7 +35,7 @@ def rows_of(benchmark: Benchmark | Texts, split: str, limit: int | None) -> list
     return rows
 
 
-def read(benchmark: Benchmark | Texts, split: str) -> Iterator[tuple[Row, str]]:
+def read(benchmark: Benchmark | Texts, split: str, ignored: Ignored | None) -> Iterator[tuple[Row, str]]:
     file = Path(benchmark.path).expanduser()
     if isinstance(benchmark, Texts) and file.suffix == ".txt" and file.is_file():
         return text_rows(benchmark, file)
@@ -41,7 +45,15 @@ def read(benchmark: Benchmark | Texts, split: str) -> Iterator[tuple[Row, str]]:
     return read_rows(
         path, name=benchmark.name, split=split, revision=benchmark.revision, columns=columns,
         asked=Asked("benchmark.path", "task=evaluate benchmark=arithmetic init_from=RUN", endings),
+        ignored=ignored,
     )  # fmt: skip
+
+
+def told_ignored(run: RunFolder, ignored: Ignored) -> None:
+    """What was there beside and is not used: on the screen, and in summary.json."""
+    if ignored:
+        run.results["ignored"] = dict(ignored)
+        print(in_words(ignored), flush=True)
 
 
 def split_folder(folder: Path, split: str, endings: tuple[str, ...]) -> Path:

@@ -9,13 +9,14 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from datamodules.reading.ignored import Ignored
 from errors import RequestError
 from evaluation.benchmarks.texts import Document, Texts
 from evaluation.intervals import Estimate, in_words, ratio_interval
 from evaluation.likelihood import continuation_logprobs, rolling_pairs
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
-from tasks.evaluating.benchmark_data import rows_of
+from tasks.evaluating.benchmark_data import rows_of, told_ignored
 from tokenization.base import Tokenizer
 
 Counts = dict[str, Any]  # of one document: nats, tokens, words, bytes, and where it stands
@@ -26,7 +27,9 @@ def run_texts(
 ) -> None:
     """Reads, measures; writes predictions.jsonl and evaluation.json, and prints each metric with its interval."""
     check(cfg.evaluate)
-    documents = load(benchmark, cfg.evaluate.limit)
+    ignored = Ignored()
+    documents = load(benchmark, cfg.evaluate.limit, ignored)
+    told_ignored(run, ignored)
     counted = [
         measure(model, tokenizer, document, batch_size=cfg.evaluate.batch_size)
         for document in tqdm(documents, desc=name, unit="document", disable=None)
@@ -34,6 +37,7 @@ def run_texts(
     metrics = text_metrics(counted, seed=cfg.seed)
     run.results["metrics"] = {f"test/{name}/{key}": estimate.value for key, estimate in metrics.items()}
     facts = {"benchmark": name, "mode": "text", "n": len(counted), "tokens": sum(c["tokens"] for c in counted)}
+    facts |= {"ignored": run.results.get("ignored", {})}
     facts |= {key: estimate._asdict() for key, estimate in metrics.items()}
     (run.path / "evaluation.json").write_text(json.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")
     target = run.path / "predictions.jsonl"
@@ -46,15 +50,23 @@ def run_texts(
 
 def check(settings: DictConfig) -> None:
     """Raises RequestError for settings that are for questions."""
-    if settings.shots or settings.samples > 1 or settings.mode is not None:
+    if settings.shots or settings.samples > 1 or settings.mode is not None or settings.tools:
         raise RequestError(
-            "this benchmark has texts, no questions: leave out evaluate.shots, evaluate.samples and evaluate.mode."
+            "this benchmark has texts, no questions: leave out evaluate.shots, evaluate.samples, evaluate.mode and "
+            "evaluate.tools."
         )
 
 
-def load(benchmark: Texts, limit: int | None) -> list[Document]:
-    """The first `limit` documents. Raises RequestError where the data is missing or holds no text."""
-    found = list(islice(benchmark.documents(rows_of(benchmark, benchmark.split, None)), limit))
+def load(benchmark: Texts, limit: int | None, ignored: Ignored | None = None) -> list[Document]:
+    """The first `limit` documents; columns beside the text are counted in all rows that were read.
+
+    Raises RequestError where the data is missing or holds no text.
+    """
+    ignored = Ignored() if ignored is None else ignored
+    rows = rows_of(benchmark, benchmark.split, None, ignored)
+    for row, _ in rows:
+        ignored.beside(benchmark.needs, row)
+    found = list(islice(benchmark.documents(rows), limit))
     if not found:
         raise RequestError(f"benchmark.path={benchmark.path}: no text in split {benchmark.split}.")
     return found

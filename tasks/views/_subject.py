@@ -13,19 +13,25 @@ from datamodules.kinds.steps import StepDataModule
 from errors import RequestError
 from inspection.page import Cell
 from models.base import LanguageModel
+from models.generation import generate
+from models.sampling import GREEDY
+from models.seq2seq import source_lengths
 from tasks import parts
 from tasks.trainer import set_number_formats
 from tokenization.base import Tokenizer
+from tokenization.chat import chat_template
 
 
 class Subject(NamedTuple):
-    """`ids`: at most inspect.tokens of the text. `where`: which text it is. `data`: None where the text was typed."""
+    """`ids`: at most inspect.tokens of the text. `where`: which text it is. `data`: None where the text was typed.
+    `source`: how many of the ids an encoder reads; 0 for a decoder."""
 
     model: LanguageModel
     tokenizer: Tokenizer
     ids: list[int]
     where: str
     data: StepDataModule | None = None
+    source: int = 0
 
     @property
     def ids_1T(self) -> torch.Tensor:
@@ -60,10 +66,36 @@ def load(cfg: DictConfig, view: str) -> Subject:
         data = parts.build_data(cfg)
         model, tokenizer = load_model(cfg, view, data.tokenizer)
         ids, where = first_tokens(data), "the beginning of the validation data"
+    if model.encodes_source:
+        return question_and_answer(cfg, model, tokenizer, data, n)
     ids = ids[: min(n, model.seq_len)]
     if len(ids) < 2:
         raise RequestError(f"inspect.text={cfg.inspect.text!r} is {len(ids)} token(s) long: expected at least 2.")
     return Subject(model, tokenizer, ids, where, data)
+
+
+def question_and_answer(
+    cfg: DictConfig, model: LanguageModel, tokenizer: Any, data: StepDataModule | None, n: int
+) -> Subject:
+    """For an encoder-decoder: inspect.text and the greedy answer to it, or the first row of validation; at most n
+    tokens, of each side half at least."""
+    if data is None:
+        turns, tokenizer = chat_template(tokenizer, cfg.data.template if "data" in cfg else "seq2seq")
+        prompt = turns.render_for_completion([{"role": "user", "content": str(cfg.inspect.text)}]).tolist()
+        prompt = [*prompt[: model.seq_len - 2], prompt[-1]] if len(prompt) > model.seq_len else prompt
+        most = min(n, model.seq_len)
+        made = generate(model, [prompt], max_new_tokens=most, sampling=GREEDY, stop_ids=[turns.end, tokenizer.eot])
+        source, answer, where = prompt[:-1], [prompt[-1], *made[0][0].ids], "inspect.text and the answer to it"
+    else:
+        row = data.val_dataset()[0]
+        first = int(source_lengths(row["targets"][:1])[0])
+        ids = first_tokens(data)
+        source, answer, where = ids[:first], ids[first:], "the first question of the validation data"
+    room = max(n - len(answer), n // 2)
+    kept = source[:room] + answer[: max(1, n - min(len(source), room))]
+    if len(kept) < len(source) + len(answer):
+        where += f", cut from {len(source) + len(answer)} tokens"
+    return Subject(model, tokenizer, kept, where, data, min(len(source), room))
 
 
 def first_tokens(data: StepDataModule) -> list[int]:

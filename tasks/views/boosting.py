@@ -16,6 +16,7 @@ from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from models.boosting.ensemble import Boosted
 from models.weights.loading import load_weights
+from strict_json import object_in
 from tasks import parts
 
 MAX_TOKENS = 100_000  # of the validation side; more tell little more and weigh on the page
@@ -57,4 +58,4 @@ def show(cfg: DictConfig, run: RunFolder) -> None:
 def records_of(source: str) -> list[dict[str, Any]] | None:
     """The table of stages of a run's summary.json, if it is there."""
     file = Path(source) / "summary.json"
-    return json.loads(file.read_text(encoding="utf-8")).get("stages") if file.is_file() else None
+    return object_in(file).get("stages") if file.is_file() else None

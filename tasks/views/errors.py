@@ -15,6 +15,7 @@ from inspection.cases import Case, cases
 from inspection.charts import bars
 from inspection.page import Page, facts
 from launcher.jobs.run_folder import RunFolder
+from strict_json import value_of
 
 Prediction = dict[str, Any]
 PREDICTIONS = "predictions.jsonl"
@@ -60,7 +61,7 @@ def read_predictions(file: Path) -> list[Prediction]:
     found = []
     for number, line in enumerate(file.read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
         try:
-            row = json.loads(line)
+            row = value_of(line)
             class_of(row)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise RequestError(

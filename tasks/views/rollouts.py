@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from pathlib import Path
@@ -16,6 +15,8 @@ from inspection.cases import Case, cases
 from inspection.charts import line
 from inspection.page import Page, facts
 from launcher.jobs.run_folder import RunFolder
+from runs.files import read_rows as metric_rows
+from strict_json import value_of
 
 Row = dict[str, Any]
 HEAD = 110  # letters of a case's line
@@ -59,7 +60,7 @@ def read_rows(file: Path) -> list[Row]:
     lines = file.read_text(encoding="utf-8").splitlines()
     for number, text in enumerate(lines, start=1):
         try:
-            row = json.loads(text)
+            row = value_of(text)
             found.append({name: row[name] for name in ("step", "prompt", "answer", "score", "parts")} | row)
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
@@ -73,13 +74,10 @@ def read_rows(file: Path) -> list[Row]:
 def read_metrics(file: Path) -> dict[str, list[tuple[float, float]]]:
     """(step, value) of each metric, where it was logged."""
     curves: dict[str, list[tuple[float, float]]] = {}
-    if not file.is_file():
-        return curves
-    with open(file, encoding="utf-8", newline="") as opened:
-        for row in csv.DictReader(opened):
-            for name, text in row.items():
-                if name != "step" and text and math.isfinite(value := float(text)):
-                    curves.setdefault(name, []).append((float(row["step"]), value))
+    for row in metric_rows(file):
+        for name, value in row.items():
+            if name != "step" and math.isfinite(value):
+                curves.setdefault(name, []).append((row["step"], value))
     return curves
 
 

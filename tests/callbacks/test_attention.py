@@ -21,7 +21,10 @@ def test_greys_by_hand():
 
 def test_a_picture_after_each_validation(tmp_path):
     trainer = make_trainer(
-        tmp_path, max_steps=7, callbacks=[AttentionPicture(tokens=5)], loggers=[TensorBoard(run_dir=tmp_path)]
+        tmp_path,
+        max_steps=7,
+        callbacks=[AttentionPicture(tokens=5)],
+        loggers=[TensorBoard(run_dir=tmp_path, start_step=0)],
     )
     module = make_module(dropout=0.5)
     trainer.fit(module, RandomTokens())

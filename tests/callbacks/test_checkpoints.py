@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from callbacks.checkpoints import AtomicCheckpointIO
+from callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from errors import RequestError, RunError
 from models.weights.checkpoints import read_checkpoint
+from tests.small import RandomTokens, make_module, make_trainer
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
@@ -48,6 +49,23 @@ def test_F29_an_error_of_another_kind_is_not_the_disks(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="CUDA error"):
         AtomicCheckpointIO().save_checkpoint({"step": 2}, tmp_path / "last.ckpt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_F29_on_a_full_disk_the_run_is_named_not_the_folder_of_its_start(tmp_path, monkeypatch):
+    """What is learned first lies below the run's folder, and cannot be resumed by itself."""
+
+    def full(obj, file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    run = tmp_path / "run"
+    for name in (".hydra", "checkpoints", "base/checkpoints"):
+        (run / name).mkdir(parents=True)
+    with pytest.raises(RunError, match=f"rerun={run}$"):
+        AtomicCheckpointIO().save_checkpoint({}, run / "base/checkpoints/last.ckpt")
+    (run / "checkpoints/last.ckpt").touch()
+    with pytest.raises(RunError, match=f"resume={run}$"):
+        AtomicCheckpointIO().save_checkpoint({}, run / "checkpoints/best.ckpt")
 
 
 @pytest.mark.skipif(not shutil.os.path.exists("/dev/full"), reason="no /dev/full here")
@@ -131,3 +149,38 @@ def test_where_both_checkpoints_are_damaged_the_run_is_to_be_repeated(run_folder
     cut_off(run_folder / "checkpoints" / "best.ckpt")
     words = cut_off(run_folder / "checkpoints" / "last.ckpt")
     assert words.endswith(f"type: python run.py 'rerun={run_folder}'")
+
+
+def test_the_last_n_checkpoints_stay_and_the_newest_costs_no_second_file(tmp_path):
+    trainer = make_trainer(tmp_path, max_steps=5, checkpoint_every=1, keep_last=2)
+    trainer.fit(make_module(), RandomTokens())
+    folder = tmp_path / "checkpoints"
+    assert sorted(p.name for p in folder.glob("step_*")) == ["step_00000004.ckpt", "step_00000005.ckpt"]
+    assert read_checkpoint(folder / "step_00000004.ckpt")["global_step"] == 4
+    assert (folder / "step_00000005.ckpt").samefile(folder / "last.ckpt")
+
+
+def test_a_checkpoint_is_written_when_its_minutes_are_over(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(Checkpoints, "save_last", lambda self, trainer: saved.append(trainer.global_step))
+    trainer = make_trainer(tmp_path, max_steps=3, checkpoint_every=100, checkpoint_minutes=1e-9)
+    trainer.fit(make_module(), RandomTokens())
+    assert saved[:3] == [1, 2, 3]
+
+
+def test_training_ends_early_where_nothing_is_gained(tmp_path):
+    """With a gain of 100 nats asked for, the second and third validation gain nothing: as many as the patience."""
+    trainer = make_trainer(tmp_path, max_steps=20, val_every=2, patience=2, min_delta=100.0)
+    trainer.fit(make_module(), RandomTokens())
+    assert trainer.global_step == 6
+    assert read_checkpoint(tmp_path / "checkpoints/last.ckpt")["global_step"] == 6
+
+
+def test_val_tokens_bounds_a_validation_in_whole_batches(tmp_path, monkeypatch):
+    seen = []
+    module = make_module()
+    whole = module.validation_step
+    monkeypatch.setattr(module, "validation_step", lambda *args: (seen.append(args[1]), whole(*args)))
+    trainer = make_trainer(tmp_path, max_steps=1, val_tokens=17, val_batch_tokens=16)
+    trainer.fit(module, RandomTokens())
+    assert seen == [0, 1]

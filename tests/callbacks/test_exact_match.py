@@ -9,14 +9,16 @@ import pytest
 
 from callbacks.exact_match import ExactMatch
 from datamodules.kinds.conversations import Question
+from errors import RequestError
+from evaluation.direction import best_mode
 from launcher.config.compose import compose
 from launcher.lab import Lab
 from models.generation import Completion
-from tasks.evaluate import answers_right
+from tasks.evaluate import answers_scored
 from tests.small import RandomTokens, make_module, make_trainer
 
 LAB = Lab(Path(__file__).parents[2])
-NOTHING = SimpleNamespace(questions=lambda limit: [])
+NOTHING = SimpleNamespace(questions=lambda limit: [], answers=None)
 
 
 def test_without_questions_it_is_left_out_with_one_line(tmp_path, capsys):
@@ -30,8 +32,7 @@ def test_without_questions_it_is_left_out_with_one_line(tmp_path, capsys):
 
 
 def test_evaluation_without_questions_measures_the_rest():
-    right, sources = answers_right(None, NOTHING, limit=8, batch_size=4)
-    assert (len(right), sources) == (0, [])
+    assert answers_scored(None, NOTHING, SimpleNamespace(limit=8)) == ({}, [])
 
 
 class Asked:
@@ -87,7 +88,32 @@ def test_F39_where_there_is_no_answer_to_match_answers_are_shown_and_not_scored(
     assert len(written["examples"]) == 2
 
 
-KINDS = {"chat": None, "smoltalk": None, "samsum": None, "alpaca": None, "gsm8k": "number", "scienceqa": "letter"}
+def test_summaries_are_scored_by_rouge_beside_their_length(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("rouge_score")
+    data = Asked()
+    data.answers = "summary"
+    callback, metrics = trained(tmp_path, data, monkeypatch)
+    scores = {name: metrics[f"val/{name}"] for name in ("rouge1", "rouge2", "rougeL", "rougeLsum", "answer_tokens")}
+    assert scores == {"rouge1": 0.75, "rouge2": 0.0, "rougeL": 0.75, "rougeLsum": 0.75, "answer_tokens": 1.0}
+    assert "val/exact_match" not in metrics
+    assert "ROUGE-1/2/L/Lsum 75.0/0.0/75.0/75.0, 1.0 tokens an answer" in capsys.readouterr().out
+    after = json.loads((tmp_path / "answers.json").read_text())["after"]
+    assert (after["n"], after["rougeL"]) == (8, 0.75)
+    fresh = ExactMatch(data=data, tokenizer=None, questions=8, shown=2, max_new_tokens=None, batch_size=4)
+    fresh.load_state_dict(callback.state_dict())
+    assert fresh.before == callback.before
+    assert best_mode("val/rougeLsum", None) == "max"
+
+
+def test_without_the_package_summaries_are_refused_before_anything_is_learned(tmp_path, monkeypatch):
+    monkeypatch.setattr("callbacks.exact_match.find_spec", lambda name: None)
+    data = Asked()
+    data.answers = "summary"
+    with pytest.raises(RequestError, match="pip install 'rouge-score"):
+        trained(tmp_path, data, monkeypatch)
+
+
+KINDS = {"chat": None, "smoltalk": None, "samsum": "summary", "alpaca": None, "gsm8k": "number", "scienceqa": "letter"}
 
 
 @pytest.mark.parametrize(("name", "kind"), [*KINDS.items(), ("sst2", "text")])

@@ -17,7 +17,9 @@ def test_greys_by_hand():
 
 def test_N24_a_picture_after_each_validation(tmp_path):
     callback, seen = RoutingPicture(), []
-    trainer = make_trainer(tmp_path, max_steps=7, callbacks=[callback], loggers=[TensorBoard(run_dir=tmp_path)])
+    trainer = make_trainer(
+        tmp_path, max_steps=7, callbacks=[callback], loggers=[TensorBoard(run_dir=tmp_path, start_step=0)]
+    )
     module = make_module()
     original = callback.on_validation_end
     callback.on_validation_end = lambda *args: (seen.append(callback._loads_LE.sum().item()), original(*args))

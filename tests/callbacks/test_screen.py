@@ -28,7 +28,7 @@ def sampler(**changes):
 def test_a_sample_after_each_validation_on_screen_and_in_tensorboard(tmp_path, capsys):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train(tmp_path, 10, [sampler()], [TensorBoard(run_dir=tmp_path)])
+    train(tmp_path, 10, [sampler()], [TensorBoard(run_dir=tmp_path, start_step=0)])
     screen = capsys.readouterr().out
     assert screen.count("sample at step") == 2
     assert "    ab" in screen
@@ -49,7 +49,7 @@ def test_sampling_changes_nothing_in_training(tmp_path):
 def test_N37_every_scalar_has_its_step_and_tokens_seen_beside(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train(tmp_path, 10, loggers=[TensorBoard(run_dir=tmp_path)])
+    train(tmp_path, 10, loggers=[TensorBoard(run_dir=tmp_path, start_step=0)])
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     tags = set(events.Tags()["scalars"])
     assert {"train/loss", "train/grad_norm", "train/tokens_per_second", "val/loss", "tokens_seen"} <= tags
@@ -67,7 +67,7 @@ def test_N37_resumed_events_have_no_overlap_and_no_gap(tmp_path):
                 raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        train(tmp_path, 20, [Die()], [TensorBoard(run_dir=tmp_path)])
+        train(tmp_path, 20, [Die()], [TensorBoard(run_dir=tmp_path, start_step=0)])
     trainer = make_trainer(tmp_path, max_steps=12, loggers=[TensorBoard(run_dir=tmp_path, start_step=7)])
     module = make_module(vocab_size=ByteTokenizer().vocab_size)
     trainer.fit(module, RandomTokens(), ckpt_path=tmp_path / "checkpoints/last.ckpt", weights_only=True)
@@ -76,7 +76,7 @@ def test_N37_resumed_events_have_no_overlap_and_no_gap(tmp_path):
 
 
 def test_without_a_terminal_progress_is_lines(tmp_path, capsys):
-    train(tmp_path, 6, [Progress(line_every_s=0.0)], [MetricsCSV(run_dir=tmp_path)])
+    train(tmp_path, 6, [Progress(line_every_s=0.0)], [MetricsCSV(run_dir=tmp_path, start_step=0)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("step 1/6")
     assert any(line.startswith("step 5  val/loss") for line in lines)
@@ -91,7 +91,7 @@ def test_validation_and_checkpoints_do_not_count_as_training_time(tmp_path):
         def on_validation_end(self, *_):
             time.sleep(0.3)
 
-    trainer = train(tmp_path, 12, [Slow()], [MetricsCSV(run_dir=tmp_path)], val_every=1, log_every=12)
+    trainer = train(tmp_path, 12, [Slow()], [MetricsCSV(run_dir=tmp_path, start_step=0)], val_every=1, log_every=12)
     metrics = next(c for c in trainer.callbacks if type(c).__name__ == "Metrics")
     assert metrics.tokens_per_second > 16 / 0.3
 

@@ -15,6 +15,7 @@ from datamodules.reading.formats import FORMATS, to_messages
 from errors import RequestError
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
+from tokenization.chat import chat_template, check_messages
 
 # rows as those data sets have them, columns that we do not read included
 ROWS = {
@@ -365,6 +366,8 @@ def test_F1_what_is_not_used_is_told_by_name(tmp_path):
             "2 image_url among",
         ),
         ({"content": "a", "reasoning_content": 3}, "reasoning_content is int"),
+        ({"content": "a", "thinking": "x", "reasoning": "y"}, "thinking, reasoning differ"),
+        ({"content": "a", "loss_mask": 0}, "loss_mask=0 would change what is learned"),
     ],
 )
 def test_F1_what_would_change_what_is_learned_is_refused(message, says, tmp_path):
@@ -396,3 +399,42 @@ def test_F1_tools_that_are_no_tools_are_refused():
 def test_arithmetic_too_long_for_the_context_says_what_to_type():
     with pytest.raises(RequestError, match=r"model\.seq_len=64"):
         ArithmeticDataModule(tokenizer=ByteTokenizer(), seq_len=32, batch_size=4).prepare()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q", "completion": "a", "label": False},
+        {"prompt": "q", "completion": "a", "context": "text"},
+        {"instruction": "q", "output": "a", "image": "a.png"},
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "documents": [{}, {}]},
+        {"question": "q", "answer": "a", "chat_template_kwargs": {"enable_thinking": False}},
+    ],
+)
+def test_F1_columns_that_would_change_what_is_learned_are_refused(row, tmp_path):
+    name = list(row)[-1]
+    with pytest.raises(RequestError, match=rf"line 1: column '{name}' .* would change what is learned"):
+        shown(tmp_path, row)
+
+
+@pytest.mark.parametrize("row", [{"instruction": "q", "output": "a"}, {"prompt": "q", "completion": "a"}])
+def test_F1_thoughts_in_a_column_are_learned_before_the_answer(row):
+    said = {"role": "assistant", "content": "a", "reasoning": "hm"}
+    assert to_messages(row | {"reasoning": "hm"}, "auto", "x")[-1] == said
+
+
+def test_F1_parts_of_text_by_either_name_of_OpenAI_and_fields_with_nothing_in_them():
+    parts = [{"type": "input_text", "text": "q"}, {"type": "text", "text": "r"}]
+    answer = {"role": "assistant", "content": "a", "annotations": [], "name": ""}
+    messages = [{"role": "user", "content": parts}, answer]
+    check_messages(messages, complete=True)
+    template, _ = chat_template(ByteTokenizer())
+    assert template.not_rendered(messages, []) == []
+
+
+@pytest.mark.parametrize("written", [json.dumps, str], ids=["json", "python"])
+def test_F3_messages_and_history_in_a_cell_of_a_table(written):
+    talk = [{"role": "user", "content": "it's"}, {"role": "assistant", "content": "a"}]
+    assert to_messages({"messages": written(talk)}, "auto", "x") == talk
+    row = {"instruction": "r", "output": "b", "history": written([["it's", "a"]])}
+    assert to_messages(row, "auto", "x")[:2] == talk

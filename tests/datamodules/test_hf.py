@@ -241,3 +241,29 @@ def test_the_fingerprint_follows_what_is_asked_for(folder):
 
     assert fingerprint() == fingerprint()
     assert len({fingerprint(), fingerprint(split="validation"), fingerprint(text_column="id")}) == 3
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "hub"])
+def test_F4_a_stream_counts_its_columns_once_though_both_sides_read_its_rows(name, tmp_path, build):
+    rows = [{"body": text, "source": "web"} for text in TRAIN]
+    path = tmp_path / ("hub" if name == "hub" else "plain")
+    path.mkdir()
+    if name == "a.jsonl":
+        (path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif name == "a.csv":
+        (path / name).write_text("body,source\n" + "".join(f'"{text}",web\n' for text in TRAIN))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path / "train-00000-of-00001.parquet")
+    given = path if name == "hub" else next(path.iterdir())
+    module = build(given, streaming=True, shuffle_buffer=1, val_documents=3, sample_documents=5)
+    read = len(TRAIN) if name == "hub" else 8  # from the Hub rows come 64 at once
+    assert module.ignored == {"column 'source'": read}
+    again = build(given, streaming=True, shuffle_buffer=1, val_documents=3, sample_documents=5)
+    assert again.ignored == module.ignored
+
+
+def test_a_stream_of_numbers_is_refused_as_a_download_is(tmp_path, build):
+    (tmp_path / "hub").mkdir()
+    pq.write_table(pa.table({"body": list(range(20))}), tmp_path / "hub/train-00000-of-00001.parquet")
+    with pytest.raises(RequestError, match="'body' should be text, found int"):
+        build(tmp_path / "hub", streaming=True, shuffle_buffer=1)

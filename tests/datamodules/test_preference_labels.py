@@ -24,7 +24,7 @@ def test_both_formats_are_read_and_pairs_are_taken_apart():
         {"prompt": "1+1?", "completion": " ", "label": 1},
     )
     assert [row.prompt for row in found] == [user] * 4
-    assert [row[1:] for row in found] == [("2", True), ("3", False), ("two", True), ("five", False)]
+    assert [row[1:3] for row in found] == [("2", True), ("3", False), ("two", True), ("five", False)]
     assert dropped == {"a completion is empty": 1}
 
 
@@ -40,8 +40,8 @@ def test_F6_a_label_is_read_or_refused():
 def test_mismatched_completions_are_of_other_prompts_and_each_used_about_once():
     rows = [Labelled([{"role": "user", "content": str(i // 2)}], f"{i}", i % 2 == 0) for i in range(40)]
     found = mismatched(rows, seed=3)
-    assert all(rows[int(other)].prompt != row.prompt for row, other in zip(rows, found, strict=True))
-    assert max(Counter(found).values()) <= 2
+    assert all(other.prompt != row.prompt for row, other in zip(rows, found, strict=True))
+    assert max(Counter(other.completion for other in found).values()) <= 2
     with pytest.raises(RequestError, match="all of one prompt"):
         mismatched([rows[0], rows[1]], seed=0)
 

@@ -114,6 +114,28 @@ def prediction(right: bool, source: str, read: str | None = "1") -> dict:
     return asked | {"read": [read], "right": right, "source": source}
 
 
+class Writes:
+    """A tool that begins each answer with "#### 4"."""
+
+    def forced(self, ids):
+        return list(b"#### 4") if not ids else []
+
+    def allowed(self, ids):
+        return None
+
+
+def test_what_a_tool_writes_is_part_of_the_answer_and_counted_apart(model: GPT, prompter: Prompter) -> None:
+    prompts = [prompter.prompt(q, [], words="", room=16) for q in QUESTIONS[:1]]
+    how = {"kind": "number", "max_new_tokens": 6, "sampling": Sampling(), "samples": 2, "seed": 0, "batch_size": 8}
+    found = by_generation(model, prompter, prompts, QUESTIONS[:1], **how, stop=None, guide=lambda prompt: Writes())
+    assert (found[0]["texts"], found[0]["rights"]) == (["#### 4"] * 2, 2)
+    assert (found[0]["forced"], found[0]["lengths"]) == ([6, 6], [6, 6])
+    found[0] |= {"forced": [1, 2], "lengths": [4, 8]}
+    assert generation_metrics(found, seed=0, summary=False)["forced"].value == pytest.approx(3 / 12)
+    plain = by_generation(model, prompter, prompts, QUESTIONS[:1], **how, stop=None)
+    assert "forced" not in plain[0]
+
+
 def test_F48_a_chain_that_is_asked_often_counts_once_beside_the_mean() -> None:
     rows = [prediction(True, "12+7")] * 95 + [prediction(False, f"{i}+1") for i in range(30)]
     found = generation_metrics(rows, seed=0, summary=False)

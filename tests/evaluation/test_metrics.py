@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, rouge, squad_exact, squad_f1
+from evaluation.metrics import (
+    by_sentence,
+    calibration_error,
+    macro_f1,
+    majority,
+    pass_at_k,
+    rouge,
+    squad_exact,
+    squad_f1,
+)
 
 
 def test_pass_at_k_is_the_share_of_draws_with_a_right_answer() -> None:
@@ -56,6 +65,14 @@ def test_rouge_worked_by_hand() -> None:
     assert score["rougeL"] == pytest.approx(score["rouge1"])
 
 
+def test_rouge_Lsum_compares_sentences_by_hand() -> None:
+    pytest.importorskip("rouge_score")
+    (score,) = rouge(["He left. She ran."], ["She ran! He left."])
+    assert score["rougeL"] == pytest.approx(0.5)  # two words of four in one order
+    assert score["rougeLsum"] == 1.0  # each sentence is there
+    assert by_sentence("It cost 3.50. Why? Yes") == "It cost 3.50.\nWhy?\nYes"
+
+
 IDENTICAL = {
     "Chinese": "\u4eca\u5929\u5929\u6c14\u5f88\u597d\uff0c\u6211\u4eec\u53bb\u516c\u56ed\u3002",
     "Russian": "\u0445\u043e\u0440\u043e\u0448\u0438\u0439 \u0434\u0435\u043d\u044c.",
@@ -68,7 +85,7 @@ IDENTICAL = {
 @pytest.mark.parametrize("text", IDENTICAL.values(), ids=IDENTICAL)
 def test_F12_identical_texts_of_any_script_score_one(text: str) -> None:
     pytest.importorskip("rouge_score")
-    assert rouge([text], [text]) == [{"rouge1": 1.0, "rouge2": 1.0, "rougeL": 1.0}]
+    assert rouge([text], [text]) == [{"rouge1": 1.0, "rouge2": 1.0, "rougeL": 1.0, "rougeLsum": 1.0}]
     assert 0 < rouge([text + " x y"], [text])[0]["rouge1"] < 1
 
 
@@ -81,9 +98,12 @@ ENGLISH = [
 
 def test_F12_english_is_scored_as_by_rouge_score() -> None:
     scorers = pytest.importorskip("rouge_score.rouge_scorer")
-    theirs = scorers.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    theirs = scorers.RougeScorer(["rouge1", "rouge2", "rougeL", "rougeLsum"], use_stemmer=True)
     for made, reference in ENGLISH:
+        lines = [text.replace("; ", ";\n") for text in (reference, made)]  # no sentence ends within these texts
         wanted = {name: score.fmeasure for name, score in theirs.score(reference, made).items()}
+        by_line = theirs.score(*lines)["rougeLsum"].fmeasure
+        assert rouge([lines[1]], [lines[0]])[0]["rougeLsum"] == by_line
         assert rouge([made], [reference]) == [wanted]
 
 

@@ -53,7 +53,8 @@ class Pairs(Base):
     "lightning_modules/toy.py": """
 class LM:
     needs = ("tokens",)
-    def __init__(self, *, model: object, optimizer: object, beta: float = 1.0):
+    filled_in = ("model", "optimizer", "seed")
+    def __init__(self, *, model: object, optimizer: object, seed: int = 0, beta: float = 1.0):
         pass
 
 class Pairwise(LM):
@@ -66,10 +67,10 @@ class Pairwise(LM):
     "tasks/toy.py": """
 import errno, logging, os, sys, time
 from pathlib import Path
-from bounds import Text
+from bounds import Duration, Text
 from errors import Interrupted, RequestError, RunError
 
-def build_trainer(*, run_dir: object, max_steps: int, max_time: str | None, devices: int | str, strategy: str,
+def build_trainer(*, run_dir: object, max_steps: int, max_time: Duration | None, devices: int | str, strategy: str,
                   accelerator: str):
     pass
 
@@ -218,9 +219,10 @@ def write_toy_lab(root: Path) -> Path:
 def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shared and left as it is; a test that writes into a lab takes `own_root`."""
     root = write_toy_lab(tmp_path_factory.mktemp("toy"))
-    for name in ("run.py", "errors.py", "bounds.py", "folders.py", "commands.py", "stopping.py"):
+    for name in ("run.py", "errors.py", "bounds.py", "folders.py", "commands.py", "stopping.py", "strict_json.py"):
         shutil.copy(ROOT / name, root / name)
-    shutil.copytree(ROOT / "launcher", root / "launcher", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("launcher", "runs"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     return root
 
 

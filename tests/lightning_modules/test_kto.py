@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from datamodules.preference_labels import WithLabels
+from errors import RunError
 from lightning_modules.kto import KTOModule, desirable_rows, kto_loss
+from lightning_modules.start import LikelihoodModule
 from models.gpt import GPT
 from tests.lightning_modules.test_trl import PAIRS, Wrapped, arguments, llama, tokenizer
 from tests.pairs import VOCAB, PairData, adam, as_pairs, make_pairs, sgd, table_of, train
@@ -93,6 +95,19 @@ def test_the_start_learns_desirable_completions_only():
     rows = desirable_rows(micro)
     assert len(rows["ids"]) == 4
     assert [bool((targets != -100).any()) for targets in rows["targets"]] == [True, False, True, False]
+
+
+def test_the_start_goes_on_where_no_completion_of_an_update_is_desirable(tmp_path):
+    data = Labels(make_pairs(4), batch_size=2)
+    data.table = as_pairs(make_pairs(4), [0.0] * 4)
+    start = LikelihoodModule(select=desirable_rows, model=module(tmp_path).model, optimizer=partial(adam, lr=1e-2))
+    before = copy.deepcopy(start.model.state_dict())
+    train(tmp_path, start, data, steps=2)
+    assert start.measured.train["train/loss"] == 0.0
+    assert all(torch.equal(value, before[name]) for name, value in start.model.state_dict().items())
+    start.may_learn_nothing = False
+    with pytest.raises(RunError, match="no token to learn from"):
+        train(tmp_path / "as others", start, data, steps=2)
 
 
 def test_kto_equals_trl(tmp_path):

@@ -11,7 +11,7 @@ def read(folder):
 
 
 def test_one_row_per_step_and_columns_that_come_later(tmp_path):
-    log = MetricsCSV(run_dir=tmp_path)
+    log = MetricsCSV(run_dir=tmp_path, start_step=0)
     log.log_metrics({"train/loss": 3.0}, step=1)
     log.log_metrics({"train/loss": 2.0}, step=2)
     log.save()  # a checkpoint flushes
@@ -26,7 +26,7 @@ def test_one_row_per_step_and_columns_that_come_later(tmp_path):
 
 
 def test_N37_resume_drops_what_came_after_the_checkpoint(tmp_path):
-    first = MetricsCSV(run_dir=tmp_path)
+    first = MetricsCSV(run_dir=tmp_path, start_step=0)
     for step in (1, 2, 3, 4):
         first.log_metrics({"train/loss": float(step)}, step=step)
     first.save()

@@ -10,7 +10,7 @@ from loggers.tensorboard import LAYOUT, TensorBoard
 
 
 def test_curves_that_belong_together_are_in_one_chart(tmp_path: Path) -> None:
-    logger = TensorBoard(run_dir=tmp_path)
+    logger = TensorBoard(run_dir=tmp_path, start_step=0)
     logger.log_metrics({"train/loss": 2.0, "val/loss": 1.0}, step=1)
     logger.log_metrics({"train/loss": 1.0}, step=2)
     logger.save()

@@ -97,6 +97,28 @@ def test_loss_and_gradients_of_a_ragged_batch_are_theirs(theirs, ours, sparse):
         assert (p.grad - grads[name].grad).abs().max() <= 1e-5 * max(1, grads[name].grad.abs().max()), name
 
 
+def test_attention_stands_where_its_tokens_stand_and_is_theirs(theirs, ours):
+    """Rows of the encoder's look at sources, those of answers at answers and, in maps of their own, at sources."""
+    micro = batch()
+    sources, answers = padded([s for s, _, _ in ROWS], 0), padded([[*start, *a[:-1]] for _, start, a in ROWS], 0)
+    mask = padded([[1] * len(s) for s, _, _ in ROWS], 0)
+    theirs.set_attn_implementation("eager")
+    out = theirs(input_ids=sources, attention_mask=mask, decoder_input_ids=answers, output_attentions=True)
+    inputs = ours.inputs_of(micro)
+    weights: list = []
+    ours.trunk(inputs["ids_BT"], padding_BT=inputs["padding_BT"], source_B=inputs["source_B"], weights=weights)
+    wanted = [*out.encoder_attentions, *out.decoder_attentions, *out.cross_attentions]
+    assert len(weights) == len(wanted) == len(ours.attention_names)
+    for name, found_BHTT, wanted_BHQK in zip(ours.attention_names, weights, wanted, strict=True):
+        for found, theirs_HQK, (s, _, a) in zip(found_BHTT, wanted_BHQK, ROWS, strict=True):
+            n, m = len(s), len(a)
+            rows = slice(0, n) if "encoder" in name else slice(n, n + m)
+            columns = slice(n, n + m) if name.startswith("decoder") and "source" not in name else slice(0, n)
+            part = found[:, rows, columns]
+            assert torch.allclose(part, theirs_HQK[:, : part.shape[1], : part.shape[2]], atol=1e-5), name
+            assert part.sum(-1).allclose(torch.ones(()), atol=1e-4), "all of the attention is there"
+
+
 def test_padding_on_either_side_and_rows_that_fill_up_change_nothing(ours):
     alone = [ours(**ours.inputs_of(batch([row]))).loss for row in ROWS]
     for left in (0, 3):

@@ -288,7 +288,10 @@ def test_jobs_that_never_began_are_told_and_the_command_repeats_this_report(
     written = (tmp_path / "out/report.md").read_text()
     assert told in written
     assert " ".join(["python run.py", *words]) in written
-    assert main(["task=report", "runs=sweep", "run_dir=out2"], ROOT) == 0
+    for name in ("report", "report-2"):  # in the folder of the sweep, where nobody needs to look for it
+        assert main(["task=report", "runs=sweep"], ROOT) == 0
+        assert (sweep / name / "report.html").is_file()
+    assert not (tmp_path / "outputs").exists()
     (sweep / "sweep.json").write_text('{"words": [], "swept": [], "jobs": 8}')
     assert not_started("sweep") == []
 

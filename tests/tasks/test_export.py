@@ -159,6 +159,39 @@ def test_F31_an_export_that_computes_something_else_is_told_and_removed(capsys, 
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize("at", ["safetensors.torch.save_file", "tasks.export.hf_files"])
+def test_F29_an_export_on_a_full_disk_says_so_and_leaves_no_half(at, capsys, monkeypatch):
+    """safetensors loses the number of the error: only its words are left."""
+    train(*MODELS["gpt"])
+    capsys.readouterr()
+
+    def full(*arguments, **settings):
+        Path("out/half").write_text("x")
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(at, full)
+    assert lab("task=export", "init_from=run", "export.path=out", "hardware=cpu", "run_dir=exported") == 1
+    said = capsys.readouterr().err
+    assert "the disk is full" in said
+    assert "traceback" not in said
+    assert not Path("out").exists()
+
+
+def test_an_export_is_proven_without_a_second_model_in_memory(monkeypatch):
+    from models.weights import proving
+
+    train(*MODELS["gpt"])
+    seen, theirs = [], proving._theirs
+
+    def watched(model, folder, ids_BT):
+        seen.extend(str(tensor.device) for tensor in model.state_dict().values())
+        return theirs(model, folder, ids_BT)
+
+    monkeypatch.setattr(proving, "_theirs", watched)
+    assert lab("task=export", "init_from=run", "export.path=out", "hardware=cpu", "run_dir=exported") == 0
+    assert set(seen) == {"meta"}, "its weights are gone before the other one's come"
+
+
 def test_F31_an_export_says_what_it_has_checked(capsys):
     train(*MODELS["llama"])
     assert lab("task=export", "init_from=run", "export.path=out", "hardware=cpu", "run_dir=exported") == 0

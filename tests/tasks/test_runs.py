@@ -191,6 +191,12 @@ def test_N3_check_prints_the_plan_and_trains_nothing(capsys):
     assert not list(Path().rglob("*.ckpt"))
 
 
+def test_N3_check_plans_stages(capsys):
+    words = ["objective=gbft", "gbft.stages=2", "gbft.steps_per_stage=2", "data.sampling=shuffle", "hardware=cpu"]
+    assert lab("task=check", *SMALL, *words, "data=text", "data.path=text.txt") == 0
+    assert "Boosted, vocabulary" in capsys.readouterr().out
+
+
 def test_resume_of_a_finished_run_takes_it_further():
     train("run")
     assert lab("resume=run", "trainer.max_steps=4") == 0

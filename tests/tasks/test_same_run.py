@@ -120,3 +120,15 @@ def test_F27_no_writers_thread_stays_after_a_run():
         assert lab(*words, f"run_dir=run{i}") == 0
         counts.append(threading.active_count())
     assert counts[2] == counts[0], [thread.name for thread in threading.enumerate()]
+
+
+def test_F19_a_base_that_was_best_at_step_0_is_no_reason_to_stop(tmp_path):
+    """kill -9 after a boosted run's base was measured and before its first stage: nothing of a later step is lost."""
+    assert lab(*WORDS, "run_dir=run") == 0
+    checkpoints = Path("run/checkpoints")
+    best = torch.load(checkpoints / "best.ckpt", weights_only=True)
+    (checkpoints / "last.ckpt").unlink()
+    assert lab("resume=run") == 2
+    torch.save(best | {"global_step": 0}, checkpoints / "best.ckpt")
+    assert lab("resume=run") == 0
+    assert summary("run")["step"] == 2

@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from tests.tasks.test_sft_runs import FEW, SHORT, folder, lab, summary, weights  # noqa: F401
+from tests.tasks.test_views_of_models import parts_of
 from tests.tokenization.hub_like import t5_like
 
 SMALL = ["model=t5", "objective=sft", "model.n_layer=1", "model.n_embd=16", "model.n_head=2", "model.n_inner=16",
@@ -41,6 +42,21 @@ def test_a_resumed_run_is_the_one_that_was_never_stopped():
     assert all(torch.equal(whole[name], half[name]) for name in whole)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("hardware", ["ddp_cpu", "fsdp_cpu"])
+def test_two_processes_learn_what_one_does(hardware):
+    """The same global batch: four rows on one process, or two on each of two."""
+    long = [*CHAT, "trainer.max_steps=3", "trainer.val_every=3", "data.batching=plain"]
+    assert train("one", *long, "data.batch_size=4") == 0
+    assert train("two", *long, f"hardware={hardware}") == 0
+    one, two = weights("one"), weights("two")
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], atol=2e-4), name
+    assert summary("two")["metrics"]["val/loss"] == pytest.approx(summary("one")["metrics"]["val/loss"], abs=1e-4)
+    assert lab("task=evaluate", "init_from=two", "run_dir=evaluated") == 0
+
+
 def test_a_run_is_evaluated_planned_and_written_for_transformers(capsys):
     assert train("run", *CHAT) == 0
     assert lab("task=evaluate", "init_from=run", "run_dir=evaluated") == 0
@@ -57,6 +73,20 @@ def test_a_run_is_evaluated_planned_and_written_for_transformers(capsys):
     state = {name.removeprefix("model.hf."): value for name, value in weights("run").items()}
     for name, value in theirs.state_dict().items():
         assert torch.equal(value, state[name]), name
+
+
+def test_where_answers_look_is_shown_over_source_and_answer(tmp_path):
+    assert train("run", *CHAT) == 0
+    look = ["task=inspect", "inspect.view=attention", "init_from=run"]
+    assert lab(*look, "inspect.tokens=32", "run_dir=held_out") == 0
+    assert lab(*look, "inspect.text=say 3", "inspect.tokens=24", "run_dir=typed") == 0
+    for run in ("held_out", "typed"):
+        (maps,) = parts_of(Path(run) / "attention.html")["maps"]
+        assert [m["g"] for m in maps["maps"][::2]] == [
+            "encoder layer 0", "decoder layer 0", "decoder layer 0, at the source",
+        ]  # fmt: skip
+        assert "<|assistant_start|>" in maps["labels"]
+    assert "".join(maps["labels"]).startswith("<|bos|><|user_start|>say 3")
 
 
 def test_an_answer_goes_to_the_terminal(monkeypatch):
@@ -92,6 +122,26 @@ def test_a_t5_of_the_hub_is_tuned_asked_and_written_again(small_t5):
     assert theirs.generation_config.decoder_start_token_id == 0
 
 
+def test_summaries_that_ship_with_python_are_learned_scored_and_searched_for(capsys):
+    words = ["data=docstring_summaries", "tokenizer=byte", "callbacks.exact_match.questions=3",
+             "trainer.monitor=val/rougeL"]  # fmt: skip
+    assert train("run", *words, "callbacks.exact_match.max_new_tokens=4") == 0
+    assert {"val/rouge1", "val/rougeLsum", "val/answer_tokens"} <= summary("run")["metrics"].keys()
+    ask = ["init_from=run", "evaluate.limit=2", "evaluate.beams=2", "evaluate.length_penalty=0.5"]
+    assert lab("task=evaluate", *ask, "run_dir=evaluated") == 0
+    found = json.loads(Path("evaluated/evaluation.json").read_text())
+    assert found["rougeLsum"]["low"] <= found["rougeLsum"]["value"] <= found["rougeLsum"]["high"]
+    capsys.readouterr()
+    ask = ["task=generate", "init_from=run", "prompt=Reads a file", "max_new_tokens=4", "beams=3", "n=2"]
+    assert lab(*ask, "run_dir=written") == 0
+    assert capsys.readouterr().out.count("[score ") == 2
+    rows = [json.loads(line) for line in Path("written/samples.jsonl").read_text().splitlines()]
+    assert rows[0]["score"] == pytest.approx(sum(rows[0]["logprobs"]) / len(rows[0]["ids"]), abs=1e-4)
+    assert rows[0]["score"] > rows[1]["score"]
+    assert lab(*ask, "top_p=0.9", "run_dir=refused") == 2
+    assert "beams are not drawn" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -99,6 +149,10 @@ def test_a_t5_of_the_hub_is_tuned_asked_and_written_again(small_t5):
         (["objective=dpo"], "encoder-decoder"),
         (["objective=reward"], "encoder-decoder"),
         (["objective=gbft"], "encoder-decoder"),
+        (["objective=kto"], "encoder-decoder"),
+        (["objective=grpo"], "encoder-decoder"),
+        (["objective=ppo"], "encoder-decoder"),
+        (["objective=rloo"], "encoder-decoder"),
         (["data.batching=packed"], "Type: data.batching=grouped"),
         (["data.learn=all"], "Type: data.learn=assistant"),
         (["trainer.precision=16-mixed"], "Type trainer.precision=bf16-mixed"),

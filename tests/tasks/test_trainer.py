@@ -1,10 +1,13 @@
 """Derived numbers of a run: micro-batches per update, accelerator, precision, duration."""
 
+import time
+
 import pytest
 
+from callbacks.deadline import Deadline
 from errors import RequestError
 from tasks.trainer import micro_batches_per_step, resolve_accelerator, resolve_precision
-from tests.small import make_trainer
+from tests.small import RandomTokens, make_module, make_trainer
 
 
 def batches(**changes):
@@ -43,6 +46,17 @@ def test_an_accelerator_that_is_not_here(monkeypatch):
         resolve_accelerator("gpu")
 
 
-def test_max_time_is_hours_minutes_seconds(tmp_path):
-    with pytest.raises(RequestError, match="00:10:00"):
-        make_trainer(tmp_path, max_steps=1, max_time="10m")
+def test_max_time_counts_from_the_beginning_of_the_run(tmp_path):
+    """Set-up has taken it all: one look at the clock, no update; a run that began now goes on to its last one."""
+    for name, began, steps in (("late", time.monotonic() - 61, 0), ("early", time.monotonic(), 3)):
+        trainer = make_trainer(tmp_path / name, max_steps=3, max_time="0:1:0", began=began)
+        trainer.fit(make_module(), RandomTokens())
+        assert trainer.global_step == steps, name
+
+
+def test_max_time_adds_up_over_resumes(tmp_path):
+    first = Deadline("0:10:00", began=time.monotonic() - 400)
+    second = Deadline("00:10:00", began=time.monotonic() - 250)
+    second.load_state_dict(first.state_dict())
+    assert second.time_elapsed() == pytest.approx(650, abs=5)
+    assert first.time_remaining() == pytest.approx(200, abs=5)

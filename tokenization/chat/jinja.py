@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from errors import RequestError
 from tokenization.base import Tokenizer
-from tokenization.chat.messages import FLAGS, REASONING, Message, Tools, reasoning_of, text_of
+from tokenization.chat.messages import FLAGS, NOTHING, REASONING, Message, Tools, reasoning_of, text_of
 from tokenization.chat.sandbox import Rendering, Turn, compiled
 from tokenization.chat.template import NOBODY, ChatTemplate, Segment
 from tokenization.chat.traced import DATA, LEARNED, Traced, traced
@@ -80,7 +80,9 @@ class JinjaTemplate(ChatTemplate):
         return [Segment(part.ids) for part in self._cut(text, spans)]
 
     def not_rendered(self, messages: Sequence[Message], tools: Tools) -> list[str]:
-        names = [name for m in messages for name, value in m.items() if value is not None and name not in self._names]
+        names = [
+            name for m in messages for name, value in m.items() if value not in NOTHING and name not in self._names
+        ]
         known = () if self._names.isdisjoint(REASONING) else REASONING  # they stand for each other
         return [
             *(n for n in names if n not in (*FLAGS, *known, "tool_call_id")),

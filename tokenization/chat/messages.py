@@ -14,13 +14,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from errors import RequestError
+from strict_json import value_of
 
 Message = Mapping[str, Any]
 Tools = Sequence[Any]
 ROLES = ("system", "developer", "user", "assistant", "tool")
 OPENING = ("system", "developer")
 FLAGS = ("weight", "train", "loss")  # of OpenAI and Mistral, of Axolotl, of ms-swift: 0 or false is not learned
+OTHER_FLAGS = ("loss_mask", "mask", "masked", "trainable", "train_on_turn", "training", "train_detail", "loss_weight")
 REASONING = ("reasoning_content", "thinking", "reasoning")  # the names that transformers knows, in its order
+TEXT_PARTS = ("text", "input_text", "output_text")  # of OpenAI's two formats
+NOTHING: tuple[Any, ...] = (None, "", [], {}, ())  # a field with this was not given
 # field of a message -> what is done with it; everything else is told by name
 FIELDS: dict[str, str] = {
     "role": "who speaks",
@@ -63,8 +67,8 @@ def calls_of(message: Message) -> list[dict[str, Any]]:
 def as_object(arguments: Any) -> Any:
     """Arguments that are JSON in a text (OpenAI) as the object that they are; other text stays."""
     try:
-        return json.loads(arguments) if isinstance(arguments, str) else arguments
-    except (ValueError, RecursionError):
+        return value_of(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
         return arguments
 
 
@@ -137,6 +141,8 @@ def check_message(message: Any, number: int, *, may_be_empty: bool = False) -> N
     for name in REASONING:
         if not isinstance(message.get(name), str | None):
             raise RequestError(f"{where}: {name} is {type(message[name]).__name__}, expected text.")
+    if len({message[name] for name in REASONING if message.get(name)}) > 1:
+        raise RequestError(f"{where}: {', '.join(n for n in REASONING if message.get(n))} differ, and mean the same.")
     check_calls(message.get("tool_calls"), where)
     check_flags(message, where)
     check_speaker(message, where)
@@ -158,7 +164,7 @@ def check_content(content: Any, where: str, *, may_be_missing: bool) -> None:
 
 def is_text(part: Any) -> bool:
     return isinstance(part, str) or (
-        isinstance(part, Mapping) and isinstance(part.get("text"), str) and part.get("type", "text") == "text"
+        isinstance(part, Mapping) and isinstance(part.get("text"), str) and part.get("type", "text") in TEXT_PARTS
     )
 
 
@@ -183,6 +189,11 @@ def check_calls(calls: Any, where: str) -> None:
 def check_flags(message: Message, where: str) -> None:
     """A weight is 0 or 1, and flags do not contradict each other."""
     flags = {name: message[name] for name in FLAGS if message.get(name) is not None}
+    if others := [name for name in OTHER_FLAGS if message.get(name) is not None]:
+        raise RequestError(
+            f"{where}: {others[0]}={message[others[0]]!r:.40} would change what is learned, and is not known here.\n"
+            f"Say it with one of {', '.join(FLAGS)}: 0 or 1 (not learned, learned)."
+        )
     for name, value in flags.items():
         if not isinstance(value, bool | int | float) or value not in (0, 1):
             raise RequestError(f"{where}: {name}={value!r}, expected 0 or 1 (not learned, learned).")

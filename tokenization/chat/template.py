@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tokenization.base import Ids, Tokenizer
-from tokenization.chat.messages import FIELDS, Message, Tools, check_messages, is_learned, prompt_of
+from tokenization.chat.messages import FIELDS, NOTHING, Message, Tools, check_messages, is_learned, prompt_of
 
 Learn = Literal["assistant", "last", "all"]
 NOBODY = 0  # the turn of a token that no assistant says
@@ -59,7 +59,7 @@ class ChatTemplate(ABC):
 
     def not_rendered(self, messages: Sequence[Message], tools: Tools) -> list[str]:
         """Fields of these messages, once for each message, that this template does not show to the model."""
-        return [name for message in messages for name in message if name not in FIELDS and message[name] is not None]
+        return [name for message in messages for name in message if name not in FIELDS and message[name] not in NOTHING]
 
     def render(self, messages: Sequence[Message], *, learn: Learn = "assistant", tools: Tools = ()) -> Rendered:
         """Ids and mask of a whole conversation, which ends with an assistant's turn.

@@ -25,7 +25,7 @@ class Texts:
     def __init__(self, *files: list[str]):
         self.files, self.n_shards = files, len(files)
 
-    def open(self, shard, skip):
+    def open(self, shard, skip, ignored=None):
         return iter(self.files[shard][skip:])
 
     def fingerprint(self) -> str:

@@ -1,14 +1,18 @@
 """Prompts are found where they are, numbers that came as text are numbers, and what is not used is counted."""
 
+import json
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datamodules.batching.preference_table import make_table, rendered
 from datamodules.reading.ignored import Ignored
 from datamodules.reading.preference_rows import preferences, shared_text
 from errors import RequestError
+from tokenization.byte import ByteTokenizer
+from tokenization.chat import TextTemplate, chat_template
 
 
 def one(row, **settings):
@@ -99,8 +103,54 @@ def test_F1_what_would_change_the_prompt_is_refused_and_the_rest_is_counted():
     assert ignored == {"column 'source'": 1, "a message's 'id'": 2}
     with pytest.raises(RequestError, match=r"row 1: column 'history' \(turns before the prompt\) would change"):
         one(row | {"history": [["a", "b"]]})
-    with pytest.raises(RequestError, match="a message's 'reasoning_content'"):
-        one(row | {"chosen": turns("Q", "A", reasoning_content="hm")})
+
+
+CALL = {"type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+ADD = {"type": "function", "function": {"name": "add", "description": "adds"}}
+
+
+def test_F1_thinking_and_calls_of_answers_and_tools_of_pairs_are_rendered():
+    asked = {"role": "user", "content": "1+1?"}
+    better = {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning_content": "I add."}
+    row = {"chosen": [asked, better], "rejected": [asked, {"from": "gpt", "value": "3"}], "tools": json.dumps([ADD])}
+    pair = one(row)
+    assert list(pair.prompt) == [asked]
+    assert (pair.chosen, pair.rejected) == ('I add.\n{"name": "add", "arguments": {"a": 1}}', "3")
+    template, tokenizer = chat_template(ByteTokenizer())
+    prompt, chosen, rejected = map(tokenizer.decode, rendered(pair, template))
+    assert prompt == (
+        f"<|bos|><|tools_start|>{json.dumps(ADD)}<|tools_end|><|user_start|>1+1?<|user_end|><|assistant_start|>"
+    )
+    assert chosen == (
+        '<|think_start|>I add.<|think_end|><|call_start|>{"name": "add", "arguments": {"a": 1}}<|call_end|>'
+        "<|assistant_end|>"
+    )
+    assert rejected == "3<|assistant_end|>"
+    same = one({"chosen": [asked, better], "rejected": [asked, {**better, "content": "2", "tool_calls": []}]})
+    assert same.rejected == "I add.\n2"
+
+
+def test_F1_what_a_template_cannot_show_of_pairs_is_counted():
+    better = {"role": "assistant", "content": "A", "thinking": "hm"}
+    pair = one({"prompt": "Q", "chosen": [better], "rejected": turns("Q", "B")[1:], "tools": [ADD]})
+    template, ignored = TextTemplate(ByteTokenizer(), "plain"), Counter()
+    make_table([pair], template, seq_len=64, max_prompt=32, counts=Counter(), ignored=ignored)
+    assert ignored == {"a message's 'thinking'": 1, "column 'tools'": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"content": [{"type": "image"}]}, "an answer is no text: 1 image among its 1 parts"),
+        ({"content": ""}, "an answer is empty"),
+        ({"content": "A", "weight": 0}, "an answer has weight 0"),
+    ],
+)
+def test_F1_an_answer_that_cannot_be_learned_is_counted_with_its_reason(answer, reason):
+    dropped = Counter()
+    row = {"prompt": "Q", "chosen": [{"role": "assistant", **answer}], "rejected": turns("Q", "B")[1:]}
+    assert list(preferences([(row, "x")], dropped)) == []
+    assert next(iter(dropped)).startswith(reason)
 
 
 def test_a_question_is_a_prompt():

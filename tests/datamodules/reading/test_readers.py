@@ -153,9 +153,16 @@ def test_F4_an_archive_of_texts(name, mode, tmp_path):
             info = tarfile.TarInfo(member)
             info.size = len(text)
             archive.addfile(info, io.BytesIO(text.encode()))
+        for member, kind in (("d/e.txt", tarfile.SYMTYPE), ("d/.f.txt", tarfile.REGTYPE), ("g", tarfile.DIRTYPE)):
+            info = tarfile.TarInfo(member)
+            info.type, info.linkname = kind, "a.txt"
+            archive.addfile(info)
     ignored = Ignored()
     assert read(tmp_path / name, ignored=ignored) == ["one", "two", "three"]
-    assert ignored == {"file ending .pdf in an archive": 1}
+    assert ignored == {
+        "file ending .pdf in an archive": 1, "file that is a link or a device in an archive": 1,
+        "file that is hidden in an archive": 1,
+    }  # fmt: skip
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-20] if name != "a.tar" else b"x" * 600)
     with pytest.raises(RequestError, match="damaged or cut off"):
         read(tmp_path / name)

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamodules.reading.ignored import Ignored
-from datamodules.reading.json_rows import HALF_A_PAIR
 from datamodules.reading.records import Asked, read_rows
 from errors import RequestError
+from strict_json import HALF_A_PAIR
 
 PAIRS = [{"prompt": f"Say hello {i}", "completion": f"Hello friend {i}"} for i in range(3)]
 CSV = "prompt,completion\r\n" + "".join(f"{p['prompt']},{p['completion']}\r\n" for p in PAIRS)
@@ -229,3 +229,37 @@ def test_a_damaged_arrow_file_never_ends_the_process(data, tmp_path_factory):
     (folder / "damaged.arrow").write_bytes(whole[:at] + data.draw(st.binary(min_size=1, max_size=4)) + whole[at + 1 :])
     rows, refused = rows_or_words(folder / "damaged.arrow")
     assert "damaged.arrow" in refused if refused else len(rows) <= 2 * len(PAIRS)
+
+
+SPREADSHEETS = ["\n\r\na,b\n1,2\n", "sep=;\na;b\n1;2\n", "a|b\n1|2\n", "\ufeff\ufeffa,b\n1,2\n", "a;b\r1;2\r"]
+
+
+@pytest.mark.parametrize("text", SPREADSHEETS)
+def test_F3_tables_as_spreadsheets_write_them(text, write):
+    assert read(write("a.csv", text)) == [{"a": "1", "b": "2"}]
+
+
+def test_F3_blank_lines_before_a_table_are_counted_in_its_errors(write):
+    with pytest.raises(RequestError, match=r"row 2 \(line 5\): 3 columns"):
+        read(write("a.csv", "\n\na,b\n1,2\n1,2,3\n"))
+
+
+def test_F3_quotes_of_a_tsv_are_text_and_said_once(write, caplog):
+    rows = read(write("a.tsv", 'a\tb\n"x"\t1\n"y"\t2\nz\t3\n'))
+    assert [row["a"] for row in rows] == ['"x"', '"y"', "z"]
+    assert caplog.text.count("cells in quotes are taken with their quotes") == 1
+
+
+@pytest.mark.parametrize(("pack", "end"), [(gzip.compress, ".gz"), (zstd, ".zst")])
+def test_F2_a_packed_file_under_a_plain_name_says_so(pack, end, write):
+    with pytest.raises(RequestError, match=rf"is compressed, and its name does not say so.\nType: mv .*a\.jsonl{end}"):
+        read(write("a.jsonl", pack(b'{"a": 1}\n' * 50)))
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.jsonl", ""), ("a.csv", "a,b\n"), ("a.json", "[]")])
+def test_F4_a_file_without_rows_is_counted(name, text, write, tmp_path):
+    write(name, text)
+    write("b.jsonl", '{"a": 1}\n')
+    ignored = Ignored()
+    assert read(tmp_path, ignored=ignored) == [{"a": 1}]
+    assert ignored == {"file without rows": 1}

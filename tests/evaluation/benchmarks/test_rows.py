@@ -1,5 +1,6 @@
 """Each benchmark on a row with the columns that its data set has."""
 
+import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from datamodules.reading.formats import to_messages
+from datamodules.reading.ignored import Ignored
 from errors import RequestError
 from evaluation.benchmarks.arc import ARC
 from evaluation.benchmarks.base import Benchmark
@@ -186,3 +189,53 @@ def test_what_is_missing_offline_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         RequestError, match=r"(?s)benchmark.path=.*datasets/ChilleD/SVAMP \(split test\).*Body, Question"
     ):
         load(benchmark, benchmark.split, 3)
+
+
+@pytest.mark.parametrize("written", [json.dumps, str], ids=["json", "python"])
+def test_F3_choices_in_a_cell_of_a_table_are_a_list_and_not_letters(written, tmp_path: Path) -> None:
+    """A .csv of ScienceQA holds "['pine', 'oak']": one choice for each character of it once."""
+    row = {"question": "Q", "choices": written(["it's, a pine", "oak"]), "answer": 1}
+    with (tmp_path / "test.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        writer.writeheader()
+        writer.writerow(row)
+    benchmark = evaluated("scienceqa", tmp_path)
+    (question,) = load(benchmark, "test", None)
+    assert question.choices == ("A. it's, a pine", "B. oak")
+    assert to_messages(row, "scienceqa", "x")[1]["content"] == "Q\n\nA. it's, a pine\nB. oak"
+
+
+def test_F3_choices_as_numpy_prints_them_are_refused() -> None:
+    for kind, row in (
+        (ScienceQA, {"question": "Q", "choices": "['pine' 'oak']", "answer": 0}),
+        (MMLU, {"question": "Q", "choices": "pine, oak", "answer": 0}),
+        (ARC, {"question": "Q", "choices": "{'text': array(['x'], dtype=object)}", "answerKey": "A"}),
+    ):
+        with pytest.raises(RequestError, match=r"x, row 1: .* expected a list or an object"):
+            kind(path="x").questions([(row, "x, row 1")])
+
+
+@pytest.mark.parametrize(("name", "row", "answer"), PUBLISHED, ids=[row[0] for row in PUBLISHED])
+def test_F4_columns_that_are_not_asked_are_counted_by_name(name: str, row: dict, answer: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text((json.dumps(row | {"note": None}) + "\n") * 3)
+    (tmp_path / "notes.pdf").write_text("x")
+    ignored = Ignored()
+    benchmark = evaluated(name, tmp_path)
+    load(benchmark, benchmark.split, None, ignored)
+    unused = {
+        "svamp": ["ID", "Equation", "Type", "question_concat"],
+        "mawps": ["id", "chain", "result", "equation", "expression"],
+        "arc": ["id"],
+        "hellaswag": ["ind", "ctx_a", "ctx_b", "source_id", "split", "split_type"],
+        "mmlu": ["subject"],
+        "samsum": ["id"],
+    }[name]
+    assert ignored == {f"column {column!r}": 3 for column in unused} | {"file ending .pdf": 1}
+
+
+def test_F4_a_column_that_was_renamed_is_used(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"problem": "1+1?", "solution": "#### 2", "question": "other"}) + "\n")
+    benchmark = evaluated("gsm8k", tmp_path, "benchmark.columns={question: problem, answer: solution}")
+    ignored = Ignored()
+    load(benchmark, benchmark.split, None, ignored)
+    assert ignored == {"column 'question'": 1}

@@ -1,8 +1,9 @@
 """rerun= says what is not as it was (N5)."""
 
+import json
 from pathlib import Path
 
-from launcher.jobs.repeated import outcome, summary_of, surroundings, told
+from launcher.jobs.repeated import horizon, outcome, summary_of, surroundings, told
 from launcher.jobs.summary import code_fingerprint
 
 THEN = {
@@ -37,6 +38,21 @@ def test_N5_online_rl_has_no_loss_worth_comparing_its_held_out_reward_is_named()
     then, now = ({"metrics": {"train/loss": 0.1, "val/reward": value}, "step": 100} for value in (0.6, 0.5))
     assert outcome(then, then) == []
     assert outcome(then, now) == ["val/reward: 0.6 then, 0.5 now"]
+
+
+def test_F46_a_horizon_that_resume_moved_or_that_is_another_now_is_named(tmp_path: Path) -> None:
+    hydra = tmp_path / ".hydra"
+    hydra.mkdir()
+    (hydra / "config.yaml").write_text("trainer: {max_steps: 20, max_time: null}\n")
+    words = ["trainer.max_steps=10", "seed=1"]
+    now = {"max_steps": 20, "max_time": None}
+    (hydra / "overrides.yaml").write_text(json.dumps([*words, "resume=runs/a", "trainer.max_steps=20"]))
+    (line,) = horizon(tmp_path, now)
+    assert line.startswith("trainer.max_steps: 10 at first, moved to 20 by resume=, and 20 all along now")
+    (hydra / "overrides.yaml").write_text(json.dumps(["trainer.max_steps=20", "resume=runs/a"]))
+    assert horizon(tmp_path, now) == [], "it was only interrupted"
+    (line,) = horizon(tmp_path, now | {"max_steps": 30})
+    assert line.startswith("trainer.max_steps: 20 then, 30 now")
 
 
 def test_a_run_without_a_summary_is_compared_with_nothing(tmp_path: Path) -> None:

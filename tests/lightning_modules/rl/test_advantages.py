@@ -45,6 +45,15 @@ def test_gae_by_hand():
     torch.testing.assert_close((found + values)[mask], torch.tensor([0.504, 0.72, 1.0]))
 
 
+def test_gae_passes_over_what_a_tool_wrote():
+    """The same three actions with two forced tokens between them: the same advantages."""
+    rewards = torch.tensor([[0.0, 9.0, 9.0, 0.0, 1.0, 9.0]])
+    values = torch.tensor([[0.2, 9.0, 9.0, 0.4, 0.6, 9.0]])
+    mask = torch.tensor([[True, False, False, True, True, False]])
+    found = gae(rewards, values, mask, gamma=0.9, lam=0.5)
+    torch.testing.assert_close(found, torch.tensor([[0.304, 0.0, 0.0, 0.32, 0.4, 0.0]]))
+
+
 def test_N52_the_score_lands_on_the_last_action_whatever_is_padding():
     mask = torch.tensor([[False, True, True, False], [False, True, False, False]])
     ratio = torch.tensor([[9.0, 1.0, 2.0, 9.0], [9.0, 3.0, 9.0, 9.0]])

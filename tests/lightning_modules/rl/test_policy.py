@@ -83,6 +83,45 @@ def test_N51_the_end_is_an_action_and_padding_is_not_even_where_both_are_one_id(
     assert batch["stopped"].tolist() == [True, False]
 
 
+class Writes:
+    """A tool: after an answer's first token it writes A twice."""
+
+    def forced(self, ids):
+        return [A, A] if len(ids) == 1 else []
+
+    def allowed(self, ids):
+        return None
+
+
+def test_N51_what_a_tool_wrote_is_read_and_is_no_action():
+    answers = [Completion([7, 8, 9, END], [-0.5, -9.0, -9.0, -0.25], True, [1, 2])]
+    batch = padded([[3, 4]], answers)
+    assert batch["ids"].tolist() == [[3, 4, 7, 8, 9]]
+    assert batch["targets"].tolist() == [[IGNORE, 7, IGNORE, IGNORE, END]]
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_N55_a_policy_with_a_tool_starts_right_and_counts_forced_tokens_apart(tmp_path, kind):
+    data = PromptData()
+    module = make_policy(kind, data, epochs=2)
+    module.guide = lambda prompt: Writes()
+    rollout = collected(module, data, tmp_path)
+    actions = (rollout["targets"] != IGNORE).sum(1)
+    own = log_probs(module.model, rollout, 1.0)[0]
+    assert torch.equal(own == 0, rollout["targets"] == IGNORE)  # the loss knows nothing of what was forced
+    found = module.measured.train
+    went_on = (actions > 1).float().mean().item()
+    assert found["rollout/forced"] == pytest.approx(2 * went_on)
+    assert found["rollout/length"] == pytest.approx(actions.float().mean().item())
+    assert found["rollout/gap"] < 1e-5
+    assert found["policy/ratio_max"] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_unknown_tools_of_a_policy_are_refused():
+    with pytest.raises(RequestError, match="no tool abacus"):
+        make_policy(GRPOModule, PromptData(), tools=["abacus"])
+
+
 def test_N55_dropout_is_off_from_the_first_rollout_on(tmp_path):
     data = PromptData()
     module = make_policy(GRPOModule, data, dropout=0.3, epochs=2)

@@ -24,7 +24,9 @@ ROOT = WORKER.parents[3]
 
 def train(folder: Path, steps: int, *, data: RandomTokens | None = None, **settings):
     module = make_module(**settings)
-    trainer = make_trainer(folder, max_steps=steps, log_every=5, val_every=50, loggers=[MetricsCSV(run_dir=folder)])
+    trainer = make_trainer(
+        folder, max_steps=steps, log_every=5, val_every=50, loggers=[MetricsCSV(run_dir=folder, start_step=0)]
+    )
     trainer.fit(module, data or RandomTokens())
     return module
 

@@ -11,12 +11,13 @@ from errors import RequestError
 from models.gpt import GPT
 from models.transformer import Transformer
 from models.weights import nanochat
-from models.weights.families import FAMILIES, config_of, model_section
+from models.weights.families import FAMILIES
 from models.weights.files import read_tensors
 from models.weights.filling import fill, resized
 from models.weights.loading import load_weights
 from models.weights.renaming import to_theirs
 from models.weights.saving import settings_of
+from models.weights.sections import config_of, model_section
 
 LLAMA = {
     "model_type": "llama", "vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,

@@ -13,10 +13,11 @@ import torch
 
 from errors import RequestError
 from launcher.config.instantiate import build
-from models.weights.families import FAMILIES, family_of, model_section, read_config, ties
+from models.weights.families import FAMILIES, family_of, read_config, ties
 from models.weights.files import read_tensors
 from models.weights.filling import fill
 from models.weights.renaming import to_ours
+from models.weights.sections import model_section
 
 transformers = pytest.importorskip("transformers")
 transformers.logging.set_verbosity_error()

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from launcher.config.instantiate import build
-from models.weights.families import family_of, model_section, read_config
+from models.weights.families import family_of, read_config
 from models.weights.files import read_tensors
 from models.weights.filling import fill, is_tied
 from models.weights.renaming import to_ours
 from models.weights.saving import save_hf, settings_of
+from models.weights.sections import model_section
 
 transformers = pytest.importorskip("transformers")
 transformers.logging.set_verbosity_error()

@@ -1,0 +1,113 @@
+"""make fuzz: command lines, files, folders and signals made to hurt, each in a forked process; what is not as promised
+is said, with the words that show it again.
+
+FUZZ_SEED=1 FUZZ_MINUTES=10 FUZZ_CASES=100000 make fuzz; FUZZ_CASE=17 does one case alone and shows all it says.
+"""
+
+import json
+import os
+import shlex
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import cases
+import forked
+import judging
+import yard
+
+
+def main() -> int:
+    seed, minutes = int(os.environ.get("FUZZ_SEED", "0")), float(os.environ.get("FUZZ_MINUTES", "10"))
+    last, only = int(os.environ.get("FUZZ_CASES", "1000000")), os.environ.get("FUZZ_CASE")
+    forked.import_everything()
+    place = Path(tempfile.mkdtemp(prefix="fuzz-"))  # a TemporaryDirectory would go as the first case ends
+    try:
+        forked.in_child(lambda: yard.build(place / "yard"))
+        if only is not None:
+            return _one(seed, int(only), place)
+        end = time.monotonic() + 60 * minutes
+        workers = min(2, os.cpu_count() or 1)
+        children = [_worker(range(first, last, workers), seed, place, end) for first in range(workers)]
+        for child in children:
+            os.waitpid(child, 0)
+        return _report(place, seed)
+    finally:
+        forked.clear(place)
+
+
+def _worker(numbers: range, seed: int, place: Path, end: float) -> int:
+    """A process that does its share of the cases, a line of JSON for each."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        with open(place / f"results-{numbers.start}.jsonl", "w") as results:
+            for number in numbers:
+                if time.monotonic() > end:
+                    break
+                result = _try(seed, number, place)
+                print(json.dumps(result), file=results, flush=True)
+                if result["faults"]:
+                    _tell(result)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(0)
+
+
+def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
+    around = place / f"case-{number}"
+    around.mkdir()
+    kind, case = cases.make(seed, number, place / "yard", around / "here")
+    before = judging.photograph(around / "here")
+    outcome = forked.run(case.words, around / "here", program=case.program, screen=case.screen, shot=case.shot)
+    lost = judging.changed(case, before, judging.photograph(around / "here"))
+    found = judging.faults(case, outcome, lost)
+    if show:
+        print(outcome.out, outcome.said, sep="\n--- said\n")
+    forked.clear(around)
+    words = shlex.join(case.words).encode("utf-8", "backslashreplace").decode()
+    return {
+        **{"number": number, "kind": kind, "words": words, "damage": repr(case.damage), "status": outcome.status},
+        **{"seconds": round(outcome.seconds, 1), "faults": found, "seed": seed, "shot": case.shot},
+        "said": outcome.said[-400:].encode("utf-8", "backslashreplace").decode() if found else "",
+    }
+
+
+def _tell(result: dict) -> None:
+    print(
+        f"\n{'; '.join(result['faults'])}\n  {result['kind']}: {result['words'][:600]}\n  {result['damage'][:300]}\n"
+        f"  {result['said'].strip()[-300:]}\n"
+        f"  again: FUZZ_SEED={result['seed']} FUZZ_CASE={result['number']} make fuzz",
+        flush=True,
+    )
+
+
+def _one(seed: int, number: int, place: Path) -> int:
+    result = _try(seed, number, place, show=True)
+    _tell(result)
+    print(f"  exit status {result['status']}, {result['seconds']} s, signal {result['shot']}")
+    return 1 if result["faults"] else 0
+
+
+def _report(place: Path, seed: int) -> int:
+    """The share that ended as promised, by kind; 1 where any did not."""
+    done = [json.loads(line) for file in place.glob("results-*.jsonl") for line in file.read_text().splitlines()]
+    bad = [result for result in done if result["faults"]]
+    kinds, faulty = Counter(result["kind"] for result in done), Counter(result["kind"] for result in bad)
+    statuses = Counter(result["status"] for result in done)
+    print(f"\nseed {seed}: {len(done) - len(bad)} of {len(done)} cases ended as promised ", end="")
+    print(f"({100 * (1 - len(bad) / max(1, len(done))):.2f} %)")
+    print("  exit statuses  " + ", ".join(f"{status}: {n}" for status, n in sorted(statuses.items())))
+    longest = max(done, key=lambda result: result["seconds"], default=None)
+    if longest is not None:
+        print(f"  the longest took {longest['seconds']} s: number {longest['number']}, {longest['kind']}")
+    for name, n in sorted(kinds.items()):
+        print(f"  {name:<20}{n:5}{f'   {faulty[name]} not as promised' if faulty[name] else ''}")
+    return 1 if bad or not done else 0
+
+
+sys.exit(main())

@@ -1,0 +1,82 @@
+"""Whether a case ended as promised: the exit status, plain words, nothing of the user's changed, in time."""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from cases import Case
+from forked import Outcome
+
+import folders
+
+WORDS = 20_000  # characters; more is no plain sentence
+FAILURES = (  # what may be said of a run that failed, though nothing about the request was wrong
+    *(
+        "out of memory",
+        "the loss is",
+        "is nan",
+        "nothing more could be written",
+        "cannot be read or written",
+        "The crawl cannot go on",
+    ),
+    *("went on without", "stopped: "),
+)
+
+
+def photograph(folder: Path) -> dict[str, str]:
+    """Every file below `folder`, with a hash of what is in it."""
+    found = {}
+    for place, inner, files in os.walk(folder):
+        for name in [*files, *inner]:
+            path = Path(place) / name
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                found[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+            elif not stat.S_ISDIR(mode):
+                found[path.relative_to(folder).as_posix()] = str(mode)
+    return found
+
+
+def changed(case: Case, before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """Files that were there and are not as they were, but for those that the command was asked to go on with."""
+    return [name for name, was in before.items() if after.get(name) != was and not _may_change(case, name)]
+
+
+def _may_change(case: Case, name: str) -> bool:
+    if name.startswith("cache/"):
+        return True
+    for place in case.writes:
+        if name.startswith(f"{place}/"):
+            inside = name.removeprefix(f"{place}/")
+            return folders.is_ours(inside, "run", "token files") or place in ("sweep", "cache")
+    return False
+
+
+def faults(case: Case, outcome: Outcome, lost: list[str]) -> list[str]:
+    """What was not as promised, in words."""
+    found = [f"changed {name}" for name in lost[:5]]
+    if "Traceback (most recent call last)" in outcome.text:
+        found.append("a traceback")
+    elif "The traceback is in" in outcome.text:
+        found.append("a fault that nobody named")
+    if len(outcome.said) > WORDS:
+        found.append(f"{len(outcome.said):,} characters are said")
+    if outcome.left_behind:
+        found.append("processes are left behind")
+    return found + _about_status(case, outcome)
+
+
+def _about_status(case: Case, outcome: Outcome) -> list[str]:
+    asked = [case.shot[0]] if case.shot else []
+    if outcome.late:
+        asked.append(15)
+        if not case.may_be_long:
+            return [f"no end after {outcome.seconds:.0f} s"]
+    status = outcome.status
+    if status in (0, 2) or status - 128 in asked or (status < 0 and -status in asked and status != -15):
+        silent = status == 2 and not outcome.text.strip() and not case.screen
+        return ["refused without a word"] if silent else []
+    if status == 1 and (any(words in outcome.text for words in FAILURES) or case.screen):
+        return []
+    return [f"exit status {status}"]
