@@ -12,7 +12,7 @@ enter the model. B rows, T tokens, P prompts or pairs; rows are padded on the ri
 | `padding` | (B, T) bool | True at real tokens |
 | `lengths` | (B,) int64 | real tokens of each row; 0 in rows that only fill up a batch. Says the same as `padding` |
 | `index` | (P,) int64 | number of each pair or example in its data set |
-| `labels` | (B,) bool | whether a completion is a desirable one (unpaired preferences) |
+| `labels` | (B,) bool | whether a completion is a desirable one, an answer a right one |
 | `margins` | (P,) float32 | by how much the chosen completion is said to be better |
 | `document_index` | (B, T) int64 | the document or example of each target over the split, -1 where there is none |
 | `source` | (B, T) int64 | the source of each target in a mixture |

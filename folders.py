@@ -41,6 +41,7 @@ MANIFEST: dict[Kind, tuple[str, ...]] = {
             "answers.json",
             "rollouts.jsonl",
             "past_context.*",
+            "compute.png",
             "start/*",
             "base/*",
             "reward/*",

@@ -5,9 +5,11 @@
 - generate: a free answer, read by the rule of the benchmark; what cannot be read is wrong, and counted apart.
 """
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from evaluation.intervals import Estimate, mean_interval, mean_of_sources, stati
 from evaluation.likelihood import continuation_logprobs
 from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, squad_f1, summary_scores
 from evaluation.prompts import Prompt, Prompter
+from evaluation.rerank import Answer
+from evaluation.voting import powers, vote_at_k
 from models.base import LanguageModel
 from models.beams import beam_search
 from models.generation import generate
@@ -26,6 +30,14 @@ from models.sampling import Sampling
 
 Prediction = dict[str, Any]  # one line of predictions.jsonl
 Metrics = dict[str, Estimate]
+
+
+def write(predictions: Sequence[Prediction], folder: Path) -> Path:
+    """predictions.jsonl in a folder."""
+    target = folder / "predictions.jsonl"
+    with target.open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
+    return target
 
 
 def by_choices(
@@ -55,7 +67,16 @@ def _choice(prompt: Prompt, question: Question, logprobs: np.ndarray) -> Predict
         **{name: int((logprobs / np.maximum(1, n)).argmax()) == expected for name, n in by_length.items()},
         "logprobs": logprobs.tolist(),
         "confidence": float(odds.max() / odds.sum()),
+        "kind": "choice",
+        "texts": list(led_choices(question)),
+        "labels": [choice == question.answer for choice in question.choices],
+        "lengths": [len(choice) for choice in prompt.choices],
     }
+
+
+def led_choices(question: Question) -> list[str]:
+    """Each choice as an answer that a model gives, with its lead."""
+    return [f"{question.lead} {choice}" if question.lead else choice for choice in question.choices]
 
 
 def _asked(prompt: Prompt, question: Question) -> Prediction:
@@ -127,6 +148,19 @@ def by_generation(
     questions: Sequence[Question],
     *,
     kind: Kind,
+    **how: Any,
+) -> list[Prediction]:
+    """Free answers to each question (`how`: see `written`), read by `kind`."""
+    answers = written(model, prompter, prompts, questions, **how)
+    return [free(*asked, kind) for asked in zip(prompts, questions, answers, strict=True)]
+
+
+def written(
+    model: LanguageModel,
+    prompter: Prompter,
+    prompts: Sequence[Prompt],
+    questions: Sequence[Question],
+    *,
     max_new_tokens: int,
     sampling: Sampling,
     samples: int,
@@ -136,10 +170,11 @@ def by_generation(
     beams: int = 1,
     length_penalty: float = 1.0,
     guide: MakeGuide | None = None,
-) -> list[Prediction]:
-    """`samples` free answers to each question, or with more than one beam the best found, read by `kind`.
+) -> list[list[Answer]]:
+    """`samples` answers to each question, or with more than one beam the best found.
 
-    With a guide also how many tokens it wrote in each.
+    Args:
+        stop: says of an answer's ids so far whether it ends here. guide: a tool that writes in the answers.
     """
     ids = [prompt.ids.tolist() for prompt in prompts]
     settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
@@ -148,13 +183,25 @@ def by_generation(
         completions = beam_search(model, ids, beams=beams, length_penalty=length_penalty, **settings)
     else:
         completions = generate(model, ids, sampling=sampling, n=samples, seed=seed, guide=guide, **settings)
-    decode = prompter.tokenizer.decode
     return [
-        _free(prompt, question, [cut(decode(c.ids, skip_specials=True), prompter.stop) for c in made], kind)
-        | {"stopped": [c.stopped for c in made], "lengths": [len(c.ids) - c.stopped for c in made]}
-        | ({} if guide is None else {"forced": [len(c.forced) for c in made]})
+        [
+            Answer(
+                question.ask,
+                text_of(prompter, c.ids),
+                prompt.ids.tolist(),
+                c.ids,
+                c.stopped,
+                None if guide is None else len(c.forced),
+            )
+            for c in made
+        ]
         for prompt, question, made in zip(prompts, questions, completions, strict=True)
     ]
+
+
+def text_of(prompter: Prompter, ids: Sequence[int]) -> str:
+    """What an answer says."""
+    return cut(prompter.tokenizer.decode(ids, skip_specials=True), prompter.stop)
 
 
 def cut(text: str, ends: Sequence[str]) -> str:
@@ -163,20 +210,28 @@ def cut(text: str, ends: Sequence[str]) -> str:
     return text[: min(at, default=len(text))].strip()
 
 
-def _free(prompt: Prompt, question: Question, texts: list[str], kind: Kind) -> Prediction:
+def free(prompt: Prompt, question: Question, answers: Sequence[Answer], kind: Kind) -> Prediction:
+    """A line of predictions.jsonl. `labels`: whether each of `texts` is right; `lengths`: tokens, the end left out."""
+    texts = [answer.text for answer in answers]
     accepted, read = read_answers(question, texts, kind)
     chosen = majority(read)
     spans = {"f1": squad_f1(texts[0], [question.answer, *question.others])} if kind == "span" else {}
+    labels = [r in accepted for r in read]
     return {
         **_asked(prompt, question),
         "others": list(question.others),
+        "kind": kind,
         "texts": texts,
         "read": read,
+        "labels": labels,
+        "lengths": [answer.length for answer in answers],
         "answer": chosen,
-        "right": read[0] in accepted,
-        "rights": sum(r in accepted for r in read),
+        "right": labels[0],
+        "rights": sum(labels),
         "right_by_majority": chosen in accepted,
         **spans,
+        "stopped": [answer.stopped for answer in answers],
+        **({} if answers[0].forced is None else {"forced": [answer.forced for answer in answers]}),
     }
 
 
@@ -189,8 +244,8 @@ def read_answers(question: Question, texts: Sequence[str], kind: Kind) -> tuple[
 
 
 def generation_metrics(predictions: Sequence[Prediction], *, seed: int, summary: bool) -> Metrics:
-    """exact_match, unparsed; with tools forced, the share of tokens that they wrote; f1 of spans, pass@k and
-    self_consistency of several samples, ROUGE of summaries."""
+    """exact_match, unparsed; with tools forced, the share of tokens that they wrote; f1 of spans; of several samples
+    pass@k, majority@k, self_consistency and tokens_per_question, all that were written; ROUGE of summaries."""
 
     average = partial(_average, predictions, seed=seed)
     if summary:
@@ -208,9 +263,11 @@ def generation_metrics(predictions: Sequence[Prediction], *, seed: int, summary:
         metrics["f1"] = average([p["f1"] for p in predictions])
     samples = len(predictions[0]["read"])
     if samples > 1:
-        powers = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= samples]
-        for k in powers:
+        for k in powers(samples):
             metrics[f"pass@{k}"] = average([pass_at_k(samples, p["rights"], k) for p in predictions])
+        for k in powers(samples):
+            metrics[f"majority@{k}"] = average([vote_at_k(p["read"], p["labels"], k) for p in predictions])
+        metrics["tokens_per_question"] = average([sum(p["lengths"]) for p in predictions])
         metrics["self_consistency"] = average([p["right_by_majority"] for p in predictions])
     metrics |= by_sources("exact_match", predictions, [p["right"] for p in predictions], seed=seed)
     return metrics | class_metrics(predictions, seed=seed)

@@ -42,7 +42,8 @@ class LabLM(TemplateLM):
 
     def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
         pairs = [self._fitting(context, answer) for _, context, answer in requests]
-        return continuation_scores(self.model, pairs, batch_size=self.batch_size)
+        found = continuation_scores(self.model, pairs, batch_size=self.batch_size)
+        return [(score, greedy) for score, greedy, _ in found]
 
     def _fitting(self, context: Sequence[int], answer: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """At most context + 1 tokens in all: the last one is predicted, not read."""
@@ -58,7 +59,7 @@ class LabLM(TemplateLM):
             windows = rolling_pairs(self.text.encode(text), self.prefix_token_id, self.max_length)
             pairs += windows
             owners += [number] * len(windows)
-        scores = [score for score, _ in continuation_scores(self.model, pairs, batch_size=self.batch_size)]
+        scores = [found.logprob for found in continuation_scores(self.model, pairs, batch_size=self.batch_size)]
         return np.bincount(owners, weights=scores, minlength=len(requests)).tolist()
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:

@@ -5,6 +5,7 @@ Logits are computed where a continuation's token is predicted and nowhere else.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,22 +17,29 @@ from models.generation import evaluating
 Pair = tuple[np.ndarray, np.ndarray]  # ids of a prompt and of what follows it
 
 
+class Likelihood(NamedTuple):
+    """Of a continuation: its log-probability, whether each of its tokens was the likeliest one, and the log-probability
+    of the one that was least likely."""
+
+    logprob: float
+    greedy: bool
+    least: float
+
+
 def continuation_logprobs(model: LanguageModel, pairs: Sequence[Pair], *, batch_size: int = 32) -> np.ndarray:
     """(n,) float64: sum of log p(continuation | prompt) in nats, for each (prompt ids, continuation ids).
 
     Prompt and continuation must fit the model's context together, less one token.
     """
-    return np.array([score for score, _ in continuation_scores(model, pairs, batch_size=batch_size)])
+    return np.array([found.logprob for found in continuation_scores(model, pairs, batch_size=batch_size)])
 
 
 @torch.no_grad()
-def continuation_scores(
-    model: LanguageModel, pairs: Sequence[Pair], *, batch_size: int = 32
-) -> list[tuple[float, bool]]:
-    """Log-probability of each continuation, and whether each of its tokens was the likeliest one."""
+def continuation_scores(model: LanguageModel, pairs: Sequence[Pair], *, batch_size: int = 32) -> list[Likelihood]:
+    """How likely each continuation is, in nats; of an empty one all is 0."""
     device = next(model.parameters()).device
     order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))  # like lengths together
-    found: list[tuple[float, bool]] = [(0.0, True)] * len(pairs)
+    found = [Likelihood(0.0, True, 0.0)] * len(pairs)
     with evaluating(model):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -46,8 +54,9 @@ def continuation_scores(
             missed_N = (logprobs_NV.argmax(-1) != targets_N).double()
             sums = torch.zeros(2, len(rows), dtype=torch.float64, device=device)
             sums.index_add_(1, row_N, torch.stack([picked_N, missed_N]))
-            for i, score, misses in zip(rows, *sums.tolist(), strict=True):
-                found[i] = (score, misses == 0)
+            least_B = sums.new_zeros(len(rows)).scatter_reduce(0, row_N, picked_N, "amin")
+            for i, score, misses, least in zip(rows, *sums.tolist(), least_B.tolist(), strict=True):
+                found[i] = Likelihood(score, misses == 0, least)
     return found
 
 

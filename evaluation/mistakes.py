@@ -98,10 +98,11 @@ def class_of(prediction: dict[str, Any]) -> str | None:
     expected = str(prediction["expected"])
     if "logprobs" in prediction:
         return f"{expected} taken for {prediction['answer']}" if _short(prediction) else "wrong choice"
-    stopped = all(prediction.get("stopped", [True]))
+    chosen = prediction.get("chosen", 0)  # of several attempts
+    stopped = prediction.get("stopped", [True])[chosen]
     if number(expected) is not None:
-        return fault(expected, prediction["texts"][0], stopped=stopped)
-    read = prediction["read"][0]
+        return fault(expected, prediction["texts"][chosen], stopped=stopped)
+    read = prediction["read"][chosen]
     if read is None:
         return "format" if stopped else "truncated"
     if not prediction["choices"]:

@@ -45,7 +45,7 @@ class _Search:
             ended = self.ends(ids)
             if (ended or last) and rank < self.beams:
                 score = total / len(ids) ** self.length_penalty
-                self.finished.append(Completion(ids, [*self.tokens[beam], logprob], ended, score))
+                self.finished.append(Completion(ids, [*self.tokens[beam], logprob], ended, score=score))
             elif not ended:
                 kept.append((total, beam, token, logprob))
         self.finished = sorted(self.finished, key=_score)[: self.beams]

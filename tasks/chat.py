@@ -13,6 +13,7 @@ from models.base import LanguageModel
 from models.generation import stream
 from models.sampling import Sampling
 from tasks import parts
+from tasks.gate import Gated, gate_of
 from tasks.guiding.keys import guide_of
 from tasks.text import StopStrings, stream_text
 from tasks.trainer import set_number_formats
@@ -46,6 +47,7 @@ def chat(
     model = parts.trained_model(cfg, tokenizer)
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     messages, shown = opening, Shown(tokenizer, [])
+    gate = gate_of(cfg, model, temperature)
     while question := _ask():
         # plain templates know one question at a time
         messages = [*(messages if template == "chat" else opening), {"role": "user", "content": question}]
@@ -53,17 +55,20 @@ def chat(
         if not ids:
             continue
         answer: list[int] = []
-        tokens = stream(
-            model,
-            ids,
-            max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            seed=cfg.seed + len(messages),
-            stop_ids=[turns.end, tokenizer.eot],
-            guide=guide,
-        )
-        stream_text(said(tokens, {turns.end, tokenizer.eot}, answer), shown)
-        print()
+        settings = {
+            "max_new_tokens": max_new_tokens,
+            "sampling": sampling,
+            "seed": cfg.seed + len(messages),
+            "stop_ids": [turns.end, tokenizer.eot],
+            "guide": guide,
+        }
+        if gate is None:
+            stream_text(said(stream(model, ids, **settings), {turns.end, tokenizer.eot}, answer), shown)
+            print()
+        else:
+            (verdict,) = gate.written(Gated(model, question, ids, StopStrings(tokenizer, []), settings), 1)
+            answer = verdict.completion.ids[: -1 if verdict.completion.stopped else None]
+            print(f"{shown.text(answer)}\n({verdict.words})")
         messages.append(turns.answer(answer))
         (run.path / "chat.json").write_text(json.dumps(messages, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from batch import IGNORE
 from bounds import NonNegativeFloat, NonNegativeInt, PositiveInt
+from datamodules.judged import JudgedDataModule
 from datamodules.kinds.conversations import ConversationDataModule
 from datamodules.kinds.steps import StepDataModule
 from datamodules.preference import PairDataModule
@@ -33,6 +34,7 @@ from tasks.evaluating.benchmark import run_benchmark
 from tasks.evaluating.lm_eval import run_lm_eval
 from tasks.evaluating.pairs import label_metrics, pair_metrics
 from tasks.evaluating.past_context import evaluate_past_context
+from tasks.evaluating.verifiers import verifier_metrics
 from tasks.trainer import set_number_formats
 from tokenization.chat.messages import answer_of
 
@@ -57,6 +59,10 @@ class Evaluate(TypedDict):
     harness: Literal["lm_eval"] | None
     tasks: list[str]
     tasks_path: str | None
+    rerank: str | None
+    retry: NonNegativeInt
+    accept: float | None
+    retry_from: Literal["line", "start"] | None
     past_context: PositiveInt | None
     beside: list[str]
 
@@ -81,7 +87,7 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     if cfg.init_from:
         parts.check_start(cfg, data)
     source, device = parts.load_start(model, cfg), parts.torch_device(cfg)
-    metrics, counted = measured(model.to(device), data, device, cfg)
+    metrics, counted, more = measured(model.to(device), data, device, cfg)
     run.results |= {
         "parameters": model.parameter_counts(),
         "metrics": {f"val/{name}": estimate.value for name, estimate in metrics.items()},
@@ -90,6 +96,7 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     }
     unit, n, words = counted
     report = {name: estimate._asdict() for name, estimate in metrics.items()}
+    report |= more
     target = run.path / "evaluation.json"
     target.write_text(json.dumps(plain({"checkpoint": str(source), "unit": unit, "n": n} | report), indent=2) + "\n")
     print(f"\n{source}: {words}")
@@ -101,9 +108,14 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
 
 def measured(
     model: Any, data: StepDataModule, device: torch.device, cfg: DictConfig
-) -> tuple[dict[str, Estimate], tuple[str, int, str]]:
-    """Metrics; what their intervals are over, how many of these there are, and in words what was measured."""
+) -> tuple[dict[str, Estimate], tuple[str, int, str], dict[str, Any]]:
+    """Metrics; what their intervals are over, how many of these there are, and in words what was measured; what else
+    evaluation.json holds."""
     metrics: dict[str, Estimate] = {}
+    if isinstance(data, JudgedDataModule):
+        metrics, n, errors = verifier_metrics(model, data, device, seed=cfg.seed)
+        asked = len(data.table("val").asked)
+        return metrics, ("question", asked, f"{n:,} answers to {asked:,} questions"), {"errors": errors}
     if "pairs" in data.provides:
         metrics, n = pair_metrics(model, data, device, seed=cfg.seed)
         unit, words = "pair", f"{n:,} pairs"
@@ -117,7 +129,7 @@ def measured(
     if isinstance(data, Asked) and data.answers is not None and not isinstance(model, RewardModel):
         found, said = answer_metrics(model, data, cfg)
         metrics, words = metrics | found, words + said
-    return metrics, (unit, n, words)
+    return metrics, (unit, n, words), {}
 
 
 def answer_metrics(model: Any, data: Asked, cfg: DictConfig) -> tuple[dict[str, Estimate], str]:

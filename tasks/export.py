@@ -13,7 +13,7 @@ from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
 from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
-from models.heads import RewardModel
+from models.heads import RewardModel, Verifier
 from models.hf import HFModel, save_wrapped
 from models.seq2seq import T5, Seq2Seq
 from models.weights.gguf import MODEL, has_tokenizer, write_gguf
@@ -48,6 +48,11 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
     parts.load_start(model, cfg)
+    if isinstance(model, Verifier):
+        raise RequestError(
+            "a verifier reads log-probabilities beside hidden states, which no model of transformers does.\n"
+            "Its language model alone can be exported: type init_from=<the run that the verifier was started from>."
+        )
     if isinstance(model, Boosted):
         model = model.merged()
     ids = special_ids(tokenizer)

@@ -15,6 +15,7 @@ from models.generation import Completion, Token, completed, stream
 from models.generation import generate as generate_tokens
 from models.sampling import Sampling
 from tasks import parts
+from tasks.gate import Gated, gate_of
 from tasks.guiding.keys import guide_of, say_unfinished
 from tasks.text import StopStrings, stream_text, typed
 from tasks.trainer import set_number_formats
@@ -43,8 +44,8 @@ def generate(
 ) -> None:
     """Prints the prompt and `n` continuations; the same `seed` gives the same text. With `beams`, the `n` best found.
 
-    Writes sample.txt, and samples.jsonl with the ids, the log-probability of each, and the places of those that a tool
-    wrote.
+    With `generate.verify` each is judged before it is shown, and written again where it is rejected. Writes sample.txt,
+    and samples.jsonl with the ids, the log-probability of each, and the places of those that a tool wrote.
     """
     parts.needs_model(cfg, "task=generate")
     prompt, strings = typed(prompt), [typed(s) for s in ([stop] if isinstance(stop, str) else stop or [])]
@@ -65,7 +66,15 @@ def generate(
         "seed": cfg.seed,
         "guide": guide,
     }
-    if beams > 1:
+    gate, verdicts = gate_of(cfg, model, temperature), None
+    if gate is not None and beams > 1:
+        raise RequestError("beams: nothing is drawn, so that a rejected text would come again. Type beams=1.")
+    if gate is not None:
+        ids, ends, ending = asked(model, tokenizer, prompt, strings, cfg)
+        found = gate.written(Gated(model, prompt, ids, ends, how | ending), n)
+        texts, completions, verdicts = map(list, zip(*((v.text, v.completion, v.facts) for v in found), strict=True))
+        print("\n\n".join(f"[{verdict.words}] {prompt}{verdict.text}" for verdict in found))
+    elif beams > 1:
         best: dict[str, Any] = {
             "beams": beams,
             "length_penalty": length_penalty,
@@ -84,7 +93,7 @@ def generate(
     else:
         texts, completions = continuations(model, tokenizer, prompt, cfg, strings=strings, n=n, **how)
         print("\n\n".join(f"[{i}] {prompt}{text}" for i, text in enumerate(texts)))
-    _write(run, prompt, texts, completions)
+    _write(run, prompt, texts, completions, verdicts)
     if schema or regex:
         say_unfinished(completions, max_new_tokens)
     if tools:
@@ -140,11 +149,17 @@ def show(tokens: Iterator[Token], end_ids: set[int], ends: StopStrings) -> Compl
     return completed(seen, new[-1] in end_ids or ends(new))
 
 
-def _write(run: RunFolder, prompt: str, texts: list[str], completions: list[Completion]) -> None:
+def _write(
+    run: RunFolder,
+    prompt: str,
+    texts: list[str],
+    completions: list[Completion],
+    verdicts: list[dict[str, object]] | None = None,
+) -> None:
     (run.path / "sample.txt").write_text("\n\n".join(prompt + text for text in texts) + "\n", encoding="utf-8")
     lines = [
-        json.dumps({"prompt": prompt, "text": text, **_facts(completion)}, ensure_ascii=False)
-        for text, completion in zip(texts, completions, strict=True)
+        json.dumps({"prompt": prompt, "text": text, **_facts(completion), **verdict}, ensure_ascii=False)
+        for text, completion, verdict in zip(texts, completions, verdicts or [{}] * len(texts), strict=True)
     ]
     (run.path / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

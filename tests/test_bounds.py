@@ -26,9 +26,11 @@ from tests.test_configs import LAB, OPTIONS, composed
 
 MISSING = object()
 # numbers that may be anything: below 0 nothing is dropped, short texts are favoured, and a reward may punish
-NO_LEAST = {"gbft.tol", "objective.truncated_score", "length_penalty", "evaluate.length_penalty"} | {
-    f"reward.{part}.weight" for part in ("answer", "format", "length", "reward_model")
-}
+NO_LEAST = (
+    {"gbft.tol", "objective.truncated_score", "length_penalty", "evaluate.length_penalty", "evaluate.accept"}
+    | {"generate.accept"}
+    | {f"reward.{part}.weight" for part in ("answer", "format", "length", "reward_model", "verifier")}
+)
 OTHERS = [math.nan, math.inf, -math.inf, 2**63, None, "text", "", [0], ["text"], [], {}, True]
 
 

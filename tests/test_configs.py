@@ -48,7 +48,7 @@ INJECTED = {
 
 
 # what the data provides -> an objective that takes it; causal_lm takes tokens
-OBJECTIVES = {"conversations": "sft", "pairs": "dpo", "labels": "kto"}
+OBJECTIVES = {"conversations": "sft", "pairs": "dpo", "labels": "kto", "judged": "verifier"}
 
 
 def words_for(group: str, option: str) -> list[str]:

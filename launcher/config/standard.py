@@ -2,7 +2,7 @@
 
 from typing import Literal, TypedDict
 
-from bounds import NonNegativeFloat, Seed
+from bounds import NonNegativeFloat, NonNegativeInt, Seed
 
 
 class Standard(TypedDict):
@@ -13,6 +13,14 @@ class Standard(TypedDict):
     rerun: str | None
     fail_fast: bool
     allow_mismatch: bool
+
+
+class Generate(TypedDict):
+    """The section `generate` of task=generate and task=chat: who says whether an answer is good enough."""
+
+    verify: str | None
+    retry: NonNegativeInt | None
+    accept: float | None
 
 
 class Init(TypedDict):

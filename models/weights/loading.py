@@ -122,8 +122,9 @@ def text_part(model: Any, state: dict[str, Tensor], path: Path) -> LanguageModel
     """
     if "score_head.weight" in state and not hasattr(model, "score_head"):
         raise RequestError(
-            f"{path} is a reward model: it scores texts and does not write them.\n"
-            "Type objective=reward to go on with it, or give the run that it was started from as init_from."
+            f"{path} is a reward model or a verifier: it scores texts and does not write them.\n"
+            "Type objective=reward (or verifier) to go on with it, or give the run that it was started from as "
+            "init_from."
         )
     if hasattr(model, "score_head") and "score_head.weight" not in state:
         return model.backbone

@@ -1,6 +1,7 @@
 """task=evaluate benchmark=NAME: questions with known answers, put to a model; or texts to predict."""
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,14 @@ from evaluation.benchmarks.base import Benchmark, Question, draw_shots
 from evaluation.benchmarks.texts import Texts
 from evaluation.intervals import Estimate, in_words
 from evaluation.prompts import Prompt, Prompter
-from evaluation.tool_use import tool_guide
 from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from models.beams import check_beams
-from models.sampling import Sampling
+from tasks.evaluating import reranking
 from tasks.evaluating.benchmark_data import rows_of, told_ignored
 from tasks.evaluating.benchmark_texts import run_texts
-from tasks.text import StopStrings
+from tasks.evaluating.reranking import Asked
 from tokenization.base import Tokenizer
 
 LEAST_ROOM = 16  # tokens for an answer: "The answer is positive." is longer than "positive"
@@ -38,46 +38,36 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokeni
         run_texts(cfg, run, model, tokenizer, name=name, benchmark=benchmark)
         return
     ignored = Ignored()
-    questions = load(benchmark, benchmark.split, settings.limit, ignored)
+    questions = load(benchmark, benchmark.split, settings.limit, ignored, first=benchmark.first)
     mode = settings.mode or ("choices" if questions[0].choices else "generate")
     check(benchmark, questions, mode, settings)
     trained = cfg.data.get("template") if "data" in cfg else None
     prompter = Prompter(tokenizer, style=settings.template, context=model.seq_len, trained=trained)
+    judge = reranking.judge_of(cfg, model, questions, words=benchmark.words)
     print(f"asked as {prompter.style} (evaluate.template)", flush=True)
     room = answer_room(prompter, questions, settings.max_new_tokens) if mode == "generate" else 0
     prompts = ask(prompter, benchmark, questions, settings, room=room, seed=cfg.seed)
+    asked = Asked(model, prompter, prompts, questions, room, cfg.seed, settings)
     if mode == "choices":
-        predictions = answering.by_choices(model, prompts, questions, batch_size=settings.batch_size)
-        metrics = answering.choice_metrics(predictions, seed=cfg.seed)
+        predictions, metrics, facts = reranking.choices(asked, judge)
+    elif settings.retry:
+        assert judge is not None
+        predictions, metrics, facts = reranking.retries(asked, judge, benchmark.kind, run)
     else:
-        predictions = answering.by_generation(
-            model,
-            prompter,
-            prompts,
-            questions,
-            kind=benchmark.kind,
-            max_new_tokens=room,
-            sampling=Sampling(temperature=settings.temperature if settings.samples > 1 else 0.0),
-            samples=settings.samples,
-            beams=settings.beams,
-            length_penalty=settings.length_penalty,
-            seed=cfg.seed,
-            batch_size=settings.batch_size,
-            stop=StopStrings(prompter.tokenizer, prompter.stop) if prompter.stop else None,
-            guide=tool_guide(list(settings.tools), prompter.tokenizer),
-        )
-        metrics = answering.generation_metrics(predictions, seed=cfg.seed, summary=benchmark.summary)
+        predictions, metrics, facts = reranking.samples(asked, judge, benchmark, run)
     told_ignored(run, ignored)
-    record(run, name, mode, metrics, predictions, cut=sum(prompt.cut > 0 for prompt in prompts))
+    record(run, name, mode, metrics, predictions, cut=sum(prompt.cut > 0 for prompt in prompts), more=facts)
 
 
-def load(benchmark: Benchmark, split: str, limit: int | None, ignored: Ignored | None = None) -> list[Question]:
-    """Questions of a split; what is there beside is counted.
+def load(
+    benchmark: Benchmark, split: str, limit: int | None, ignored: Ignored | None = None, *, first: int = 0
+) -> list[Question]:
+    """Questions of a split, from number `first` on; what is there beside is counted.
 
     Raises RequestError where the data is missing: what to fetch, where to put it.
     """
     ignored = Ignored() if ignored is None else ignored
-    rows = benchmark.rows(split, limit, read=partial(rows_of, ignored=ignored), make=make_problem)
+    rows = benchmark.rows(split, limit, read=partial(rows_of, ignored=ignored), make=make_problem, first=first)
     questions = benchmark.questions(rows)
     for row, _ in rows:
         ignored.beside(benchmark.known(row), row)
@@ -103,6 +93,7 @@ def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: 
     check_beams(settings.beams, settings.length_penalty, against=against)
     if settings.samples > 1 and benchmark.summary:
         raise RequestError("evaluate.samples: summaries are compared one by one. Type evaluate.samples=1.")
+    reranking.check(settings, mode, summary=benchmark.summary)
 
 
 def answer_room(prompter: Prompter, questions: list[Question], wanted: int | None) -> int:
@@ -134,8 +125,16 @@ def ask(
 
 
 def record(
-    run: RunFolder, name: str, mode: str, metrics: dict[str, Estimate], predictions: list[dict[str, Any]], *, cut: int
+    run: RunFolder,
+    name: str,
+    mode: str,
+    metrics: dict[str, Estimate],
+    predictions: list[dict[str, Any]],
+    *,
+    cut: int,
+    more: reranking.Facts,
 ) -> None:
+    """evaluation.json, predictions.jsonl, a figure where there is something to compare; and the same on the screen."""
     run.results["metrics"] = {f"test/{name}/{key}": estimate.value for key, estimate in metrics.items()}
     facts = {"benchmark": name, "mode": mode, "n": len(predictions), "prompts_cut": cut}
     sources = len(set(answering.sources_of(predictions)))
@@ -143,18 +142,21 @@ def record(
     if "rouge1" in metrics:
         facts["rouge_words"] = "stemmed words of any script; Han, kana, Thai, Lao, Khmer and Myanmar letter by letter"
     facts |= {"ignored": run.results.get("ignored", {})}
-    facts |= {key: estimate._asdict() for key, estimate in metrics.items()}
+    facts |= {key: estimate._asdict() for key, estimate in metrics.items()} | more.json
     (run.path / "evaluation.json").write_text(json.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")
-    target = run.path / "predictions.jsonl"
-    with target.open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions)
+    target = answering.write(predictions, run.path)
     about = f" about {sources:,} sources" if sources < len(predictions) else ""
     print(f"\n{name}, by {mode}: {len(predictions):,} questions{about}"
           f"{f', {cut:,} prompts cut at the front' if cut else ''}")  # fmt: skip
     for key, estimate in metrics.items():
+        if math.isnan(estimate.value):
+            print(f"  {key:<22}-        (too few questions with right and wrong answers)")
+            continue
         print(
             f"  {key:<22}{estimate.value:.4f}   {in_words(estimate, over='source' if about else 'question', n=sources)}"
         )
     if facts.get("unread"):
         print(f"  {facts['unread']:,} answers could not be read; ten of them are in evaluation.json")
+    for sentence in more.sentences:
+        print(f"  {sentence}")
     print(f"  written to {target}")

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 
 from batch import Batch
 from evaluation.intervals import Estimate, mean_interval, statistic_interval
+from evaluation.judging import auc_of
 from lightning_modules.dpo import sequence_log_probs
 from lightning_modules.reward import calibration_counts, calibration_error
 from models.base import LanguageModel, real_tokens
@@ -58,21 +58,13 @@ def label_metrics(
     per_token = log_probs / values_3N[1]
 
     def auc(i: np.ndarray) -> float:
-        return float(auc_of(per_token[i], good[i]))
+        return auc_of(per_token[i], good[i])
 
     return {
         "auc": statistic_interval(auc, len(good), seed=seed),
         "logps/chosen": mean_interval(log_probs[good], seed=seed),
         "logps/rejected": mean_interval(log_probs[~good], seed=seed),
     }, len(good)
-
-
-def auc_of(scores: np.ndarray, good: np.ndarray) -> float:
-    """Area under the ROC curve, by ranks (Mann and Whitney 1947); nan where one kind is missing."""
-    n_good, n_bad = int(good.sum()), int((~good).sum())
-    if not n_good or not n_bad:
-        return float("nan")
-    return (rankdata(scores)[good].sum() - n_good * (n_good + 1) / 2) / (n_good * n_bad)
 
 
 def of_scores(values: np.ndarray, *, seed: int) -> dict[str, Estimate]:

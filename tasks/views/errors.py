@@ -121,7 +121,7 @@ def kinds_of_errors(predictions: list[Prediction]) -> dict[str, object]:
 
 
 def case(p: Prediction) -> Case:
-    answer = str(p["texts"][0] if "texts" in p else p["answer"])
+    answer = str(p["texts"][p.get("chosen", 0)] if "read" in p else p["answer"])
     sure = f"   {p['confidence']:.0%} sure" if "confidence" in p else ""
     prompt = p["prompt"] if len(p["prompt"]) <= PROMPT else "[...] " + p["prompt"][-PROMPT:]
     head = " ".join(str(p.get("question") or p["prompt"]).split())

@@ -98,15 +98,21 @@ def test_free_answers_are_read_and_what_cannot_be_read_is_counted_apart(model: G
 def test_metrics_of_free_answers_worked_by_hand() -> None:
     def made(read: list[str | None], wanted: str) -> dict:
         rights = sum(r == wanted for r in read)
-        return {"read": read, "right": read[0] == wanted, "rights": rights, "choices": [], "answer": None} | {
-            "right_by_majority": max(set(filter(None, read)), key=read.count) == wanted
-        }
+        labels = {"labels": [r == wanted for r in read], "lengths": [3, 4, 5, 6]}
+        return (
+            {"read": read, "right": read[0] == wanted, "rights": rights, "choices": [], "answer": None}
+            | labels
+            | {"right_by_majority": max(set(filter(None, read)), key=read.count) == wanted}
+        )
 
     rows = [made(["1", "2", "1", None], "1"), made([None, "3", "3", "4"], "3")]
     metrics = {name: found.value for name, found in generation_metrics(rows, seed=0, summary=False).items()}
     assert (metrics["exact_match"], metrics["unparsed"], metrics["self_consistency"]) == (0.5, 0.5, 1.0)
     assert metrics["pass@1"] == 0.5
     assert metrics["pass@2"] == pytest.approx(1 - (2 * 1) / (4 * 3))
+    # of "1", "2", "1", nothing: 1 and 2 tie in two of six pairs, 1 alone is read in three, 2 alone in one
+    assert metrics["majority@2"] == pytest.approx(4 / 6)
+    assert (metrics["majority@4"], metrics["tokens_per_question"]) == (1.0, 18.0)
 
 
 def prediction(right: bool, source: str, read: str | None = "1") -> dict:
