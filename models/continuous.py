@@ -16,8 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from errors import RunError
 from models.base import LanguageModel
 from models.generation import Engine, Stop, check_prompts
+from models.guides import Guided, MakeGuide
 from models.layers.packing import PackedLinears
 from models.sampling import PLAIN, Sampling, choose, distribution, penalise, uniform
 
@@ -27,7 +29,10 @@ LAID_OUT_FOR = 8  # rows that packed weights are laid out for; more and fewer ar
 
 @dataclass(eq=False)
 class Request:
-    """`n` continuations of a prompt; see `generate`. `top`: so many of the likeliest tokens are told beside each."""
+    """`n` continuations of a prompt; see `generate`. `top`: so many of the likeliest tokens are told beside each.
+
+    A row that its guide leaves nothing to write ends there.
+    """
 
     prompt: list[int]
     max_new_tokens: int
@@ -37,6 +42,7 @@ class Request:
     stop_ids: frozenset[int] = frozenset()
     stop: Stop | None = None
     top: int = 0
+    guide: MakeGuide | None = None
 
 
 class Written(NamedTuple):
@@ -54,7 +60,9 @@ class Written(NamedTuple):
 class _Row:
     request: Request
     number: int
+    guided: Guided | None
     new: list[int] = field(default_factory=list)
+    stuck: bool = False
 
 
 class Continuous:
@@ -103,7 +111,8 @@ class _Batch(Engine):
         super().__init__(model, [list(request.prompt)], numbers, request.sampling, request.seed, use_cache=True)
         self.packings = packings
         self.most = self.front + model.seq_len + model.seq_len // 2  # slots; the half is for rows that do not slide yet
-        self.live = [_Row(request, number) for number in numbers]
+        make = request.guide
+        self.live = [_Row(request, i, None if make is None else Guided(make, [request.prompt])) for i in numbers]
         self.logits_BV = self.prefill(1, request.n)
 
     @torch.no_grad()
@@ -134,7 +143,7 @@ class _Batch(Engine):
     @staticmethod
     def _ended(row: _Row) -> str | None:
         request = row.request
-        if row.new[-1] in request.stop_ids or (request.stop is not None and request.stop(row.new)):
+        if row.stuck or row.new[-1] in request.stop_ids or (request.stop is not None and request.stop(row.new)):
             return "stop"
         return "length" if len(row.new) >= request.max_new_tokens else None
 
@@ -145,13 +154,31 @@ class _Batch(Engine):
         groups: dict[Sampling, list[int]] = {}
         for i, row in enumerate(self.live):
             groups.setdefault(row.request.sampling, []).append(i)
+        forced = {
+            i: id for i, row in enumerate(self.live) if (id := self._guide(row, logits_BV[i : i + 1])) is not None
+        }
         for sampling, places in groups.items():
             drawn = [uniform(self.live[i].request.seed, self.live[i].number, len(self.live[i].new)) for i in places]
             token_B[places], logprob_B[places] = choose(
                 logits_BV[places], sampling, torch.tensor(drawn, device=self.device)
             )
+        for i, id in forced.items():
+            token_B[i], logprob_B[i] = id, logits_BV[i].log_softmax(-1)[id]
         top = {i: _likeliest(logits_BV[i], row.request) for i, row in enumerate(self.live) if row.request.top}
         return token_B, logprob_B, top
+
+    @staticmethod
+    def _guide(row: _Row, logits_1V: Tensor) -> int | None:
+        """Takes out of a row's logits what it may not write, in place; the id that it must write instead, if one."""
+        if row.guided is None:
+            return None
+        (forced,) = row.guided.forced([row.new], [True])
+        if forced is None:
+            try:
+                logits_1V.copy_(row.guided.masked(logits_1V, [row.new], [True]))
+            except RunError:
+                row.stuck = True
+        return forced
 
     def penalised(self, logits_BV: Tensor) -> Tensor:
         logits_BV = logits_BV[:, : self.model.n_ids].float()

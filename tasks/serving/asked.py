@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from errors import RequestError
 from models.continuous import Request
+from models.guides import MakeGuide
 from models.sampling import Sampling
+from tasks.guiding.schema import of_response_format
 from tasks.serving.shelf import Loaded
 from tasks.text import StopStrings
 
@@ -48,7 +50,7 @@ class StreamOptions(BaseModel):
 
 
 class ResponseFormat(BaseModel):
-    """Text is what there is; the others are the place of guides."""
+    """Text, or JSON that a guide holds to a schema (tasks/guiding)."""
 
     model_config = ConfigDict(extra="allow")
     type: str
@@ -192,9 +194,7 @@ def chat_request(body: ChatBody, run: Loaded, *, most: int, rows: int) -> Reques
             f"{run.name} was not trained on conversations: ask /v1/completions to continue a text, or train a run with "
             "objective=sft.", param="model", code="no_chat_template",
         )  # fmt: skip
-    if body.response_format is not None and body.response_format.type != "text":
-        raise FieldError(f"response_format {body.response_format.type[:40]!r}: only text is supported here.",
-                    param="response_format")  # fmt: skip
+    guide = guide_wanted(body, run)
     if body.tool_choice not in (None, "auto", "none"):
         raise FieldError("tool_choice: only auto and none are supported here.", param="tool_choice")
     if body.top_logprobs and not body.logprobs:
@@ -214,8 +214,20 @@ def chat_request(body: ChatBody, run: Loaded, *, most: int, rows: int) -> Reques
     request = Request(
         ids, wanted, body.sampling(), body.n or 1, body.drawn_seed(), frozenset([run.turns.end, run.tokenizer.eot]),
         stop if stop.strings else None, body.top_logprobs or 0,
+        guide,
     )  # fmt: skip
     return check_size([request], run, rows=rows)[0]
+
+
+def guide_wanted(body: ChatBody, run: Loaded) -> MakeGuide | None:
+    """Of what response_format asks for. Raises FieldError for a format or a schema that cannot be followed."""
+    if body.response_format is None:
+        return None
+    try:
+        schema = of_response_format(body.response_format.model_dump())
+        return None if schema is None else run.vocabulary.of_schema(schema)
+    except RequestError as error:
+        raise FieldError(str(error), param="response_format") from error
 
 
 def check_size(requests: list[Request], run: Loaded, *, rows: int) -> list[Request]:

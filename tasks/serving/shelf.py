@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from errors import RequestError
 from models.base import LanguageModel
 from models.continuous import Continuous
+from tasks.guiding.grammar import Vocabulary
 from tokenization.base import Tokenizer
 from tokenization.chat import ChatTemplate
 
@@ -26,6 +28,16 @@ class Loaded:
     tokenizer: Tokenizer
     turns: ChatTemplate | None
     batch: Continuous
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """For answers that follow a schema; made once, a second for 50,000 ids.
+
+        Raises:
+            RequestError: llguidance is not installed, or the tokenizer cannot be guided.
+        """
+        assert self.turns is not None
+        return Vocabulary(self.tokenizer, self.turns.end)
 
     @property
     def many_turns(self) -> bool:

@@ -1,5 +1,6 @@
 """OpenAI's client and lm_eval's, as they come from the registry: the text and log-probabilities of task=generate."""
 
+import json
 import threading
 
 import openai
@@ -198,3 +199,39 @@ def test_lm_eval_gets_likelihoods_and_texts(lm_eval_client):
     assert text == StopStrings(run.tokenizer, ["\n"], context=[72, 105]).cut(
         run.tokenizer.decode_after([72, 105], expected[0][0].ids, skip_specials=True)
     )
+
+
+def test_an_answer_follows_the_schema_that_is_asked_for(client):
+    """The model is random: that its answer parses is the guide's work alone, beside an answer without one."""
+    schema = {"type": "object", "properties": {"yes": {"type": "boolean"}, "of": {"enum": ["a", "b"]}},
+              "required": ["yes", "of"], "additionalProperties": False}  # fmt: skip
+    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    ask = [{"role": "user", "content": "Hi"}]
+    other = threading.Thread(target=client.chat.completions.create, kwargs={"model": "talker", "messages": ask})
+    other.start()
+    for seed in range(5):
+        found = client.chat.completions.create(
+            model="talker", messages=ask, response_format=wanted, max_tokens=60, seed=seed
+        )
+        assert found.choices[0].finish_reason == "stop"
+        told = json.loads(found.choices[0].message.content)
+        assert isinstance(told["yes"], bool)
+        assert told["of"] in ("a", "b")
+        assert len(told) == 2
+    other.join()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"type": "yaml"},
+        {"type": "json_schema"},
+        {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "thing"}}},
+    ],
+)
+def test_a_format_that_cannot_be_followed_is_refused(client, wanted):
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(
+            model="talker", messages=[{"role": "user", "content": "Hi"}], response_format=wanted
+        )
+    assert caught.value.param == "response_format"
