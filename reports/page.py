@@ -13,6 +13,7 @@ from reports.views import sections
 
 LEAD = """<p class="answer">{{ answer }}</p>
 {% for note in notes %}<p class="warning">{{ note }}</p>{% endfor %}"""
+DASHED = "Solid: mean over seeds, as far as all of them go. Dashed: each seed that goes on alone, to its own end."
 SMALL_PRINT = (
     "Interval: Student's t over seeds. Difference: paired over equal seeds, two-sided t-test, p corrected for the "
     "number of comparisons (Holm 1979). Bands in the curves run from the lowest to the highest seed. "
@@ -27,8 +28,10 @@ def page(comparison: Comparison, *, title: str, commands: Sequence[str]) -> str:
         figure = _figure(within.figure(comparison, found))
         made.add(f"At each {found.factor}", figure + table(within.rows(comparison, found)))
     made.add("Settings, best first", table(arm_rows(comparison)))
+    left_out = len(comparison.arms) - figures.MOST_ARMS
+    only = f"The best {figures.MOST_ARMS} settings; {left_out} more are in the tables." if left_out > 0 else ""
     for name, figure in _figures(comparison):
-        made.add(name, figure)
+        made.add(name, figure, f"{only} {DASHED}".strip() if name.startswith("Against") else only)
     for section in sections(comparison):
         drawn = [Markup("<h3>{}</h3>").format(name) + _figure(svg) for name, svg in section.figures.items()]
         made.add(section.title, Markup().join([table(section.rows), *drawn]), section.note)

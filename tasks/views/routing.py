@@ -112,7 +112,7 @@ def make_page(
 def load_table(found: dict[int, Usage]) -> Markup:
     experts = len(next(iter(found.values())).load_E)
     rows = [
-        [str(n), *(shaded(s * experts / 2, f"{s:.1%}") for s in layer.load_E.tolist()), round(layer.entropy, 3)]
+        [str(n), *(shaded(s * experts / 2, f"{s:.1%}") for s in layer.load_E.tolist()), layer.entropy]
         for n, layer in found.items()
     ]
     return table(["layer", *map(str, range(experts)), "evenness"], rows)
