@@ -12,6 +12,8 @@ from inspection.numbers import number, short, tick_label, ticks
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 300, 76, 44, 28, 18
 COLOURS = ("var(--bar)", "var(--bar2)", "var(--bar3)", "var(--bar4)")
+MARKED = 12  # points of a chart at most, to be drawn as dots too
+NAME = 32  # letters of a bar's name; longer ones are whole under the pointer
 DASHES = ("", "7 4", "2 3", "9 3 2 3")  # series of one colour differ in these
 
 Point = tuple[float, float]
@@ -90,7 +92,7 @@ def log_log(series: dict[str, Sequence[Point]], *, x: str, y: str) -> Markup:
 def line(
     series: dict[str, Sequence[Point]], *, x: str, y: str, intervals: Sequence[tuple[float, float, float]] = ()
 ) -> Markup:
-    """Lines of (x, y) on plain axes with round numbers; `intervals`: (x, low, high), with each point marked."""
+    """Lines of (x, y) on plain axes with round numbers; `intervals`: (x, low, high), as bars across them."""
     points = [point for one in series.values() for point in one]
     heights = [b for _, b in points] + [b for _, *bounds in intervals for b in bounds]
     low, high = min(heights), max(heights)
@@ -105,7 +107,7 @@ def line(
         body += (
             f'<line x1="{at_x(a):.1f}" y1="{at_y(bottom):.1f}" x2="{at_x(a):.1f}" y2="{at_y(top):.1f}" {stroke(0)}/>'
         )
-    for a, b in points if intervals or len(points) == 1 else ():
+    for a, b in points if len(points) <= MARKED else ():
         body += f'<circle cx="{at_x(a):.1f}" cy="{at_y(b):.1f}" r="4" fill="{COLOURS[0]}"/>'
     return figure(body, label=f"{y} over {x}", series=list(series))
 
@@ -117,17 +119,19 @@ def labelled(marks: Sequence[float]) -> Marks:
 
 def bars(names: Sequence[str], series: dict[str, Sequence[float]], *, unit: str) -> Markup:
     """Groups of horizontal bars, one group a name, one bar a series; series are scaled each to its own largest."""
-    left, row, top = max(60, min(280, 8 * max(map(len, names), default=0))), 18, 26
+    left, row, top = 10 + 9 * min(NAME, max(map(len, names), default=0)), 22, 26
     height = top + (row * len(series) + 6) * len(names)
     body, y = text(2, 14, unit, "start", kind="axis"), float(top)
     tops = {name: max(max(values, default=0), 1e-9) for name, values in series.items()}
     for i, name in enumerate(names):
-        body += text(left - 8, y + row * len(series) / 2 + 4, name, "end")
+        shown = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+        body += f"<g>{text(left - 8, y + row * len(series) / 2 + 4, shown, 'end')}"
+        body += f"<title>{html.escape(name)}</title></g>" if shown != name else "</g>"
         for j, (kind, values) in enumerate(series.items()):
             length = max((WIDTH - left - 90) * values[i] / tops[kind], 0.5)
             colour = COLOURS[j % len(COLOURS)]
             body += f'<rect x="{left}" y="{y:.1f}" width="{length:.1f}" height="{row - 4}" fill="{colour}"/>'
-            body += text(left + length + 6, y + row - 6, number(values[i]), "start")
+            body += text(left + length + 6, y + row - 7, number(values[i]), "start")
             y += row
         y += 6
     return figure(body, height=int(height), label=unit, series=list(series))

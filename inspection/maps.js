@@ -34,6 +34,8 @@ function withAxes(group, parent) {
   const left = element("div", { className: "left" }, axes), canvas = element("canvas", {}, axes);
   const below = element("div", { className: "below" }, axes);
   element("b", { className: "column-title", textContent: `column: ${group.columns}` }, axes);
+  const shown = group.labels.map(label => visible(label).replace(/\n/g, "").replace(/ /g, "\u00b7"));
+  axes.style.setProperty("--room", `calc(${Math.min(12, Math.max(...shown.map(label => label.length)))}ch + 10px)`);
   let step = 0;
   new ResizeObserver(() => {
     const wanted = Math.max(1, Math.ceil(n * 12 / Math.max(canvas.clientWidth, 1)));
@@ -43,7 +45,7 @@ function withAxes(group, parent) {
     below.replaceChildren();
     for (let i = 0; i < n; i += step)
       for (const [side, edge] of [[left, "top"], [below, "left"]]) {
-        const label = element("span", { textContent: visible(group.labels[i]).replace(/\n/g, "") }, side);
+        const label = element("span", { textContent: shown[i] }, side);
         label.style[edge] = `${100 * (i + 0.5) / n}%`;
       }
   }).observe(canvas);

@@ -63,7 +63,7 @@ def lines_drawn(arms: list[Arm], metric: str, x: str) -> Drawing | None:
                 name = None
         axes.set_xlabel({"tokens": "tokens seen (tokens)", "seconds": "time of training (seconds)"}[x])
         axes.set_ylabel(metric)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=9)
 
     if not any(_found(arm, metric, x) for arm in arms):
         return None
@@ -84,7 +84,7 @@ def stages(losses: dict[str, dict[int, list[float]]]) -> str | None:
             axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set_xlabel("stages in use")
         axes.set_ylabel("val/loss (nats per token)")
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=9)
 
     return svg(draw, height=3.2)
 
@@ -187,7 +187,7 @@ def scaling(comparison: Comparison) -> tuple[str, PowerLaw] | None:
             getattr(axes.yaxis, f"set_{which}_formatter")("{x:.3g}")
         axes.set_xlabel("parameters that a token uses")
         axes.set_ylabel(comparison.metric)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=9)
 
     return svg(draw, height=3.2), law
 
