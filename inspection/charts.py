@@ -119,7 +119,7 @@ def labelled(marks: Sequence[float]) -> Marks:
 
 def bars(names: Sequence[str], series: dict[str, Sequence[float]], *, unit: str) -> Markup:
     """Groups of horizontal bars, one group a name, one bar a series; series are scaled each to its own largest."""
-    left, row, top = 10 + 9 * min(NAME, max(map(len, names), default=0)), 22, 26
+    left, row, top = 12 + 10 * min(NAME, max(map(len, names), default=0)), 22, 26
     height = top + (row * len(series) + 6) * len(names)
     body, y = text(2, 14, unit, "start", kind="axis"), float(top)
     tops = {name: max(max(values, default=0), 1e-9) for name, values in series.items()}
@@ -154,5 +154,5 @@ def spans(rows: Sequence[tuple[int, int]], total: int, *, unit: str) -> Markup:
             f' height="{row_height - 2}" fill="{COLOURS[0]}"><title>{start:,} to {end:,}</title></rect>'
         )
     body += text(10, floor + 17, f"{low:,}", "start") + text(WIDTH - 10, floor + 17, f"{high:,} of {total:,}", "end")
-    body += text(WIDTH / 2, floor + 34, unit, kind="axis")
-    return figure(body, height=floor + 40, label=f"windows in {total:,} {unit}")
+    body += text(WIDTH / 2, floor + 38, unit, kind="axis")
+    return figure(body, height=floor + 44, label=f"windows in {total:,} {unit}")

@@ -34,7 +34,7 @@ function withAxes(group, parent) {
   const left = element("div", { className: "left" }, axes), canvas = element("canvas", {}, axes);
   const below = element("div", { className: "below" }, axes);
   element("b", { className: "column-title", textContent: `column: ${group.columns}` }, axes);
-  const shown = group.labels.map(label => visible(label).replace(/\n/g, "").replace(/ /g, "\u00b7"));
+  const shown = group.labels.map(label => visible(label.trim() ? label.trimEnd() : label).replace(/\n/g, "").replace(/ /g, "\u00b7"));
   axes.style.setProperty("--room", `calc(${Math.min(12, Math.max(...shown.map(label => label.length)))}ch + 10px)`);
   let step = 0;
   new ResizeObserver(() => {

@@ -61,7 +61,7 @@ def lines_drawn(arms: list[Arm], metric: str, x: str) -> Drawing | None:
             for at, values in outside(arm, metric, x):
                 axes.plot(at, values, "--", color=colour, label=name, linewidth=0.9)
                 name = None
-        axes.set_xlabel({"tokens": "tokens seen (tokens)", "seconds": "time of training (seconds)"}[x])
+        axes.set_xlabel({"tokens": "tokens seen", "seconds": "time of training (seconds)"}[x])
         axes.set_ylabel(metric)
         axes.legend(fontsize=9)
 
