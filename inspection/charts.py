@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -68,7 +68,7 @@ def scale(low: float, high: float, start: float, end: float) -> Place:
     return lambda value: start + (end - start) * (value - low) / (high - low)
 
 
-def lines(series: dict[str, Sequence[Point]], at_x: Place, at_y: Place) -> str:
+def lines(series: Mapping[str, Sequence[Point]], at_x: Place, at_y: Place) -> str:
     body = ""
     for i, points in enumerate(series.values()):
         path = " ".join(f"{at_x(a):.1f},{at_y(b):.1f}" for a, b in points)
