@@ -14,7 +14,7 @@ NUMERICS := tests/models tests/lightning_modules tests/optimization tests/evalua
 SETTINGS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 $(shell grep -qs avx512f /proc/cpuinfo && echo ATEN_CPU_CAPABILITY=avx512) \
   MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2
 
-.PHONY: help demo test test-numerics test-all fuzz checks format bench lock clean
+.PHONY: help demo test test-numerics test-all test-browser fuzz checks format bench lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ test-numerics: $(VENV)/dev.stamp ## run the tests that compute as other processo
 
 test-all: $(VENV)/dev.stamp ## run the slow tests too
 	@$(PY) -m pytest -n auto -m ''
+
+test-browser: $(VENV)/dev.stamp ## run the tests of the page in a real Chromium (Debian: apt install chromium)
+	@$(PY) -m pytest -m "" tests/tasks/serving/test_page.py
 
 fuzz: $(VENV)/dev.stamp ## command lines, files, folders and signals made to hurt, for ten minutes (FUZZ_SEED, FUZZ_MINUTES, FUZZ_CASE)
 	@PYTHONPATH=. $(PY) tests/fuzz

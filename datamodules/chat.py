@@ -27,7 +27,16 @@ class ChatDataModule(RowFiles, ConversationDataModule):
         self,
         *,
         format: Literal[
-            "auto", "messages", "sharegpt", "prompt_completion", "alpaca", "gsm8k", "scienceqa", "sst2", "samsum"
+            "auto",
+            "messages",
+            "sharegpt",
+            "prompt_completion",
+            "prompt_answer",
+            "alpaca",
+            "gsm8k",
+            "scienceqa",
+            "sst2",
+            "samsum",
         ] = "auto",
         columns: list[str] | None = None,
         answers: Literal["number", "letter", "text", "summary"] | None = None,

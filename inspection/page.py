@@ -152,3 +152,13 @@ def _cell(value: object) -> Cell:
 def facts(pairs: Mapping[str, object]) -> Markup:
     """Name and value, line by line."""
     return fragment(FACTS, pairs=pairs.items())
+
+
+def front_page() -> str:
+    """The page of task=serve: in the same template, with a script that asks the server for everything it shows."""
+    return _template(_asset("page.html")).render(
+        page=Page("nanolab", sections=[Section("", _asset("front.html"), "")]),
+        data={},
+        style=_asset("page.css") + _asset("front.css"),
+        script=_asset("front.js"),
+    )

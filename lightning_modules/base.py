@@ -200,6 +200,16 @@ class LanguageModule(pl.LightningModule):
         """The networks that updates change, by name: each is clipped by its own norm. The first is what is saved."""
         return {"model": self.model}
 
+    # ---- what task=check asks ----------------------------------------------------------------------------------------
+
+    def beside(self) -> dict[str, tuple[int, int]]:
+        """Parameters, all and trained ones, of the networks that a run keeps beside `model`, by name."""
+        return {}
+
+    def update_shapes(self, batch: list[Batch]) -> list[tuple[int, int]]:
+        """Rows and tokens of each micro-batch of an update on this rank; the longest where they vary."""
+        return [(micro["ids"].shape[0], micro["ids"].shape[1]) for micro in batch]
+
     # ---- set-up ------------------------------------------------------------------------------------------------------
 
     def configure_model(self) -> None:

@@ -194,6 +194,9 @@ class DPOModule(PairModule):
             "logps/rejected": p.rejected,
         }
 
+    def beside(self) -> dict[str, tuple[int, int]]:
+        return {} if self.reference is None else self.reference.parameters_beside(self.model)
+
     # ---- the reference -----------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:

@@ -50,6 +50,12 @@ class Reference(nn.Module):
         if self.how == "online" and not adapted_layers(model) and self.frozen is None:
             self.frozen = copy.deepcopy(model).requires_grad_(False)
 
+    def parameters_beside(self, model: LanguageModel) -> dict[str, tuple[int, int]]:
+        """For task=check: the copy, where there will be one."""
+        if self.how == "cached" or adapted_layers(model):
+            return {}
+        return {"reference": (model.parameter_counts()["total"], 0)}
+
     def compute(self, module: Any) -> None:
         """Before the first update, on all ranks together."""
         if self.how == "cached" and self.table is None:

@@ -89,10 +89,17 @@ def choose(logits_BV: Tensor, how: Sampling, uniform_B: Tensor) -> tuple[Tensor,
         token_B = logits_BV.argmax(-1)
         chosen = logits_BV.gather(-1, token_B.unsqueeze(-1)).squeeze(-1)
         return token_B, chosen - logits_BV.logsumexp(-1)
-    logits_BV = filter_logits(logits_BV / how.temperature, top_k=how.top_k, top_p=how.top_p, min_p=how.min_p)
-    logprobs_BV = logits_BV.log_softmax(-1)
+    logprobs_BV = distribution(logits_BV, how)
     token_B = draw(logprobs_BV.exp(), uniform_B)
     return token_B, logprobs_BV.gather(-1, token_B.unsqueeze(-1)).squeeze(-1)
+
+
+def distribution(logits_BV: Tensor, how: Sampling) -> Tensor:
+    """(B, V) log-probabilities that a token is drawn from; at temperature 0, where none is drawn, the model's own."""
+    logits_BV = logits_BV.float()
+    if how.temperature == 0:
+        return logits_BV.log_softmax(-1)
+    return filter_logits(logits_BV / how.temperature, top_k=how.top_k, top_p=how.top_p, min_p=how.min_p).log_softmax(-1)
 
 
 def draw(probs_BV: Tensor, uniform_B: Tensor) -> Tensor:

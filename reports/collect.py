@@ -28,7 +28,7 @@ NAMES = ("task", "model", "objective", "data", "tokenizer")
 # what summary.json may hold, as far as it is read here; null is allowed everywhere
 SUMMARY: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("status", "error", "command", *NAMES), (str,)),
-    **dict.fromkeys(("metrics", "parameters", "best", "versions"), (dict,)),
+    **dict.fromkeys(("metrics", "parameters", "best", "versions", "held_out"), (dict,)),
     **dict.fromkeys(("step", "tokens_seen", "wall_seconds", "tokens_per_second", "seed"), (int, float)),
     "overrides": (list,),
 }

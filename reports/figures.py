@@ -89,6 +89,31 @@ def stages(losses: dict[str, dict[int, list[float]]]) -> str | None:
     return svg(draw, height=3.2)
 
 
+class Panel(NamedTuple):
+    """Axes of their own: what they show, and of each arm {updates: values of its seeds}."""
+
+    title: str
+    lines: dict[str, dict[int, list[float]]]
+
+
+def side_by_side(panels: list[Panel]) -> str | None:
+    """Quantities that one reads together against updates: means, and a band over seeds."""
+    if not panels:
+        return None
+
+    def draw(axes: Any) -> None:
+        for part, panel in zip(np.atleast_1d(axes), panels, strict=True):
+            for i, (label, found) in enumerate(list(panel.lines.items())[:MOST_ARMS]):
+                colour, at, values = COLOURS[i % len(COLOURS)], list(found), list(found.values())
+                part.plot(at, [np.mean(v) for v in values], color=colour, label=clip(label, 32), linewidth=1.5)
+                part.fill_between(at, list(map(min, values)), list(map(max, values)), color=colour, alpha=0.2)
+            part.set_xlabel("updates")
+            part.set_title(panel.title, fontsize=10)
+        np.atleast_1d(axes)[0].legend(fontsize=8)
+
+    return svg(draw, height=3.2, columns=len(panels))
+
+
 def arm_curve(arm: Arm, metric: str, x: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
     """(n,) x, lowest, mean, highest over the arm's runs, where all have values; None where there is no such place.
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from reports import answers, figures, stages
+from reports import answers, figures, rollouts, stages
 from reports.collect import Run
 from reports.comparison import Arm, Comparison
 from reports.statistics import mean
@@ -35,7 +35,7 @@ class Section(NamedTuple):
 
 
 def sections(comparison: Comparison) -> list[Section]:
-    return [found for make in (routing, boosted, judged, unread) if (found := make(comparison)) is not None]
+    return [found for make in (routing, boosted, rewarded, judged, unread) if (found := make(comparison)) is not None]
 
 
 def routing(comparison: Comparison) -> Section | None:
@@ -83,6 +83,19 @@ def losses_by_stage(arm: Arm) -> dict[int, list[float]]:
 
 def _stages(arm: Arm) -> list[dict[str, Any]]:
     return [stage for run in arm.finished for stage in run.summary.get("stages") or [] if "stage" in stage]
+
+
+def rewarded(comparison: Comparison) -> Section | None:
+    """Held-out reward and right answers of online RL; None where no run drew answers."""
+    rows = rollouts.rows(comparison)
+    if not rows:
+        return None
+    drawn = figures.side_by_side(rollouts.panels(comparison))
+    note = (
+        "Answers drawn to held-out questions before the first and after the last update; in brackets 95 % over seeds. "
+        "Where the reward rises and right answers do not, the policy has learned to please the reward."
+    )
+    return Section("Reward and right answers", note, rows, {"reward and right answers": drawn} if drawn else {})
 
 
 def judged(comparison: Comparison) -> Section | None:

@@ -36,6 +36,7 @@ ELSEWHERE = (
     "[...]",
     "sweeps=",
     "SWEEP",
+    "ema.ckpt",
 )
 
 

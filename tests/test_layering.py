@@ -57,7 +57,8 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "batch": "what a batch is: the contract between data, models and objectives",
     "launcher": "`config/` composes and checks, `jobs/` runs, `help/` explains; nothing heavy is imported",
     "tasks": "one file per verb, each a recipe; `parts.py` builds what they share; `views/` what `inspect` shows, "
-    "`evaluating/` what `evaluate` measures, `guiding/` schemas and what else guides a text",
+    "`evaluating/` what `evaluate` measures, `serving/` what `serve` answers, `guiding/` schemas and what else guides "
+    "a text",
     "tokenization": "text <-> ids, `chat/` conversations <-> ids; never torch",
     "datamodules": "one file per `data=` option; `kinds/` what they inherit, `reading/` files and rows, `preparing/` "
     "token files, `batching/` updates",
@@ -96,6 +97,7 @@ OWNERS: dict[str, set[str]] = {
     **{name: {"crawl"} for name in ("scrapy", "twisted", "lxml", "trafilatura", "ftfy", "warcio", "redis")},
     "tensorboard": {"loggers", "tasks"},
     "wandb": {"loggers"},
+    **{name: {"tasks"} for name in ("fastapi", "uvicorn", "pydantic", "pydantic_core")},
     "scipy": {"reports", "evaluation", "tasks"},
     "matplotlib": {"reports", "evaluation"},
 }

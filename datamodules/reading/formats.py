@@ -139,6 +139,17 @@ def prompt_completion(row: Row) -> list[Message]:
     return [*opening(row), *turns_before(row), *map(turn, [*listed(prompt), *listed(completion)])]
 
 
+def prompt_answer(row: Row) -> list[Message]:
+    """`prompt`, text or messages, and `answer`, text or a number: questions for online RL."""
+    prompt, answer = row["prompt"], row["answer"]
+    if isinstance(answer, int | float) and not isinstance(answer, bool):
+        answer = str(answer)
+    if not isinstance(answer, str):
+        raise TypeError(f"answer is {type(answer).__name__}, expected text or a number")
+    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [*map(turn, listed(prompt))]
+    return [*opening(row), *turns_before(row), *asked, {"role": "assistant", "content": answer}]
+
+
 def alpaca(row: Row) -> list[Message]:
     """`instruction`, `input` (often empty), `output`: tatsu-lab/alpaca; perhaps `system` and `history`."""
     given = row.get("input") or ""
@@ -206,6 +217,7 @@ FORMATS: dict[str, Format] = {
         prompt_completion,
         MEDIA | ABOUT | LABEL,
     ),
+    "prompt_answer": Format(("prompt", "answer"), TOOLS | SYSTEM | HISTORY, "prompt and answer", prompt_answer),
     "alpaca": Format(
         ("instruction", "output"),
         {"input": Field((str,), "what it is about")} | SYSTEM | HISTORY | THOUGHTS,

@@ -13,7 +13,7 @@ from strict_json import object_in
 
 Summary = dict[str, Any]
 HORIZON = ("max_steps", "max_time")  # of trainer: schedules run to the end that is planned
-RESULT = ("val/loss", "val/bpb", "train/loss")
+RESULT = ("val/loss", "val/bpb", "val/reward", "train/loss")  # the first that both runs have
 
 
 def summary_of(folder: str | Path) -> Summary | None:

@@ -4,6 +4,7 @@ Each check gives words, or None where all is well. `objective.checks=warn` print
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from batch import Batch
 from errors import RequestError
 from evaluation.answers import READERS
+from lightning_modules.rl.ranks import of_all_ranks
 from models.boosting.ensemble import Boosted
 
 Mode = Literal["stop", "warn"]
@@ -25,6 +27,19 @@ def complain(words: str | None, mode: Mode, *, first_rank: bool = True) -> None:
         raise RequestError(f"{words}\nNothing was trained. objective.checks=warn goes on all the same.")
     if first_rank:
         print(f"warning: {words}", flush=True)
+
+
+def of_first_rollout(rollout: Batch, max_new_tokens: int, *, half: bool, world_size: int) -> Iterator[str | None]:
+    """Words for each fault that a rollout from the start's weights shows, None for each that it has not."""
+    mask_NT = mask_of(rollout)
+    stopped_N, scores_N, advantages_N = (
+        of_all_ranks(values, world_size=world_size)
+        for values in (rollout["stopped"], rollout["scores"], rollout["advantages"].abs().sum(1))
+    )
+    yield some_end(stopped_N, max_new_tokens)
+    yield sampled_as_trained(rollout["generated"], rollout["old"], mask_NT, half=half)
+    yield reference_is_start(rollout["old"] - rollout["ref"], mask_NT) if "ref" in rollout else None
+    yield something_to_prefer(scores_N, advantages_N)
 
 
 def sampled_as_trained(generated_NT: Tensor, trainer_NT: Tensor, mask_NT: Tensor, *, half: bool) -> str | None:

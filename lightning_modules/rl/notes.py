@@ -1,9 +1,8 @@
-"""What is told of rollouts, updates and held-out answers; names as TRL has them where they mean the same.
+"""What is told of rollouts and updates; names as TRL has them where they mean the same.
 
 Shapes: N rows, T tokens.
 """
 
-import torch
 from torch import Tensor
 
 from batch import Batch
@@ -53,36 +52,3 @@ def agreement(scores_N: Tensor, right_N: Tensor) -> tuple[float, int]:
     """Of all pairs of a right and a wrong answer: how many does the reward tell apart (a tie is half), and how many."""
     difference = scores_N[right_N].unsqueeze(1) - scores_N[~right_N]
     return float((difference > 0).sum() + 0.5 * (difference == 0).sum()), difference.numel()
-
-
-# ---- held-out answers ---------------------------------------------------------------------------------------------
-
-
-def held_out_sums(answers: Answers, scores_N: Tensor, stopped_N: Tensor, kinds: dict[str, int]) -> dict[str, Tensor]:
-    """What some answers add to a validation. Args: kinds: number of each expected answer of the whole validation."""
-    sums = {"rows": torch.tensor(len(answers)), "reward": scores_N.sum(), "stopped": stopped_N.double().sum()}
-    if answers.right is not None:
-        kind_N = torch.tensor([kinds[expected] for expected in answers.expected], dtype=torch.long)
-        right_N = answers.right.double()
-        counts = torch.zeros(2, len(kinds), dtype=torch.float64)
-        sums["right"] = counts.index_add_(1, kind_N, torch.stack([right_N, torch.ones_like(right_N)]))
-    return sums
-
-
-def held_out_metrics(sums: dict[str, Tensor]) -> dict[str, float]:
-    """reward, truncated, and where answers are known the share of right ones: over all, and the mean over chains.
-
-    Generated problems repeat few chains of sums; one chain that is asked often moves the first by many points.
-    """
-    rows = sums["rows"].item()
-    found = {"reward": sums["reward"].item() / rows, "truncated": 1 - sums["stopped"].item() / rows}
-    if "right" in sums:
-        right, asked = sums["right"]
-        found["sampled_exact_match"] = (right.sum() / asked.sum()).item()
-        found["exact_match_chains"] = (right / asked.clamp_min(1))[asked > 0].mean().item()
-    return found
-
-
-def in_words(found: dict[str, float], group: int, temperature: float) -> str:
-    right = f", {found['sampled_exact_match']:.1%} of them right" if "sampled_exact_match" in found else ""
-    return f"reward {found['reward']:.3f}{right} ({group} answers drawn to each question, temperature {temperature:g})"

@@ -13,43 +13,33 @@ Shapes: P prompts, G answers to each, N = P G rows, T tokens. Keys of a rollout:
 
 import time
 from collections.abc import Mapping
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from batch import IGNORE, Batch
+from batch import Batch
 from bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from errors import RunError
-from evaluation.answers import is_right
 from evaluation.tool_use import tool_guide
 from lightning_modules.base import LanguageModule, Size, Start, step_seed
 from lightning_modules.pairs import switch_dropout_off
 from lightning_modules.reference import Reference
 from lightning_modules.rl import checks
-from lightning_modules.rl.advantages import moments, whitened
 from lightning_modules.rl.checks import check_request
-from lightning_modules.rl.losses import SURROGATES, Bounds, Norm, SurrogateType, clipped, k3, summed, units
+from lightning_modules.rl.held_out import HeldOut, held_out_metrics
+from lightning_modules.rl.judge import Judge, Truncated
+from lightning_modules.rl.losses import SURROGATES, Bounds, Norm, SurrogateType, clipped, k3, summed
 from lightning_modules.rl.meter import Meter
-from lightning_modules.rl.notes import held_out_metrics, held_out_sums, in_words, note_rollout, note_update
-from lightning_modules.rl.rollouts import (
-    HELD_OUT,
-    ROLLOUT,
-    Drawing,
-    deal,
-    joined,
-    log_probs,
-    roll_out,
-    rows_of,
-    turn_of,
-)
+from lightning_modules.rl.minibatches import deal, micro_batches, turn_of
+from lightning_modules.rl.notes import note_rollout, note_update
+from lightning_modules.rl.ranks import own_rows, summed_over_ranks, whole_rollout
+from lightning_modules.rl.rollouts import ROLLOUT, Drawing, log_probs, roll_out, rows_of, with_columns
 from lightning_modules.rl.table import shown_rows
 from lightning_modules.start import learn_likelihood
 from lightning_modules.sums import Sums
 from models.base import Output
-from rewards.base import Answers, Reward, Rewards
+from rewards.base import Reward, Rewards
 
 
 class PolicyModule(LanguageModule):
@@ -91,7 +81,7 @@ class PolicyModule(LanguageModule):
         surrogate: SurrogateType = "clip",
         norm: Norm = "constant",
         kl: NonNegativeFloat = 0.0,
-        truncated: Literal["score", "rule", "mask"] = "score",
+        truncated: Truncated = "score",
         truncated_score: float = 0.0,
         val_prompts: PositiveInt = 128,
         val_group: PositiveInt = 4,
@@ -104,17 +94,26 @@ class PolicyModule(LanguageModule):
     ):
         """Raises RequestError for settings that cannot work together."""
         super().__init__(**common)
-        self.data, self.tokenizer, self.reward = data, tokenizer, Rewards(dict(reward))
+        self.data, self.reward = data, Rewards(dict(reward))
         self.prompts, self.group, self.epochs, self.minibatches = prompts, group, epochs, minibatches
         self.max_new_tokens, self.temperature, self.rows = max_new_tokens, temperature, rows
         self.bounds, self.surrogate, self.norm, self.kl = Bounds(clip_low, clip_high), surrogate, norm, kl
-        self.truncated, self.truncated_score = truncated, truncated_score
         self.val_prompts, self.val_group, self.checks = val_prompts, val_group, checks
         self.sft_steps, self.sft_lr = sft_steps, sft_lr
         self.guide = tool_guide(tools or [], tokenizer)
         self.updates_per_item = epochs * minibatches
         check_request(self, data=data, model=self.model, strategy=strategy, adapter=adapter)
         self.reward.check(data)
+        answers_kind = getattr(data, "answers", None)
+        if answers_kind == "summary":  # measured, not right or wrong
+            answers_kind = None
+        self.judge = Judge(
+            self.reward,
+            tokenizer=tokenizer,
+            answers_kind=answers_kind,
+            truncated=truncated,
+            truncated_score=truncated_score,
+        )
         self.reference = Reference(self._under, how="online", cache_dir="")
         self.rollout: Batch | None = None  # this rank's rows, in the order of its minibatches
         self.meter, self.shown = Meter(), []  # type: ignore[var-annotated]
@@ -132,10 +131,18 @@ class PolicyModule(LanguageModule):
 
     def begin(self, start: Start) -> None:
         start.data.serve_prompts(per_item=self.prompts, held_out=self.val_prompts)
-        self.questions, self.held_out = start.data.prompts("train"), start.data.prompts("val")
+        self.questions = start.data.prompts("train")
+        self.held_out = HeldOut(
+            start.data.prompts("val"),
+            self.judge,
+            self.drawing,
+            size=self.val_prompts,
+            group=self.val_group,
+            seed=self.seed,
+        )
         first = [self.questions[i] for i in range(min(256, self.questions.size or 256))]
-        if self.answers_kind:
-            checks.readable([question.expected for question in first], self.answers_kind)
+        if kind := self.judge.answers_kind:
+            checks.readable([question.expected for question in first], kind)
         longest = max(len(question.prompt) for question in first)
         checks.complain(checks.check_room(longest, self.max_new_tokens, self.model.seq_len), "stop")
 
@@ -149,17 +156,22 @@ class PolicyModule(LanguageModule):
         if self.trainer.global_step == 0:
             self.before = self._held_out_now()
             if self.trainer.is_global_zero:
-                print(f"step 0  {in_words(self.before, self.val_group, self.temperature)}", flush=True)
-
-    @property
-    def answers_kind(self) -> Any:
-        """How the data's answers are compared, None where it has none."""
-        found = getattr(self.data, "answers", None)
-        return None if found == "summary" else found
+                print(f"step 0  {self.held_out.in_words(self.before)}", flush=True)
 
     @property
     def drawing(self) -> Drawing:
         return Drawing(self.max_new_tokens, self.temperature, self.data.end, guide=self.guide)
+
+    def beside(self) -> dict[str, tuple[int, int]]:
+        judges = {f"reward.{name}": sum(p.numel() for p in part.parameters()) for name, part in self.reward.items()}
+        found = {name: (total, 0) for name, total in judges.items() if total}
+        return self.reference.parameters_beside(self.model) | found
+
+    def update_shapes(self, batch: list[Batch]) -> list[tuple[int, int]]:
+        questions = self.data.prompts("train")
+        longest = max(len(questions[i].prompt) for i in range(min(256, questions.size or 256)))
+        rows = torch.arange(self.prompts * self.group // (self.data.world_size * self.minibatches)).split(self.rows)
+        return [(len(some), longest + self.max_new_tokens) for some in rows]
 
     # ---- rollouts --------------------------------------------------------------------------------------------------
 
@@ -185,10 +197,10 @@ class PolicyModule(LanguageModule):
         prompts = [question.prompt.tolist() for question in questions]
         rollout, completions = roll_out(self.model, prompts, self.drawing, n=self.group, seed=seed, numbers=places)
         generated = time.perf_counter()
-        answers = self.answers([question for question in questions for _ in range(self.group)], completions)
+        answers = self.judge.answers([question for question in questions for _ in range(self.group)], completions)
         parts = self.reward.measure(answers)
-        scores_N = self._combined(parts, rollout["stopped"])
-        rollout["counted"] = rollout["stopped"] | (self.truncated != "mask")
+        scores_N = self.judge.scores(parts, rollout["stopped"], self._over_ranks)
+        rollout["counted"] = rollout["stopped"] | (self.judge.truncated != "mask")
         rollout = self.read({name: value.to(self.device) for name, value in rollout.items()})
         rollout["scores"] = scores_N.to(self.device)
         rollout |= self.advantages(rollout)
@@ -201,32 +213,6 @@ class PolicyModule(LanguageModule):
         if self.trainer.global_step == 0:
             self._check_first(rollout)
         return rollout
-
-    def answers(self, questions: list[Any], completions: list[Any]) -> Answers:
-        """What rewards are given: texts without the end, and whether they are right where the data can tell."""
-        ids = [c.ids[:-1] if c.stopped else c.ids for c in completions]
-        texts, expected = [self.tokenizer.decode(row) for row in ids], [q.expected for q in questions]
-        right = None
-        if self.answers_kind:
-            pairs = zip(texts, expected, strict=True)
-            right = torch.tensor([is_right(text, wanted, self.answers_kind) for text, wanted in pairs])
-        prompt_ids = [q.prompt.tolist() for q in questions]
-        stopped = [c.stopped for c in completions]
-        return Answers(
-            [q.asked for q in questions], texts, expected, prompt_ids, [c.ids for c in completions], stopped, right
-        )
-
-    def _combined(self, parts: dict[str, Tensor], stopped_N: Tensor) -> Tensor:
-        """(N,) the weighted sum of parts, those that ask for it whitened over the rollout of all ranks."""
-        white = {
-            name: whitened(values_N.double(), self._over_ranks(moments(values_N)))
-            for name, values_N in parts.items()
-            if self.reward[name].whiten
-        }
-        total_N = self.reward.total(parts | white)
-        if self.truncated == "score":
-            total_N = total_N.where(stopped_N, self.truncated_score)
-        return total_N.float()
 
     @torch.no_grad()
     def read(self, rollout: Batch) -> Batch:
@@ -243,7 +229,7 @@ class PolicyModule(LanguageModule):
                 columns["old"] = log_probs(self.model, micro, self.temperature)[0]
             for name, value in (columns | self.read_more(micro)).items():
                 found.setdefault(name, []).append(value.float())
-        return joined_columns(rollout, found)
+        return with_columns(rollout, found)
 
     def read_more(self, micro: Batch) -> Batch:
         """What else an objective wants to know of each row before the first update, (N, T) by name."""
@@ -256,26 +242,18 @@ class PolicyModule(LanguageModule):
     # ---- the update ------------------------------------------------------------------------------------------------
 
     def micro_batches(self, item: int, turn: int) -> list[Batch]:
-        """This rank's rows of one update, in forward passes of `rows`. The first says what the loss is divided by."""
+        """This rank's rows of one update, in forward passes of `rows`."""
         assert self.rollout is not None
         which = turn_of(turn, minibatches=self.minibatches, seed=self.seed, item=item)
-        per = len(self.rollout["ids"]) // self.minibatches
-        whole = rows_of(self.rollout, torch.arange(which * per, (which + 1) * per))
-        whole = {name: value for name, value in whole.items() if name not in ("generated", "scores", "stopped")}
-        whole["targets"] = whole["targets"].where(whole["counted"].unsqueeze(1), IGNORE)
-        actions = int(checks.mask_of(whole).sum())
-        size = units(self.norm, rows=per, actions=actions, longest=self.max_new_tokens)
-        used = self._used(whole)
-        order = used[whole["lengths"][used].argsort(stable=True)]
-        micros = [rows_of(whole, rows) for rows in order.split(self.rows)]
-        return [micro | {"units": torch.tensor(size if i == 0 else 0)} for i, micro in enumerate(micros)]
-
-    def _used(self, whole: Batch) -> Tensor:
-        """Rows that have a gradient; at least one, since ranks wait for each other's."""
-        if (self.kl and self.kl_in_loss) or "values" in whole:
-            return torch.arange(len(whole["ids"]))
-        used = ((whole["advantages"] != 0) & checks.mask_of(whole)).any(1).nonzero().squeeze(1).cpu()
-        return used if len(used) else torch.arange(1)
+        return micro_batches(
+            self.rollout,
+            which=which,
+            minibatches=self.minibatches,
+            rows=self.rows,
+            norm=self.norm,
+            longest=self.max_new_tokens,
+            every_row=bool(self.kl) and self.kl_in_loss,
+        )
 
     def units(self, micro: Batch) -> int:
         return int(micro["units"])
@@ -305,17 +283,9 @@ class PolicyModule(LanguageModule):
         self.measured.train |= self.meter.read(world_size=self.trainer.world_size, device=self.device)
 
     def _check_first(self, rollout: Batch) -> None:
-        mask_NT, half = checks.mask_of(rollout), "16" in str(self.trainer.precision)
-        words = [
-            checks.some_end(self._all_ranks(rollout["stopped"]), self.max_new_tokens),
-            checks.sampled_as_trained(rollout["generated"], rollout["old"], mask_NT, half=half),
-            checks.reference_is_start(rollout["old"] - rollout["ref"], mask_NT) if "ref" in rollout else None,
-            checks.something_to_prefer(
-                self._all_ranks(rollout["scores"]), self._all_ranks(rollout["advantages"].abs().sum(1))
-            ),
-        ]
-        for found in words:
-            self._complain(found)
+        half, world_size = "16" in str(self.trainer.precision), self.trainer.world_size
+        for words in checks.of_first_rollout(rollout, self.max_new_tokens, half=half, world_size=world_size):
+            self._complain(words)
 
     def _complain(self, words: str | None) -> None:
         checks.complain(words, self.checks, first_rank=self.global_rank == 0)
@@ -323,34 +293,16 @@ class PolicyModule(LanguageModule):
     # ---- validation: answers drawn to held-out questions -----------------------------------------------------------
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._validation.add(self.held_out_sums(batch))
-
-    def held_out_sums(self, batch: Batch) -> dict[str, Tensor]:
-        """Of the answers drawn to some prompts; the same draws each time, so that validations compare."""
-        numbers = [i for i in batch["index"].tolist() if i >= 0]
-        questions = [self.held_out[i] for i in numbers]
-        prompts, n = [question.prompt.tolist() for question in questions], self.val_group
-        seed = step_seed(self.seed, 0, HELD_OUT)
-        rollout, completions = roll_out(self.model, prompts, self.drawing, n=n, seed=seed, numbers=numbers)
-        answers = self.answers([question for question in questions for _ in range(n)], completions)
-        raw_N = self.reward.total(self.reward.measure(answers))
-        return held_out_sums(answers, raw_N, rollout["stopped"], self.kinds)
+        self._validation.add(self.held_out.sums(self.model, batch))
 
     def validation_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
         self.after = held_out_metrics(sums)
         return self.after
 
-    @cached_property
-    def kinds(self) -> dict[str, int]:
-        """Number of each expected answer among the held-out questions: few may stand for many (a chain of sums)."""
-        size = self.val_prompts if self.held_out.size is None else min(self.held_out.size, self.val_prompts)
-        expected = dict.fromkeys(self.held_out[i].expected for i in range(size))
-        return {text: i for i, text in enumerate(expected)}
-
     def _held_out_now(self) -> dict[str, float]:
         sums = Sums()
         for batch in self.trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
-            sums.add(self.held_out_sums(batch))
+            sums.add(self.held_out.sums(self.model, batch))
         return self.validation_metrics(sums.over_ranks(world_size=self.trainer.world_size, device=self.device))
 
     def record(self) -> dict[str, Any]:
@@ -371,22 +323,16 @@ class PolicyModule(LanguageModule):
         item, turn = divmod(self.trainer.global_step, self.updates_per_item)
         if turn == 0 or self.rollout is None:
             return
-        own = (self._deal(item).flatten(), {name: value.cpu() for name, value in self.rollout.items()})
-        shares: list[Any] = [own]
-        if self.trainer.world_size > 1:
-            shares = [None] * self.trainer.world_size
-            dist.all_gather_object(shares, own)
-        places_P = torch.cat([places for places, _ in shares])
-        whole = joined([rows for _, rows in shares])
-        checkpoint["rollout"] = rows_of(whole, self._rows(places_P.argsort()))
+        places_P, world_size = self._deal(item).flatten(), self.trainer.world_size
+        checkpoint["rollout"] = whole_rollout(self.rollout, places_P, group=self.group, world_size=world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.before = checkpoint["held_out_before"]
         if "rollout" in checkpoint:
             item = checkpoint["global_step"] // self.updates_per_item
-            rows = rows_of(checkpoint["rollout"], self._rows(self._deal(item).flatten()))
-            self.rollout = {name: value.to(self.device) for name, value in rows.items()}
+            places_P = self._deal(item).flatten()
+            self.rollout = own_rows(checkpoint["rollout"], places_P, group=self.group, device=self.device)
 
     # ---- small helpers ---------------------------------------------------------------------------------------------
 
@@ -405,26 +351,5 @@ class PolicyModule(LanguageModule):
         world, rank = self.trainer.world_size, self.global_rank
         return deal(self.prompts, minibatches=self.minibatches, seed=self.seed, item=item, rank=rank, world_size=world)
 
-    def _rows(self, groups: Tensor) -> Tensor:
-        """Rows of these groups, in their order."""
-        return (groups.unsqueeze(1) * self.group + torch.arange(self.group)).flatten()
-
-    def _over_ranks(self, sums: Tensor) -> Tensor:
-        total = Sums()
-        total.add({"sums": sums})
-        return total.over_ranks(world_size=self.trainer.world_size, device=self.device)["sums"]
-
-    def _all_ranks(self, values: Tensor) -> Tensor:
-        """Values of all ranks, one rank behind the other; each rank has as many."""
-        if self.trainer.world_size == 1:
-            return values
-        found = [torch.zeros_like(values) for _ in range(self.trainer.world_size)]
-        dist.all_gather(found, values.contiguous())
-        return torch.cat(found)
-
-
-def joined_columns(rollout: Batch, found: dict[str, list[Tensor]]) -> Batch:
-    """The rollout with columns that were computed some rows at a time, each chunk as wide as it had to be."""
-    T = rollout["ids"].shape[1]
-    wide = {name: [nn.functional.pad(v, (0, T - v.shape[1])) for v in values] for name, values in found.items()}
-    return rollout | {name: torch.cat(values) for name, values in wide.items()}
+    def _over_ranks(self, values: Tensor) -> Tensor:
+        return summed_over_ranks(values, world_size=self.trainer.world_size, device=self.device)

@@ -1,4 +1,4 @@
-"""Rollouts: what the policy answered, as a batch (its keys: batch.py), and which rank answers which prompt.
+"""Rollouts: what the policy answered, as a batch (its keys: batch.py).
 
 Shapes: P prompts, G answers to each, N = P G rows, T tokens; padded on the right.
 """
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from batch import IGNORE, Batch
-from lightning_modules.base import step_seed
 from models.base import LanguageModel
 from models.generation import Completion, generate
 from models.guides import MakeGuide
@@ -85,24 +84,6 @@ def log_probs(model: LanguageModel, micro: Batch, temperature: float) -> tuple[T
     return -out.nll_BT, out
 
 
-def deal(prompts: int, *, minibatches: int, seed: int, item: int, rank: int, world_size: int) -> Tensor:
-    """(minibatches, own) places among a rollout's prompts: this rank's part of each minibatch.
-
-    Minibatches are whole groups, drawn over all prompts before ranks come into it: each update is over the same rows
-    for any number of ranks.
-    """
-    generator = torch.Generator().manual_seed(step_seed(seed, item, MINIBATCH))
-    order_MP = torch.randperm(prompts, generator=generator).view(minibatches, -1)
-    return order_MP[:, rank::world_size]
-
-
-def turn_of(turn: int, *, minibatches: int, seed: int, item: int) -> int:
-    """Which minibatch the rollout's update `turn` is over: epochs change their order only."""
-    epoch, place = divmod(turn, minibatches)
-    generator = torch.Generator().manual_seed(step_seed(seed + 1 + epoch, item, MINIBATCH))
-    return int(torch.randperm(minibatches, generator=generator)[place])
-
-
 def rows_of(batch: Batch, rows: Tensor) -> Batch:
     """Some rows, without the columns that are padding in all of them."""
     T = max(1, int(batch["lengths"][rows].max()))
@@ -118,3 +99,10 @@ def joined(batches: Sequence[Batch]) -> Batch:
         return torch.nn.functional.pad(value, (0, T - value.shape[1]), value=fill) if value.dim() == 2 else value
 
     return {name: torch.cat([wide(name, batch[name]) for batch in batches]) for name in batches[0]}
+
+
+def with_columns(rollout: Batch, found: dict[str, list[Tensor]]) -> Batch:
+    """The rollout with columns that were computed some rows at a time, each chunk as wide as it had to be."""
+    T = rollout["ids"].shape[1]
+    wide = {name: [torch.nn.functional.pad(v, (0, T - v.shape[1])) for v in values] for name, values in found.items()}
+    return rollout | {name: torch.cat(values) for name, values in wide.items()}

@@ -79,6 +79,38 @@ class KVCache:
         if self.last_stream_B1C is not None and other.last_stream_B1C is not None:
             self.last_stream_B1C[row] = other.last_stream_B1C[0]
 
+    def join(self, other: "KVCache", *, keep: int = 0) -> None:
+        """The rows of `other` behind these, each with its newest token in the newest slot and `keep` slots in front.
+
+        What slots in between hold is never looked at. Encoders' states (`carried`) are not joined.
+        """
+        length = max(self.length, other.length)
+        self.widen(max(length, self.capacity or 0), keep=keep, length=length)
+        other.widen(self.capacity or length, keep=keep, length=length)
+        for mine, theirs in ((self._keys, other._keys), (self._values, other._values)):
+            for i, (a, b) in enumerate(zip(mine, theirs, strict=True)):
+                mine[i] = b if a is None else a if b is None else torch.cat([a, b])
+        for name in ("last_ids_BN", "last_stream_B1C"):
+            if (b := getattr(other, name)) is not None:
+                setattr(self, name, b if (a := getattr(self, name)) is None else torch.cat([a, b]))
+
+    def widen(self, capacity: int, *, keep: int = 0, length: int | None = None) -> None:
+        """So many slots, of which the first `length` are filled; what is stored moves to their right end."""
+        length = self.length if length is None else length
+        shift = length - self.length
+
+        def moved(x: Tensor | None) -> Tensor | None:
+            if x is None:
+                return None
+            new = x.new_zeros(x.shape[0], x.shape[1], capacity, x.shape[3])
+            new[:, :, :keep] = x[:, :, :keep]
+            new[:, :, keep + shift : length] = x[:, :, keep : self.length]
+            return new
+
+        if shift or capacity != self.capacity:
+            self._keys, self._values = [moved(x) for x in self._keys], [moved(x) for x in self._values]
+        self.length, self.capacity = length, capacity
+
     def _map(self, change) -> None:
         """Applies `change` to every tensor, whose first dimension is the batch."""
         self._keys = [None if x is None else change(x) for x in self._keys]

@@ -28,7 +28,7 @@ PULL = ("objective/kl", "objective/entropy")
 def show(cfg: DictConfig, run: RunFolder) -> None:
     """Prints the first and the last step's scores and writes rollouts.html and rollouts.json."""
     folder = run_folder(cfg)
-    rows, curves = read_rows(folder / FILE), read_metrics(folder / "metrics.csv")
+    rows, curves = read_rows(folder / FILE), before_training(folder, read_metrics(folder / "metrics.csv"))
     steps = sorted({row["step"] for row in rows})
     page(folder, rows, curves, steps, examples=cfg.inspect.examples).write(run.path / "rollouts.html")
     ends = {name: [points[0][1], points[-1][1]] for name, points in curves.items() if points}
@@ -79,6 +79,17 @@ def read_metrics(file: Path) -> dict[str, list[tuple[float, float]]]:
             if name != "step" and math.isfinite(value):
                 curves.setdefault(name, []).append((row["step"], value))
     return curves
+
+
+def before_training(folder: Path, curves: dict[str, list[tuple[float, float]]]) -> dict[str, list[tuple[float, float]]]:
+    """The curves with held-out answers at step 0, out of summary.json where there is one."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        before = (summary.get("held_out") or {}).get("before") or {}
+    except (OSError, ValueError, AttributeError):
+        return curves
+    first = {f"val/{name}": [(0.0, float(value))] for name, value in before.items()}
+    return curves | {name: first[name] + curves[name] for name in first if name in curves}
 
 
 def page(folder: Path, rows: list[Row], curves: dict[str, Any], steps: list[int], *, examples: int) -> Page:

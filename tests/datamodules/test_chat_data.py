@@ -24,6 +24,7 @@ ROWS = {
         "id": "1", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "system": "S",
     },
     "prompt_completion": {"prompt": "q", "completion": "a"},
+    "prompt_answer": {"prompt": "1+1?", "answer": 2},
     "alpaca": {"instruction": "Add.", "input": "1, 2", "output": "3", "text": "..."},
     "gsm8k": {"question": "1+1?", "answer": "1+1 = <<1+1=2>>2\n#### 2"},
     "scienceqa": {
@@ -58,9 +59,22 @@ def test_alpaca_without_input_and_conversational_prompts():
     assert [m["content"] for m in to_messages(row, "auto", "")] == ["q", "a"]
 
 
+def test_prompts_with_answers_are_text_numbers_or_messages_and_all_of_it_is_used():
+    asked = [{"role": "system", "content": "S"}, {"role": "user", "content": "1+1?"}]
+    for row in ({"prompt": asked, "answer": 2}, {"prompt": "1+1?", "system": "S", "answer": "2"}):
+        messages = to_messages(row, "auto", "")
+        assert [m["role"] for m in messages] == ["system", "user", "assistant"]
+        assert [m["content"] for m in messages] == ["S", "1+1?", "2"]
+    assert to_messages({"prompt": "q", "answer": 0.5}, "auto", "")[1]["content"] == "0.5"
+
+
 @pytest.mark.parametrize(
     ("row", "form", "says"),
     [
+        ({"prompt": "q", "answer": True}, "auto", "answer is bool"),
+        ({"prompt": "q", "answer": ["a"]}, "auto", "answer is list"),
+        ({"prompt": 5, "answer": "a"}, "auto", "instead of a list of messages"),
+        ({"prompt": "q", "answer": None}, "auto", "needs 'answer'"),
         ({"a": 1}, "auto", "of no format that is known"),
         ({"question": "q"}, "gsm8k", "needs 'answer'"),
         ({"question": "q", "answer": None}, "gsm8k", "needs 'answer'"),

@@ -8,6 +8,7 @@ import pytest
 from reports.collect import find_runs
 from reports.comparison import compare
 from reports.page import page
+from reports.rollouts import panels
 from reports.views import sections
 
 MOE = {"train/moe/load_entropy": 0.9, "train/moe/maxvio": 0.5, "train/moe/dead_experts": 0.0}
@@ -40,6 +41,31 @@ def test_experts_and_stages_have_sections_where_runs_have_them(write_run, tmp_pa
     made = page(comparison, title="t", commands=[])
     assert "<h2>Routing</h2>" in made
     assert "<h2>Boosted stages</h2>" in made
+
+
+def test_online_rl_shows_its_reward_beside_right_answers(write_run, tmp_path: Path) -> None:
+    """Gains by hand: the reward by 0.5 and 0.7, right answers by -0.1 and 0.3; the curves begin before training."""
+    for seed, (reward, right) in enumerate([(1.5, 0.3), (1.7, 0.7)], start=1):
+        held = {"before": {"reward": 1.0, "sampled_exact_match": 0.4}}
+        held |= {"after": {"reward": reward, "sampled_exact_match": right}}
+        metrics = {"val/reward": reward, "objective/kl": 1.0 + seed}
+        folder = write_run(f"{seed}-ppo", {"seed": seed}, metrics, held_out=held)
+        head = "step,tokens_seen,val/reward,val/sampled_exact_match"
+        rows = [f"{step},{step},{1 + (reward - 1) * step / 10},{right}" for step in (5, 10)]
+        (folder / "metrics.csv").write_text("\n".join([head, *rows]) + "\n")
+    write_run("3-broken", {"seed": 3}, {"val/reward": 1.0}, held_out={"before": {}, "after": "?"})
+    comparison = compare(find_runs(str(tmp_path / "sweep")), metric="val/reward")
+    (section,) = sections(comparison)
+    (row,) = section.rows
+    assert row["n"] == "2"
+    assert (row["reward, before"], row["reward, after"]) == ("1.0000", "1.6000")
+    assert row["reward, gain"].startswith("+0.6000 (")
+    assert row["right, drawn, gain"].startswith("+0.1000 (-")
+    assert row["objective/kl"] == "2.5000"
+    reward, right = panels(comparison)
+    assert list(reward.lines.values()) == [{0: [1.0, 1.0], 5: [1.25, 1.35], 10: [1.5, 1.7]}]
+    assert list(right.lines.values()) == [{0: [0.4, 0.4], 5: [0.3, 0.7], 10: [0.3, 0.7]}]
+    assert "<svg" in section.figures["reward and right answers"]
 
 
 def test_a_curve_of_the_router_over_tokens(write_run, tmp_path: Path) -> None:

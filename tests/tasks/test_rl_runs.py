@@ -142,9 +142,24 @@ def test_refused_with_what_to_type(words, told, capsys):
     assert told in capsys.readouterr().err
 
 
-def test_the_plan_is_made_of_the_same_parts(capsys):
-    assert fit("plan", "objective=ppo", "task=check") == 0
-    assert "The plan holds together" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("words", "rows", "beside"),
+    [
+        (["objective=grpo", *FORMAT], 3, {"reference": 1}),
+        (["objective=ppo"], 2, {"critic": 1, "reference": 1, "reward.reward_model": 1}),  # 4 prompts, 2 minibatches
+        (["objective=ppo", "objective.critic=shared", *FORMAT], 2, {"critic": 0, "reference": 1}),
+    ],
+)
+def test_the_plan_counts_every_network(words, rows, beside, capsys):
+    """Beside the policy: each that is as large as it, and heads of some numbers. Rows are those of answers."""
+    assert fit("plan", *words, "objective.rows=3", "task=check") == 0
+    facts = summary("plan")
+    size, plan = facts["parameters"]["total"], facts["plan"]
+    found = dict(part.rsplit(" ", 1) for part in plan["beside the model"].replace(", trained", "").split(", "))
+    numbers = {name: int(value.replace(",", "")) for name, value in found.items()}
+    assert numbers.keys() == beside.keys()
+    assert all(0 <= numbers[name] - beside[name] * size <= 17 for name in beside)  # 16 channels and a bias
+    assert plan["micro-batch"].startswith(f"{rows} x ")
 
 
 @pytest.mark.slow

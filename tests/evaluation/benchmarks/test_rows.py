@@ -28,6 +28,7 @@ from launcher.config.compose import compose
 from launcher.config.instantiate import build
 from launcher.lab import Lab
 from tasks.evaluating.benchmark import load, record
+from tasks.evaluating.reranking import Facts
 
 LAB = Lab(Path(__file__).parents[3])
 
@@ -66,7 +67,7 @@ def test_a_row_becomes_a_question(kind: type[Benchmark], row: dict, answer: str,
 def test_one_question_has_no_interval_and_the_file_stays_json(tmp_path: Path, capsys) -> None:
     """NaN is no JSON: jq and browsers refuse the whole file."""
     run = SimpleNamespace(path=tmp_path, results={})
-    record(run, "sst2", "choices", {"accuracy": mean_interval(np.ones(1))}, [{"right": True}], cut=0)
+    record(run, "sst2", "choices", {"accuracy": mean_interval(np.ones(1))}, [{"right": True}], cut=0, more=Facts())
 
     def refuse(word: str) -> None:
         raise AssertionError(word)

@@ -34,6 +34,12 @@ def test_N5_code_versions_data_and_result_are_each_named() -> None:
     assert outcome(THEN, THEN | {"step": 20, "metrics": {"val/loss": 1.2}}) == [], "a longer run is another run"
 
 
+def test_N5_online_rl_has_no_loss_worth_comparing_its_held_out_reward_is_named() -> None:
+    then, now = ({"metrics": {"train/loss": 0.1, "val/reward": value}, "step": 100} for value in (0.6, 0.5))
+    assert outcome(then, then) == []
+    assert outcome(then, now) == ["val/reward: 0.6 then, 0.5 now"]
+
+
 def test_F46_a_horizon_that_resume_moved_or_that_is_another_now_is_named(tmp_path: Path) -> None:
     hydra = tmp_path / ".hydra"
     hydra.mkdir()

@@ -1,0 +1,71 @@
+"""Validation of online RL: answers drawn to held-out questions, what they are worth, how many are right.
+
+The draws are the same each time, so that validations compare.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from batch import Batch
+from lightning_modules.base import step_seed
+from lightning_modules.rl.judge import Judge
+from lightning_modules.rl.rollouts import HELD_OUT, Drawing, roll_out
+from rewards.base import Answers
+
+
+class HeldOut:
+    """Args: questions: numbered, the first `size` of them are asked. group: answers drawn to each."""
+
+    def __init__(self, questions: Any, judge: Judge, drawing: Drawing, *, size: int, group: int, seed: int):
+        self.questions, self.judge, self.drawing = questions, judge, drawing
+        self.size = size if questions.size is None else min(questions.size, size)
+        self.group, self.seed = group, step_seed(seed, 0, HELD_OUT)
+
+    def sums(self, model: Any, batch: Batch) -> dict[str, Tensor]:
+        """Of the answers drawn to the questions of a batch, {"index": (P,)}; -1 fills up."""
+        numbers = [i for i in batch["index"].tolist() if i >= 0]
+        asked = [self.questions[i] for i in numbers]
+        prompts = [question.prompt.tolist() for question in asked]
+        rollout, completions = roll_out(model, prompts, self.drawing, n=self.group, seed=self.seed, numbers=numbers)
+        answers = self.judge.answers([question for question in asked for _ in range(self.group)], completions)
+        reward = self.judge.reward
+        return held_out_sums(answers, reward.total(reward.measure(answers)), rollout["stopped"], self.kinds)
+
+    @cached_property
+    def kinds(self) -> dict[str, int]:
+        """Number of each expected answer among the questions: few may stand for many (a chain of sums)."""
+        expected = dict.fromkeys(self.questions[i].expected for i in range(self.size))
+        return {text: i for i, text in enumerate(expected)}
+
+    def in_words(self, found: dict[str, float]) -> str:
+        right = f", {found['sampled_exact_match']:.1%} of them right" if "sampled_exact_match" in found else ""
+        drawn = f"{self.group} answers drawn to each question, temperature {self.drawing.temperature:g}"
+        return f"reward {found['reward']:.3f}{right} ({drawn})"
+
+
+def held_out_sums(answers: Answers, scores_N: Tensor, stopped_N: Tensor, kinds: dict[str, int]) -> dict[str, Tensor]:
+    """What some answers add to a validation. Args: kinds: number of each expected answer of the whole validation."""
+    sums = {"rows": torch.tensor(len(answers)), "reward": scores_N.sum(), "stopped": stopped_N.double().sum()}
+    if answers.right is not None:
+        kind_N = torch.tensor([kinds[expected] for expected in answers.expected], dtype=torch.long)
+        right_N = answers.right.double()
+        counts = torch.zeros(2, len(kinds), dtype=torch.float64)
+        sums["right"] = counts.index_add_(1, kind_N, torch.stack([right_N, torch.ones_like(right_N)]))
+    return sums
+
+
+def held_out_metrics(sums: dict[str, Tensor]) -> dict[str, float]:
+    """reward, truncated, and where answers are known the share of right ones: over all, and the mean over chains.
+
+    Generated problems repeat few chains of sums; one chain that is asked often moves the first by many points.
+    """
+    rows = sums["rows"].item()
+    found = {"reward": sums["reward"].item() / rows, "truncated": 1 - sums["stopped"].item() / rows}
+    if "right" in sums:
+        right, asked = sums["right"]
+        found["sampled_exact_match"] = (right.sum() / asked.sum()).item()
+        found["exact_match_chains"] = (right / asked.clamp_min(1))[asked > 0].mean().item()
+    return found
