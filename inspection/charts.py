@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from inspection.numbers import number, short, tick_label, ticks
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 300, 76, 44, 28, 18
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 300, 76, 44, 28, 28
 COLOURS = ("var(--bar)", "var(--bar2)", "var(--bar3)", "var(--bar4)")
 MARKED = 12  # points of a chart at most, to be drawn as dots too
-NAME = 32  # letters of a bar's name; longer ones are whole under the pointer
+NAME = 28  # letters of a bar's name; longer ones are whole under the pointer
 DASHES = ("", "7 4", "2 3", "9 3 2 3")  # series of one colour differ in these
 
 Point = tuple[float, float]
@@ -119,7 +119,7 @@ def labelled(marks: Sequence[float]) -> Marks:
 
 def bars(names: Sequence[str], series: dict[str, Sequence[float]], *, unit: str) -> Markup:
     """Groups of horizontal bars, one group a name, one bar a series; series are scaled each to its own largest."""
-    left, row, top = 12 + 10 * min(NAME, max(map(len, names), default=0)), 22, 26
+    left, row, top = 12 + 11 * min(NAME, max(map(len, names), default=0)), 22, 26
     height = top + (row * len(series) + 6) * len(names)
     body, y = text(2, 14, unit, "start", kind="axis"), float(top)
     tops = {name: max(max(values, default=0), 1e-9) for name, values in series.items()}
