@@ -109,7 +109,7 @@ def side_by_side(panels: list[Panel]) -> str | None:
                 part.fill_between(at, list(map(min, values)), list(map(max, values)), color=colour, alpha=0.2)
             part.set_xlabel("updates")
             part.set_title(panel.title, fontsize=10)
-        np.atleast_1d(axes)[0].legend(fontsize=8)
+        np.atleast_1d(axes)[0].legend(fontsize=9)
 
     return svg(draw, height=3.2, columns=len(panels))
 

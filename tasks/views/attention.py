@@ -66,7 +66,7 @@ def looking(weights: list[Tensor], subject: Subject) -> list[Head]:
 def make_page(cfg: DictConfig, subject: Subject, weights: list[Tensor], heads: list[Head]) -> Page:
     page = Page(
         title="Attention",
-        about="Rows look at columns: strong colours are more. Click a head to see it large, point at a token.",
+        about="Rows look at columns: the stronger, the more. Click a head to see it large, point at a token.",
     )
     pairs = {"run": cfg.init_from or cfg.model.path} | facts_of(subject)
     page.add("At a glance", facts(pairs))
