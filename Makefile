@@ -47,8 +47,8 @@ test-numerics: $(VENV)/dev.stamp ## run the tests that compute as other processo
 test-all: $(VENV)/dev.stamp ## run the slow tests too
 	@$(PY) -m pytest -n auto -m ''
 
-test-browser: $(VENV)/dev.stamp ## run the tests of the page in a real Chromium (Debian: apt install chromium)
-	@$(PY) -m pytest -m "" tests/tasks/serving/test_page.py
+test-browser: $(VENV)/dev.stamp ## run the tests of pages in a real Chromium (Debian: apt install chromium)
+	@$(PY) -m pytest -m "" tests/tasks/serving/test_page.py tests/inspection/test_look.py
 
 fuzz: $(VENV)/dev.stamp ## command lines, files, folders and signals made to hurt, for ten minutes (FUZZ_SEED, FUZZ_MINUTES, FUZZ_CASE)
 	@PYTHONPATH=. $(PY) tests/fuzz

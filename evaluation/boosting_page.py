@@ -10,6 +10,8 @@ from evaluation.boosting import Measured, by_category, by_stage, examples, in_co
 from evaluation.boosting_moves import Move, Moves
 from evaluation.intervals import Estimate
 from inspection import page as pages
+from inspection.charts import line
+from inspection.numbers import number
 from inspection.page import Page
 
 SPAN = Markup("<span style='background:rgba({},{:.2f});padding:0 .3em'>{}</span>")
@@ -62,8 +64,8 @@ def shown(value: Estimate | None) -> str:
     if value is None:
         return ""
     if math.isnan(value.low):
-        return f"{value.value:.4f}"
-    return Markup("{:.4f} <small>{:.4f} to {:.4f}</small>").format(*value[:3])
+        return number(value.value)
+    return Markup("{} <small>{} to {}</small>").format(*map(number, value[:3]))
 
 
 def stage_table(stages: list[dict[str, Any]]) -> Markup:
@@ -71,8 +73,8 @@ def stage_table(stages: list[dict[str, Any]]) -> Markup:
         [
             "base" if row["stage"] == 0 else str(row["stage"]),
             *(shown(row.get(name)) for name in ("loss", "gain", "bpb", "accuracy")),
-            f"{row['norm']:.3f}" if "norm" in row else "",
-            f"{row['residual']:.4f}",
+            number(row.get("norm")),
+            number(row["residual"]),
         ]
         for row in stages
     ]
@@ -86,9 +88,7 @@ def record_table(records: list[dict[str, Any]]) -> Markup:
 
 
 def _number(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return str(value) if isinstance(value, bool | str) else number(value)
 
 
 def category_table(kinds: list[dict[str, Any]], stages: int, *, show: Literal["gains", "norms"] = "gains") -> Markup:
@@ -102,7 +102,7 @@ def category_table(kinds: list[dict[str, Any]], stages: int, *, show: Literal["g
             family = row["family"]
             rows.append([Markup("<b>{}</b>").format(family), *[""] * (3 + stages)])
         cells = [_shade(value, largest, signed=show == "gains") for value in row[show]]
-        facts = [f"{row['targets']:,}", f"{row['before']:.3f}", f"{row['after']:.3f}"]
+        facts = [f"{row['targets']:,}", number(row["before"]), number(row["after"])]
         rows.append([row["name"], *facts, *cells])
     return table(["targets", "count", "before", "after", *(f"stage {m + 1}" for m in range(stages))], rows)
 
@@ -111,7 +111,7 @@ def _shade(value: float, largest: float, *, signed: bool) -> Markup:
     """A number on a colour. Gains: green takes loss off, red adds it. Norms: the stronger the larger."""
     strength = min(1.0, abs(value) / largest)
     hue = "40,90,190" if not signed else "30,140,90" if value >= 0 else "190,60,50"
-    shown = f"{value:+.4f}" if signed else f"{value:.3f}"
+    shown = f"{value:+.4f}" if signed else number(value)
     return SPAN.format(hue, 0.55 * strength, shown)
 
 
@@ -159,39 +159,11 @@ def _told(tokens: list[Move], decode: Callable[[list[int]], str]) -> Markup:
 def gain_curve(stages: list[dict[str, Any]]) -> Markup:
     told = Markup("<p>What each stage takes off it, before and after compared window by window:</p>")
     gains = [row["gain"] for row in stages if "gain" in row]
-    return told + curve(gains, first=1, what="gain by stage", height=180) if gains else told
+    return told + curve(gains, first=1, y="gain (nats per token)") if gains else told
 
 
-def curve(
-    losses: list[Estimate], *, first: int = 0, what: str = "loss by stage", width: int = 640, height: int = 240
-) -> Markup:
-    """An estimate for each stage from `first` on, with its interval, as SVG; a line at 0 where 0 is among them."""
-    values = [v for e in losses for v in e if v == v]
-    low, high = min(values), max(values)
-    pad = (high - low) * 0.08 or 0.01
-    low, high = low - pad, high + pad
-
-    def x(k: int) -> float:
-        return 60 + k * (width - 80) / max(1, len(losses) - 1)
-
-    def y(value: float) -> float:
-        return 15 + (high - value) / (high - low) * (height - 50)
-
-    marks = []
-    for k, e in enumerate(losses):
-        if e.low == e.low:
-            marks.append(f"<line x1={x(k):.1f} x2={x(k):.1f} y1={y(e.low):.1f} y2={y(e.high):.1f} stroke=#8ab />")
-        marks.append(f"<circle cx={x(k):.1f} cy={y(e.value):.1f} r=4 fill=var(--bar) />")
-        name = "base" if k + first == 0 else k + first
-        marks.append(f"<text x={x(k):.1f} y={height - 12} text-anchor=middle>{name}</text>")
-    if low < 0 < high:
-        marks.append(f"<line x1=60 x2={width - 20} y1={y(0):.1f} y2={y(0):.1f} stroke=#999 stroke-dasharray=4 />")
-    line = " ".join(f"{x(k):.1f},{y(e.value):.1f}" for k, e in enumerate(losses))
-    ticks = "".join(
-        f"<text x=50 y={y(v) + 4:.1f} text-anchor=end>{v:.{3 if first == 0 else 4}f}</text>"
-        for v in (low + pad, high - pad)
-    )
-    return Markup(  # made of numbers
-        f"<svg viewBox='0 0 {width} {height}' width={width} font-size=12 fill=currentColor role=img "
-        f"aria-label='{what}'>{ticks}<polyline points='{line}' fill=none stroke=var(--bar) />{''.join(marks)}</svg>"
-    )
+def curve(estimates: list[Estimate], *, first: int = 0, y: str = "loss (nats per token)") -> Markup:
+    """An estimate for each stage from `first` on, with its interval where it has one."""
+    points = [(float(k), e.value) for k, e in enumerate(estimates, first)]
+    known = [(float(k), e.low, e.high) for k, e in enumerate(estimates, first) if not math.isnan(e.low)]
+    return line({y: points}, x="stages in use (0: the base alone)" if first == 0 else "stage", y=y, intervals=known)

@@ -4,115 +4,137 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 290, 64, 34, 26, 12
-COLOURS = ("var(--bar)", "var(--bar2)")
+from inspection.numbers import number, short, tick_label, ticks
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 300, 76, 44, 28, 28
+COLOURS = ("var(--bar)", "var(--bar2)", "var(--bar3)", "var(--bar4)")
+MARKED = 12  # points of a chart at most, to be drawn as dots too
+NAME = 28  # letters of a bar's name; longer ones are whole under the pointer
+DASHES = ("", "7 4", "2 3", "9 3 2 3")  # series of one colour differ in these
+
+Point = tuple[float, float]
+Marks = Sequence[tuple[float, str]]  # places of an axis, with their labels
+Place = Callable[[float], float]
 
 
-def figure(body: str, *, width: int = WIDTH, height: int = HEIGHT, label: str) -> Markup:
-    return Markup(  # made of numbers and `text`
-        f'<figure><svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img"'
-        f' aria-label="{html.escape(label)}">{body}</svg></figure>'
+def figure(body: str, *, width: int = WIDTH, height: int = HEIGHT, label: str, series: Sequence[str] = ()) -> Markup:
+    """With a legend below it where there are several `series`."""
+    keys = "".join(
+        f'<span><svg width="26" height="10" aria-hidden="true"><line x1="0" y1="5" x2="26" y2="5" {stroke(i)}/></svg>'
+        f" {html.escape(name)}</span>"
+        for i, name in enumerate(series if len(series) > 1 else ())
+    )
+    legend = f'<figcaption class="keys">{keys}</figcaption>' if keys else ""
+    return Markup(  # made of numbers and of what is escaped here
+        f'<figure class="chart"><svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img"'
+        f' aria-label="{html.escape(label)}">{body}</svg>{legend}</figure>'
     )
 
 
-def text(x: float, y: float, words: str, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(words)}</text>'
+def text(x: float, y: float, words: str, anchor: str = "middle", kind: str = "") -> str:
+    named = f' class="{kind}"' if kind else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{named}>{html.escape(words)}</text>'
 
 
-def log_log(series: dict[str, Sequence[tuple[float, float]]], *, x: str, y: str) -> Markup:
-    """Lines of (x, y), both positive, on logarithmic axes."""
-    points = [point for line in series.values() for point in line]
-    x_end = math.log10(max(max(p[0] for p in points), 10))
+def stroke(i: int) -> str:
+    """Colour and dashes of the i-th series."""
+    dash = DASHES[i // len(COLOURS) % len(DASHES)]
+    return f'stroke="{COLOURS[i % len(COLOURS)]}" stroke-width="2"' + (f' stroke-dasharray="{dash}"' if dash else "")
+
+
+def axes(across: Marks, up: Marks, at_x: Place, at_y: Place, *, x: str, y: str) -> str:
+    """Rules with their labels, and the names of both axes."""
+    body, floor = "", HEIGHT - BOTTOM
+    for value, label in across:
+        at = at_x(value)
+        body += f'<line x1="{at:.1f}" y1="{TOP}" x2="{at:.1f}" y2="{floor}" stroke="var(--line)"/>'
+        body += text(at, floor + 17, label)
+    for value, label in up:
+        at = at_y(value)
+        zero = "var(--soft)" if value == 0 else "var(--line)"
+        body += f'<line x1="{LEFT}" y1="{at:.1f}" x2="{WIDTH - RIGHT}" y2="{at:.1f}" stroke="{zero}"/>'
+        body += text(LEFT - 7, at + 4, label, "end")
+    return body + text((WIDTH + LEFT - RIGHT) / 2, HEIGHT - 6, x, kind="axis") + text(2, 14, y, "start", kind="axis")
+
+
+def scale(low: float, high: float, start: float, end: float) -> Place:
+    """From low..high to start..end; one value alone to the middle."""
+    if not high > low:
+        return lambda _: (start + end) / 2
+    return lambda value: start + (end - start) * (value - low) / (high - low)
+
+
+def lines(series: Mapping[str, Sequence[Point]], at_x: Place, at_y: Place) -> str:
+    body = ""
+    for i, points in enumerate(series.values()):
+        path = " ".join(f"{at_x(a):.1f},{at_y(b):.1f}" for a, b in points)
+        body += f'<polyline points="{path}" fill="none" {stroke(i)}/>'
+    return body
+
+
+def log_log(series: dict[str, Sequence[Point]], *, x: str, y: str) -> Markup:
+    """Lines of (x, y), both positive, on logarithmic axes from 1 on, with a rule at each power of ten."""
+    points = [point for one in series.values() for point in one]
+    end = math.log10(max(max(p[0] for p in points), 10))
     low, high = math.log10(min(p[1] for p in points)), math.log10(max(p[1] for p in points))
     low, high = math.floor(low), max(math.ceil(high), math.floor(low) + 1)
-
-    def place(point: tuple[float, float]) -> tuple[float, float]:
-        across = LEFT + (WIDTH - LEFT - RIGHT) * math.log10(point[0]) / x_end
-        up = (math.log10(point[1]) - low) / (high - low)
-        return across, HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * up
-
-    body = ""
-    for power in range(int(x_end) + 1):
-        at = place((10**power, 10**low))[0]
-        body += f'<line x1="{at:.1f}" y1="{TOP}" x2="{at:.1f}" y2="{HEIGHT - BOTTOM}" stroke="var(--line)"/>'
-        body += text(at, HEIGHT - BOTTOM + 15, short(10**power))
-    for power in range(low, high + 1):
-        at = place((1, 10**power))[1]
-        body += f'<line x1="{LEFT}" y1="{at:.1f}" x2="{WIDTH - RIGHT}" y2="{at:.1f}" stroke="var(--line)"/>'
-        body += text(LEFT - 6, at + 4, short(10**power), "end")
-    for i, (name, line) in enumerate(series.items()):
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in map(place, line))
-        body += f'<polyline points="{path}" fill="none" stroke="{COLOURS[i % 2]}" stroke-width="1.8"/>'
-        if len(series) > 1:
-            body += text(WIDTH - RIGHT - 8, TOP + 16 + 16 * i, name, "end").replace(
-                "<text", f'<text style="fill:{COLOURS[i % 2]}"'
-            )
-    body += text((WIDTH + LEFT) / 2, HEIGHT - 3, x) + text(2, 11, y, "start")
-    return figure(body, label=f"{y} over {x}")
+    at_x, at_y = scale(0, end, LEFT, WIDTH - RIGHT), scale(low, high, HEIGHT - BOTTOM, TOP)
+    across, up = ([(k, short(10.0**k)) for k in powers] for powers in (range(int(end) + 1), range(low, high + 1)))
+    logs = {name: [(math.log10(a), math.log10(b)) for a, b in one] for name, one in series.items()}
+    body = axes(across, up, at_x, at_y, x=x, y=y) + lines(logs, at_x, at_y)
+    return figure(body, label=f"{y} over {x}", series=list(series))
 
 
-def line(series: dict[str, Sequence[tuple[float, float]]], *, x: str, y: str) -> Markup:
-    """Lines of (x, y) on plain axes, with a rule at 0 where it is between the ends."""
+def line(
+    series: dict[str, Sequence[Point]], *, x: str, y: str, intervals: Sequence[tuple[float, float, float]] = ()
+) -> Markup:
+    """Lines of (x, y) on plain axes with round numbers; `intervals`: (x, low, high), as bars across them."""
     points = [point for one in series.values() for point in one]
-    left, right = min(p[0] for p in points), max(p[0] for p in points)
-    low, high = min(p[1] for p in points), max(p[1] for p in points)
-    high = high if high > low else low + 1.0
+    heights = [b for _, b in points] + [b for _, *bounds in intervals for b in bounds]
+    low, high = min(heights), max(heights)
+    pad = 0.04 * (high - low) or 0.05 * abs(high) or 1.0
+    low, high = low - pad, high + pad
+    left, right = min(a for a, _ in points), max(a for a, _ in points)
+    at_x, at_y = scale(left, right, LEFT + 8, WIDTH - RIGHT), scale(low, high, HEIGHT - BOTTOM, TOP)
+    whole = all(float(a).is_integer() for a, _ in points)
+    across, up = (labelled(ticks(left, right, most=7, whole=whole)), labelled(ticks(low, high)))
+    body = axes(across, up, at_x, at_y, x=x, y=y) + lines(series, at_x, at_y)
+    for a, bottom, top in intervals:
+        body += (
+            f'<line x1="{at_x(a):.1f}" y1="{at_y(bottom):.1f}" x2="{at_x(a):.1f}" y2="{at_y(top):.1f}" {stroke(0)}/>'
+        )
+    for a, b in points if len(points) <= MARKED else ():
+        body += f'<circle cx="{at_x(a):.1f}" cy="{at_y(b):.1f}" r="4" fill="{COLOURS[0]}"/>'
+    return figure(body, label=f"{y} over {x}", series=list(series))
 
-    def place(point: tuple[float, float]) -> tuple[float, float]:
-        across = LEFT + (WIDTH - LEFT - RIGHT) * (point[0] - left) / max(right - left, 1e-9)
-        return across, HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (point[1] - low) / (high - low)
 
-    body = ""
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        at, value = place((left + tick * (right - left), low))[0], left + tick * (right - left)
-        body += text(at, HEIGHT - BOTTOM + 15, f"{value:.4g}")
-        height, value = place((left, low + tick * (high - low)))[1], low + tick * (high - low)
-        body += f'<line x1="{LEFT}" y1="{height:.1f}" x2="{WIDTH - RIGHT}" y2="{height:.1f}" stroke="var(--line)"/>'
-        body += text(LEFT - 6, height + 4, f"{value:.2f}", "end")
-    if low < 0 < high:
-        zero = place((left, 0.0))[1]
-        body += f'<line x1="{LEFT}" y1="{zero:.1f}" x2="{WIDTH - RIGHT}" y2="{zero:.1f}" stroke="var(--soft)"/>'
-    for i, (name, one) in enumerate(series.items()):
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in map(place, one))
-        body += f'<polyline points="{path}" fill="none" stroke="{COLOURS[i % 2]}" stroke-width="1.8"/>'
-        if len(series) > 1:
-            body += text(WIDTH - RIGHT - 8, TOP + 16 + 16 * i, name, "end").replace(
-                "<text", f'<text style="fill:{COLOURS[i % 2]}"'
-            )
-    body += text((WIDTH + LEFT) / 2, HEIGHT - 3, x) + text(2, 11, y, "start")
-    return figure(body, label=f"{y} over {x}")
+def labelled(marks: Sequence[float]) -> Marks:
+    step = marks[1] - marks[0] if len(marks) > 1 else abs(marks[0]) if marks else 0.0
+    return [(value, tick_label(value, step)) for value in marks]
 
 
 def bars(names: Sequence[str], series: dict[str, Sequence[float]], *, unit: str) -> Markup:
     """Groups of horizontal bars, one group a name, one bar a series; series are scaled each to its own largest."""
-    left, row = max(150, min(280, 7 * max(map(len, names), default=0))), 18
-    height = TOP + (row * len(series) + 6) * len(names) + 24
-    body, y = "", float(TOP)
+    left, row, top = 12 + 11 * min(NAME, max(map(len, names), default=0)), 22, 26
+    height = top + (row * len(series) + 6) * len(names)
+    body, y = text(2, 14, unit, "start", kind="axis"), float(top)
     tops = {name: max(max(values, default=0), 1e-9) for name, values in series.items()}
     for i, name in enumerate(names):
-        body += text(left - 8, y + row * len(series) / 2 + 4, name, "end")
+        shown = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+        body += f"<g>{text(left - 8, y + row * len(series) / 2 + 4, shown, 'end')}"
+        body += f"<title>{html.escape(name)}</title></g>" if shown != name else "</g>"
         for j, (kind, values) in enumerate(series.items()):
-            length = (WIDTH - left - 90) * values[i] / tops[kind]
-            body += (
-                f'<rect x="{left}" y="{y:.1f}" width="{max(length, 0.5):.1f}" height="{row - 4}"'
-                f' fill="{COLOURS[j % 2]}"/>'
-            )
-            body += text(
-                left + length + 6, y + row - 7, f"{values[i]:,.4g}" if values[i] % 1 else f"{values[i]:,.0f}", "start"
-            )
+            length = max((WIDTH - left - 90) * values[i] / tops[kind], 0.5)
+            colour = COLOURS[j % len(COLOURS)]
+            body += f'<rect x="{left}" y="{y:.1f}" width="{length:.1f}" height="{row - 4}" fill="{colour}"/>'
+            body += text(left + length + 6, y + row - 7, number(values[i]), "start")
             y += row
         y += 6
-    body += text(left, height - 6, unit, "start")
-    x = left + 8.0 * len(unit)
-    for j, kind in enumerate(series if len(series) > 1 else ()):
-        body += f'<rect x="{x:.0f}" y="{height - 15:.0f}" width="10" height="10" fill="{COLOURS[j % 2]}"/>'
-        body += text(x + 14, height - 6, kind, "start")
-        x += 36 + 8.0 * len(kind)
-    return figure(body, height=int(height), label=unit)
+    return figure(body, height=int(height), label=unit, series=list(series))
 
 
 def spans(rows: Sequence[tuple[int, int]], total: int, *, unit: str) -> Markup:
@@ -123,27 +145,14 @@ def spans(rows: Sequence[tuple[int, int]], total: int, *, unit: str) -> Markup:
     low, high = min(row[0] for row in rows), max(row[1] for row in rows)
     if high - low > total / 4:
         low, high = 0, total
-    width, row_height = 1080, 7
-    height = row_height * len(rows) + 26
-    scale = (width - 20) / max(high - low, 1)
-    body = (
-        f'<rect x="10" y="0" width="{width - 20}" height="{row_height * len(rows)}" fill="var(--card)"'
-        ' stroke="var(--line)"/>'
-    )
+    side, row_height, floor = WIDTH - 20, 7, 7 * len(rows)
+    at = scale(low, high, 10, WIDTH - 10)
+    body = f'<rect x="10" y="0" width="{side}" height="{floor}" fill="var(--card)" stroke="var(--line)"/>'
     for i, (start, end) in enumerate(rows):
         body += (
-            f'<rect x="{10 + (start - low) * scale:.2f}" y="{i * row_height + 1}"'
-            f' width="{max((end - start) * scale, 1.5):.2f}" height="{row_height - 2}" fill="var(--bar)">'
-            f"<title>{start:,} to {end:,}</title></rect>"
+            f'<rect x="{at(start):.2f}" y="{i * row_height + 1}" width="{max(at(end) - at(start), 1.5):.2f}"'
+            f' height="{row_height - 2}" fill="{COLOURS[0]}"><title>{start:,} to {end:,}</title></rect>'
         )
-    body += text(10, height - 6, f"{low:,}", "start")
-    body += text(width - 10, height - 6, f"{high:,} of {total:,} {unit}", "end")
-    return figure(body, width=width, height=height, label=f"windows in {total:,} {unit}")
-
-
-def short(value: float) -> str:
-    """1000 -> 1k."""
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{letter}"
-    return f"{value:g}"
+    body += text(10, floor + 17, f"{low:,}", "start") + text(WIDTH - 10, floor + 17, f"{high:,} of {total:,}", "end")
+    body += text(WIDTH / 2, floor + 38, unit, kind="axis")
+    return figure(body, height=floor + 44, label=f"windows in {total:,} {unit}")

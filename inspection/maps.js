@@ -27,11 +27,36 @@ const element = (name, attributes, parent) => {
   return made;
 };
 
+// The large map with its tokens on both axes: as many of them as there is room for, the same on both.
+function withAxes(group, parent) {
+  const n = group.labels.length, axes = element("div", { className: "axes" }, parent);
+  element("b", { className: "row-title", textContent: `row: ${group.rows}` }, axes);
+  const left = element("div", { className: "left" }, axes), canvas = element("canvas", {}, axes);
+  const below = element("div", { className: "below" }, axes);
+  element("b", { className: "column-title", textContent: `column: ${group.columns}` }, axes);
+  const shown = group.labels.map(label => visible(label.trim() ? label.trimEnd() : label).replace(/\n/g, "").replace(/ /g, "\u00b7"));
+  axes.style.setProperty("--room", `calc(${Math.min(12, Math.max(...shown.map(label => label.length)))}ch + 10px)`);
+  let step = 0;
+  new ResizeObserver(() => {
+    const wanted = Math.max(1, Math.ceil(n * 12 / Math.max(canvas.clientWidth, 1)));
+    if (wanted === step) return;
+    step = wanted;
+    left.replaceChildren();
+    below.replaceChildren();
+    for (let i = 0; i < n; i += step)
+      for (const [side, edge] of [[left, "top"], [below, "left"]]) {
+        const label = element("span", { textContent: shown[i] }, side);
+        label.style[edge] = `${100 * (i + 0.5) / n}%`;
+      }
+  }).observe(canvas);
+  return canvas;
+}
+
 for (const box of document.querySelectorAll(".maps")) {
   const group = data.maps[box.dataset.maps], n = group.labels.length;
   const detail = element("div", { className: "detail" }, box);
   const large = element("div", { className: "large" }, detail);
-  const title = element("h3", {}, large), big = element("canvas", {}, large);
+  const title = element("h3", {}, large), big = withAxes(group, large);
   const text = element("div", { className: "tokens reading" }, detail);
   const cells = group.labels.map((label, k) => {
     const cell = element("i", { textContent: visible(label) }, text);

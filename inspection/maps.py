@@ -14,10 +14,13 @@ from typing import Any
 
 @dataclass
 class Maps:
-    """`labels`: one a place, the text of its token. `verb`: what a row does with a column."""
+    """`labels`: one a place, the text of its token. `verb`: what a row does with a column, which `rows` and `columns`
+    name on the axes."""
 
     labels: Sequence[str]
     verb: str
+    rows: str = "position"
+    columns: str = "position"
     signed: bool = False
     maps: list[dict[str, str]] = field(default_factory=list)
 
@@ -28,4 +31,5 @@ class Maps:
         self.maps.append({"g": group, "t": title, "d": base64.b64encode(data).decode()})
 
     def packed(self) -> dict[str, Any]:
-        return {"labels": list(self.labels), "verb": self.verb, "signed": self.signed, "maps": self.maps}
+        axes = {"verb": self.verb, "rows": self.rows, "columns": self.columns}
+        return {"labels": list(self.labels), "signed": self.signed, "maps": self.maps} | axes

@@ -17,6 +17,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from inspection.maps import Maps
+from inspection.numbers import number
 
 ASSETS = Path(__file__).parent
 HTML = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -133,7 +134,10 @@ def _asset(name: str) -> Markup:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, kind: str = "") -> Markup:
-    """Numbers to the right, with thousands marked; texts to the left. `kind`: a class of the whole."""
+    """Numbers to the right, texts to the left; too wide, it scrolls in itself with its first column in place.
+
+    `kind`: a class of the whole.
+    """
     return fragment(TABLE, head=head, rows=[[_cell(value) for value in row] for row in rows], kind=kind)
 
 
@@ -141,7 +145,7 @@ def _cell(value: object) -> Cell:
     if isinstance(value, Cell):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return Cell(f"{value:,}" if isinstance(value, int) else f"{value:,.4g}", "n")
+        return Cell(number(value), "n")
     return Cell(value)
 
 

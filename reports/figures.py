@@ -51,16 +51,21 @@ def lines_drawn(arms: list[Arm], metric: str, x: str) -> Drawing | None:
 
     def draw(axes: Any) -> None:
         for arm, colour in _coloured(arms):
+            name: str | None = clip(arm.label)
             band = arm_curve(arm, metric, x)
             if band is not None:
                 grid, low, middle, high = band
-                axes.plot(grid, middle, color=colour, label=clip(arm.label), linewidth=1.5)
+                axes.plot(grid, middle, color=colour, label=name, linewidth=1.5)
                 axes.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.set_xlabel({"tokens": "tokens seen", "seconds": "seconds of training"}[x])
+                name = None
+            for at, values in outside(arm, metric, x):
+                axes.plot(at, values, "--", color=colour, label=name, linewidth=0.9)
+                name = None
+        axes.set_xlabel({"tokens": "tokens seen", "seconds": "time of training (seconds)"}[x])
         axes.set_ylabel(metric)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=9)
 
-    if all(arm_curve(arm, metric, x) is None for arm in arms):
+    if not any(_found(arm, metric, x) for arm in arms):
         return None
     return Drawing(draw, height=3.6)
 
@@ -78,8 +83,8 @@ def stages(losses: dict[str, dict[int, list[float]]]) -> str | None:
             low, high = [min(v) for v in found.values()], [max(v) for v in found.values()]
             axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set_xlabel("stages in use")
-        axes.set_ylabel("val/loss")
-        axes.legend(fontsize=8)
+        axes.set_ylabel("val/loss (nats per token)")
+        axes.legend(fontsize=9)
 
     return svg(draw, height=3.2)
 
@@ -104,26 +109,57 @@ def side_by_side(panels: list[Panel]) -> str | None:
                 part.fill_between(at, list(map(min, values)), list(map(max, values)), color=colour, alpha=0.2)
             part.set_xlabel("updates")
             part.set_title(panel.title, fontsize=10)
-        np.atleast_1d(axes)[0].legend(fontsize=8)
+        np.atleast_1d(axes)[0].legend(fontsize=9)
 
     return svg(draw, height=3.2, columns=len(panels))
 
 
 def arm_curve(arm: Arm, metric: str, x: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
-    """(n,) x, lowest, mean, highest over the arm's runs, where all have values; None if none has two points.
+    """(n,) x, lowest, mean, highest over the arm's runs, where all have values; None where there is no such place.
 
-    Over the finished runs, where there are any: one that failed early would cut the curve of the others short.
+    What a run has outside, see `outside`.
     """
-    found = [run.curve(metric) for run in arm.finished or arm.runs]
-    found = [curve for curve in found if len(curve["value"]) >= 2 and np.isfinite(curve[x]).all()]
-    if not found:
-        return None
-    start, end = max(c[x].min() for c in found), min(c[x].max() for c in found)
+    found = _found(arm, metric, x)
+    start, end = _shared(found, x)
     if not start < end:
         return None
     grid = np.linspace(start, end, GRID_POINTS)
     values = np.stack([np.interp(grid, c[x], c["value"]) for c in found])  # (runs, n)
     return grid, values.min(0), values.mean(0), values.max(0)
+
+
+def outside(arm: Arm, metric: str, x: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(n,) x and values of each piece of a run's curve before all its seeds have begun, or after the first ended.
+
+    A mean over fewer seeds would jump there; left out, the slower seeds would look as if they had ended too.
+    """
+    found, pieces = _found(arm, metric, x), []
+    start, end = _shared(found, x)
+    for curve in found:
+        at, values = curve[x], curve["value"]
+        if not start < end:
+            pieces.append((at, values))
+            continue
+        for edge, kept in ((start, at < start), (end, at > end)):
+            if kept.any():  # from the curve's value at the edge on, so that no gap is left
+                joined = np.append(at[kept], edge), np.append(values[kept], np.interp(edge, at, values))
+                order = np.argsort(joined[0])
+                pieces.append((joined[0][order], joined[1][order]))
+    return pieces
+
+
+def _found(arm: Arm, metric: str, x: str) -> list[dict[str, np.ndarray]]:
+    """Curves of two points and more: of the finished runs, where there are any; one that failed early would cut the
+    mean of the others short."""
+    found = [run.curve(metric) for run in arm.finished or arm.runs]
+    return [curve for curve in found if len(curve["value"]) >= 2 and np.isfinite(curve[x]).all()]
+
+
+def _shared(found: list[dict[str, np.ndarray]], x: str) -> tuple[float, float]:
+    """Where all have begun, and where the first ends."""
+    if not found:
+        return math.inf, -math.inf
+    return max(c[x].min() for c in found), min(c[x].max() for c in found)
 
 
 def bars(comparison: Comparison) -> str | None:
@@ -148,7 +184,7 @@ def bars_drawn(comparison: Comparison) -> Drawing | None:
         shown = arms[:MOST_ARMS]
         axes.set_yticks(range(len(shown)), [clip(arm.label) for arm in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)
-        axes.set_xlabel(f"{comparison.metric}: mean, 95 % interval, seeds")
+        axes.set_xlabel(f"{comparison.metric}: mean (diamond), 95 % interval (line), seeds (dots)")
 
     return Drawing(draw, height=0.9 + 0.32 * min(len(arms), MOST_ARMS))
 
@@ -176,7 +212,7 @@ def scaling(comparison: Comparison) -> tuple[str, PowerLaw] | None:
             getattr(axes.yaxis, f"set_{which}_formatter")("{x:.3g}")
         axes.set_xlabel("parameters that a token uses")
         axes.set_ylabel(comparison.metric)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=9)
 
     return svg(draw, height=3.2), law
 
@@ -194,6 +230,7 @@ def svg(draw: Callable[[Any], None], height: float, columns: int = 1) -> str:
     """The drawing as an <svg> that grows with the page; nothing in it depends on the time of day."""
     drawn = _drawn(Drawing(draw, height, columns), "svg", {"Date": None}).decode()
     drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r"#000000|black", "currentColor", drawn)  # light on a dark page, black in a file of its own
     return re.sub(r'(<svg[^>]*?) height="[^"]*"( [^>]*?)? width="[^"]*"', r"\1\2", drawn, count=1)
 
 

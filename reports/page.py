@@ -1,5 +1,6 @@
 """One HTML file with everything in it: answer, table, figures, every run, commands. No script, no network."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
@@ -13,6 +14,8 @@ from reports.views import sections
 
 LEAD = """<p class="answer">{{ answer }}</p>
 {% for note in notes %}<p class="warning">{{ note }}</p>{% endfor %}"""
+NUMBER = r"[-+]?[\d,]+(\.\d+)?(e[-+]?\d+)?"
+DASHED = "Solid: mean over seeds, as far as all of them go. Dashed: each seed that goes on alone, to its own end."
 SMALL_PRINT = (
     "Interval: Student's t over seeds. Difference: paired over equal seeds, two-sided t-test, p corrected for the "
     "number of comparisons (Holm 1979). Bands in the curves run from the lowest to the highest seed. "
@@ -27,8 +30,10 @@ def page(comparison: Comparison, *, title: str, commands: Sequence[str]) -> str:
         figure = _figure(within.figure(comparison, found))
         made.add(f"At each {found.factor}", figure + table(within.rows(comparison, found)))
     made.add("Settings, best first", table(arm_rows(comparison)))
+    left_out = len(comparison.arms) - figures.MOST_ARMS
+    only = f"The best {figures.MOST_ARMS} settings; {left_out} more are in the tables." if left_out > 0 else ""
     for name, figure in _figures(comparison):
-        made.add(name, figure)
+        made.add(name, figure, f"{only} {DASHED}".strip() if name.startswith("Against") else only)
     for section in sections(comparison):
         drawn = [Markup("<h3>{}</h3>").format(name) + _figure(svg) for name, svg in section.figures.items()]
         made.add(section.title, Markup().join([table(section.rows), *drawn]), section.note)
@@ -40,10 +45,15 @@ def page(comparison: Comparison, *, title: str, commands: Sequence[str]) -> str:
 
 
 def table(rows: Sequence[Row]) -> Markup:
+    """Columns of numbers to the right."""
     columns = shown_columns(rows)
-    return pages.table(
-        columns, [[Cell(row.get(name, ""), "long" if name == "error" else "") for name in columns] for row in rows]
-    )
+    kinds = {name: "long" if name == "error" else "n" * _counts(rows, name) for name in columns}
+    return pages.table(columns, [[Cell(row.get(name, ""), kinds[name]) for name in columns] for row in rows])
+
+
+def _counts(rows: Sequence[Row], name: str) -> bool:
+    """Whether all that stands below a name are numbers."""
+    return all(re.fullmatch(NUMBER, row[name]) for row in rows if row.get(name))
 
 
 def _figure(svg: str | None) -> Markup:

@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Sequence
 
+from inspection.numbers import number
 from reports.comparison import Arm, Comparison
 from reports.statistics import Difference
 
@@ -141,12 +142,8 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def number(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.4f}" if abs(value) < 1000 else f"{value:.5g}"
-
-
 def signed(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:+.4f}"
+    return ("+" if value >= 0 else "") + number(value)
 
 
 def count(value: float | None) -> str:
@@ -156,7 +153,7 @@ def count(value: float | None) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
+    return "" if math.isnan(low) else f"{number(low)} to {number(high)}"
 
 
 def p_value(p: float) -> str:

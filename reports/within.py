@@ -159,7 +159,7 @@ def figure(comparison: Comparison, found: Within) -> str | None:
             each.set_xlabel(found.factor)
         left.set_ylabel(comparison.metric)
         right.set_ylabel(clip(f"difference to {found.baseline}", 40))
-        left.legend(fontsize=8)
+        left.legend(fontsize=9)
 
     return svg(draw, height=3.4, columns=2)
 

@@ -14,9 +14,13 @@ from launcher.jobs.run_folder import RunFolder
 from lightning_modules.base import LanguageModule
 from models.weights.checkpoints import read_checkpoint
 from models.weights.identity import ALLOW, MadeWith, compare
+from runs.files import typed_words
 from tasks import parts
 from tasks.origin import origin_of
 from tasks.trainer import fit_and_validate, prepare_process
+
+# typed, but nothing that a run is compared by
+PLACES = ("task", "run_dir", "resume", "rerun", "fail_fast", "hydra", "hydra/launcher", "logger", "callbacks", "sweeps")
 
 
 def fit(cfg: DictConfig, run: RunFolder) -> None:
@@ -50,7 +54,7 @@ def fit(cfg: DictConfig, run: RunFolder) -> None:
         record(run, trainer, objective)
     if run.rank == 0:
         parts.keep_adapter(model, run.path / "adapter")
-        log_hyperparameters(trainer, cfg, run.results)
+        log_hyperparameters(trainer, cfg, run)
         print(farewell(run, objective.farewell()))
 
 
@@ -148,26 +152,24 @@ def record(run: RunFolder, trainer: Any, objective: LanguageModule) -> None:
     run.results |= objective.record()
 
 
-def log_hyperparameters(trainer: Any, cfg: DictConfig, results: dict[str, Any]) -> None:
+def log_hyperparameters(trainer: Any, cfg: DictConfig, run: RunFolder) -> None:
     """Final metrics beside the hyperparameters: TensorBoard's HPARAMS tab compares runs by them."""
-    flat = flatten(OmegaConf.to_container(cfg, resolve=True))
-    final = {name: value for name, value in results["metrics"].items() if name.startswith("val/")}
+    final = {f"final/{name}": value for name, value in run.results["metrics"].items() if name.startswith("val/")}
     for logger in trainer.loggers:
         if type(logger).__name__ == "TensorBoard":
-            logger.log_hyperparams(flat, {f"final/{name}": value for name, value in final.items()})
+            logger.log_hyperparams(named(cfg, typed_words(run.path)), final)
             logger.experiment.close()  # it was opened anew for this, with a thread that would stay
 
 
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}; only what TensorBoard can show."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{name}.")
-        else:
-            flat[name] = value if isinstance(value, int | float | str | bool) else str(value)
-    return flat
+def named(cfg: DictConfig, words: list[str]) -> dict[str, int | float | bool | str]:
+    """What was typed for this run, or varied by its sweep: hundreds of defaults beside it would hide what differs."""
+    found: dict[str, int | float | bool | str] = {}
+    for key, sign, text in (typed.lstrip("+").partition("=") for typed in words):
+        if sign and key.split(".")[0] not in PLACES:
+            value = OmegaConf.select(cfg, key)
+            whole = value is None or OmegaConf.is_config(value)  # an option of a group, a list, null
+            found[key] = text if whole else value if isinstance(value, int | float | bool | str) else str(value)
+    return found
 
 
 def farewell(run: RunFolder, own: dict[str, str | None]) -> str:

@@ -13,6 +13,17 @@ import aiohttp
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 KEYS = {"Enter": 13, "Tab": 9, "ArrowRight": 39, "ArrowLeft": 37, "Space": 32}
+# of the text of a selector against what lies below it, as WCAG 2.2 counts it
+CONTRAST = """(selector) => {
+  const rgb = c => (c.match(/[\\d.]+/g) || []).map(Number);
+  const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const e = document.querySelector(selector), ink = light(rgb(getComputedStyle(e).color));
+  let box = e, back;
+  while (box && (back = rgb(getComputedStyle(box).backgroundColor), back[3] === 0)) box = box.parentElement;
+  const ground = light(box ? back : [255, 255, 255]);
+  return (Math.max(ink, ground) + .05) / (Math.min(ink, ground) + .05);
+}"""
 
 
 class Browser:

@@ -31,10 +31,11 @@ def assert_stays_text(html: str, *, times: int) -> None:
     reader.close()
     assert "x-evil" not in reader.tags
     assert not [name for name, _ in reader.attributes if name.startswith("on") or name == "src"]
+    in_drawings = {"style": html.count("<svg"), "title": html.count("</title></g>")}
     for once in ("html", "head", "title", "style", "body", "main"):
-        assert reader.tags.count(once) - (once == "style") * html.count("<svg") <= 1
-    assert {tag: reader.ends.count(tag) for tag in ("html", "title", "main", "body")} == dict.fromkeys(
-        ("html", "title", "main", "body"), 1
-    ), "nothing after it was lost in a comment"
+        assert reader.tags.count(once) - in_drawings.get(once, 0) <= 1
+    assert {
+        tag: reader.ends.count(tag) - in_drawings.get(tag, 0) for tag in ("html", "title", "main", "body")
+    } == dict.fromkeys(("html", "title", "main", "body"), 1), "nothing after it was lost in a comment"
     assert reader.text.count(HOSTILE) >= times
     assert "{{ 7 * 7 }}" in reader.text

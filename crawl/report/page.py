@@ -4,12 +4,13 @@ Where the pages went, how long the documents are, which sites. Below: kept and d
 whether a filter is right can only be seen in what it drops.
 """
 
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import Any
 
 from markupsafe import Markup
 
 from crawl.report.words import EDGES, meaning
+from inspection.charts import bars
 from inspection.page import Page, fragment, table
 
 LEAD = """<p>from {{ starts|join(", ") }}<br>{{ m.started_at }} to {{ m.ended_at }}, {{ m.status }}
@@ -21,9 +22,6 @@ FUNNEL = """{% for kind, name, n, words in rows %}<div class="row">
 <span><div class="bar {{ kind }}" style="width:{{ "%.2f"|format(100 * n / most) }}%"></div>
 <small>{{ words }}</small></span></div>
 {% endfor %}"""
-HISTOGRAM = """<div class="histogram">{% for n in lengths %}
-<div>{{ "{:,}".format(n) }}<span class="bar kept" style="height:{{ "%.1f"|format(85 * n / most) }}%"></span></div>
-{% endfor %}</div><div class="labels">{% for name in names %}<span>{{ name }}</span>{% endfor %}</div>"""
 PAIRS = """<div class="pair heads"><h3>Kept, at random</h3><h3>Dropped, at random</h3></div>
 {% for pair in pairs %}<div class="pair">{% for reason, sample in pair %}
 {% if sample %}<article{% if reason %} class="out"{% endif %}><h3>{{ sample.title or "(no title)" }}</h3>
@@ -40,7 +38,7 @@ def text(manifest: dict[str, Any], samples: dict[str, list[dict[str, str]]]) -> 
     title = f"Crawl: {manifest['kept']:,} documents, {manifest['words']:,} words"
     page = Page(title, lead=fragment(LEAD, m=manifest, starts=starts))
     page.add("Where the pages went", _funnel(manifest))
-    page.add("Lengths of kept documents, in words", _histogram(manifest["lengths"]))
+    page.add("Lengths of kept documents", _histogram(manifest["lengths"]))
     names = ["site", "fetched", "kept", "dropped", "failed", "words"]
     page.add("Sites", table(names, [[row[name] for name in names] for row in manifest["sites"][:100]]))
     beside = [
@@ -62,8 +60,8 @@ def _funnel(manifest: dict[str, Any]) -> Markup:
 
 
 def _histogram(lengths: list[int]) -> Markup:
-    names = [f"<{EDGES[0]}", *(f"{low:,}+" for low in EDGES)]
-    return fragment(HISTOGRAM, lengths=lengths, names=names, most=max([*lengths, 1]))
+    names = [f"below {EDGES[0]}", *(f"{low:,} to {high - 1:,}" for low, high in pairwise(EDGES)), f"{EDGES[-1]:,} on"]
+    return bars(names, {"documents": lengths}, unit="words in a document: number of documents")
 
 
 def _pairs(samples: dict[str, list[dict[str, str]]]) -> Markup:

@@ -66,12 +66,12 @@ def looking(weights: list[Tensor], subject: Subject) -> list[Head]:
 def make_page(cfg: DictConfig, subject: Subject, weights: list[Tensor], heads: list[Head]) -> Page:
     page = Page(
         title="Attention",
-        about="Rows look at columns: darker is more. Click a head to see it large; point at a token to see where.",
+        about="Rows look at columns: the stronger, the more. Click a head to see it large, point at a token.",
     )
     pairs = {"run": cfg.init_from or cfg.model.path} | facts_of(subject)
     page.add("At a glance", facts(pairs))
     names = [f"<sink {i + 1}>" for i in range(subject.model.n_sink)] + labels(subject.tokenizer, subject.ids)
-    maps = Maps(names, verb="looks at")
+    maps = Maps(names, verb="looks at", rows="token that looks", columns="token it looks at")
     for name, weights_BHTT in zip(layer_names(subject, len(weights)), weights, strict=True):
         for head, weights_TT in enumerate(weights_BHTT[0]):
             maps.add(name, f"{name}, head {head}", quantised(weights_TT))
@@ -81,9 +81,9 @@ def make_page(cfg: DictConfig, subject: Subject, weights: list[Tensor], heads: l
         (
             layer_names(subject, len(weights))[h.layer].removeprefix("layer "),
             str(h.head),
-            *(round(x, 3) for x in h[2:5]),
-            round(h.distance, 1),
-            round(h.spread, 1),
+            *h[2:5],
+            h.distance,
+            h.spread,
             h.habit,
         )
         for h in heads

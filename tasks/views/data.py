@@ -99,7 +99,7 @@ def add_windows(page: Page, data: StepDataModule) -> None:
     rows = [(start, start + data.seq_len) for start in starts]
     page.add(
         f"The first {len(rows)} windows",
-        spans(rows, len(data.folder.train), unit="tokens"),
+        spans(rows, len(data.folder.train), unit="place in the training data (tokens)"),
         f"From top to bottom in the order of training, each of {data.seq_len:,} tokens; sampling={data.sampling}"
         + ("." if data.sampling == "random" else f", starts at multiples of {data.stride:,} tokens."),
     )
@@ -110,13 +110,15 @@ def add_statistics(page: Page, data: TokenDataModule) -> None:
     counts = np.sort(token_counts(data.folder))[::-1]
     counts = counts[counts > 0]
     ranks = np.unique(np.geomspace(1, len(counts), 200).astype(int))
-    zipf = log_log({"tokens": [(int(r), int(counts[r - 1])) for r in ranks]}, x="rank of the token", y="how often")
+    zipf = log_log(
+        {"tokens": [(int(r), int(counts[r - 1])) for r in ranks]}, x="rank of the token", y="occurrences of the token"
+    )
     classes = sorted({c["from"] for side in ("train", "val") for c in card[side]["length_histogram"]})
     lengths = {side: {c["from"]: c["documents"] for c in card[side]["length_histogram"]} for side in ("train", "val")}
     shown = bars(
         [f"{c:,} to {2 * c - 1:,}" for c in classes],
         {side: [lengths[side].get(c, 0) for c in classes] for side in ("train", "val")},
-        unit="documents by tokens",
+        unit="tokens in a document: number of documents",
     )
     page.add("How often tokens occur", zipf, "On both axes powers of ten; Zipf's law is a straight line downwards.")
     page.add("How long documents are", shown, "Bars of each side are scaled to its own longest.")

@@ -97,11 +97,11 @@ def add_learned(page: Page, cfg: DictConfig, vectors_TC: Tensor) -> Tensor:
     maps.add("cosine of every two positions", "cosine of every two positions", data)
     note = "Blue: alike, orange: opposite, blank: unrelated." + (f" Every {step}th position." if step > 1 else "")
     page.add_maps("Every position against every other", maps, note=note)
-    add_decay(page, decay_T, y="cosine")
+    add_decay(page, decay_T, y="similarity (cosine)")
     points = list(enumerate(norms_T.tolist()))
     page.add(
         "How long the vectors are",
-        line({"length": points}, x="position", y="length"),
+        line({"length": points}, x="position", y="length (norm of the vector)"),
         "Positions that were rarely trained stay short, or odd.",
     )
     return decay_T
@@ -115,7 +115,7 @@ def add_rotary(page: Page, cfg: DictConfig, decay_T: Tensor) -> None:
     add_decay(
         page,
         decay_T,
-        y="of the product at distance 0",
+        y="similarity (share of the product at distance 0)",
         note="Rotary positions turn queries and keys; a head can undo it with the channels it uses. Drawn is the"
         " product of a query with an equal key, all channels alike: what the rotation alone prefers.",
     )
@@ -123,4 +123,4 @@ def add_rotary(page: Page, cfg: DictConfig, decay_T: Tensor) -> None:
 
 def add_decay(page: Page, decay_T: Tensor, *, y: str, note: str = "") -> None:
     points = list(enumerate(decay_T.tolist()))
-    page.add("By distance", line({"similarity": points}, x="positions apart", y=y), note)
+    page.add("By distance", line({"similarity": points}, x="distance (positions apart)", y=y), note)

@@ -101,10 +101,14 @@ def page(folder: Path, rows: list[Row], curves: dict[str, Any], steps: list[int]
     shown = {name: curves[name] for name in (REWARD, *TRUTH) if len(curves.get(name, [])) > 1}
     if shown:
         note = "Where the reward rises and right answers do not, the policy has learned to please the reward."
-        made.add("Reward and right answers, held out", line(shown, x="updates", y="mean"), note=note)
+        made.add(
+            "Reward and right answers, held out",
+            line(shown, x="optimizer updates", y="mean over held-out questions"),
+            note=note,
+        )
     for name in PULL:
         if len(curves.get(name, [])) > 1:
-            made.add(name, line({name: curves[name]}, x="updates", y="nats"))
+            made.add(name, line({name: curves[name]}, x="optimizer updates", y=f"{name.partition('/')[2]} (nats)"))
     for step in dict.fromkeys((steps[-1], steps[0])):
         members = [row for row in rows if row["step"] == step][:examples]
         made.add(f"After {step} updates", cases(map(case, members), opened=2))

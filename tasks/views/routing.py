@@ -112,10 +112,10 @@ def make_page(
 def load_table(found: dict[int, Usage]) -> Markup:
     experts = len(next(iter(found.values())).load_E)
     rows = [
-        [str(n), *(shaded(s * experts / 2, f"{s:.1%}") for s in layer.load_E.tolist()), round(layer.entropy, 3)]
+        [str(n), *(shaded(s * experts / 2, f"{s:.1%}") for s in layer.load_E.tolist()), layer.entropy]
         for n, layer in found.items()
     ]
-    return table(["layer", *map(str, range(experts)), "evenness"], rows)
+    return table(["layer", *(f"expert {e}" for e in range(experts)), "evenness"], rows)
 
 
 def class_table(layer: Usage) -> Markup:

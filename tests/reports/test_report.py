@@ -12,7 +12,7 @@ from errors import RequestError
 from launcher.cli import main
 from reports.collect import find_runs, not_started
 from reports.comparison import compare
-from reports.figures import arm_curve, scaling
+from reports.figures import MOST_ARMS, arm_curve, curves, outside, scaling
 from reports.page import page
 from reports.paper import latex, markdown
 from reports.tables import arm_rows, to_markdown, verdict
@@ -182,6 +182,40 @@ def test_a_seed_that_failed_early_does_not_cut_the_curve_of_the_others(sweep: Pa
     failed = write_run("9-x", {"optimizer.lr": "1e-3", "seed": 9}, {}, status="failed", curve=[(1, 9.0), (2, 9.0)])
     arm = next(arm for arm in compare(find_runs(str(sweep))).arms if failed in [run.path for run in arm.runs])
     assert arm_curve(arm, "val/bpb", "tokens")[0][-1] == 1000
+
+
+def test_F44_a_seed_that_takes_longer_is_drawn_to_its_own_end(write_run, tmp_path: Path) -> None:
+    """Once all stopped where the fastest did: 100 tokens a step, the second seed goes on to 500."""
+    write_run("0-x", {"seed": 1}, {"val/bpb": 2.0}, curve=[(1, 4.0), (3, 2.0)])
+    write_run("1-x", {"seed": 2}, {"val/bpb": 1.0}, curve=[(2, 3.0), (5, 1.0)])
+    (arm,) = compare(find_runs(str(tmp_path / "sweep"))).arms
+    assert arm_curve(arm, "val/bpb", "tokens")[0][[0, -1]].tolist() == [200, 300]
+    pieces = [(at.tolist(), values.tolist()) for at, values in outside(arm, "val/bpb", "tokens")]
+    assert pieces == [([100, 200], [4.0, 3.0]), ([300, 500], [pytest.approx(7 / 3), 1.0])]
+
+
+def test_F44_seeds_that_share_no_place_are_drawn_each(write_run, tmp_path: Path) -> None:
+    write_run("0-x", {"seed": 1}, {"val/bpb": 2.0}, curve=[(1, 4.0), (2, 2.0)])
+    write_run("1-x", {"seed": 2}, {"val/bpb": 1.0}, curve=[(3, 3.0), (4, 1.0)])
+    comparison = compare(find_runs(str(tmp_path / "sweep")))
+    assert arm_curve(comparison.arms[0], "val/bpb", "tokens") is None
+    assert len(outside(comparison.arms[0], "val/bpb", "tokens")) == 2
+    assert curves(comparison, "tokens")
+
+
+def test_F44_two_seeds_come_with_a_caution_and_settings_that_are_not_drawn_are_counted(write_run, tmp_path) -> None:
+    for number in range(2 * (MOST_ARMS + 1)):
+        values = {"val/bpb": 2.0 + number / 10 + number % 2}
+        write_run(f"{number}-x", {"optimizer.lr": number // 2, "seed": number % 2}, values)
+    made = page(compare(find_runs(str(tmp_path / "sweep"))), title="t", commands=[])
+    assert "Two seeds only, to be read with caution: optimizer.lr=0; optimizer.lr=1" in made
+    assert f"The best {MOST_ARMS} settings; 1 more are in the tables." in made
+
+
+def test_F44_figures_take_the_colour_of_the_page(sweep: Path) -> None:
+    drawn = curves(compare(find_runs(str(sweep))), "tokens")
+    assert "currentColor" in drawn
+    assert not re.search(r"(?i)#000000|#ffffff|: black", drawn)
 
 
 def test_the_verdict_claims_no_more_than_the_interval_carries(write_run, tmp_path: Path) -> None:

@@ -60,11 +60,17 @@ def test_a_run_leaves_what_the_contract_promises(capsys):
 
 def test_N37_hparams_are_in_the_event_file_with_the_final_metrics():
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    train("run")
+    train("run", "optimizer.lr=0.01", "model=gpt", "seed=3")
     events = EventAccumulator("run/tensorboard").Reload()
     assert events.Scalars("final/val/loss")[-1].value == pytest.approx(summary("run")["metrics"]["val/loss"], abs=1e-5)
-    assert "_hparams_/session_start_info" in events.PluginTagToContent("hparams")
+    content = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    found = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert {"optimizer.lr": 0.01, "seed": 3}.items() <= {k: v.number_value for k, v in found.items()}.items()
+    assert found["model"].string_value == "gpt"
+    words = [*SMALL, *SHORT, "data=text", "data.path=text.txt", "optimizer.lr=0.01", "model=gpt", "seed=3"]
+    assert set(found) == {word.partition("=")[0] for word in words}  # what was typed; not hundreds of defaults
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

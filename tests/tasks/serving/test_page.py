@@ -5,21 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import CHROMIUM, Browser
+from tests.browser import CHROMIUM, CONTRAST, Browser
 from tests.tasks.serving.door import Door, loaded, run_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")]
 EVIL = "<img src=x onerror=window.hit=1>"
-CONTRAST = """(selector) => {
-  const rgb = c => (c.match(/[\\d.]+/g) || []).map(Number);
-  const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
-  const e = document.querySelector(selector), ink = light(rgb(getComputedStyle(e).color));
-  let box = e, back;
-  while (box && (back = rgb(getComputedStyle(box).backgroundColor), back[3] === 0)) box = box.parentElement;
-  const ground = light(box ? back : [255, 255, 255]);
-  return (Math.max(ink, ground) + .05) / (Math.min(ink, ground) + .05);
-}"""
 
 
 def make(name: str):
