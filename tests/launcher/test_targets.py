@@ -99,7 +99,7 @@ def test_build_names_what_is_missing() -> None:
         build({"_target_": "tokenization.byte.ByteTokenizer", "specials": [], "colour": 1})
     # the same behind `**shared`, which takes every key
     data = {"_target_": "datamodules.arithmetic.ArithmeticDataModule", "batch_size": 2}
-    with pytest.raises(RequestError, match="it needs .*seq_len"):
+    with pytest.raises(RequestError, match=r"it needs .*seq_len"):
         build(data, tokenizer=None)
     with pytest.raises(RequestError, match="unexpected keyword argument 'colour'"):
         build(data | {"seq_len": 8, "colour": 1}, tokenizer=None)
