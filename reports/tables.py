@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 
 from inspection.numbers import number
@@ -12,6 +13,9 @@ from reports.statistics import Difference
 Row = dict[str, str]
 SIGNIFICANT = 0.05  # after Holm's correction
 NAMED = 6  # settings in one sentence
+
+_NUMBER = r"[+-]?\d{1,3}(,\d{3})*(\.\d+)?"
+NUMBERS = re.compile(f"{_NUMBER}( to {_NUMBER})?")  # a cell that is one, or an interval
 
 
 def arm_rows(comparison: Comparison) -> list[Row]:
@@ -118,10 +122,13 @@ def _shown(comparison: Comparison, arm: Arm) -> str:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
+    """For programs: thousands are not marked, as they are for eyes."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(key for row in rows for key in row)))
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(
+        {key: cell.replace(",", "") if NUMBERS.fullmatch(cell) else cell for key, cell in row.items()} for row in rows
+    )
     return text.getvalue()
 
 

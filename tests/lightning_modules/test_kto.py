@@ -99,7 +99,7 @@ def test_the_start_learns_desirable_completions_only():
 
 def test_the_start_goes_on_where_no_completion_of_an_update_is_desirable(tmp_path):
     data = Labels(make_pairs(4), batch_size=2)
-    data.table = as_pairs(make_pairs(4), [0.0] * 4)
+    data.table = table_of(make_pairs(4), [0.0] * 4)
     start = LikelihoodModule(select=desirable_rows, model=module(tmp_path).model, optimizer=partial(adam, lr=1e-2))
     before = copy.deepcopy(start.model.state_dict())
     train(tmp_path, start, data, steps=2)

@@ -12,7 +12,9 @@ WORKER = Path(__file__).with_name("policy_rank_worker.py")
 OWN = ("rollout/gap", "reward/agreement", "value/explained_variance")
 
 
-@pytest.mark.parametrize("objective", ["grpo", "ppo_own", pytest.param("ppo_shared", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "objective", ["grpo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ppo_own", "ppo_shared"))]
+)
 def test_N61_N63_two_ranks_equal_one_process(tmp_path, monkeypatch, objective):
     monkeypatch.setattr(test_ranks, "WORKER", WORKER)
     (alone,) = test_ranks.run("single", tmp_path / "alone", objective, 1)
