@@ -52,6 +52,7 @@ def wait_for(folder: Path, pages: int, process: subprocess.Popen[bytes], seconds
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_N38_kill_nine_five_times(tmp_path: Path) -> None:
     """200 pages, killed at five random places: each page stored once, no torn record, counts right."""
     chance = random.Random(38)

@@ -44,6 +44,7 @@ def model() -> GPT:
     return GPT(vocab_size=257, seq_len=64, n_layer=2, n_head=2, n_embd=32)
 
 
+@pytest.mark.slow
 def test_multiple_choice_equals_ours(model: GPT, tmp_path: Path) -> None:
     from evaluation.harness import run_harness
 
@@ -66,6 +67,7 @@ def test_multiple_choice_equals_ours(model: GPT, tmp_path: Path) -> None:
     assert 0 < theirs["acc,none"] < 1
 
 
+@pytest.mark.slow
 def test_bits_per_byte_of_a_text_equals_brute_force(model: GPT, tmp_path: Path) -> None:
     from evaluation.harness import run_harness
 

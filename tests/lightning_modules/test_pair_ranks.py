@@ -10,7 +10,7 @@ from tests.lightning_modules import test_ranks
 WORKER = Path(__file__).with_name("pair_rank_worker.py")
 
 
-@pytest.mark.parametrize("objective", ["dpo", pytest.param("reward", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("objective", [pytest.param(name, marks=pytest.mark.slow) for name in ("dpo", "reward")])
 def test_N18_N41_two_ranks_equal_one_process(tmp_path, monkeypatch, objective):
     """Five validation pairs on two ranks: one has three of them."""
     monkeypatch.setattr(test_ranks, "WORKER", WORKER)

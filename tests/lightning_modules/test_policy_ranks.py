@@ -13,7 +13,7 @@ OWN = ("rollout/gap", "reward/agreement", "value/explained_variance")
 
 
 @pytest.mark.parametrize(
-    "objective", ["grpo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ppo_own", "ppo_shared"))]
+    "objective", [pytest.param(name, marks=pytest.mark.slow) for name in ("grpo", "ppo_own", "ppo_shared")]
 )
 def test_N61_N63_two_ranks_equal_one_process(tmp_path, monkeypatch, objective):
     monkeypatch.setattr(test_ranks, "WORKER", WORKER)

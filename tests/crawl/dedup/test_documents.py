@@ -90,6 +90,7 @@ def test_signatures_never_change() -> None:
     assert signature("...") == ()
 
 
+@pytest.mark.slow
 def test_near_duplicates_across_restarts_of_a_crawl(tmp_path: Path) -> None:
     """A copy with another first line is found by the second run of the same crawl."""
     with Site() as site:

@@ -142,7 +142,10 @@ def run(strategy: str, router: str, folder: Path, world: int) -> list[dict[str, 
 
 @pytest.mark.parametrize(
     ("strategy", "router"),
-    [("ddp", "softmax"), pytest.param("fsdp", "sigmoid_bias", marks=pytest.mark.slow)],
+    [
+        pytest.param("ddp", "softmax", marks=pytest.mark.slow),
+        pytest.param("fsdp", "sigmoid_bias", marks=pytest.mark.slow),
+    ],
 )
 def test_two_devices_train_the_same_mixture_as_one(tmp_path, strategy, router):
     (expected,) = run("single", router, tmp_path / "one", 1)

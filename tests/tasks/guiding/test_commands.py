@@ -63,15 +63,15 @@ def test_a_text_that_is_cut_is_told(capsys):
      (["task=generate", "schema=nowhere.json"], "schema=nowhere.json: No such file"),
      (["task=generate", "schema={}", "tools=[calculator]"], "tools and schema"),
      (["task=chat", "template=plain", 'schema={"foo":1}'], "'foo' at \\$ is not supported"),
-     (["task=evaluate", "evaluate.tools=[calculator]", "benchmark=sst2"], "evaluate.mode=generate|sst2"),
+     (["task=evaluate", "evaluate.tools=[calculator]", "benchmark=sst2", "benchmark.path=sst2.jsonl"],
+      "evaluate.mode=generate"),
      (["task=evaluate", "evaluate.tools=[calculator]", "evaluate.past_context=64"], "evaluate.past_context")],
     ids=range(6),
 )  # fmt: skip
 def test_wrong_requests_are_told_before_a_model_is_loaded(words, says, capsys, monkeypatch):
-    monkeypatch.setattr("tasks.parts.trained_model", lambda *_: pytest.fail("a model was loaded"))
-    if "benchmark=sst2" in words:
-        monkeypatch.undo()
-        words = [*words, "run_dir=" + str(Path.cwd() / "x")]
+    Path("sst2.jsonl").write_text('{"sentence": "good", "label": 1}\n')
+    if "benchmark=sst2" not in words:
+        monkeypatch.setattr("tasks.parts.trained_model", lambda *_: pytest.fail("a model was loaded"))
     assert lab(*words) == 2
     said = capsys.readouterr()
     assert re.search(says, said.out + said.err)
