@@ -24,6 +24,7 @@ def faults(first: str) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
+@pytest.mark.slow
 def test_a_large_tensor_comes_from_freed_memory():
     assert faults("") > 1000  # 120 MB, page after page
     assert faults("keep_freed_memory()") < 100
