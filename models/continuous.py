@@ -178,6 +178,7 @@ class _Batch(Engine):
                 logits_1V.copy_(row.guided.masked(logits_1V, [row.new], [True]))
             except RunError:
                 row.stuck = True
+                return min(row.request.stop_ids, default=None)  # what its text leaves out
         return forced
 
     def penalised(self, logits_BV: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from models.boosting.ensemble import Boosted
 from models.heads import RewardModel, Verifier
 from models.hf import HFModel, save_wrapped
 from models.seq2seq import T5, Seq2Seq
-from models.weights.gguf import MODEL, has_tokenizer, write_gguf
+from models.weights.gguf import MODEL, Dtype, has_tokenizer, write_gguf
 from models.weights.hub import check_repo, push
 from models.weights.proving import prove, prove_gguf, whole_or_removed
 from models.weights.saving import save_hf, settings_of
@@ -32,7 +32,7 @@ class Export(TypedDict):
     path: str | None
     family: str | None
     format: Literal["hf", "gguf"]
-    dtype: Literal["f32", "f16", "q8_0"]
+    dtype: Literal["f32", "f16", "q8_0"] | None
     push: str | None
     private: bool
 
@@ -43,8 +43,7 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
     folder = Path(cfg.export.path).expanduser() if cfg.export.path else run.path / "export"
     if folder.exists() and any(folder.iterdir()):
         raise RequestError(f"export.path={folder} is not empty. Give a new folder.")
-    if cfg.export.push is not None:
-        check_repo(cfg.export.push)
+    check_keys(cfg.export)
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.build_model(cfg, vocab_size=tokenizer.vocab_size)
     parts.load_start(model, cfg)
@@ -61,8 +60,9 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
     with whole_or_removed(folder):
         kind, difference, tokenizer_there = write(cfg, folder, model, tokenizer, ids)
         if cfg.export.format == "gguf":
-            write_gguf(folder, folder / MODEL, dtype=cfg.export.dtype)
-            run.results["gguf_difference"] = prove_gguf(folder, dtype=cfg.export.dtype)
+            dtype: Dtype = cfg.export.dtype or "f32"
+            write_gguf(folder, folder / MODEL, dtype=dtype)
+            run.results["gguf_difference"] = prove_gguf(folder, dtype=dtype)
             (folder / "model.safetensors").unlink()
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
     run.results["export_difference"] = difference
@@ -72,6 +72,19 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
             f"without a tokenizer: tokenizer={tokenizer.kind} with normalisation, merged blanks or without byte "
             "fallback cannot be written as tokenizer.json; its own files are in the run folder's tokenizer/"
         )
+
+
+def check_keys(section: DictConfig) -> None:
+    """Raises RequestError for a key that would change nothing, and for no repository's name."""
+    if section.dtype is not None and section.format != "gguf":
+        raise RequestError(
+            f"export.dtype={section.dtype} is for export.format=gguf; else weights keep their type.\n"
+            "Type export.format=gguf, or leave export.dtype out."
+        )
+    if section.push is not None:
+        check_repo(section.push)
+    elif not section.private:
+        raise RequestError("export.private=false is for what is uploaded: type export.push=OWNER/NAME too.")
 
 
 def write(
@@ -107,7 +120,8 @@ def say(cfg: DictConfig, run: RunFolder, model: LanguageModel, folder: Path, kin
     if cfg.export.format == "gguf":
         size, apart = (folder / MODEL).stat().st_size / 1e6, run.results["gguf_difference"]
         print(
-            f"  as gguf    {cfg.export.dtype}, {size:,.1f} MB; logits differ from those of fp32 by {apart:.1g} at most"
+            f"  as gguf    {cfg.export.dtype or 'f32'}, {size:,.1f} MB; "
+            f"logits differ from fp32's by {apart:.1g} at most"
         )
         if not has_tokenizer(folder):
             print("  tokenizer  beside the file, not in it: GGUF has words for byte-level BPE with GPT-2's splitting")

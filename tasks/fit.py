@@ -149,6 +149,9 @@ def record(run: RunFolder, trainer: Any, objective: LanguageModule) -> None:
     }
     if hasattr(trainer.datamodule, "counted"):
         run.results["sources"] = trainer.datamodule.counted(trainer.global_step)
+    early = callbacks.get("EarlyStopping")
+    if early is not None and early.stopping_reason_message and trainer.global_step < trainer.max_steps:
+        run.results["stopped_early"] = f"{early.monitor} has not gained in {early.patience} validations"
     run.results |= objective.record()
 
 
@@ -185,4 +188,5 @@ def farewell(run: RunFolder, own: dict[str, str | None]) -> str:
     lines = {name: line for name, line in own.items() if name not in usual} | usual | own
     path = word(run.path)
     typed = [f"  {name:<10} {line.format(run=path)}\n" for name, line in lines.items() if line is not None]
-    return f"\nfinished at step {step}: {shown}\n  result     {run.path}\n{''.join(typed)}"
+    early = f"\n  ended early {run.results['stopped_early']}" if "stopped_early" in run.results else ""
+    return f"\nfinished at step {step}: {shown}{early}\n  result     {run.path}\n{''.join(typed)}"

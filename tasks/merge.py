@@ -15,7 +15,7 @@ from bounds import NonNegativeFloat
 from callbacks.checkpoints import AtomicCheckpointIO
 from commands import run_py
 from errors import RequestError
-from launcher.config.inherit import read_run
+from launcher.config.inherit import read_run, run_folder_of
 from launcher.jobs.run_folder import RunFolder
 from models.boosting.ensemble import Boosted
 from runs.differences import compare
@@ -37,9 +37,9 @@ def merge(cfg: DictConfig, run: RunFolder) -> None:
     shares = shares_of(len(sources), cfg.merge.weights)
     tokenizer = parts.saved_tokenizer(cfg)
     check_same(cfg, sources, tokenizer.fingerprint)
+    print_differences([folder_of(source) for source in sources])
     states = states_of(cfg, sources, vocab_size=tokenizer.vocab_size)
     average, apart = averaged(states, shares)
-    print_differences([Path(source) for source in sources])
     for source, share, distance in zip(sources, shares, apart, strict=True):
         print(f"  {share:6.1%} of {source}" + (f", {distance:.1%} away from the first" if distance else ""))
     tokenizer.save(run.path / "tokenizer")
@@ -62,10 +62,20 @@ def shares_of(n: int, weights: list[float] | None) -> list[float]:
     return [weight / sum(given) for weight in given]
 
 
+def folder_of(source: str) -> Path:
+    """The run that a source is, or lies in as a checkpoint. Raises RequestError where there is none."""
+    folder = run_folder_of(Path(source).expanduser())
+    if folder is None:
+        raise RequestError(f"task=merge: {source} is no run folder, nor a checkpoint in one.")
+    return folder
+
+
 def check_same(cfg: DictConfig, sources: list[str], fingerprint: str) -> None:
     """Raises RequestError where models or tokenizers differ: then weights of one place mean different things."""
+    if twice := {source for source in sources if sources.count(source) > 1}:
+        raise RequestError(f"task=merge: {', '.join(twice)} is named twice. Type merge.weights=[...] to count it more.")
     for source in sources[1:]:
-        theirs, folder = read_run(source)[0], Path(source).expanduser()
+        theirs, folder = read_run(folder_of(source))[0], folder_of(source)
         if OmegaConf.to_container(theirs.model, resolve=True) != OmegaConf.to_container(cfg.model, resolve=True):
             raise RequestError(
                 f"merge.others: {source} has another model than {sources[0]}.\n"

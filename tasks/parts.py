@@ -220,6 +220,7 @@ def build_objective(cfg: DictConfig, data: StepDataModule, model: LanguageModel,
         name: build_offering(section, **{key: value for key, value in offered.items() if key not in section})
         for name, section in named
     }
+    assert offered.keys() == set(LanguageModule.filled_in)  # which composition refuses as keys
     objective = build_offering(cfg.objective, **offered)
     data.updates_per_item = objective.updates_per_item
     return objective

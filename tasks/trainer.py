@@ -68,8 +68,10 @@ def build_trainer(
     `val_batch_tokens`: tokens of a validation batch over all ranks, for `val_tokens`.
 
     Raises:
-        RequestError: the accelerator asked for is not on this machine.
+        RequestError: the accelerator asked for is not on this machine; a key that would change nothing.
     """
+    if min_delta and patience is None:
+        raise RequestError(f"trainer.min_delta={min_delta} is for trainer.patience: type trainer.patience=3 too.")
     device, mode = resolve_accelerator(accelerator), best_mode(monitor, monitor_mode)
     saved = Checkpoints(
         folder=run_dir / "checkpoints",

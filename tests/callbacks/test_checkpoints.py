@@ -184,3 +184,8 @@ def test_val_tokens_bounds_a_validation_in_whole_batches(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path, max_steps=1, val_tokens=17, val_batch_tokens=16)
     trainer.fit(module, RandomTokens())
     assert seen == [0, 1]
+
+
+def test_a_gain_without_patience_is_refused(tmp_path):
+    with pytest.raises(RequestError, match=r"trainer\.patience"):
+        make_trainer(tmp_path, max_steps=1, min_delta=0.1)

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -129,3 +130,31 @@ def test_encoder_decoders_take_turns():
     for i, request in enumerate(wanted):
         for row, expected in enumerate(alone(model, request)):
             assert [t.id for t in found[i, row]] == expected.ids
+
+
+class Evens:
+    """Forces 3 first, then allows even ids; after four new ids nothing."""
+
+    def forced(self, ids):
+        return [3] if len(ids) == 0 else []
+
+    def allowed(self, ids):
+        return np.arange(20) % 2 == (0 if len(ids) < 4 else 2)
+
+
+def test_a_guided_request_gets_what_it_gets_alone_and_ends_where_nothing_may_follow():
+    model = tiny().eval()
+    guided = Request([5, 6], 4, sampling=Sampling(), n=2, seed=1, guide=lambda prompt: Evens())
+    found = served(model, [requests(1)[0], guided], every=1)
+    expected = generate(
+        model, [[5, 6]], max_new_tokens=4, sampling=Sampling(), n=2, seed=1, guide=lambda prompt: Evens()
+    )[0]
+    for row, completion in enumerate(expected):
+        ids = [token.id for token in found[1, row]]
+        assert ids == completion.ids
+        assert [token.logprob for token in found[1, row]] == pytest.approx(completion.logprobs, abs=1e-5)
+        assert ids[0] == 3
+        assert all(id % 2 == 0 for id in ids[1:])
+    longer = Request([5, 6], 9, stop_ids=frozenset([19]), guide=lambda prompt: Evens())
+    tokens = served(model, [longer, requests(1)[0]], every=1)[0, 0]
+    assert (len(tokens), tokens[-1].id, tokens[-1].ended) == (5, 19, "stop")

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from errors import RequestError
 from launcher.cli import main
 from models.weights.files import read_tensors
+from tasks.export import check_keys
 from tests.tasks.test_runs import ROOT, SHORT, corpus  # noqa: F401
 
 SIZES = ["model.n_layer=2", "model.n_embd=16", "model.n_head=2", "model.seq_len=16", "data.batch_size=2"]
@@ -210,3 +213,13 @@ def test_a_family_can_be_asked_for_by_name(capsys):
     assert "cannot be exported as gemma3_text" in capsys.readouterr().err
     assert lab(*words, "export.path=no", "export.family=mamba") == 2
     assert "export.family=mamba" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [({"dtype": "q8_0"}, "format=gguf"), ({"private": False}, "export.push"), ({"push": "tiny"}, "OWNER/NAME")],
+)
+def test_keys_that_would_change_nothing_are_refused(section, words):
+    given = {"format": "hf", "dtype": None, "push": None, "private": True} | section
+    with pytest.raises(RequestError, match=words):
+        check_keys(OmegaConf.create(given))

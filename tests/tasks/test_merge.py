@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from errors import RequestError
-from tasks.merge import averaged, shares_of
+from tasks.merge import averaged, check_same, folder_of, shares_of
 
 
 def test_the_average_and_the_distances_are_those_worked_by_hand():
@@ -29,3 +30,10 @@ def test_shares_sum_to_one():
 def test_what_cannot_be_shares_is_refused(n, weights):
     with pytest.raises(RequestError, match=r"two runs or more|expected"):
         shares_of(n, weights)
+
+
+def test_what_is_no_run_or_named_twice_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="no run folder"):
+        folder_of(str(tmp_path))
+    with pytest.raises(RequestError, match="named twice"):
+        check_same(OmegaConf.create({}), ["a", "b", "a"], "x")
