@@ -7,14 +7,16 @@ them. Parts that hold a network are modules, so that it lies in the checkpoint.
 Shapes: N answers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from errors import RequestError, RunError
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -85,3 +87,15 @@ class Rewards(nn.ModuleDict):
         """(N,) float64: the parts' values by their weights."""
         weights = {name: float(part.weight) for name, part in self.items()}  # type: ignore[arg-type]
         return torch.stack([weights[name] * values_N.double() for name, values_N in values.items()]).sum(0)
+
+
+def by_length(
+    rows: Sequence[R], lengths: Sequence[int], score: Callable[[list[R]], Tensor], *, batch_size: int
+) -> Tensor:
+    """(N,) scores of rows, of which those of like length are scored together: little padding."""
+    order = sorted(range(len(rows)), key=lengths.__getitem__)
+    found_N = torch.zeros(len(rows))
+    for start in range(0, len(rows), batch_size):
+        which = order[start : start + batch_size]
+        found_N[which] = score([rows[i] for i in which]).cpu()
+    return found_N

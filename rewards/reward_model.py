@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bounds import PositiveInt
 from errors import RequestError
 from models.heads import RewardModel, score
-from rewards.base import Answers, Reward
+from rewards.base import Answers, Reward, by_length
 from tokenization.base import Tokenizer
 
 
@@ -65,12 +65,7 @@ class LearnedReward(Reward):
         assert isinstance(self.model, RewardModel)
         self.model.eval()
         rows = [[*prompt, *ids] for prompt, ids in zip(answers.prompt_ids, answers.ids, strict=True)]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # little padding
-        found_N = torch.zeros(len(rows))
-        for start in range(0, len(rows), self.batch_size):
-            which = order[start : start + self.batch_size]
-            found_N[which] = self._scores([rows[i] for i in which]).cpu()
-        return found_N
+        return by_length(rows, [len(row) for row in rows], self._scores, batch_size=self.batch_size)
 
     def _scores(self, rows: list[list[int]]) -> Tensor:
         assert isinstance(self.model, RewardModel)

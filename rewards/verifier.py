@@ -15,7 +15,7 @@ from torch import Tensor
 from bounds import PositiveInt
 from errors import RequestError
 from models.heads import Verifier, at_end, judge
-from rewards.base import Answers, Reward
+from rewards.base import Answers, Reward, by_length
 from tokenization.base import Tokenizer
 from tokenization.chat import TURN_SPECIALS, chat_template
 
@@ -64,12 +64,8 @@ class Verified(Reward):
                 f"reward.verifier.run={self.run} reads {self.model.seq_len:,} tokens, and an answer with its question "
                 f"takes {max(long):,}.\nType a smaller objective.max_new_tokens."
             )
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))  # little padding
-        found_N = torch.zeros(len(rows))
-        for start in range(0, len(rows), self.batch_size):
-            which = order[start : start + self.batch_size]
-            found_N[which] = self._probabilities([rows[i] for i in which]).cpu()
-        return found_N
+        lengths = [len(prompt) + len(ids) for prompt, ids in rows]
+        return by_length(rows, lengths, self._probabilities, batch_size=self.batch_size)
 
     def _rows(self, answers: Answers) -> list[Row]:
         if self.template is None:

@@ -7,7 +7,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from bounds import NonNegativeFloat, PositiveFloat, PositiveInt, PositiveShare, Share, Text
-from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
 from models.base import LanguageModel
 from models.beams import beam_search, check_beams
@@ -50,49 +49,34 @@ def generate(
     parts.needs_model(cfg, "task=generate")
     prompt, strings = typed(prompt), [typed(s) for s in ([stop] if isinstance(stop, str) else stop or [])]
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
-    filtered = top_p is not None or min_p is not None
-    check_beams(
-        beams, length_penalty, against="top_p and min_p are of drawing, beams are not drawn" if filtered else None
-    )
+    drawn = {"top_p and min_p are of drawing, beams are not drawn": top_p is not None or min_p is not None}
+    drawn["tools, schema and regex guide what is drawn or greedy"] = bool(tools or schema or regex)
+    drawn["nothing is drawn, so that a rejected text would come again"] = cfg.generate.verify is not None
+    check_beams(beams, length_penalty, against=next((words for words, there in drawn.items() if there), None))
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
-    if beams > 1 and (tools or schema or regex):
-        raise RequestError("beams: tools, schema and regex guide what is drawn or greedy. Type beams=1.")
     guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=tokenizer.eot)
     model = parts.trained_model(cfg, tokenizer)
-    how: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens,
-        "sampling": sampling,
-        "seed": cfg.seed,
-        "guide": guide,
-    }
+    how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampling": sampling, "seed": cfg.seed, "guide": guide}
     gate, verdicts = gate_of(cfg, model, temperature), None
-    if gate is not None and beams > 1:
-        raise RequestError("beams: nothing is drawn, so that a rejected text would come again. Type beams=1.")
+    ids, ends, ending = asked(model, tokenizer, prompt, strings, cfg)
     if gate is not None:
-        ids, ends, ending = asked(model, tokenizer, prompt, strings, cfg)
         found = gate.written(Gated(model, prompt, ids, ends, how | ending), n)
-        texts, completions, verdicts = map(list, zip(*((v.text, v.completion, v.facts) for v in found), strict=True))
-        print("\n\n".join(f"[{verdict.words}] {prompt}{verdict.text}" for verdict in found))
+        completions, verdicts = [verdict.completion for verdict in found], [verdict.facts for verdict in found]
+        marks = [verdict.words for verdict in found]
     elif beams > 1:
-        best: dict[str, Any] = {
-            "beams": beams,
-            "length_penalty": length_penalty,
-            "repetition_penalty": repetition_penalty,
-        }
-        ids, ends, ending = asked(model, tokenizer, prompt, strings, cfg)
-        completions = beam_search(model, [ids], n=n, max_new_tokens=max_new_tokens, **best, **ending)[0]
-        texts = [ends.cut(ends.text(c.ids)) for c in completions]
-        told = zip(completions, texts, strict=True)
-        print("\n\n".join(f"[score {made.score:.4f}] {prompt}{text}" for made, text in told))
+        settings = ending | {"beams": beams, "length_penalty": length_penalty, "repetition_penalty": repetition_penalty}
+        completions = beam_search(model, [ids], n=n, max_new_tokens=max_new_tokens, **settings)[0]
+        marks = [f"score {made.score:.4f}" for made in completions]
     elif n == 1:
-        ids, ends, ending = asked(model, tokenizer, prompt, strings, cfg)
         print(prompt, end="\n" if model.encodes_source else "", flush=True)
-        completions = [show(stream(model, ids, **how, **ending), set(ending["stop_ids"]), ends)]
-        texts = [ends.cut(ends.text(c.ids)) for c in completions]
+        completions, marks = [show(stream(model, ids, **how, **ending), set(ending["stop_ids"]), ends)], []
     else:
-        texts, completions = continuations(model, tokenizer, prompt, cfg, strings=strings, n=n, **how)
-        print("\n\n".join(f"[{i}] {prompt}{text}" for i, text in enumerate(texts)))
+        completions = generate_tokens(model, [ids], n=n, **how, **ending)[0]
+        marks = [str(i) for i in range(n)]
+    texts = [ends.cut(ends.text(made.ids)) for made in completions] if gate is None else [v.text for v in found]
+    if marks:
+        print("\n\n".join(f"[{mark}] {prompt}{text}" for mark, text in zip(marks, texts, strict=True)))
     _write(run, prompt, texts, completions, verdicts)
     if schema or regex:
         say_unfinished(completions, max_new_tokens)
