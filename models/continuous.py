@@ -31,7 +31,7 @@ LAID_OUT_FOR = 8  # rows that packed weights are laid out for; more and fewer ar
 class Request:
     """`n` continuations of a prompt; see `generate`. `top`: so many of the likeliest tokens are told beside each.
 
-    A row that its guide leaves nothing to write ends there.
+    A row that its guide leaves nothing to write gets one of `stop_ids`.
     """
 
     prompt: list[int]
@@ -62,7 +62,6 @@ class _Row:
     number: int
     guided: Guided | None
     new: list[int] = field(default_factory=list)
-    stuck: bool = False
 
 
 class Continuous:
@@ -143,7 +142,7 @@ class _Batch(Engine):
     @staticmethod
     def _ended(row: _Row) -> str | None:
         request = row.request
-        if row.stuck or row.new[-1] in request.stop_ids or (request.stop is not None and request.stop(row.new)):
+        if row.new[-1] in request.stop_ids or (request.stop is not None and request.stop(row.new)):
             return "stop"
         return "length" if len(row.new) >= request.max_new_tokens else None
 
@@ -177,8 +176,9 @@ class _Batch(Engine):
             try:
                 logits_1V.copy_(row.guided.masked(logits_1V, [row.new], [True]))
             except RunError:
-                row.stuck = True
-                return min(row.request.stop_ids, default=None)  # what its text leaves out
+                if not row.request.stop_ids:
+                    raise
+                return min(row.request.stop_ids)  # what its text leaves out
         return forced
 
     def penalised(self, logits_BV: Tensor) -> Tensor:

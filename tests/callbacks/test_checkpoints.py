@@ -10,6 +10,7 @@ import torch
 from callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from errors import RequestError, RunError
 from models.weights.checkpoints import read_checkpoint
+from tasks.trainer import early_stopping
 from tests.small import RandomTokens, make_module, make_trainer
 
 
@@ -189,3 +190,9 @@ def test_val_tokens_bounds_a_validation_in_whole_batches(tmp_path, monkeypatch):
 def test_a_gain_without_patience_is_refused(tmp_path):
     with pytest.raises(RequestError, match=r"trainer\.patience"):
         make_trainer(tmp_path, max_steps=1, min_delta=0.1)
+
+
+@pytest.mark.parametrize(("mode", "sign"), [("min", -1), ("max", 1)])
+def test_patience_and_gain_are_those_asked_for(mode, sign):
+    stopper = early_stopping("val/x", mode, patience=3, min_delta=0.25)
+    assert (stopper.patience, stopper.min_delta, stopper.mode) == (3, sign * 0.25, mode)
