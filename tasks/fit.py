@@ -149,9 +149,9 @@ def record(run: RunFolder, trainer: Any, objective: LanguageModule) -> None:
     }
     if hasattr(trainer.datamodule, "counted"):
         run.results["sources"] = trainer.datamodule.counted(trainer.global_step)
-    early = callbacks.get("EarlyStopping")
+    early = callbacks.get("Patience")
     if early is not None and early.stopping_reason_message and trainer.global_step < trainer.max_steps:
-        run.results["stopped_early"] = f"{early.monitor} has not gained in {early.patience} validations"
+        run.results["stopped_early"] = {"monitor": early.monitor, "validations": early.patience}
     run.results |= objective.record()
 
 
@@ -179,14 +179,17 @@ def farewell(run: RunFolder, own: dict[str, str | None]) -> str:
     """Where the result lies and what to type next; `own` is what the objective knows better."""
     metrics, step = run.results["metrics"], run.results["step"]
     shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in ("val/loss", "val/bpb") if name in metrics)
+    further, early = f"trainer.max_steps={2 * step}", ""
+    if stopped := run.results.get("stopped_early"):
+        further = f"trainer.patience={2 * stopped['validations']}"
+        early = f"\n  early      {stopped['monitor']} has not gained in {stopped['validations']} validation(s)"
     usual = {
         "sample": "python run.py task=generate init_from={run} prompt='The '",
         "evaluate": "python run.py task=evaluate init_from={run}",
-        "go on": f"python run.py resume={{run}} trainer.max_steps={2 * step}",
+        "go on": f"python run.py resume={{run}} {further}",
         "dashboard": "tensorboard --logdir {run}",
     }
     lines = {name: line for name, line in own.items() if name not in usual} | usual | own
     path = word(run.path)
     typed = [f"  {name:<10} {line.format(run=path)}\n" for name, line in lines.items() if line is not None]
-    early = f"\n  ended early {run.results['stopped_early']}" if "stopped_early" in run.results else ""
     return f"\nfinished at step {step}: {shown}{early}\n  result     {run.path}\n{''.join(typed)}"

@@ -76,10 +76,11 @@ def check_same(cfg: DictConfig, sources: list[str], fingerprint: str) -> None:
         raise RequestError(f"task=merge: {', '.join(twice)} is named twice. Type merge.weights=[...] to count it more.")
     for source in sources[1:]:
         theirs, folder = read_run(folder_of(source))[0], folder_of(source)
+        both = f"runs.compare=[{folder_of(sources[0])},{folder}]"
         if OmegaConf.to_container(theirs.model, resolve=True) != OmegaConf.to_container(cfg.model, resolve=True):
             raise RequestError(
                 f"merge.others: {source} has another model than {sources[0]}.\n"
-                f"See what differs: {run_py('task=runs', f'runs.compare=[{sources[0]},{source}]')}"
+                f"See what differs: {run_py('task=runs', both)}"
             )
         if load_tokenizer(folder / "tokenizer").fingerprint != fingerprint:
             raise RequestError(f"merge.others: {source} has another tokenizer than {sources[0]}: its ids differ.")

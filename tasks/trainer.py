@@ -116,9 +116,16 @@ def build_trainer(
     )
 
 
-def early_stopping(monitor: str, mode: str, *, patience: int, min_delta: float) -> pl.Callback:
-    """Lightning's: ends training after `patience` validations in a row without a gain above `min_delta`."""
-    return EarlyStopping(
+class Patience(EarlyStopping):
+    """Lightning's, but that a resume may ask for more patience than its checkpoint says."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict | {"patience": self.patience})
+
+
+def early_stopping(monitor: str, mode: str, *, patience: int, min_delta: float) -> Patience:
+    """Ends training after `patience` validations in a row without a gain above `min_delta`."""
+    return Patience(
         monitor, min_delta=min_delta, patience=patience, mode=mode, verbose=False, check_on_train_epoch_end=False
     )
 

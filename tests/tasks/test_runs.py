@@ -275,3 +275,16 @@ def test_wrong_requests_exit_2_in_plain_words(name, says, capsys):
     screen = capsys.readouterr()
     assert says in screen.err
     assert "Traceback" not in screen.err + screen.out
+
+
+def test_a_run_that_ended_early_says_so_and_goes_on_with_more_patience(capsys):
+    """No gain of 50 nats comes: the first validation counts, the second is one without, the third another."""
+    words = ["trainer.max_steps=9", "trainer.patience=1", "trainer.min_delta=50", "data=text", "data.path=text.txt"]
+    assert lab(*[w for w in SHORT if "max_steps" not in w], *words, "run_dir=run") == 0
+    assert summary("run")["step"] == 2
+    assert summary("run")["stopped_early"] == {"monitor": "val/loss", "validations": 1}
+    said = capsys.readouterr().out
+    assert "has not gained in 1 validation" in said
+    assert "resume=run trainer.patience=2" in said
+    assert lab("resume=run", "trainer.patience=2") == 0
+    assert summary("run")["step"] == 3
