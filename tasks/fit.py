@@ -186,7 +186,7 @@ def farewell(run: RunFolder, own: dict[str, str | None]) -> str:
     usual = {
         "sample": "python run.py task=generate init_from={run} prompt='The '",
         "evaluate": "python run.py task=evaluate init_from={run}",
-        "go on": f"python run.py resume={{run}} {further}",
+        "go on": "python run.py resume={run} " + further,
         "dashboard": "tensorboard --logdir {run}",
     }
     lines = {name: line for name, line in own.items() if name not in usual} | usual | own
