@@ -124,7 +124,9 @@ def test_it_learns_and_moves_every_trainable_parameter(tmp_path):
     train(tmp_path, rewards, PairData(make_pairs(16), batch_size=8), steps=15)
     assert rewards.measured.train["train/accuracy"] > 0.9
     assert set(rewards.measured.val) == {"val/loss", "val/accuracy", "val/margin", "val/mean_reward", "val/ece"}
-    assert not [name for name, value in rewards.model.named_parameters() if torch.equal(value, before[name])]
+    stayed = {name for name, value in rewards.model.named_parameters() if torch.equal(value, before[name])}
+    # this bias adds the same to both scores of a pair: its gradient is zero but for rounding, which may leave nothing
+    assert stayed <= {"backbone.norm.bias"}
 
 
 def test_an_untied_head_of_the_vocabulary_is_not_trained():
