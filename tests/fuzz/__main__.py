@@ -1,7 +1,8 @@
 """make fuzz: command lines, files, folders and signals made to hurt, each in a forked process; what is not as promised
 is said, with the words that show it again.
 
-FUZZ_SEED=1 FUZZ_MINUTES=10 FUZZ_CASES=100000 make fuzz; FUZZ_CASE=17 does one case alone and shows all it says.
+FUZZ_SEED=1 FUZZ_MINUTES=10 FUZZ_CASES=100000 make fuzz; FUZZ_CASE=17 does one case alone and shows all it says;
+FUZZ_KIND=served only those of that kind.
 """
 
 import json
@@ -14,10 +15,12 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-import cases
 import forked
 import judging
+import kinds
 import yard
+
+TOLD = ("program", "screen", "environment", "limits", "typed")
 
 
 def main() -> int:
@@ -61,15 +64,19 @@ def _worker(numbers: range, seed: int, place: Path, end: float) -> int:
 def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
     around = place / f"case-{number}"
     around.mkdir()
-    kind, case = cases.make(seed, number, place / "yard", around / "here")
+    kind, case = kinds.make(seed, number, place / "yard", around / "here", os.environ.get("FUZZ_KIND"))
     before = judging.photograph(around / "here")
-    outcome = forked.run(case.words, around / "here", program=case.program, screen=case.screen, shot=case.shot)
-    lost = judging.changed(case, before, judging.photograph(around / "here"))
-    found = judging.faults(case, outcome, lost)
-    if show:
-        print(outcome.out, outcome.said, sep="\n--- said\n")
+    outcomes = forked.run(case.words, around / "here", case.around, twice=case.twice)
+    after = judging.photograph(around / "here")
+    found = [f"{name} was executed" for name in judging.executed(after)]
+    for outcome in outcomes:
+        found += judging.faults(case, outcome, judging.changed(case, before, after))
+        if show:
+            print(outcome.out, outcome.said, sep="\n--- said\n")
+    outcome = outcomes[-1]
     forked.clear(around)
-    words = shlex.join(case.words).encode("utf-8", "backslashreplace").decode()
+    around = {name: value for name, value in vars(case.around).items() if value and name in TOLD}
+    words = f"{shlex.join(case.words)}  {around or ''}".encode("utf-8", "backslashreplace").decode()
     return {
         **{"number": number, "kind": kind, "words": words, "damage": repr(case.damage), "status": outcome.status},
         **{"seconds": round(outcome.seconds, 1), "faults": found, "seed": seed, "shot": case.shot},
@@ -78,10 +85,11 @@ def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
 
 
 def _tell(result: dict) -> None:
+    only = f"FUZZ_KIND={result['kind']} " if "FUZZ_KIND" in os.environ else ""
     print(
         f"\n{'; '.join(result['faults'])}\n  {result['kind']}: {result['words'][:600]}\n  {result['damage'][:300]}\n"
         f"  {result['said'].strip()[-300:]}\n"
-        f"  again: FUZZ_SEED={result['seed']} FUZZ_CASE={result['number']} make fuzz",
+        f"  again: {only}FUZZ_SEED={result['seed']} FUZZ_CASE={result['number']} make fuzz",
         flush=True,
     )
 

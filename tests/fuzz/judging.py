@@ -20,7 +20,7 @@ FAILURES = (  # what may be said of a run that failed, though nothing about the 
         "cannot be read or written",
         "The crawl cannot go on",
     ),
-    *("went on without", "stopped: "),
+    *("went on without", "stopped: ", "too many files are open", "larger than"),
 )
 
 
@@ -44,18 +44,26 @@ def changed(case: Case, before: dict[str, str], after: dict[str, str]) -> list[s
 
 
 def _may_change(case: Case, name: str) -> bool:
+    if name in case.keeps:
+        return False
     if name.startswith("cache/"):
         return True
     for place in case.writes:
         if name.startswith(f"{place}/"):
             inside = name.removeprefix(f"{place}/")
-            return folders.is_ours(inside, "run", "token files") or place in ("sweep", "cache")
+            return folders.is_ours(inside, "run", "token files") or place in ("sweep", "cache", "hf/llama")
     return False
+
+
+def executed(after: dict[str, str]) -> list[str]:
+    """Files that only a command hidden in what was given can have made."""
+    return [name for name in after if name.rpartition("/")[2] in ("PWNED", "X")]
 
 
 def faults(case: Case, outcome: Outcome, lost: list[str]) -> list[str]:
     """What was not as promised, in words."""
     found = [f"changed {name}" for name in lost[:5]]
+    found += [f"answered {answer[:60]!r}" for answer in outcome.answers if answer.startswith(b"HTTP/1.1 5")]
     if "Traceback (most recent call last)" in outcome.text:
         found.append("a traceback")
     elif "The traceback is in" in outcome.text:
@@ -68,7 +76,7 @@ def faults(case: Case, outcome: Outcome, lost: list[str]) -> list[str]:
 
 
 def _about_status(case: Case, outcome: Outcome) -> list[str]:
-    asked = [case.shot[0]] if case.shot else []
+    asked = [case.shot[0]] if case.shot else [15] if outcome.answers else []
     if outcome.late:
         asked.append(15)
         if not case.may_be_long:
