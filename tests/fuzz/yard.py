@@ -55,8 +55,8 @@ RUNS: dict[str, tuple[str, ...]] = {
         *("reward=format", "reward.format.pattern=[0-9]"),
     ),
     "verifier": (
-        *("objective=verifier", *MODEL[:3], "model.seq_len=256", *SHORT, "tokenizer=byte", "objective.sft_steps=2"),
-        *("data.pairs=8", "data.val_pairs=4", "data.max_steps=1"),
+        *("objective=verifier", *MODEL[:3], "model.seq_len=512", *SHORT, "tokenizer=byte", "objective.sft_steps=2"),
+        *("data.pairs=8", "data.val_pairs=4"),
     ),
     "t5": ("model=t5", "objective=span_corruption", *MODEL, "model.n_inner=32", *SHORT, *ON_TEXT),
 }
