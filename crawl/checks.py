@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bounds import expression
 from crawl.web.addresses import literal_is_private
 from crawl.web.urls import in_domains
 from errors import RequestError
@@ -25,11 +26,11 @@ def _check_patterns(settings: dict) -> None:
     for key in ("include", "exclude"):
         for pattern in settings[key]:
             try:
-                re.compile(pattern)
-            except re.error as error:
+                expression(pattern)
+            except ValueError as error:
                 raise RequestError(
-                    f"crawl.{key}: {pattern!r} is no regular expression ({error})."
-                    f" To match it literally, write {re.escape(pattern)!r}."
+                    f"crawl.{key}: {pattern!r:.200} is no regular expression ({error})."
+                    f" To match it literally, write {re.escape(pattern)!r:.200}."
                 ) from None
 
 

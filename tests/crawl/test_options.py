@@ -21,6 +21,8 @@ GOOD = {"start_urls": ["http://a.org/"], "contact": "me@a.org"}
         ({"contact": None}, "crawl.contact is missing"),
         ({"contact": "me"}, "neither an e-mail address nor a web address"),
         ({"include": ["["]}, "no regular expression"),
+        ({"include": ["a{99999999999}"]}, "no regular expression"),
+        ({"exclude": ["(" * 9000 + ")" * 9000]}, "no regular expression"),
         ({"exclude": ["*a"]}, "no regular expression"),
         ({"start_urls": ["ftp://a.org"]}, "no web address"),
         ({"start_urls": ["a.org"]}, "no web address"),
