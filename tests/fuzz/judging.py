@@ -17,10 +17,12 @@ FAILURES = (  # what may be said of a run that failed, though nothing about the 
         "the loss is",
         "is nan",
         "nothing more could be written",
+        "o space left on device",
+        "File too large",
         "cannot be read or written",
         "The crawl cannot go on",
     ),
-    *("went on without", "stopped: ", "too many files are open", "larger than"),
+    *("went on without", "stopped: ", "too many files are open"),
 )
 
 

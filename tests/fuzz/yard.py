@@ -9,6 +9,8 @@ from pathlib import Path
 
 from forked import ROOT
 
+import folders
+
 TEXT = "The cat sat on the mat and ate the rat. Then it slept.\n"
 ROWS = ("tokenizer=byte", "data.val_fraction=0.3")
 BPE = ("tokenizer=bpe_small", "tokenizer.vocab_size=280")
@@ -162,5 +164,9 @@ def _do(*words: str) -> None:
 
     with open("yard.log", "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         code = main(list(words), root=ROOT)
+    found = [word.removeprefix("run_dir=") for word in words if word.startswith("run_dir=")]
+    unknown = [name for run in found if run != "sweep" for name in folders.strangers(Path(run), "run")]
+    if unknown:
+        sys.exit(f"python run.py {' '.join(words)} wrote what folders.MANIFEST does not know: {unknown}")
     if code:
         sys.exit(f"python run.py {' '.join(words)}: exit {code}\n{Path('yard.log').read_text()[-3000:]}")
