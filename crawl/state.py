@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import folders
 from crawl.dedup.documents import Dedup
 from crawl.extract.pool import Pool
+from crawl.failing import is_of_the_disk
 from crawl.options import differences
 from crawl.previous import Previous
 from crawl.queueing.files import Files
@@ -69,6 +70,8 @@ class State:
         try:
             return Frontier(path, self.settings)
         except sqlite3.OperationalError as error:
+            if is_of_the_disk(error):
+                raise
             raise RequestError(f"Cannot open {path}: {error}.") from None
         except sqlite3.DatabaseError as error:
             raise RequestError(
@@ -122,11 +125,14 @@ class State:
     def close(self) -> None:
         """Close everything; the folder is whole afterwards, finished or not."""
         self.pool.close()
-        self.files.close()
-        if self.error is None:
-            self.frontier.remember("ended_at", now())
-            self.frontier.close()
-        else:
+        try:
+            self.files.close()
+            if self.error is None:
+                self.frontier.remember("ended_at", now())
+                self.frontier.close()
+        except (OSError, sqlite3.Error) as error:
+            self.fail(error)
+        if self.error is not None:
             self.frontier.abandon()
 
 

@@ -20,7 +20,7 @@ import yard
 
 from tests.crawl.site import Site, tree
 
-ROOMS = (0, 12, 60, 250, 1000)
+ROOMS = (0, 4, 12, 24, 40, 60, 100, 180, 250, 500, 1000)
 FULL = ("disk is full", "No space left on device")
 LOADED = ("hardware=cpu",)
 CRAWL = ("contact=me@example.org", "allow_private=true", "retries=0", "output=new", "obey_robots=false")
@@ -39,7 +39,6 @@ WORK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # words, and what 
     "inspect": (("task=inspect", "init_from=runs/gpt"), ()),
     "report": (("task=report", "runs=sweep", "report.style=paper"), ("sweep",)),
     "export": (("task=export", "init_from=runs/llama", *LOADED), ()),
-    "export again": (("task=export", "init_from=runs/llama", "export.path=hf/llama", *LOADED), ("hf/llama",)),
     "gguf": (("task=export", "init_from=runs/llama", "export.format=gguf", *LOADED), ()),
     "merge": (("task=merge", "init_from=sweep/0-seed_1", "merge.others=[sweep/1-seed_2]", *LOADED), ()),
     "crawl": (CRAWL, ()),
