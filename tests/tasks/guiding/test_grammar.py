@@ -184,7 +184,7 @@ def test_what_llguidance_does_not_support_is_named(schema, says):
 def test_F23_what_llguidance_raises_or_panics_at_is_a_wrong_request(schema):
     """Halves of characters, numbers that are none elsewhere, and a message cut in the middle of a character: in a
     server the last ended more than the request."""
-    with pytest.raises(RequestError, match="^schema: "):
+    with pytest.raises(RequestError, match=r"^schema: "):
         Vocabulary(ByteTokenizer(), 256).of_schema(schema)
 
 
