@@ -26,7 +26,7 @@ def test_a_file_or_the_schema_itself(tmp_path):
      ('{"anyOf":[{},{"foo":1}]}', r"\$\.anyOf\[1\]"),
      ('{"x-guidance":{"lenient":true}}', "x-guidance"), ('{"items":{"foo":1}}', r"\$\.items"),
      ('{"type":"text"}', r"\$\.type is 'text'; expected one of"), ('{"type":["null",{}]}', r"\$\.type is \{\}"),
-     ('{"properties":{"a":"text"}}', r"\$\.a is 'text'; expected a JSON schema"), ('{"items":null}', r"\$\.items is None"),
+     ('{"properties":{"a":"text"}}', r"\$\.a is 'text'; expected a JSON"), ('{"items":null}', r"\$\.items is None"),
      ('{"anyOf":[3]}', r"\$\.anyOf\[0\] is 3")],
     ids=range(14),
 )  # fmt: skip
