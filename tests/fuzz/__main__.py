@@ -66,7 +66,7 @@ def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
     around.mkdir()
     kind, case = kinds.make(seed, number, place / "yard", around / "here", os.environ.get("FUZZ_KIND"))
     before = judging.photograph(around / "here")
-    outcomes = forked.run(case.words, around / "here", case.around, twice=case.twice)
+    outcomes = forked.run_at_once(case.words, around / "here", case.around, processes=1 + case.twice)
     after = judging.photograph(around / "here")
     found = [f"{name} was executed" for name in judging.executed(after)]
     for outcome in outcomes:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from asking import ask
 
@@ -100,10 +101,14 @@ class Around:
     asks: Sequence[bytes] = ()
 
 
-def run(words: list[str], folder: Path, around: Around | None = None, *, twice: bool = False) -> list[Outcome]:
-    """Runs `words` in `folder`; `twice`: in two processes at once."""
-    around = around or Around()
-    names = ("", "2") if twice else ("",)
+def run(words: list[str], folder: Path, **around: Any) -> Outcome:
+    """Runs `words` in `folder`. `around`: as Around takes it."""
+    return run_at_once(words, folder, Around(**around), processes=1)[0]
+
+
+def run_at_once(words: list[str], folder: Path, around: Around, *, processes: int) -> list[Outcome]:
+    """The same in several processes that begin together."""
+    names = ["", *(str(i) for i in range(2, processes + 1))]
     children = [(_start(words, folder, around, name), name) for name in names]
     return [_outcome(pid, folder, around, name) for pid, name in children]
 

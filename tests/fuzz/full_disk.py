@@ -85,7 +85,7 @@ def _run(
 ) -> tuple[int, list[str]]:
     program = "crawl" if name in ("crawl", "warc") else "run"
     case = cases.Case(words, program=program, writes=writes)
-    (outcome,) = forked.run(case.words, disk, case.around)
+    outcome = forked.run(case.words, disk, program=program)
     found = judging.faults(case, outcome, judging.changed(case, before, judging.photograph(disk)))
     if outcome.status in (1, 2) and not any(words in outcome.text for words in FULL):
         found.append("it does not say that the disk is full")

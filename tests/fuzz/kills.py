@@ -69,7 +69,7 @@ def _finish(name: str, which: str, rng: Random, *, kills: int, seconds: float) -
         begun = (run / ".hydra/config.yaml").is_file()
         words = [f"resume={run}"] if begun else [*KINDS[name], f"run_dir={run}"]
         shot = (signal.SIGKILL, rng.uniform(0.1, 0.9) * seconds) if killed < kills else None
-        (outcome,) = forked.run(words, Path.cwd(), forked.Around(shot=shot))
+        outcome = forked.run(words, Path.cwd(), shot=shot)
         if outcome.status == 0 and killed >= kills:
             return killed
         if outcome.status == 0:  # it was faster than the shot: from the start, so that all kills hit something

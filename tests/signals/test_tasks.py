@@ -38,7 +38,7 @@ STAGES = [
     (DPO, "tasks.fit:short_run!"),
     (DPO, "lightning_modules.reference:reference_log_probs"),
     (DPO, "lightning_modules.reference:_write!"),
-    (GRPO, "lightning_modules.rl.rollouts:roll_out"),
+    (GRPO, "lightning_modules.rl.policy:PolicyModule.collect"),
     (GRPO, "lightning_modules.rl.policy:PolicyModule.read!"),
     (GRPO, "callbacks.rollouts:RolloutTable.on_train_batch_end"),
     (PPO, "lightning_modules.ppo:PPOModule.learn_start!"),
