@@ -64,7 +64,7 @@ def _all_settings() -> str:
 def _merge(arguments: list[str]) -> int:
     from crawl.queueing.merge import merge
 
-    if len(arguments) != 1:
+    if len(arguments) != 1 or not arguments[0].strip():
         raise RequestError("Type python -m crawl merge FOLDER, with the folder that holds workers/.")
     print(_words(merge(Path(arguments[0])), Path(arguments[0])))
     return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from crawl.__main__ import main
 from crawl.options import check, parse
 from crawl.settings import CRAWL
 from errors import RequestError
@@ -102,3 +103,8 @@ def test_words_become_values() -> None:
 
 def test_a_dollar_in_a_pattern_is_one() -> None:
     assert check(GOOD | {"include": ["a${x}"]})["include"] == ["a${x}"]
+
+
+def test_F18_merging_nothing_is_not_merging_the_working_folder(capsys):
+    assert main(["merge", ""]) == 2
+    assert "merge FOLDER" in capsys.readouterr().err
