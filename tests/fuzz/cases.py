@@ -35,6 +35,7 @@ class Case:
     may_be_long: bool = False
     writes: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
+    works: bool = False  # nothing is wrong with it: it ends with 0
     damage: list[str] = field(default_factory=list)
 
     @property

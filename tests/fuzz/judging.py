@@ -84,6 +84,8 @@ def _about_status(case: Case, outcome: Outcome) -> list[str]:
         if not case.may_be_long:
             return [f"no end after {outcome.seconds:.0f} s"]
     status = outcome.status
+    if case.works and status != 0:
+        return [f"exit status {status} of a command that is right"]
     if status in (0, 2) or status - 128 in asked or (status < 0 and -status in asked and status != -15):
         silent = status == 2 and not outcome.text.strip() and not case.screen
         return ["refused without a word"] if silent else []

@@ -8,8 +8,10 @@ from random import Random
 
 import mangling
 from cases import Case, groups, kind, recipe_of
-from tables import CONFIGS, ENVIRONMENT
+from tables import CONFIGS, ENVIRONMENT, ODD_NAMES
 from yard import MODEL, ON_TEXT, RUNS, SHORT
+
+from commands import hydra_text
 
 
 @kind(8)
@@ -120,6 +122,28 @@ def strangers_inside(rng: Random, folder: Path) -> Case:
     if rng.random() < 0.3 and not writes:
         words = [*words, "run_dir=new"]
     return Case(words, writes=writes, keeps=tuple(keeps), damage=keeps)
+
+
+@kind(8)
+def odd_names(rng: Random, folder: Path) -> Case:
+    """Folders and files as people call them, typed as they are."""
+    name = rng.choice(ODD_NAMES)
+    (folder / "runs/gpt").rename(folder / f"runs/{name}")
+    (folder / "text.txt").rename(folder / f"{name}.txt")
+    start = [f"init_from=runs/{name}", "hardware=cpu"]
+    text = [f"data.path={name}.txt" if word.startswith("data.path") else word for word in RUNS["gpt"]]
+    words = rng.choice(
+        (
+            ["task=generate", *start, "max_new_tokens=2"],
+            ["task=export", *start, f"export.path={name}"],
+            ["task=runs", "runs.of=runs", f"runs.compare=[{hydra_text(f'runs/{name}')},runs/moe]"],
+            ["task=report", f"runs=[{hydra_text(f'runs/{name}')},runs/moe]"],
+            [f"resume=runs/{name}", "trainer.max_steps=3"],
+            [*text, f"run_dir={name}"],
+            [*text, f"data.cache_dir={name}"],
+        )
+    )
+    return Case(words, writes=(f"runs/{name}",) if words[0].startswith("resume") else (), works=True)
 
 
 @kind(8)
