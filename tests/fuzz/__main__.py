@@ -65,9 +65,9 @@ def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
     around = place / f"case-{number}"
     around.mkdir()
     kind, case = kinds.make(seed, number, place / "yard", around / "here", os.environ.get("FUZZ_KIND"))
-    before = judging.photograph(around / "here")
+    before = judging.Photograph(around / "here")
     outcomes = forked.run_at_once(case.words, around / "here", case.around, processes=1 + case.twice)
-    after = judging.photograph(around / "here")
+    after = judging.Photograph(around / "here", before)
     found = [f"{name} was executed" for name in judging.executed(after)]
     for outcome in outcomes:
         found += judging.faults(case, outcome, judging.changed(case, before, after))

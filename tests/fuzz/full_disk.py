@@ -68,7 +68,7 @@ def _tried(name: str, room: int, filled: Path, disk: Path) -> bool:
     words, writes = WORK[name]
     _empty(disk)
     _copy(filled, disk)
-    before = judging.photograph(disk)
+    before = judging.Photograph(disk)
     left = _fill(disk, room)
     if name == "crawl":
         with Site() as site:
@@ -81,12 +81,12 @@ def _tried(name: str, room: int, filled: Path, disk: Path) -> bool:
 
 
 def _run(
-    name: str, words: list[str], writes: tuple[str, ...], disk: Path, before: dict[str, str]
+    name: str, words: list[str], writes: tuple[str, ...], disk: Path, before: judging.Photograph
 ) -> tuple[int, list[str]]:
     program = "crawl" if name in ("crawl", "warc") else "run"
     case = cases.Case(words, program=program, writes=writes)
     outcome = forked.run(case.words, disk, program=program)
-    found = judging.faults(case, outcome, judging.changed(case, before, judging.photograph(disk)))
+    found = judging.faults(case, outcome, judging.changed(case, before, judging.Photograph(disk, before)))
     if outcome.status in (1, 2) and not any(words in outcome.text for words in FULL):
         found.append("it does not say that the disk is full")
     if found or "SHOW" in os.environ:

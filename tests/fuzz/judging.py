@@ -26,23 +26,36 @@ FAILURES = (  # what may be said of a run that failed, though nothing about the 
 )
 
 
-def photograph(folder: Path) -> dict[str, str]:
-    """Every file below `folder`, with a hash of what is in it."""
-    found = {}
-    for place, inner, files in os.walk(folder):
-        for name in [*files, *inner]:
-            path = Path(place) / name
-            mode = path.lstat().st_mode
-            if stat.S_ISREG(mode):
-                found[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
-            elif not stat.S_ISDIR(mode):
-                found[path.relative_to(folder).as_posix()] = str(mode)
-    return found
+class Photograph:
+    """Every file below `folder`, and what is in it: a hash, taken again only where the file was touched since `before`.
+
+    Whatever is written, in place or anew, gets another time or another inode.
+    """
+
+    def __init__(self, folder: Path, before: "Photograph | None" = None):
+        self.marks: dict[str, tuple[int, ...]] = {}
+        self.contents: dict[str, str] = {}
+        for place, inner, files in os.walk(folder):
+            for name in [*files, *inner]:
+                path = Path(place) / name
+                found = path.lstat()
+                if not stat.S_ISDIR(found.st_mode):
+                    self._add(path, path.relative_to(folder).as_posix(), found, before)
+
+    def _add(self, path: Path, name: str, found: os.stat_result, before: "Photograph | None") -> None:
+        self.marks[name] = (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        if before is not None and before.marks.get(name) == self.marks[name]:
+            self.contents[name] = before.contents[name]
+        elif stat.S_ISREG(found.st_mode):
+            self.contents[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        else:
+            self.contents[name] = str(found.st_mode)
 
 
-def changed(case: Case, before: dict[str, str], after: dict[str, str]) -> list[str]:
+def changed(case: Case, before: Photograph, after: Photograph) -> list[str]:
     """Files that were there and are not as they were, but for those that the command was asked to go on with."""
-    return [name for name, was in before.items() if after.get(name) != was and not _may_change(case, name)]
+    touched = (name for name, was in before.contents.items() if after.contents.get(name) != was)
+    return [name for name in touched if not _may_change(case, name)]
 
 
 def _may_change(case: Case, name: str) -> bool:
@@ -57,9 +70,9 @@ def _may_change(case: Case, name: str) -> bool:
     return False
 
 
-def executed(after: dict[str, str]) -> list[str]:
+def executed(after: Photograph) -> list[str]:
     """Files that only a command hidden in what was given can have made."""
-    return [name for name in after if name.rpartition("/")[2] in ("PWNED", "X")]
+    return [name for name in after.contents if name.rpartition("/")[2] in ("PWNED", "X")]
 
 
 def faults(case: Case, outcome: Outcome, lost: list[str]) -> list[str]:
