@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -31,6 +31,7 @@ class Case:
     environment: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     asks: tuple[bytes, ...] = ()
+    impatient: bool = False
     twice: bool = False
     may_be_long: bool = False
     writes: tuple[str, ...] = ()
@@ -40,7 +41,7 @@ class Case:
 
     @property
     def around(self) -> Around:
-        return Around(*(self.program, self.screen, self.shot, self.typed, self.environment, self.limits, self.asks))
+        return Around(**{part.name: getattr(self, part.name) for part in fields(Around)})
 
 
 Maker = Callable[[Random, Path], Case]

@@ -86,6 +86,7 @@ class Around:
     Args:
         screen: a device that stands for the screen, such as /dev/full; "closed": there is none.
         shot: a signal, and after how many seconds it is sent.
+        impatient: it is sent again, and again, as by somebody who does not want to wait.
         typed: what stands at the keyboard.
         environment: variables beside those of this process.
         limits: bytes of a "file", bytes of "memory" beyond what is there, open "descriptors".
@@ -99,6 +100,7 @@ class Around:
     environment: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     asks: Sequence[bytes] = ()
+    impatient: bool = False
 
 
 def run(words: list[str], folder: Path, **around: Any) -> Outcome:
@@ -132,7 +134,10 @@ def _outcome(pid: int, folder: Path, around: Around, name: str) -> Outcome:
     if around.asks:
         answers = ask(out, around.asks, lambda: _is_alive(pid))
         shot = (signal.SIGTERM, 0.0)
-    status, late = _wait(pid, start, shot)
+    shots = (
+        [] if shot is None else [(shot[0], shot[1] + after) for after in ((0, 0.1, 0.4) if around.impatient else (0,))]
+    )
+    status, late = _wait(pid, start, shots)
     seconds = time.monotonic() - start
     left = _end_group(pid)
     texts = [path.read_text(encoding="utf-8", errors="replace") if path.is_file() else "" for path in (out, said)]
@@ -223,7 +228,7 @@ def _main(words: list[str], program: str) -> int:
     return main(words, root=ROOT)
 
 
-def _wait(pid: int, start: float, shot: tuple[int, float] | None) -> tuple[int, bool]:
+def _wait(pid: int, start: float, shots: list[tuple[int, float]]) -> tuple[int, bool]:
     """The status, and whether it was asked to stop because a limit had passed."""
     late, end, pause = False, math.inf, 0.002
     while True:
@@ -231,9 +236,8 @@ def _wait(pid: int, start: float, shot: tuple[int, float] | None) -> tuple[int, 
         if done:
             return os.waitstatus_to_exitcode(status), late
         passed = time.monotonic() - start
-        if shot is not None and passed >= shot[1]:
-            os.kill(pid, shot[0])
-            shot = None
+        if shots and passed >= shots[0][1]:
+            os.kill(pid, shots.pop(0)[0])
         if not late and (passed > WALL_S or _processor_time(pid) > CPU_S):
             late, end = True, passed + GRACE_S
             os.kill(pid, signal.SIGTERM)

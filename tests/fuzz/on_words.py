@@ -72,7 +72,8 @@ def a_signal(rng: Random, folder: Path) -> Case:
         words = ["resume=runs/gpt", "trainer.max_steps=50"]
     if rng.random() < 0.2:
         words = ["-m", "seed=1,2", *RUNS["gpt"]]
-    return Case(words, shot=(rng.choice(SIGNALS), rng.random() ** 2 * 2.0), writes=("runs/gpt",))
+    shot = (rng.choice(SIGNALS), rng.random() ** 2 * 2.0)
+    return Case(words, shot=shot, impatient=rng.random() < 0.3, writes=("runs/gpt",))
 
 
 @kind(5)
