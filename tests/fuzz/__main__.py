@@ -2,12 +2,13 @@
 is said, with the words that show it again.
 
 FUZZ_SEED=1 FUZZ_MINUTES=10 FUZZ_CASES=100000 make fuzz; FUZZ_CASE=17 does one case alone and shows all it says;
-FUZZ_KIND=served only those of that kind.
+FUZZ_KIND=served only those of that kind; FUZZ_YARD=FOLDER keeps what they start from, for further runs of one tree.
 """
 
 import json
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -29,7 +30,7 @@ def main() -> int:
     forked.import_everything()
     place = Path(tempfile.mkdtemp(prefix="fuzz-"))  # a TemporaryDirectory would go as the first case ends
     try:
-        forked.in_child(lambda: yard.build(place / "yard"))
+        _lay_out(place)
         if only is not None:
             return _one(seed, int(only), place)
         end = time.monotonic() + 60 * minutes
@@ -40,6 +41,17 @@ def main() -> int:
         return _report(place, seed)
     finally:
         forked.clear(place)
+
+
+def _lay_out(place: Path) -> None:
+    """place/yard, which FUZZ_YARD may have from before."""
+    kept = Path(os.environ["FUZZ_YARD"]).absolute() if "FUZZ_YARD" in os.environ else None
+    if kept is None or not kept.exists():
+        forked.in_child(lambda: yard.build(place / "yard"))
+        if kept is not None:
+            shutil.move(place / "yard", kept)
+    if kept is not None:
+        (place / "yard").symlink_to(kept)
 
 
 def _worker(numbers: range, seed: int, place: Path, end: float) -> int:
