@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> int:
 
 def _crawl(arguments: list[str]) -> tuple[dict, Path]:
     if arguments[0] == "--settings":
+        if len(arguments) != 3:
+            raise RequestError("--settings is for the program itself: type key=value, see python -m crawl --help.")
         folder = Path(arguments[2])
         return run(object_in(arguments[1]), folder), folder
     outputs = [word.partition("=")[2] for word in arguments if word.startswith("output=")]

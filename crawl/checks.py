@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import folders
 from bounds import expression
 from crawl.web.addresses import literal_is_private
 from crawl.web.urls import in_domains
@@ -57,6 +58,10 @@ def _check_sources(settings: dict) -> None:
             raise RequestError(
                 f"crawl.spider=warc reads local files, and crawl.warc_files={settings['warc_files']} matches none."
             )
+        for name in files:
+            if Path(name).is_dir():
+                raise RequestError(f"crawl.warc_files: {name} is a folder. Type crawl.warc_files=['{name}/*.warc.gz'].")
+            folders.refuse_pipes(Path(name), key="crawl.warc_files")
         return
     if spider == "urls":
         if not settings["urls_file"] or not Path(settings["urls_file"]).is_file():

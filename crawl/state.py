@@ -38,7 +38,10 @@ class State:
         Raises RequestError when the folder holds another crawl, or another process is at work in it.
         """
         self.settings, self.folder = settings, folder
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise RequestError(f"{folder} is a file, or lies below one. Expected a folder, or one to make.") from None
         if not (folder / "crawl.sqlite").exists():
             refuse_taken(folder)
         self.frontier = self._open_frontier()

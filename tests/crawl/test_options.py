@@ -1,14 +1,17 @@
 """Wrong requests end with exit status 2 and plain words, before anything is asked of the network."""
 
 import math
+import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from crawl.__main__ import main
 from crawl.options import check, parse
 from crawl.settings import CRAWL
+from crawl.spiders.warc import Stoppable, StoppedError
 from errors import RequestError
 from tests.crawl.helpers import refused
 
@@ -108,3 +111,24 @@ def test_a_dollar_in_a_pattern_is_one() -> None:
 def test_F18_merging_nothing_is_not_merging_the_working_folder(capsys):
     assert main(["merge", ""]) == 2
     assert "merge FOLDER" in capsys.readouterr().err
+
+
+def test_F25_a_warc_file_is_a_plain_file(tmp_path):
+    """A device has no end, a pipe no beginning, and reading either left no moment for Ctrl-C."""
+    os.mkfifo(tmp_path / "a.warc")
+    (tmp_path / "b.warc").mkdir()
+    for name, words in (("a.warc", "is a pipe or a device"), ("b.warc", "is a folder")):
+        with pytest.raises(RequestError, match=words):
+            check({"spider": "warc", "warc_files": [str(tmp_path / name)]})
+    with pytest.raises(RequestError, match="is a pipe or a device"):
+        check({"spider": "warc", "warc_files": ["/dev/zero"]})
+
+
+def test_F20_a_line_of_gigabytes_keeps_nobody_from_stopping(tmp_path):
+    (tmp_path / "a.warc").write_bytes(b"0" * 1000)
+    state = SimpleNamespace(stopping=None)
+    with Stoppable(str(tmp_path / "a.warc"), state) as stream:
+        assert stream.read(10) == b"0" * 10
+        state.stopping = "interrupted"
+        with pytest.raises(StoppedError):
+            stream.read(10)
