@@ -66,6 +66,16 @@ def written(words: str, pattern: str) -> Form:
     return Form(words, pattern)
 
 
+def expression(pattern: str, flags: int = 0) -> re.Pattern[str]:
+    """A regular expression that a user typed. Raises ValueError, with the reason, however Python refuses it."""
+    try:
+        return re.compile(pattern, flags)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except (re.error, OverflowError) as error:
+        raise ValueError(str(error)) from None
+
+
 PositiveInt = Annotated[int, at_least(1)]
 NonNegativeInt = Annotated[int, at_least(0)]
 PositiveFloat = Annotated[float, above(0)]

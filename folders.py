@@ -17,10 +17,10 @@ from errors import RequestError
 Kind = Literal["claim", "run", "token files", "token files in the making", "begun crawl", "merged crawl", "crawl"]
 SHOWN = 6
 _SHARD = "[0-9]" * 5
+_TOKENIZER = ("tokenizer.json", "merges.tsv", "hf/*", "sentencepiece.model", "ranks.tiktoken")
 _TOKEN_FILES = (
     *(f"{side}{shard}.bin" for side in ("train", "val") for shard in ("", f"-{_SHARD}")),
-    *("train.docs", "val.docs", "meta.json", "tokenizer.json", "merges.tsv", "hf/*"),
-    *("sentencepiece.model", "ranks.tiktoken", "card.json"),
+    *("train.docs", "val.docs", "meta.json", "card.json", *_TOKENIZER),
 )
 _LEDGER = ("crawl.sqlite", "crawl.sqlite-wal", "crawl.sqlite-shm", "crawl.lock")
 _BEFORE_A_CRAWL = (".hydra/*", "run.log", ".settings.json", "workers/*", "httpcache/*")
@@ -29,26 +29,28 @@ _CRAWLED = (
     *("dropped/*/documents.jsonl", "manifest.json", "corpus.txt", "README.md", "report.html"),
     *(".manifest.json.part", ".corpus.txt.part", ".README.md.part", ".report.html.part"),
 )
+_TRAINED = ("", "start/", "base/", "reward_model/")  # the run itself, and what it trains first
+_CHECKPOINTS = tuple(
+    f"{place}checkpoints/{name}"
+    for place in _TRAINED
+    for name in ("last.ckpt", "best.ckpt", "ema.ckpt", f"step_{'[0-9]' * 8}.ckpt", "evidence.pt", ".*.tmp")
+)
+_VIEWS = ("attention", "boosting", "errors", "positions", "rollouts", "routing")
+_PAGES = ("inspect", "merges", "report", *_VIEWS)
 # patterns of paths below the folder; a * stands for any characters, also for further folders
 MANIFEST: dict[Kind, tuple[str, ...]] = {
     "claim": (".hydra/", ".hydra/.*", ".hydra/hydra.yaml", ".hydra/overrides.yaml"),  # killed before it was a run
     "run": (
         *(".hydra/*", "summary.json", ".summary.json.*", "run.log", "run.rank*.log", "metrics.csv", ".metrics.csv.*"),
-        *("checkpoints/*", "tensorboard/*", "tokenizer/*", "adapter/*", "wandb/*", "states-*/*", "export/*"),
+        *(*_CHECKPOINTS, "tensorboard/events.out.*", "tensorboard/*/events.out.*", "wandb/*", "states-*/*", "cache/*"),
+        *(f"tokenizer/{name}" for name in _TOKENIZER),
+        *("adapter/adapter.json", "adapter/adapter.safetensors"),
+        *(f"export/{end}" for end in ("*.json", "*.safetensors", "*.gguf", "*.jinja", "*.model")),
         *("card.json", "card.txt", "sample.txt", "samples.jsonl", "chat.json", "evaluation.json", "profile*.txt"),
-        *(
-            "predictions.jsonl",
-            "answers.json",
-            "rollouts.jsonl",
-            "past_context.*",
-            "compute.png",
-            "start/*",
-            "base/*",
-            "reward/*",
-            "cache/*",
-        ),
-        *(f"{view}.json" for view in ("attention", "boosting", "errors", "positions", "rollouts", "routing")),
-        *("*.html", "report.md", "arms.csv", "runs.csv", "paper.md", "paper.tex", "intervals.*", "curves.*"),
+        *("predictions.jsonl", "answers.json", "rollouts.jsonl", "past_context.*", "compute.png"),
+        *(f"{view}.json" for view in _VIEWS),
+        *(f"{page}.html" for page in _PAGES),
+        *("report.md", "arms.csv", "runs.csv", "paper.md", "paper.tex", "intervals.*", "curves.*"),
     ),
     "token files": _TOKEN_FILES,
     "token files in the making": (

@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> int:
 
 def _crawl(arguments: list[str]) -> tuple[dict, Path]:
     if arguments[0] == "--settings":
+        if len(arguments) != 3:
+            raise RequestError("--settings is for the program itself: type key=value, see python -m crawl --help.")
         folder = Path(arguments[2])
         return run(object_in(arguments[1]), folder), folder
     outputs = [word.partition("=")[2] for word in arguments if word.startswith("output=")]
@@ -64,7 +66,7 @@ def _all_settings() -> str:
 def _merge(arguments: list[str]) -> int:
     from crawl.queueing.merge import merge
 
-    if len(arguments) != 1:
+    if len(arguments) != 1 or not arguments[0].strip():
         raise RequestError("Type python -m crawl merge FOLDER, with the folder that holds workers/.")
     print(_words(merge(Path(arguments[0])), Path(arguments[0])))
     return 0

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import folders
+from bounds import expression
 from crawl.web.addresses import literal_is_private
 from crawl.web.urls import in_domains
 from errors import RequestError
@@ -25,11 +27,11 @@ def _check_patterns(settings: dict) -> None:
     for key in ("include", "exclude"):
         for pattern in settings[key]:
             try:
-                re.compile(pattern)
-            except re.error as error:
+                expression(pattern)
+            except ValueError as error:
                 raise RequestError(
-                    f"crawl.{key}: {pattern!r} is no regular expression ({error})."
-                    f" To match it literally, write {re.escape(pattern)!r}."
+                    f"crawl.{key}: {pattern!r:.200} is no regular expression ({error})."
+                    f" To match it literally, write {re.escape(pattern)!r:.200}."
                 ) from None
 
 
@@ -56,6 +58,10 @@ def _check_sources(settings: dict) -> None:
             raise RequestError(
                 f"crawl.spider=warc reads local files, and crawl.warc_files={settings['warc_files']} matches none."
             )
+        for name in files:
+            if Path(name).is_dir():
+                raise RequestError(f"crawl.warc_files: {name} is a folder. Type crawl.warc_files=['{name}/*.warc.gz'].")
+            folders.refuse_pipes(Path(name), key="crawl.warc_files")
         return
     if spider == "urls":
         if not settings["urls_file"] or not Path(settings["urls_file"]).is_file():

@@ -67,7 +67,7 @@ class StorePipeline(_Pipeline):
                 self.state.queue.retry(item.entry, item.retry_s)
             else:
                 self._finish(item)
-        except (RunError, sqlite3.Error) as error:
+        except (RunError, OSError, sqlite3.Error) as error:
             self.state.fail(error)  # Scrapy would log it and go on, without a place to write to
         return item
 

@@ -4,12 +4,14 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import stopping
+from crawl.failing import in_words
 from crawl.options import check
 from errors import Interrupted, RequestError, RunError
 from strict_json import object_in
@@ -45,7 +47,10 @@ def _run_here(settings: dict, folder: Path) -> dict:
     from crawl.settings import scrapy_settings
     from crawl.state import State
 
-    state = State(settings, folder)
+    try:
+        state = State(settings, folder)
+    except (OSError, sqlite3.Error) as error:
+        raise in_words(error, folder) from error
     scrapy = Settings()
     scrapy.setmodule("crawl.settings", priority="project")
     scrapy.update(scrapy_settings(settings, str(folder)), priority="cmdline")
@@ -64,8 +69,7 @@ def _run_here(settings: dict, folder: Path) -> dict:
         finally:
             signals.restore()  # so that no report is cut in half
     if state.error is not None:
-        known = isinstance(state.error, RunError | RequestError)
-        raise state.error if known else RunError(f"The crawl cannot go on: {state.error!r}")
+        raise in_words(state.error, state.folder)
     if signals.received:
         raise Interrupted(signals.received)
     return manifest

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import folders
 from crawl.dedup.documents import Dedup
 from crawl.extract.pool import Pool
+from crawl.failing import is_of_the_disk
 from crawl.options import differences
 from crawl.previous import Previous
 from crawl.queueing.files import Files
@@ -37,7 +38,10 @@ class State:
         Raises RequestError when the folder holds another crawl, or another process is at work in it.
         """
         self.settings, self.folder = settings, folder
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise RequestError(f"{folder} is a file, or lies below one. Expected a folder, or one to make.") from None
         if not (folder / "crawl.sqlite").exists():
             refuse_taken(folder)
         self.frontier = self._open_frontier()
@@ -69,6 +73,8 @@ class State:
         try:
             return Frontier(path, self.settings)
         except sqlite3.OperationalError as error:
+            if is_of_the_disk(error):
+                raise
             raise RequestError(f"Cannot open {path}: {error}.") from None
         except sqlite3.DatabaseError as error:
             raise RequestError(
@@ -122,11 +128,14 @@ class State:
     def close(self) -> None:
         """Close everything; the folder is whole afterwards, finished or not."""
         self.pool.close()
-        self.files.close()
-        if self.error is None:
-            self.frontier.remember("ended_at", now())
-            self.frontier.close()
-        else:
+        try:
+            self.files.close()
+            if self.error is None:
+                self.frontier.remember("ended_at", now())
+                self.frontier.close()
+        except (OSError, sqlite3.Error) as error:
+            self.fail(error)
+        if self.error is not None:
             self.frontier.abandon()
 
 

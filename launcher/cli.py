@@ -22,10 +22,13 @@ FLAGS.add_argument("--multirun", "-m", action="store_true", help="one job for ea
 FLAGS.add_argument("--cfg", "-c", choices=["job", "hydra", "all"], help="print the composed config and stop")
 FLAGS.add_argument("--resolve", action="store_true", help="with --cfg: interpolations replaced by their values")
 FLAGS.add_argument("--package", "-p", help="with --cfg: only this section")
-FLAGS.add_argument("--config-dir", "-cd", type=Path, help="one more folder with config files")
+FLAGS.add_argument("--config-dir", "-cd", help="one more folder with config files")
 FLAGS.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
 FLAGS.add_argument("--info", "-i", nargs="?", const="all", help="Hydra's account of how the config came about")
 FLAGS.add_argument("--shell-completion", "-sc", action="store_true", help='eval "$(python run.py -sc install=bash)"')
+
+
+COMPLETION = {f"{verb}={shell}" for verb in ("install", "uninstall", "query") for shell in ("bash", "fish", "zsh")}
 
 
 def main(argv: Sequence[str], root: Path) -> int:
@@ -57,7 +60,7 @@ def _dispatch(argv: list[str], root: Path) -> int:
         return _run_rank(Path(argv[1]), argv[2:], root)
     argv = naming.expand(argv)
     flags = _parse(argv)
-    lab = Lab(root, () if flags.config_dir is None else (_existing(flags.config_dir),))
+    lab = Lab(root, () if flags.config_dir is None else (_existing(Path(flags.config_dir)),))
     if flags.hydra_help or flags.info or flags.shell_completion:
         return _ask_hydra(flags, argv, lab)
     if flags.help:
@@ -122,6 +125,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
         names = [name for action in FLAGS._actions for name in action.option_strings]
         raise RequestError(f"{' '.join(unknown)}: there is no such flag.{did_you_mean(unknown[0], names)}")
+    for name, value in vars(flags).items():
+        if isinstance(value, str) and not value.strip():
+            flag = f"--{name.replace('_', '-')}"
+            raise RequestError(f"{flag} {value!r} is empty, as an unset shell variable leaves it. Leave {flag} out.")
+    for name in ("package", "resolve"):
+        if getattr(flags, name) and not (flags.cfg or flags.hydra_help):
+            raise RequestError(f"--{name} says how --cfg shows the config: type --cfg job too, or leave it out.")
     return flags
 
 
@@ -138,10 +148,28 @@ def _shown(plan: Any, flags: argparse.Namespace) -> str:
     hydra = OmegaConf.create({"hydra": plan.hydra})
     tree = {"job": plan.cfg, "hydra": hydra, "all": OmegaConf.merge(hydra, plan.cfg)}[flags.cfg]
     if flags.package is not None:
-        tree = OmegaConf.select(tree, flags.package)
+        tree = _section(tree, flags.package)
         if not OmegaConf.is_config(tree):
             return f"{tree}\n"
     return OmegaConf.to_yaml(tree, resolve=flags.resolve)
+
+
+def _section(tree: Any, name: str) -> Any:
+    """Raises RequestError where the config has no such section or key."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from launcher.help.words import did_you_mean, listing
+
+    nothing, names = object(), [str(key) for key in tree]
+    try:
+        found = OmegaConf.select(tree, name, default=nothing, throw_on_missing=False)
+    except OmegaConfBaseException:
+        found = nothing
+    if found is nothing:
+        hint = did_you_mean(name, names)
+        raise RequestError(f"--package {name}: the config has no such section. It has: {listing(names)}.{hint}")
+    return found
 
 
 def _ask_hydra(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
@@ -152,6 +180,8 @@ def _ask_hydra(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
     from launcher.config.overrides import parse
 
     words = {}
+    if flags.shell_completion and COMPLETION.isdisjoint(flags.words):
+        raise RequestError('--shell-completion: type eval "$(python run.py -sc install=bash)", or uninstall=bash.')
     if flags.info:
         compose(flags.words, lab, multirun=flags.multirun)
         words = {o.typed: o.text for o in parse(flags.words, lab, multirun=flags.multirun)}

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bounds import expression
 from errors import RequestError
 from rewards.base import Answers, Reward
 
@@ -16,9 +17,9 @@ class Format(Reward):
     def __init__(self, *, pattern: str, **shared: Any):
         super().__init__(**shared)
         try:
-            self.pattern = re.compile(pattern, re.MULTILINE | re.DOTALL)
-        except re.error as error:
-            raise RequestError(f"reward.format.pattern={pattern!r} is no regular expression: {error}.") from None
+            self.pattern = expression(pattern, re.MULTILINE | re.DOTALL)
+        except ValueError as error:
+            raise RequestError(f"reward.format.pattern={pattern!r:.200} is no regular expression: {error}.") from None
 
     def forward(self, answers: Answers) -> Tensor:
         return torch.tensor([float(self.pattern.search(text) is not None) for text in answers.texts])

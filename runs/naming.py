@@ -67,6 +67,8 @@ def run_named(text: str, root: str | Path = OUTPUTS) -> Path:
     Raises:
         RequestError: there is none.
     """
+    if not text.strip():
+        raise RequestError("a run is named by nothing, as an unset shell variable leaves it. Type last, or its folder.")
     found = _NAME.fullmatch(text)
     folder = nth_last(found[1] or 0, root, asked=text) if found and not found[2] else Path(text).expanduser()
     if not folder.is_dir() or not is_run(folder):

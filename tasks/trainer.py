@@ -3,7 +3,6 @@
 import atexit
 import ctypes
 import logging
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -26,6 +25,7 @@ from callbacks.validation import Validation
 from datamodules.kinds.steps import StepDataModule
 from errors import RequestError
 from evaluation.direction import best_mode
+from launcher.jobs import joining
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt(3)
 
@@ -85,7 +85,7 @@ def build_trainer(
         default_root_dir=run_dir,
         accelerator=device,
         # ranks are started by launcher/jobs/ranks.py or torchrun: one device each, all of this node's visible
-        devices=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
+        devices=joining.processes("LOCAL_WORLD_SIZE"),
         num_nodes=nodes,
         strategy=_strategy(strategy, device),
         precision=resolve_precision(precision, device),
@@ -233,7 +233,7 @@ def micro_batches_per_step(*, accumulate: int, tokens_per_step: int | None, batc
 
 def _strategy(name: str, accelerator: str) -> Strategy | str:
     backend = "gloo" if accelerator == "cpu" else None
-    world = int(os.environ.get("WORLD_SIZE", 1))
+    world = joining.processes("WORLD_SIZE")
     if name == "ddp":
         return DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
     if name == "fsdp":

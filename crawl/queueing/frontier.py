@@ -212,7 +212,7 @@ class Frontier:
         """Forget an address that has not come to its end here (it is with another crawler), and anything
         uncommitted.
         """
-        self.connection.execute("ROLLBACK")
+        self._roll_back()
         self.connection.execute("BEGIN IMMEDIATE")
         self.connection.execute("DELETE FROM pages WHERE id = ?", (entry.id,))
         self.connection.execute("DELETE FROM names WHERE name = ?", (self.name(entry.url),))
@@ -241,9 +241,14 @@ class Frontier:
 
     def abandon(self) -> None:
         """Close without what is not committed."""
-        self.connection.execute("ROLLBACK")
+        self._roll_back()
         self.connection.close()
         self.lock.close()
+
+    def _roll_back(self) -> None:
+        """A full disk has done so already."""
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
 
     # -- reading the ledger at start
 

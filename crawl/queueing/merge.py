@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import folders
+from crawl.failing import in_words
 from crawl.queueing.ledger import Ending, Link
 from crawl.queueing.lock import hold
 from crawl.report import finish
@@ -18,7 +19,7 @@ COLUMNS = ", ".join(field.name for field in fields(Ending))
 def merge(folder: Path) -> dict:
     """Write the merged crawl into `folder`, from folder/workers/*; returns its manifest.
 
-    Raises RequestError when there are no workers, or one of them is still at work.
+    Raises RequestError when there are no workers, or one of them is still at work; RunError where the disk is full.
     """
     ledgers = sorted(folder.glob("workers/*/crawl.sqlite"))
     if not ledgers:
@@ -27,11 +28,17 @@ def merge(folder: Path) -> dict:
         hold(ledger.parent).close()
     _clear(folder)
     settings = json.loads(_read(ledgers[0], "SELECT value FROM meta WHERE key = 'settings'")[0][0])
-    state = State({**settings, "queue": "local"}, folder)
-    state.frontier.connection.execute("CREATE TABLE texts(sha256 TEXT PRIMARY KEY)")
-    for ledger in ledgers:
-        _merge_one(state, ledger)
-    return finish(state)
+    try:
+        state = State({**settings, "queue": "local"}, folder)
+        state.frontier.connection.execute("CREATE TABLE texts(sha256 TEXT PRIMARY KEY)")
+        for ledger in ledgers:
+            _merge_one(state, ledger)
+        manifest = finish(state)
+    except (OSError, sqlite3.Error) as error:
+        raise in_words(error, folder) from error
+    if state.error is not None:
+        raise in_words(state.error, folder)
+    return manifest
 
 
 def _clear(folder: Path) -> None:

@@ -3,18 +3,23 @@ or not at all.
 """
 
 import json
-import os
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crawl.report import card, corpus, numbers, page
+from crawl.report.corpus import whole
+from errors import RunError
 
 if TYPE_CHECKING:
     from crawl.state import State
 
 
 def finish(state: "State") -> dict:
-    """Write the reports and close the crawl; returns the manifest. Does nothing the second time."""
+    """Write the reports and close the crawl; returns the manifest. Does nothing the second time.
+
+    What the disk refuses is in `state.error` afterwards; Scrapy would log an exception here, and end well.
+    """
     if state.closed:
         return state.manifest
     state.closed = True
@@ -30,6 +35,8 @@ def finish(state: "State") -> dict:
             samples = numbers.samples(state.frontier.connection)
             write(state.folder / "README.md", card.text(state.manifest, samples))
             write(state.folder / "report.html", page.text(state.manifest, samples))
+    except (OSError, sqlite3.Error, RunError) as error:
+        state.fail(error)
     finally:
         state.close()
     return state.manifest
@@ -37,6 +44,5 @@ def finish(state: "State") -> dict:
 
 def write(path: Path, text: str) -> None:
     """Write a file so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with whole(path, f".{path.name}.part") as temporary:
+        temporary.write_text(text, encoding="utf-8")

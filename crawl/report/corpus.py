@@ -3,17 +3,30 @@
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def whole(path: Path, draft: str) -> Iterator[Path]:
+    """A draft beside `path`, which becomes it at the end; it is removed where anything goes wrong."""
+    temporary = path.with_name(draft)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_corpus(shards: list[Path], folder: Path) -> None:
     """All texts in one file, each followed by a blank line."""
-    temporary = folder / ".corpus.txt.part"
-    with open(temporary, "w", encoding="utf-8", newline="\n") as corpus:
+    with (
+        whole(folder / "corpus.txt", ".corpus.txt.part") as temporary,
+        open(temporary, "w", encoding="utf-8", newline="\n") as corpus,
+    ):
         for shard in shards:
             for record in records(shard):
                 corpus.write(record["text"].strip("\n") + "\n\n")
-    os.replace(temporary, folder / "corpus.txt")
 
 
 def write_parquet(shards: list[Path], rows: int = 2000) -> None:
@@ -24,13 +37,14 @@ def write_parquet(shards: list[Path], rows: int = 2000) -> None:
     texts = ("url", "text", "title", "date", "language", "fetched_at", "sha256", "site", "content_type", "masked")
     schema = pa.schema([(name, pa.string()) for name in texts])
     for shard in shards:
-        temporary = shard.with_name(f".{shard.stem}.parquet.part")
-        with pq.ParquetWriter(temporary, schema) as writer:
+        with (
+            whole(shard.with_suffix(".parquet"), f".{shard.stem}.parquet.part") as temporary,
+            pq.ParquetWriter(temporary, schema) as writer,
+        ):
             for batch in _batches(records(shard), rows):
                 for record in batch:
                     record["masked"] = json.dumps(record.get("masked", {}))
                 writer.write_table(pa.Table.from_pylist(batch, schema=schema))
-        os.replace(temporary, shard.with_suffix(".parquet"))
 
 
 def records(shard: Path) -> Iterator[dict]:

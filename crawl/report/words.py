@@ -34,6 +34,7 @@ REASONS = {
     "too_large": "larger than max_page_bytes",
     "too_large_decompressed": "larger than max_page_bytes once decompressed",
     "bad_compression": "cannot be decompressed",
+    "damaged": "a record that cannot be read",
     "redirect_loop": "redirects that come back to themselves",
     "too_many_redirects": "more redirects in a row than max_redirects",
     "connection_refused": "nobody listens there",

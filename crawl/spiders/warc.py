@@ -4,18 +4,37 @@ asked.
 
 import asyncio
 import glob
+import io
+import sqlite3
 import zlib
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, BinaryIO
 
 from crawl.document import Page
 from crawl.items import Item
 from crawl.queueing.ledger import Ending, Entry, Link
 from crawl.spiders.base import CrawlSpider
 from crawl.web.answers import KEPT_HEADERS, PAGE_TYPES
-from errors import RequestError
+from errors import RequestError, RunError
 
 AHEAD = 64  # pages given to the pipelines before their turn
+
+
+class StoppedError(Exception):
+    """The crawl is to end: no further record is wanted."""
+
+
+class Stoppable(io.BufferedReader):
+    """A file that can be left at every block: a line of gigabytes keeps nobody from stopping the crawl."""
+
+    def __init__(self, name: str, state: Any):
+        super().__init__(io.FileIO(name))
+        self.state = state
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.state.stopping:
+            raise StoppedError
+        return super().read(size)
 
 
 class WarcSpider(CrawlSpider):
@@ -25,19 +44,36 @@ class WarcSpider(CrawlSpider):
     follow = False
 
     async def start(self) -> AsyncIterator[Any]:
-        from warcio.exceptions import ArchiveLoadFailed  # optional: Scrapy loads this file for every spider
-
         await self.warm_up()
-        try:
-            for item in self._items():
-                while self._full():
-                    await asyncio.sleep(0.01)
-                if self.state.stopping or self.state.spent():
+        for pattern in self.state.settings["warc_files"]:
+            for name in sorted(glob.glob(pattern)):
+                try:
+                    with Stoppable(name, self.state) as stream:
+                        async for item in self._items_of(stream):
+                            yield item
+                except StoppedError:
                     return
+                except (sqlite3.Error, RunError) as error:
+                    self.state.fail(error)
+                except Exception as error:  # warcio raises whatever its parsers do; Scrapy would log it, and end well
+                    plain = type(error).__name__ == "ArchiveLoadFailed" or isinstance(error, OSError)
+                    reason = str(error)[:300] if plain else "a record in it is damaged"
+                    self.state.fail(RequestError(f"The WARC file {name} cannot be read: {reason}"))
+
+    async def _items_of(self, stream: BinaryIO) -> AsyncIterator[Item]:
+        from warcio.archiveiterator import ArchiveIterator  # optional: Scrapy loads this file for every spider
+
+        for number, record in enumerate(ArchiveIterator(stream)):
+            if number % AHEAD == 0:
+                await asyncio.sleep(0)  # a long file of other records: signals and timers have their turn
+            item = self._item(record)
+            while item is not None and self._full():
+                await asyncio.sleep(0.01)
+            if self.state.stopping or self.state.spent():
+                raise StoppedError
+            if item is not None:
                 self.state.frontier.in_flight += 1
                 yield item
-        except ArchiveLoadFailed as error:
-            self.state.fail(RequestError(f"A WARC file cannot be read: {str(error)[:300]}"))
 
     def _full(self) -> bool:
         """Are enough pages on their way, or all that the budget allows?"""
@@ -45,17 +81,6 @@ class WarcSpider(CrawlSpider):
             return False
         frontier = self.state.frontier
         return frontier.in_flight >= min(AHEAD, self.state.settings["max_pages"] - frontier.pages)
-
-    def _items(self) -> Iterator[Item]:
-        from warcio.archiveiterator import ArchiveIterator
-
-        for pattern in self.state.settings["warc_files"]:
-            for name in sorted(glob.glob(pattern)):
-                with open(name, "rb") as stream:
-                    for record in ArchiveIterator(stream):
-                        item = self._item(record)
-                        if item is not None:
-                            yield item
 
     def _item(self, record: Any) -> Item | None:
         """None for records that are no documents, and for addresses that are done already."""
@@ -82,8 +107,13 @@ class WarcSpider(CrawlSpider):
         most = self.state.settings["max_page_bytes"]
         try:
             body = record.content_stream().read(most + 1)
+        except StoppedError:
+            raise
         except (OSError, EOFError, zlib.error):
             item.ending = Ending("failed", "bad_compression")
+            return item
+        except Exception:  # warcio's, at a header that is missing
+            item.ending = Ending("failed", "damaged")
             return item
         item.bytes = len(body)
         if status != 200:

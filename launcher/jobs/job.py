@@ -19,6 +19,7 @@ from launcher.config.instantiate import resolve_target
 from launcher.jobs import joining, ranks, repeated, state, summary
 from launcher.jobs.endings import FINISHED, WRONG_REQUEST, Ending, explain, wants_traceback
 from launcher.jobs.run_folder import RunFolder, claim, default_name, save_config
+from launcher.jobs.run_log import RunLog
 from launcher.lab import SWEEP_RECORD, Lab
 
 log = logging.getLogger("launcher")
@@ -210,7 +211,7 @@ def _keyword_only(function: Any) -> list[str]:
 def _logging_to(run: RunFolder) -> Iterator[None]:
     """Everything logged goes into run.log; warnings also to the screen."""
     root = logging.getLogger()
-    to_file = logging.FileHandler(run.path / run_log(run.rank), encoding="utf-8", delay=True)
+    to_file = RunLog(run.path / run_log(run.rank))
     to_file.setFormatter(logging.Formatter(FORMAT))
     to_screen = logging.StreamHandler()
     to_screen.setLevel(logging.WARNING)

@@ -10,11 +10,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 
 from errors import RequestError
+from launcher.jobs.environment import number
 from launcher.jobs.run_folder import RunFolder, write_atomically
 
 POLL_S = 0.1
@@ -22,9 +23,32 @@ RENDEZVOUS_S = 120.0
 
 
 def inside() -> bool:
-    """True if torchrun, srun or our own parent has started this process as one rank of several."""
+    """True if torchrun, srun or our own parent has started this process as one rank of several.
+
+    Raises:
+        RequestError: what they have set are no such numbers.
+    """
     adopt_srun(os.environ)
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ and "LOCAL_RANK" in os.environ
+    if not all(name in os.environ for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")):
+        return False
+    world = number(os.environ, "WORLD_SIZE", least=1)
+    here = number(os.environ, "LOCAL_WORLD_SIZE", world, least=1)
+    for name, among in (("RANK", world), ("LOCAL_RANK", here)):
+        if (given := number(os.environ, name)) >= among:
+            raise RequestError(
+                f"The environment variables {name}={given} and {'' if among == world else 'LOCAL_'}WORLD_SIZE={among} "
+                f"contradict each other: of {among} processes the last is {among - 1}."
+            )
+    return True
+
+
+def processes(name: Literal["WORLD_SIZE", "LOCAL_WORLD_SIZE"]) -> int:
+    """How many do this job, in all or on this machine; 1 where nobody has started several, whatever is set.
+
+    Raises:
+        RequestError: as `inside`.
+    """
+    return number(os.environ, name, number(os.environ, "WORLD_SIZE", 1)) if inside() else 1
 
 
 def share_folder(claim: Callable[[], RunFolder], cfg: DictConfig) -> RunFolder:
@@ -33,7 +57,7 @@ def share_folder(claim: Callable[[], RunFolder], cfg: DictConfig) -> RunFolder:
     Raises:
         RequestError: the strategy is for one process, several machines need a run_dir, or rank 0 got no folder.
     """
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    rank, world_size = number(os.environ, "RANK"), number(os.environ, "WORLD_SIZE", least=1)
     if world_size > 1 and cfg.trainer.get("strategy") == "single":
         raise RequestError(f"one of {world_size} processes, but trainer.strategy=single.\nType hardware=ddp.")
     several_machines = os.environ.get("LOCAL_WORLD_SIZE", str(world_size)) != str(world_size)
@@ -69,18 +93,22 @@ def _launch_id(environment: Mapping[str, str]) -> str:
 
 
 def adopt_srun(environment: Any) -> None:
-    """srun's variables under torchrun's names, so that the rest of the program knows one dialect."""
-    if "RANK" in environment or int(environment.get("SLURM_NTASKS", 1)) < 2 or "SLURM_STEP_ID" not in environment:
+    """srun's variables under torchrun's names, so that the rest of the program knows one dialect.
+
+    Raises:
+        RequestError: one of them is missing, or no number.
+    """
+    if "RANK" in environment or "SLURM_STEP_ID" not in environment or number(environment, "SLURM_NTASKS", 1) < 2:
         return
     hosts = environment.get("SLURM_STEP_NODELIST", "127.0.0.1")
     first = re.sub(r"\[(\d+)[^\]]*\].*", r"\1", hosts).split(",")[0]
-    job = environment["SLURM_JOB_ID"]
+    job = number(environment, "SLURM_JOB_ID")
     environment.update(
-        RANK=environment["SLURM_PROCID"],
-        LOCAL_RANK=environment["SLURM_LOCALID"],
+        RANK=str(number(environment, "SLURM_PROCID")),
+        LOCAL_RANK=str(number(environment, "SLURM_LOCALID")),
         WORLD_SIZE=environment["SLURM_NTASKS"],
         LOCAL_WORLD_SIZE=environment.get("SLURM_TASKS_PER_NODE", "1").split("(")[0],
         MASTER_ADDR=first,
-        MASTER_PORT=str(15000 + int(job) % 15000),
+        MASTER_PORT=str(15000 + job % 15000),
         TORCHELASTIC_RUN_ID=f"{job}.{environment['SLURM_STEP_ID']}",
     )

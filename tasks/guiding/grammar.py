@@ -8,7 +8,8 @@ own ways of applying them to logits are compiled by torch at first use, which ta
     a row's guide                 for each row: microseconds
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,9 @@ class Vocabulary:
         from llguidance import LLMatcher
 
         exact = {"whitespace_flexible": False, "lenient": False}
-        return self.guide("schema", LLMatcher.grammar_from_json_schema(as_text(schema), overrides=exact))  # type: ignore[arg-type]
+        with told("schema"):
+            grammar = LLMatcher.grammar_from_json_schema(as_text(schema), overrides=exact)  # type: ignore[arg-type]
+            return self.guide("schema", grammar)
 
     def of_regex(self, pattern: str) -> MakeGuide:
         r"""Guides to texts that match from their first character to their last; \d and \w are ASCII, as in a schema.
@@ -57,7 +60,8 @@ class Vocabulary:
         """
         from llguidance import LLMatcher, regex_to_lark
 
-        return self.guide("regex", LLMatcher.grammar_from_lark(f"start: /{regex_to_lark(pattern, 'dw')}/"))
+        with told("regex"):
+            return self.guide("regex", LLMatcher.grammar_from_lark(f"start: /{regex_to_lark(pattern, 'dw')}/"))
 
     def guide(self, what: str, grammar: str) -> MakeGuide:
         from llguidance import LLMatcher
@@ -90,6 +94,21 @@ class Vocabulary:
             found.append(self.by_bytes[data[at:end]])
             at = end
         return found
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Raises RequestError for what llguidance raises: ValueError for halves of characters and numbers beyond those of
+    JSON elsewhere, and the panics of its Rust, which are no `Exception` and would end a server.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise RequestError(f"{what}: {str(error).partition(': ')[0][:200]}.") from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise RequestError(f"{what}: llguidance itself fails on it ({str(error)[:200]}).") from None
 
 
 class _Bytes:

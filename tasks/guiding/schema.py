@@ -62,20 +62,28 @@ def checked(found: Any, where: str) -> Schema:
     if not isinstance(found, dict):
         raise RequestError(f"{where}: expected a JSON schema, an object such as {{'type': 'object'}}; found {found!r}.")
     for path, node in nodes(found, "$"):
+        if not isinstance(node, dict):
+            raise RequestError(f"{where}: {path} is {node!r:.80}; expected a JSON schema, an object, or true or false.")
         for name in node:
             if name not in ACTED_ON | WORDS | REFUSED_ANYWAY:
                 raise RequestError(
                     f"{where}: the keyword {name!r} at {path} is not supported: it would not be followed.\n"
                     f"Supported: {', '.join(sorted(ACTED_ON))}."
                 )
+        given = node.get("type", [])
+        for kind in given if isinstance(given, list) else [given]:
+            if kind not in TYPES:
+                raise RequestError(f"{where}: {path}.type is {kind!r:.80}; expected one of {', '.join(TYPES)}.")
     return found
 
 
-def nodes(node: Any, path: str) -> Iterator[tuple[str, Schema]]:
-    """Every schema within a schema, with its place."""
-    if not isinstance(node, dict):
+def nodes(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Everything that stands where a schema is to stand, with its place; but for true, false and lists of them."""
+    if isinstance(node, bool | list):
         return
     yield path, node
+    if not isinstance(node, dict):
+        return
     for name in ("properties", "patternProperties", "$defs", "definitions"):
         for key, inner in (node.get(name) or {}).items() if isinstance(node.get(name), dict) else ():
             yield from nodes(inner, f"{path}.{key}")
@@ -83,7 +91,7 @@ def nodes(node: Any, path: str) -> Iterator[tuple[str, Schema]]:
         for i, inner in enumerate(node.get(name) or []) if isinstance(node.get(name), list) else ():
             yield from nodes(inner, f"{path}.{name}[{i}]")
     for name in ("items", "additionalItems", "additionalProperties"):
-        yield from nodes(node.get(name), f"{path}.{name}")
+        yield from nodes(node.get(name, True), f"{path}.{name}")
 
 
 def of_response_format(response_format: Schema) -> Schema | None:

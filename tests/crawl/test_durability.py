@@ -1,7 +1,10 @@
 """kill -9 at any moment and go on (N38); Ctrl-C; another crawl in the folder; memory."""
 
+import errno
 import os
 import random
+import re
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -14,13 +17,14 @@ from pathlib import Path
 import pytest
 
 from crawl.document import Document
+from crawl.failing import in_words
 from crawl.queueing.files import Files
 from crawl.queueing.frontier import Frontier
 from crawl.queueing.ledger import Ending, Link
 from crawl.queueing.merge import merge
 from crawl.samples import Samples
 from crawl.settings import CRAWL
-from errors import RequestError
+from errors import RequestError, RunError
 from tests.crawl.helpers import command, crawl, documents, environment, manifest, refused
 from tests.crawl.site import Site, article, drip, send, tree
 
@@ -50,6 +54,53 @@ def wait_for(folder: Path, pages: int, process: subprocess.Popen[bytes], seconds
     end = time.monotonic() + seconds
     while done_pages(folder) < pages and process.poll() is None and time.monotonic() < end:
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), "crawl.sqlite cannot be written: the disk is full"),
+        (sqlite3.OperationalError("disk I/O error"), "crawl.sqlite cannot be written: the disk is full, or not well"),
+        (OSError(errno.ENOSPC, "No space left on device", "corpus.txt"), "corpus.txt cannot be .*: the disk is full"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many open files"),
+        (RequestError("as it is"), "as it is"),
+    ],
+)
+def test_F29_what_ends_a_crawl_is_said_plainly(error: Exception, words: str, tmp_path: Path) -> None:
+    found = in_words(error, tmp_path)
+    assert re.search(words, str(found))
+    assert isinstance(found, RequestError if isinstance(error, RequestError) else RunError)
+
+
+def test_F29_a_ledger_on_a_full_disk_is_left_as_it_was(tmp_path: Path) -> None:
+    """SQLite rolls back by itself there; a limit of pages makes it say that the disk is full."""
+    frontier = Frontier(tmp_path / "crawl.sqlite", dict(CRAWL))
+    frontier.add([Link("http://a.org/first", 0)])
+    frontier.commit()
+    pages = frontier.connection.execute("PRAGMA page_count").fetchone()[0]
+    frontier.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        frontier.add([Link(f"http://a.org/{i}/{'x' * 500}", 0) for i in range(2000)])
+    frontier.abandon()
+    again = Frontier(tmp_path / "crawl.sqlite", dict(CRAWL))
+    assert again.connection.execute("SELECT url FROM pages").fetchall() == [("http://a.org/first",)]
+    again.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [40, 150, 400])
+def test_F29_a_crawl_that_cannot_write_says_so_and_goes_on_later(kilobytes: int, tmp_path: Path) -> None:
+    """No file may grow beyond a size, as on a full disk a write comes back with an error."""
+    with Site() as site:
+        site.fallback = tree(60)
+        words = command(tmp_path / "corpus", f"start_urls=[{site.url}/page/0]")
+        limited = ["bash", "-c", f"ulimit -f {kilobytes}; exec " + shlex.join(words)]
+        done = subprocess.run(limited, env=environment(), capture_output=True, text=True, timeout=120)
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert re.search("cannot be (written|read or written)|Cannot write", done.stderr), done.stderr
+        crawl(tmp_path / "corpus", f"start_urls=[{site.url}/page/0]")
+    assert len(documents(tmp_path / "corpus")) == manifest(tmp_path / "corpus")["kept"] > 40
 
 
 @pytest.mark.slow

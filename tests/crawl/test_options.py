@@ -1,13 +1,17 @@
 """Wrong requests end with exit status 2 and plain words, before anything is asked of the network."""
 
 import math
+import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from crawl.__main__ import main
 from crawl.options import check, parse
 from crawl.settings import CRAWL
+from crawl.spiders.warc import Stoppable, StoppedError
 from errors import RequestError
 from tests.crawl.helpers import refused
 
@@ -21,6 +25,8 @@ GOOD = {"start_urls": ["http://a.org/"], "contact": "me@a.org"}
         ({"contact": None}, "crawl.contact is missing"),
         ({"contact": "me"}, "neither an e-mail address nor a web address"),
         ({"include": ["["]}, "no regular expression"),
+        ({"include": ["a{99999999999}"]}, "no regular expression"),
+        ({"exclude": ["(" * 9000 + ")" * 9000]}, "no regular expression"),
         ({"exclude": ["*a"]}, "no regular expression"),
         ({"start_urls": ["ftp://a.org"]}, "no web address"),
         ({"start_urls": ["a.org"]}, "no web address"),
@@ -100,3 +106,29 @@ def test_words_become_values() -> None:
 
 def test_a_dollar_in_a_pattern_is_one() -> None:
     assert check(GOOD | {"include": ["a${x}"]})["include"] == ["a${x}"]
+
+
+def test_F18_merging_nothing_is_not_merging_the_working_folder(capsys):
+    assert main(["merge", ""]) == 2
+    assert "merge FOLDER" in capsys.readouterr().err
+
+
+def test_F25_a_warc_file_is_a_plain_file(tmp_path):
+    """A device has no end, a pipe no beginning, and reading either left no moment for Ctrl-C."""
+    os.mkfifo(tmp_path / "a.warc")
+    (tmp_path / "b.warc").mkdir()
+    for name, words in (("a.warc", "is a pipe or a device"), ("b.warc", "is a folder")):
+        with pytest.raises(RequestError, match=words):
+            check({"spider": "warc", "warc_files": [str(tmp_path / name)]})
+    with pytest.raises(RequestError, match="is a pipe or a device"):
+        check({"spider": "warc", "warc_files": ["/dev/zero"]})
+
+
+def test_F20_a_line_of_gigabytes_keeps_nobody_from_stopping(tmp_path):
+    (tmp_path / "a.warc").write_bytes(b"0" * 1000)
+    state = SimpleNamespace(stopping=None)
+    with Stoppable(str(tmp_path / "a.warc"), state) as stream:
+        assert stream.read(10) == b"0" * 10
+        state.stopping = "interrupted"
+        with pytest.raises(StoppedError):
+            stream.read(10)

@@ -7,6 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.crawl.helpers import ROOT, crawl, documents, environment, manifest
 from tests.crawl.site import Site, article, redirect, send, tree
 
@@ -77,6 +79,22 @@ def test_urls_file_and_http_cache(tmp_path: Path) -> None:
         assert paths(tmp_path / "out") == ["/page/1", "/page/2"]
         assert (tmp_path / "out" / "httpcache").is_dir()
     assert manifest(tmp_path / "out")["skipped"] == {"not_http": 1}
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "says"),
+    [(b"Content-Length: 5", 0, "1 failed"), (b"Content-Length: " + b"9" * 30, 2, "a.warc cannot be read: a record")],
+)  # fmt: skip
+def test_F23_a_damaged_record_is_counted_or_told(lines: bytes, status: int, says: str, tmp_path: Path) -> None:
+    """Of a record without Content-Type, or of any length, Scrapy logged a traceback, and the crawl ended well."""
+    (tmp_path / "a.warc").write_bytes(
+        b"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://a.org/\r\nWARC-Date: 2026-01-01T00:00:00Z\r\n"
+        + lines
+        + b"\r\n\r\nhello\r\n\r\n"
+    )
+    done = crawl(tmp_path / "out", "spider=warc", f"warc_files=[{tmp_path}/a.warc]", status=status)
+    assert says in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_warc_and_wet(tmp_path: Path) -> None:

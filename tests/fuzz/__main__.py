@@ -1,12 +1,14 @@
 """make fuzz: command lines, files, folders and signals made to hurt, each in a forked process; what is not as promised
 is said, with the words that show it again.
 
-FUZZ_SEED=1 FUZZ_MINUTES=10 FUZZ_CASES=100000 make fuzz; FUZZ_CASE=17 does one case alone and shows all it says.
+FUZZ_SEED=1 FUZZ_MINUTES=10 FUZZ_CASES=100000 make fuzz; FUZZ_CASE=17 does one case alone and shows all it says;
+FUZZ_KIND=served only those of that kind; FUZZ_YARD=FOLDER keeps what they start from, for further runs of one tree.
 """
 
 import json
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -14,10 +16,12 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-import cases
 import forked
 import judging
+import kinds
 import yard
+
+TOLD = ("program", "screen", "environment", "limits", "typed")
 
 
 def main() -> int:
@@ -26,7 +30,7 @@ def main() -> int:
     forked.import_everything()
     place = Path(tempfile.mkdtemp(prefix="fuzz-"))  # a TemporaryDirectory would go as the first case ends
     try:
-        forked.in_child(lambda: yard.build(place / "yard"))
+        _lay_out(place)
         if only is not None:
             return _one(seed, int(only), place)
         end = time.monotonic() + 60 * minutes
@@ -37,6 +41,17 @@ def main() -> int:
         return _report(place, seed)
     finally:
         forked.clear(place)
+
+
+def _lay_out(place: Path) -> None:
+    """place/yard, which FUZZ_YARD may have from before."""
+    kept = Path(os.environ["FUZZ_YARD"]).absolute() if "FUZZ_YARD" in os.environ else None
+    if kept is None or not kept.exists():
+        forked.in_child(lambda: yard.build(place / "yard"))
+        if kept is not None:
+            shutil.move(place / "yard", kept)
+    if kept is not None:
+        (place / "yard").symlink_to(kept)
 
 
 def _worker(numbers: range, seed: int, place: Path, end: float) -> int:
@@ -61,15 +76,19 @@ def _worker(numbers: range, seed: int, place: Path, end: float) -> int:
 def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
     around = place / f"case-{number}"
     around.mkdir()
-    kind, case = cases.make(seed, number, place / "yard", around / "here")
-    before = judging.photograph(around / "here")
-    outcome = forked.run(case.words, around / "here", program=case.program, screen=case.screen, shot=case.shot)
-    lost = judging.changed(case, before, judging.photograph(around / "here"))
-    found = judging.faults(case, outcome, lost)
-    if show:
-        print(outcome.out, outcome.said, sep="\n--- said\n")
+    kind, case = kinds.make(seed, number, place / "yard", around / "here", os.environ.get("FUZZ_KIND"))
+    before = judging.Photograph(around / "here")
+    outcomes = forked.run_at_once(case.words, around / "here", case.around, processes=1 + case.twice)
+    after = judging.Photograph(around / "here", before)
+    found = [f"{name} was executed" for name in judging.executed(after)]
+    for outcome in outcomes:
+        found += judging.faults(case, outcome, judging.changed(case, before, after))
+        if show:
+            print(outcome.out, outcome.said, sep="\n--- said\n")
+    outcome = outcomes[-1]
     forked.clear(around)
-    words = shlex.join(case.words).encode("utf-8", "backslashreplace").decode()
+    around = {name: value for name, value in vars(case.around).items() if value and name in TOLD}
+    words = f"{shlex.join(case.words)}  {around or ''}".encode("utf-8", "backslashreplace").decode()
     return {
         **{"number": number, "kind": kind, "words": words, "damage": repr(case.damage), "status": outcome.status},
         **{"seconds": round(outcome.seconds, 1), "faults": found, "seed": seed, "shot": case.shot},
@@ -78,10 +97,11 @@ def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
 
 
 def _tell(result: dict) -> None:
+    only = f"FUZZ_KIND={result['kind']} " if "FUZZ_KIND" in os.environ else ""
     print(
         f"\n{'; '.join(result['faults'])}\n  {result['kind']}: {result['words'][:600]}\n  {result['damage'][:300]}\n"
         f"  {result['said'].strip()[-300:]}\n"
-        f"  again: FUZZ_SEED={result['seed']} FUZZ_CASE={result['number']} make fuzz",
+        f"  again: {only}FUZZ_SEED={result['seed']} FUZZ_CASE={result['number']} make fuzz",
         flush=True,
     )
 

@@ -13,16 +13,20 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from asking import ask
 
 ROOT = Path(__file__).parents[2]
 HEAVY = (
     *("torch", "lightning.pytorch", "transformers", "pyarrow.parquet", "pyarrow.csv", "sentencepiece", "tiktoken"),
     *("tokenizers", "scipy.stats", "safetensors.torch", "tensorboard", "torch.utils.tensorboard", "jinja2", "peft"),
 )
+EXTRAS = ("fastapi", "uvicorn", "llguidance", "gguf", "rouge_score.rouge_scorer")
 ROOMS = (
     *("launcher", "tokenization", "datamodules", "models", "optimization", "lightning_modules", "rewards"),
     *("callbacks", "loggers", "evaluation", "reports", "inspection", "tasks"),
@@ -44,6 +48,7 @@ class Outcome:
     seconds: float
     late: bool = False
     left_behind: bool = False
+    answers: tuple[bytes, ...] = ()
 
     @property
     def text(self) -> str:
@@ -59,6 +64,9 @@ def import_everything() -> None:
     }
     for name in HEAVY:
         importlib.import_module(name)
+    for name in EXTRAS:
+        with suppress(ImportError):
+            importlib.import_module(name)
     for room in ROOMS:
         for file in sorted((ROOT / room).rglob("*.py")):
             if not file.name.startswith("__"):
@@ -71,32 +79,74 @@ def import_everything() -> None:
     gc.freeze()
 
 
-def run(
-    words: list[str],
-    folder: Path,
-    *,
-    program: str = "run",
-    screen: str = "",
-    shot: tuple[int, float] | None = None,
-) -> Outcome:
-    """Runs `words` in `folder`.
+@dataclass(frozen=True)
+class Around:
+    """What a case has around it.
 
     Args:
         screen: a device that stands for the screen, such as /dev/full; "closed": there is none.
         shot: a signal, and after how many seconds it is sent.
+        impatient: it is sent again, and again, as by somebody who does not want to wait.
+        typed: what stands at the keyboard.
+        environment: variables beside those of this process.
+        limits: bytes of a "file", bytes of "memory" beyond what is there, open "descriptors".
+        asks: requests to a server, which is then asked to stop.
     """
-    out, said = folder.with_name("out"), folder.with_name("said")
-    start = time.monotonic()
+
+    program: str = "run"
+    screen: str = ""
+    shot: tuple[int, float] | None = None
+    typed: bytes = b""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    asks: Sequence[bytes] = ()
+    impatient: bool = False
+
+
+def run(words: list[str], folder: Path, **around: Any) -> Outcome:
+    """Runs `words` in `folder`. `around`: as Around takes it."""
+    return run_at_once(words, folder, Around(**around), processes=1)[0]
+
+
+def run_at_once(words: list[str], folder: Path, around: Around, *, processes: int) -> list[Outcome]:
+    """The same in several processes that begin together."""
+    names = ["", *(str(i) for i in range(2, processes + 1))]
+    children = [(_start(words, folder, around, name), name) for name in names]
+    return [_outcome(pid, folder, around, name) for pid, name in children]
+
+
+def _start(words: list[str], folder: Path, around: Around, name: str) -> int:
+    """A number of the process, in a group of its own."""
+    folder.with_name("typed").write_bytes(around.typed)
     waiting = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     pid = os.fork()
     if pid == 0:
-        _become(words, folder, program, screen or str(out), str(said))
+        _become(words, folder, around, name)
     signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
-    status, late = _wait(pid, start, shot)
+    return pid
+
+
+def _outcome(pid: int, folder: Path, around: Around, name: str) -> Outcome:
+    start = time.monotonic()
+    out, said = folder.with_name(f"out{name}"), folder.with_name(f"said{name}")
+    answers: list[bytes] = []
+    shot = around.shot
+    if around.asks:
+        answers = ask(out, around.asks, lambda: _is_alive(pid))
+        shot = (signal.SIGTERM, 0.0)
+    shots = (
+        [] if shot is None else [(shot[0], shot[1] + after) for after in ((0, 0.1, 0.4) if around.impatient else (0,))]
+    )
+    status, late = _wait(pid, start, shots)
     seconds = time.monotonic() - start
     left = _end_group(pid)
     texts = [path.read_text(encoding="utf-8", errors="replace") if path.is_file() else "" for path in (out, said)]
-    return Outcome(status, *texts, seconds, late, left)
+    return Outcome(status, *texts, seconds, late, left, tuple(answers))
+
+
+def _is_alive(pid: int) -> bool:
+    """Not ended; its status stays to be had."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def in_child(work: Callable[[], None]) -> None:
@@ -113,21 +163,23 @@ def in_child(work: Callable[[], None]) -> None:
         sys.exit("what the cases start from could not be made")
 
 
-def _become(words: list[str], folder: Path, program: str, out: str, said: str) -> None:
+def _become(words: list[str], folder: Path, around: Around, name: str) -> None:
     """The forked process, as if it had been started from a shell in `folder`; never returns."""
     code = 1
     try:
         os.setsid()
         os.chdir(folder)
-        os.environ["HOME"] = str(folder)
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # EFBIG instead
-        for fd, name in ((0, os.devnull), (1, out), (2, said)):
-            os.dup2(os.open(name if name != "closed" else os.devnull, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), fd)
-        if out == "closed":
+        os.environ |= {"HOME": str(folder)} | dict(around.environment)
+        typed, out, said = (str(folder.with_name(file)) for file in ("typed", f"out{name}", f"said{name}"))
+        screen = around.screen or out
+        for fd, file in ((0, typed), (1, screen), (2, said)):
+            made = os.O_RDWR | os.O_CREAT | (os.O_TRUNC if fd else 0)
+            os.dup2(os.open(file if file != "closed" else os.devnull, made, 0o644), fd)
+        if screen == "closed":
             os.close(1)
-        code = _main(words, program)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as there is a process
+        _limit(around.limits)
+        code = _main(words, around.program)
     except BaseException:
         traceback.print_exc()
     try:
@@ -138,6 +190,26 @@ def _become(words: list[str], folder: Path, program: str, out: str, said: str) -
         code = 1
     sys.stderr.flush()
     os._exit(code)
+
+
+def _limit(limits: Mapping[str, int]) -> None:
+    """What each case may take, and less where a case says so."""
+    memory = limits["memory"] + _data_bytes() if "memory" in limits else MEMORY
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    file = limits.get("file", FILE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file, file))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # EFBIG instead, as Python has it
+    if "descriptors" in limits:
+        most = len(os.listdir("/proc/self/fd")) + limits["descriptors"]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _data_bytes() -> int:
+    """What counts against RLIMIT_DATA now."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData"):
+            return int(line.split()[1]) * 1024
+    return MEMORY
 
 
 def _main(words: list[str], program: str) -> int:
@@ -156,7 +228,7 @@ def _main(words: list[str], program: str) -> int:
     return main(words, root=ROOT)
 
 
-def _wait(pid: int, start: float, shot: tuple[int, float] | None) -> tuple[int, bool]:
+def _wait(pid: int, start: float, shots: list[tuple[int, float]]) -> tuple[int, bool]:
     """The status, and whether it was asked to stop because a limit had passed."""
     late, end, pause = False, math.inf, 0.002
     while True:
@@ -164,9 +236,8 @@ def _wait(pid: int, start: float, shot: tuple[int, float] | None) -> tuple[int, 
         if done:
             return os.waitstatus_to_exitcode(status), late
         passed = time.monotonic() - start
-        if shot is not None and passed >= shot[1]:
-            os.kill(pid, shot[0])
-            shot = None
+        if shots and passed >= shots[0][1]:
+            os.kill(pid, shots.pop(0)[0])
         if not late and (passed > WALL_S or _processor_time(pid) > CPU_S):
             late, end = True, passed + GRACE_S
             os.kill(pid, signal.SIGTERM)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from forked import ROOT
 
+import folders
+
 TEXT = "The cat sat on the mat and ate the rat. Then it slept.\n"
 ROWS = ("tokenizer=byte", "data.val_fraction=0.3")
 BPE = ("tokenizer=bpe_small", "tokenizer.vocab_size=280")
@@ -47,6 +49,17 @@ RUNS: dict[str, tuple[str, ...]] = {
     ),
     "gbft": ("objective=gbft", *MODEL, *BOOSTED, *ON_TEXT, "data.sampling=shuffle"),
     "lora": ("adapter=lora", "init_from=runs/gpt", *SHORT, *ON_TEXT),
+    "grpo": (
+        *("objective=grpo", *MODEL[:3], "model.seq_len=128", *SHORT, "tokenizer=byte", "callbacks=rl"),
+        *("data.pairs=8", "data.val_pairs=4", "data.max_steps=1", "objective.sft_steps=2", "objective.checks=warn"),
+        *("objective.prompts=2", "objective.group=2", "objective.max_new_tokens=4", "objective.val_prompts=2"),
+        *("objective.val_group=2", "objective.truncated=rule", "callbacks.exact_match.questions=2"),
+        *("reward=format", "reward.format.pattern=[0-9]"),
+    ),
+    "verifier": (
+        *("objective=verifier", *MODEL[:3], "model.seq_len=512", *SHORT, "tokenizer=byte", "objective.sft_steps=2"),
+        *("data.pairs=8", "data.val_pairs=4"),
+    ),
     "t5": ("model=t5", "objective=span_corruption", *MODEL, "model.n_inner=32", *SHORT, *ON_TEXT),
 }
 TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}"
@@ -62,6 +75,7 @@ def rows(name: str) -> list[dict]:
         "alpaca": lambda i: {"instruction": f"Say {i}", "input": "", "output": f"{i}"},
         "pairs": lambda i: {"prompt": f"Say {i}: ", "chosen": f"{i} it is", "rejected": "no"},
         "labels": lambda i: {"prompt": f"Say {i}: ", "completion": f"{i} it is", "label": i % 2 == 0},
+        "problems": lambda i: {"question": f"{i} and {i}?", "answer": f"Both are\n#### {2 * i}", "id": i},
     }[name]
     return [made(i) for i in range(40)]
 
@@ -80,14 +94,14 @@ def write_files(folder: Path) -> None:
     (folder / "text.txt.gz").write_bytes(gzip.compress((TEXT * 150).encode()))
     with pa.output_stream(str(folder / "text.txt.zst"), compression="zstd") as stream:
         stream.write((TEXT * 150).encode())
-    for name in ("texts", "chat", "alpaca", "pairs", "labels"):
+    for name in ("texts", "chat", "alpaca", "pairs", "labels", "problems"):
         (folder / f"{name}.jsonl").write_bytes(jsonl(rows(name)))
         (folder / f"{name}.json").write_text(json.dumps(rows(name)))
         table = pa.Table.from_pylist(rows(name))
         pa.parquet.write_table(table, folder / f"{name}.parquet")
         if name == "texts":
             pa.feather.write_feather(table, folder / f"{name}.arrow", compression="uncompressed")
-    for name in ("texts", "alpaca", "pairs", "labels"):
+    for name in ("texts", "alpaca", "pairs", "labels", "problems"):
         head = list(rows(name)[0])
         lines = [head, *([str(row[key]).replace("\n", " ") for key in head] for row in rows(name))]
         (folder / f"{name}.csv").write_text("".join(",".join(line) + "\n" for line in lines))
@@ -150,5 +164,9 @@ def _do(*words: str) -> None:
 
     with open("yard.log", "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         code = main(list(words), root=ROOT)
+    found = [word.removeprefix("run_dir=") for word in words if word.startswith("run_dir=")]
+    unknown = [name for run in found if run != "sweep" for name in folders.strangers(Path(run), "run")]
+    if unknown:
+        sys.exit(f"python run.py {' '.join(words)} wrote what folders.MANIFEST does not know: {unknown}")
     if code:
         sys.exit(f"python run.py {' '.join(words)}: exit {code}\n{Path('yard.log').read_text()[-3000:]}")

@@ -63,6 +63,8 @@ def test_a_part_without_weight_is_measured_and_counts_for_nothing():
         (lambda: Length(target=0), "at least 1 token"),
         (lambda: Length(target=5).check(SimpleNamespace()), "reward.length.gate=false"),
         (lambda: Format(pattern="(("), "no regular expression"),
+        (lambda: Format(pattern="a{99999999999}"), "no regular expression"),
+        (lambda: Format(pattern="(" * 9000 + ")" * 9000), "no regular expression.*nested too deeply"),
         (
             lambda: LearnedReward(run="no/such/folder", batch_size=2, tokenizer=None, load_model=None),
             "neither a run folder",

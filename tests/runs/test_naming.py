@@ -60,3 +60,13 @@ def test_M2_a_run_by_name_or_by_path(three) -> None:
     assert str(run_named("last-2")) == three[0] == str(run_named(three[0]))
     with pytest.raises(RequestError, match="is no run folder"):
         run_named("outputs")
+
+
+def test_F18_nothing_is_no_name_even_where_the_working_folder_is_a_run(tmp_path, monkeypatch):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra/config.yaml").write_text("seed: 1\n")
+    monkeypatch.chdir(tmp_path)
+    assert str(run_named(".")) == "."
+    for text in ("", " "):
+        with pytest.raises(RequestError, match="named by nothing"):
+            run_named(text)

@@ -1,6 +1,7 @@
 """F20, F29: how a run ends when its screen goes away, its memory is used up, or it is asked to stop."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import stopping
 from errors import Interrupted, RequestError, RunError, WorkerKilled
 from launcher.jobs.endings import explain
+from launcher.jobs.run_log import RunLog
 from tests.launcher.conftest import clean_environment
 
 
@@ -104,3 +106,16 @@ def test_F29_memory_that_is_used_up_is_said_plainly(error: BaseException, words:
     assert said is not None
     assert said.startswith(words)
     assert "cpp" not in said
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_F29_a_log_on_a_full_disk_is_one_line_on_the_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.log").symlink_to("/dev/full")
+    for file in (tmp_path / "run.log", tmp_path / "no folder/run.log"):
+        handler = RunLog(file)
+        for _ in range(3):
+            handler.handle(logging.LogRecord("test", logging.INFO, "", 1, "a line", (), None))
+        handler.close()
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1, said
+        assert "going on without it" in said

@@ -4,7 +4,7 @@ import pytest
 
 from errors import RequestError
 from launcher.config.compose import compose
-from launcher.jobs.joining import adopt_srun
+from launcher.jobs.joining import adopt_srun, inside, processes
 from launcher.jobs.ranks import wanted
 from launcher.lab import Lab
 
@@ -49,3 +49,35 @@ def test_srun_speaks_torchruns_dialect() -> None:
     alone = {"SLURM_NTASKS": "1", "SLURM_STEP_ID": "0"}
     adopt_srun(alone)
     assert "RANK" not in alone
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"WORLD_SIZE": "abc"}, "WORLD_SIZE is 'abc'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0'"),
+        ({"RANK": ""}, "RANK is ''"),
+        ({"RANK": "-1"}, "RANK is '-1'"),
+        ({"RANK": "2"}, "RANK=2 and WORLD_SIZE=2"),
+        ({"LOCAL_RANK": "1" + "0" * 40}, "LOCAL_RANK is '1000"),
+        ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "1"}, "LOCAL_RANK=1 and LOCAL_WORLD_SIZE=1"),
+        ({"SLURM_NTASKS": "x", "SLURM_STEP_ID": "0", "RANK": None}, "SLURM_NTASKS is 'x'"),
+        ({"SLURM_NTASKS": "2", "SLURM_STEP_ID": "0", "RANK": None}, "SLURM_JOB_ID is not set"),
+    ],
+)
+def test_F23_what_others_left_in_the_environment_is_refused_by_name(
+    given: dict[str, str | None], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"} | given).items():
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    with pytest.raises(RequestError, match=named):
+        inside()
+
+
+def test_a_size_that_nobody_started_anything_with_means_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.delenv("RANK", raising=False)
+    assert processes("LOCAL_WORLD_SIZE") == 1
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2" if "SIZE" in name else "1")
+    assert processes("LOCAL_WORLD_SIZE") == 2

@@ -176,6 +176,18 @@ def test_what_llguidance_does_not_support_is_named(schema, says):
         Vocabulary(ByteTokenizer(), 256).of_schema(schema)
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [{"pattern": "\ud800"}, {"const": 10**400}, {"const": float("nan")}, {"required": "é" * 500}],
+    ids=range(4),
+)
+def test_F23_what_llguidance_raises_or_panics_at_is_a_wrong_request(schema):
+    """Halves of characters, numbers that are none elsewhere, and a message cut in the middle of a character: in a
+    server the last ended more than the request."""
+    with pytest.raises(RequestError, match=r"^schema: "):
+        Vocabulary(ByteTokenizer(), 256).of_schema(schema)
+
+
 def test_a_wrong_regular_expression_is_told_in_a_line():
     with pytest.raises(RequestError, match=r"regex: .*unclosed group") as refused:
         Vocabulary(ByteTokenizer(), 256).of_regex("a(")

@@ -24,8 +24,11 @@ def test_a_file_or_the_schema_itself(tmp_path):
      ('{"a":' * 100_000, "nested too deeply|not JSON"), ('{"contentEncoding":"base64"}', "contentEncoding"),
      ('{"properties":{"a":{"nullable":true}}}', r"'nullable' at \$\.a"),
      ('{"anyOf":[{},{"foo":1}]}', r"\$\.anyOf\[1\]"),
-     ('{"x-guidance":{"lenient":true}}', "x-guidance"), ('{"items":{"foo":1}}', r"\$\.items")],
-    ids=range(9),
+     ('{"x-guidance":{"lenient":true}}', "x-guidance"), ('{"items":{"foo":1}}', r"\$\.items"),
+     ('{"type":"text"}', r"\$\.type is 'text'; expected one of"), ('{"type":["null",{}]}', r"\$\.type is \{\}"),
+     ('{"properties":{"a":"text"}}', r"\$\.a is 'text'; expected a JSON"), ('{"items":null}', r"\$\.items is None"),
+     ('{"anyOf":[3]}', r"\$\.anyOf\[0\] is 3")],
+    ids=range(14),
 )  # fmt: skip
 def test_what_cannot_be_followed_is_refused(source, says):
     with pytest.raises(RequestError, match=says):

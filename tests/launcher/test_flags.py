@@ -1,0 +1,34 @@
+"""F18, F23: flags whose value is empty, unknown, or says nothing without another flag are refused, not passed over."""
+
+from pathlib import Path
+
+import pytest
+
+from launcher.cli import main
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--info", ""], "--info '' is empty"),
+        (["--config-dir", ""], "--config-dir '' is empty"),
+        (["--cfg", "job", "--package", " "], "--package ' ' is empty"),
+        (["--package", "model"], "--package says how --cfg shows the config"),
+        (["--resolve"], "--resolve says how --cfg shows the config"),
+        (["--cfg", "job", "--package", "["], "no such section"),
+        (["--cfg", "job", "--package", "modle"], "Did you mean model?"),
+        (["--shell-completion", "install=tcsh"], "install=bash"),
+        (["--shell-completion", "x"], "install=bash"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_a_flag_cannot_mean_is_refused(
+    words: list[str], says: str, toy_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(words, toy_root) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir()), "no run was started"
