@@ -1,7 +1,8 @@
 """The answer inside a text, and whether it is the expected one. What cannot be read is counted apart from the wrong.
 
 - number: evaluation/numbers.py, exact.
-- letter: of a multiple choice, as people write it: "The correct answer is B. ...", "**B**", "(B)", "option b".
+- letter: of a multiple choice, as people write it: "The correct answer is B. ...", "**B**", "(B)", "option b"; the last
+  one said to be the answer, as with numbers.
 - span: words of a passage, as SQuAD counts them (evaluation/metrics.py).
 - text: the whole text, case and spaces aside; where there are choices, the one that it names.
 """
@@ -13,11 +14,13 @@ from typing import Literal
 
 from evaluation.metrics import squad_words
 from evaluation.numbers import last_boxed, number
+from evaluation.stated import own, revisions
 from evaluation.words import SPACELESS
 
 Kind = Literal["number", "letter", "span", "text"]
 
 MARKUP = re.compile(r"\*|__|[`$]|\\[()\[\]]|\\(?:boxed|text|textbf|mathrm|mathbf)\b|(?<=\\text)bf|[{}]|<[^<>\s]{1,8}>")
+SPACES = re.compile(r"\s{2,}")
 # "A spider" and "I know" are no letters of choices; "A because" is one
 ALONE = r"(?![\w'’])(?!(?<=[AaI])\s+(?!(?:because|since|as|is|due|and|which)\b)[a-z])"
 ONE = rf"(?:\(\s*([A-Za-z])\s*\)|\[([A-Za-z])\]|([A-Z]){ALONE}|([a-z])(?=\s*(?:[.):,;]|$)))"
@@ -40,12 +43,21 @@ def letter(text: str) -> str | None:
     boxed = re.sub(r"\\\w+|[{}()$.\s*]", "", last_boxed(text) or "")
     if re.fullmatch(r"[A-Za-z]", boxed):
         return boxed.upper()
-    text = MARKUP.sub("", text)
-    found = STATED_LETTER.search(text) or LEADING_LETTER.match(text) or CALLED_RIGHT.search(text)
+    text = SPACES.sub(lambda run: "\n" if "\n" in run[0] else " ", own(MARKUP.sub("", text)))
+    stated = [*STATED_LETTER.finditer(text)][-1:]
+    found = stated[0] if stated else LEADING_LETTER.match(text) or CALLED_RIGHT.search(text)
     if found is not None:
-        return _one(found)
+        return _instead(text[found.end() :]) or _one(found)
     named = {_one(found) for found in NAMED_LETTER.finditer(text)}
     return named.pop() if len(named) == 1 else None
+
+
+def _instead(rest: str) -> str | None:
+    """The letter that replaces one which `rest` takes back."""
+    for part in reversed(revisions(rest)[1]):
+        if found := LEADING_LETTER.match(part.split("\n")[0].rstrip(" .!")) or CALLED_RIGHT.match(part):
+            return _one(found)
+    return None
 
 
 def _one(found: re.Match[str]) -> str:

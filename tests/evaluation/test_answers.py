@@ -35,6 +35,20 @@ def test_F11_letters_as_people_write_them(text, read):
     assert letter(text) == read
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("The answer is B. No wait, the answer is C.", "C"), ("The answer is B. No wait, it's C.", "C"),
+        ("B. No, that is wrong: (c)", "C"), ("Answer: B\nFinal answer: C", "C"), ("B. Actually, option C.", "C"),
+        ("The answer is B. Wait, let me think about option C. It is too small.", "B"), ("A. No, it does not rain", "A"),
+        ("The answer is B, not A. Wait, A is correct.", "A"),
+        ("Answer: B\n\nQuestion: Which?\nA. x\nB. y\nAnswer: A", "B"), ("B\n\nQuestion: Which?\nAnswer: A", "B"),
+    ],
+)  # fmt: skip
+def test_F11_the_last_letter_said_counts(text, read):
+    assert letter(text) == read
+
+
 RAIN = ("It rains.", "It snows.")
 
 
