@@ -19,6 +19,7 @@ from crawl.queueing.frontier import Frontier
 from crawl.samples import Samples
 from crawl.web.urls import Rules
 from errors import RequestError
+from strict_json import value_of
 
 
 def now() -> str:
@@ -94,7 +95,7 @@ class State:
                 raise
             self.frontier.remember("started_at", self.started_at)
         else:
-            changed = differences(json.loads(known), self.settings)
+            changed = differences(value_of(known), self.settings)
             if changed:
                 self.frontier.close()
                 raise RequestError(

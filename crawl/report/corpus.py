@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from strict_json import value_of
+
 
 def write_corpus(shards: list[Path], folder: Path) -> None:
     """All texts in one file, each followed by a blank line."""
@@ -37,7 +39,7 @@ def records(shard: Path) -> Iterator[dict]:
     """The records of one shard."""
     with open(shard, encoding="utf-8", newline="\n") as lines:
         for line in lines:
-            yield json.loads(line)
+            yield value_of(line)
 
 
 def _batches(items: Iterator[dict], size: int) -> Iterator[list[dict]]:

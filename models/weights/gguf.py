@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from errors import RequestError
+from strict_json import object_in
 
 Dtype = Literal["f32", "f16", "q8_0"]
 Q8_BLOCK = 32  # weights that share a scale in q8_0
@@ -35,7 +36,7 @@ def write_gguf(source: Path, target: Path, *, dtype: Dtype) -> None:
         import gguf
     except ImportError as error:
         raise RequestError("export.format=gguf needs the package gguf.\npip install gguf") from error
-    config = json.loads((source / "config.json").read_text())
+    config = object_in(source / "config.json")
     kind = config["model_type"]
     refuse(config)
     architecture = getattr(gguf.MODEL_ARCH, ARCHITECTURES[kind])
@@ -99,7 +100,7 @@ def write_tokenizer(writer: Any, source: Path, config: dict[str, Any]) -> None:
     """Tokens and merges, where `has_tokenizer`."""
     if not has_tokenizer(source):
         return
-    content = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    content = object_in(source / "tokenizer.json")
     added = {token["id"]: token["content"] for token in content.get("added_tokens", [])}
     by_id = {i: token for token, i in content["model"]["vocab"].items()} | added
     ids = range(config["vocab_size"])
@@ -116,7 +117,7 @@ def write_tokenizer(writer: Any, source: Path, config: dict[str, Any]) -> None:
 def has_tokenizer(folder: Path) -> bool:
     """Whether tokenizer.json is what GGUF calls gpt2 and gpt-2: a byte-level BPE that splits text as GPT-2's does."""
     path = folder / "tokenizer.json"
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    content = object_in(path) if path.is_file() else {}
     model, splitting = content.get("model", {}), json.dumps(content.get("pre_tokenizer"))
     by_gpt2 = '"use_regex": true' in splitting or any(json.dumps(rule) in splitting for rule in GPT2_SPLITS)
     return model.get("type") == "BPE" and bool(model.get("merges")) and by_gpt2
