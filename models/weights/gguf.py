@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from errors import RequestError
+from progress import shown
 from strict_json import object_in
 
 Dtype = Literal["f32", "f16", "q8_0"]
@@ -44,7 +45,7 @@ def write_gguf(source: Path, target: Path, *, dtype: Dtype) -> None:
     write_sizes(writer, config)
     write_tokenizer(writer, source, config)
     names = gguf.get_tensor_name_map(architecture, int(config.get("num_hidden_layers") or config["n_layer"]))
-    for name, array in arrays(source / "model.safetensors", config):
+    for name, array in shown(arrays(source / "model.safetensors", config), "writing the gguf", unit="tensors"):
         theirs = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if theirs is None:
             raise RequestError(f"export.format=gguf: {kind} has no place for the tensor {name} there.")
