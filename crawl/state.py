@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import folders
 from crawl.dedup.documents import Dedup
-from crawl.extract.pool import Pool
 from crawl.options import differences
 from crawl.previous import Previous
+from crawl.processing.pool import Pool
 from crawl.queueing.files import Files
 from crawl.queueing.frontier import Frontier
 from crawl.samples import Samples

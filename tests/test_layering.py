@@ -72,8 +72,8 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "rewards": "what an answer is worth to online RL: one file per part",
     "callbacks": "rhythm, checkpoints, metrics, what one sees",
     "loggers": "metrics.csv, TensorBoard, wandb",
-    "crawl": "from web sites to a corpus: `extract/` `web/` `queueing/` `dedup/` `clean/` `filters/` `spiders/` "
-    "`report/`",
+    "crawl": "from web sites to a corpus: `web/` `queueing/` `processing/` `extract/` `dedup/` `clean/` `filters/` "
+    "`spiders/` `report/`",
     "evaluation": "metrics, benchmarks and `tools/` (one file each), intervals, likelihoods and answers",
     "reports": "run folders -> statistics, figures, pages",
     "runs": "run folders found, named, listed, compared, removed; curves as lists",
