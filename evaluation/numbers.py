@@ -23,7 +23,7 @@ LARGEST_EXPONENT = 300
 
 MARKED = re.compile(r"####\s*([^\n]*)")
 STATES = re.compile(
-    r"(?i:\banswer(?:\s+(?:is|was|becomes|(?:should|would|must)\s+be)|\s*[:=])|^[^\S\n]*A:)\s*:?\s*(?!\s*:?\s*not\b)",
+    r"(?i:\banswer(?:\s+(?:is|was|becomes|(?:should|would|must)\s+be)|\s*[:=：])|^[^\S\n]*A[:：])\s*:?\s*(?!\s*:?\s*not\b)",
     re.MULTILINE,
 )
 BOX = re.compile(r"\\boxed\s*\{")
@@ -69,7 +69,7 @@ UNIT_LETTERS = {"m", "b", "t"}  # small: metres, bits, tonnes; large: millions, 
 
 def number(text: str) -> str | None:
     """The number that a text gives as its answer, as `written`: "#### 1,200" -> "1200", "#### 3 1/2" -> "3.5"."""
-    text = own(MARKUP.sub("", text))
+    text = MARKUP.sub("", own(text))
     found = next((read for place in _marked(text) if (read := value(place)) is not None), None)
     if found is None:
         said = next((part for part in reversed(_statements(text)) if _tells(part)), None)

@@ -1,9 +1,10 @@
-"""Where a text states its answer: the last word counts, and what comes after the next question is not part of it."""
+"""Where a text states its answer: the last word counts; thoughts, and what comes after the next question, do not."""
 
 import re
 
 # a model that goes on by itself writes the next question of its prompt, and answers that too
 NEXT_QUESTION = re.compile(r"(?<=\S)\s*?\n[^\S\n]*(?:Q|Question|Problem|Exercise)\s*\d*\s*[:.)]")
+THOUGHT = re.compile(r"</?(?:think|thinking|thought|reasoning|reflection)>")
 TAKEN_BACK = re.compile(
     r"(?:(?<=^)|(?<=[\s.,;:!?()—–-]))(?:no,?\s+wait|(?:oh,?\s+)?wait|hold\s+on|scratch\s+that|strike\s+that|correction|"
     r"oops|i\s+meant?|make\s+that|or\s+rather|actually|(?:sorry|no)(?=\s*[,.;:!—–-])|"
@@ -19,7 +20,10 @@ LEAD = re.compile(
 
 
 def own(text: str) -> str:
-    """A text up to the next question in it."""
+    """A text behind its thoughts, up to the next question in it; nothing where it was cut off while thinking."""
+    ends = [*THOUGHT.finditer(text)][-1:]
+    if ends:
+        text = text[ends[0].end() :] if ends[0][0].startswith("</") else text[: ends[0].start()]
     return NEXT_QUESTION.split(text, maxsplit=1)[0]
 
 

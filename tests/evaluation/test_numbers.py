@@ -84,6 +84,10 @@ def test_F11_where_the_answer_stands(text: str, read: str | None) -> None:
         ("The answer is 5. No wait, it is 5 to 7.", None), ("The answer is 5. Wait, 2 + 3 is 6.", None),
         # looked at again, and found right
         ("The answer is 5. Wait, let me check: 2 + 3 = 5. Yes.", "5"), ("The answer is 5. Wait, that is fine.", "5"),
+        # thoughts are not said
+        ("<think>The answer is 4, #### 4.</think>\nThe answer is 5.", "5"), ("<think>#### 4</think>\n5", "5"),
+        ("<think>a</think>#### 4<think>b</think>#### 5", "5"), ("<think>so it is 4. The answer is 4", None),
+        ("4<think>", "4"), ("Answer：5", "5"),
         # a model that goes on to questions of its own
         ("The answer is 5.\n\nQuestion: 3+4?\nThe answer is 7.", "5"), ("5\nQ: What is 3+4?\nA: 7", "5"),
         ("A: 5\n\nProblem 2: 3+4?\nA: 7", "5"), ("Question: 2+3?\nA: 5", "5"),
