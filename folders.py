@@ -16,60 +16,98 @@ from errors import RequestError
 
 Kind = Literal["claim", "run", "token files", "token files in the making", "begun crawl", "merged crawl", "crawl"]
 SHOWN = 6
-_SHARD = "[0-9]" * 5
-_TOKENIZER = ("tokenizer.json", "merges.tsv", "hf/*", "sentencepiece.model", "ranks.tiktoken")
+_CONFIG = ".hydra/config.yaml"
+_SHARD, _PID = "[0-9]" * 5, "[0-9]*"
+_HF = (  # of a tokenizer of transformers
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+    *("vocab.json", "merges.txt"),
+)
+_FETCHED = (*_HF, "tokenizer.*", "vocab.*", "chat_template.*", "*.model", "*.tiktoken", "config.json")
+_OWN = ("tokenizer.json", "merges.tsv", "sentencepiece.model", "ranks.tiktoken", *(f"hf/{name}" for name in _FETCHED))
+_DRAFTS = (*(f".{name}.{_PID}" for name in _OWN[:4]), *(f"hf/.{name}.{_PID}" for name in _FETCHED))
 _TOKEN_FILES = (
     *(f"{side}{shard}.bin" for side in ("train", "val") for shard in ("", f"-{_SHARD}")),
-    *("train.docs", "val.docs", "meta.json", "card.json", *_TOKENIZER),
+    *("train.docs", "val.docs", "meta.json", "card.json", *_OWN),
+)
+_CHECKPOINTS = tuple(
+    f"checkpoints/{name}"
+    for name in ("last.ckpt", "best.ckpt", "ema.ckpt", "evidence.pt", f"step_{'[0-9]' * 8}.ckpt", f".*.ckpt.{_PID}.tmp")
+)
+_WEIGHTS = (
+    *("model.safetensors", "model.gguf", "model.safetensors.index.json"),
+    f"model-{_SHARD}-of-{_SHARD}.safetensors",
+)
+_STATES = tuple(f"states-????????/{name}" for name in ("hidden", "mid", "ensemble"))  # of boosting, while it runs
+_PAGES = ("attention", "boosting", "errors", "positions", "rollouts", "routing")
+_RUN = (
+    *(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")),
+    *(f".hydra/.*.yaml.{_PID}", "summary.json", f".summary.json.{_PID}"),
+    *("run.log", f"run.rank{_PID}.log", "metrics.csv", f".metrics.csv.{_PID}.tmp"),
+    *_CHECKPOINTS,
+    *(f"{folder}/{name}" for folder in ("start", "base", "reward_model") for name in _CHECKPOINTS),
+    *("tensorboard/events.out.tfevents.*", "tensorboard/*/events.out.tfevents.*", "tensorboard/hparams.yaml"),
+    *(f"tokenizer/{name}" for name in (*_OWN, *_DRAFTS)),
+    *("adapter/adapter.json", "adapter/adapter.safetensors", *_STATES, *(f"cache/{name}" for name in _STATES)),
+    *("wandb/run-*/**", "wandb/offline-run-*/**", "wandb/latest-run", "wandb/debug*.log", "wandb/settings"),
+    *(f"export/{name}" for name in ("config.json", "generation_config.json", *_WEIGHTS, *_HF)),
+    *("card.json", "card.txt", "sample.txt", "samples.jsonl", "chat.json", "evaluation.json"),
+    *("profile.txt", "fit-profile.txt", f"fit-profile-{_PID}.txt"),
+    *("predictions.jsonl", "answers.json", "rollouts.jsonl", "past_context.json", "past_context.png", "compute.png"),
+    *(f"{page}.{end}" for page in _PAGES for end in ("html", "json")),
+    *("merges.html", "inspect.html", "report.html", "report.md", "arms.csv", "runs.csv", "paper.md", "paper.tex"),
+    *(f"{figure}.{end}" for figure in ("intervals", "curves") for end in ("svg", "pdf")),
 )
 _LEDGER = ("crawl.sqlite", "crawl.sqlite-wal", "crawl.sqlite-shm", "crawl.lock")
-_BEFORE_A_CRAWL = (".hydra/*", "run.log", ".settings.json", "workers/*", "httpcache/*")
+_CACHED = ("meta", "pickled_meta", "response_headers", "response_body", "request_headers", "request_body")
 _CRAWLED = (
     *(f"documents-{_SHARD}.jsonl", f"documents-{_SHARD}.parquet", f".documents-{_SHARD}.parquet.part"),
     *("dropped/*/documents.jsonl", "manifest.json", "corpus.txt", "README.md", "report.html"),
     *(".manifest.json.part", ".corpus.txt.part", ".README.md.part", ".report.html.part"),
 )
-_TRAINED = ("", "start/", "base/", "reward_model/")  # the run itself, and what it trains first
-_CHECKPOINTS = tuple(
-    f"{place}checkpoints/{name}"
-    for place in _TRAINED
-    for name in ("last.ckpt", "best.ckpt", "ema.ckpt", f"step_{'[0-9]' * 8}.ckpt", "evidence.pt", ".*.tmp")
-)
-_VIEWS = ("attention", "boosting", "errors", "positions", "rollouts", "routing")
-_PAGES = ("inspect", "merges", "report", *_VIEWS)
-# patterns of paths below the folder; a * stands for any characters, also for further folders
+_BESIDE_A_CRAWL = (".settings.json", *(f"httpcache/*/??/{'?' * 40}/{name}" for name in _CACHED))
+_WORKERS = tuple(f"workers/*/{name}" for name in (*_LEDGER, *_CRAWLED, *_BESIDE_A_CRAWL, "run.log"))
+# patterns of paths below the folder: * stands for any characters of one name, ** at the end for all that is below
 MANIFEST: dict[Kind, tuple[str, ...]] = {
-    "claim": (".hydra/", ".hydra/.*", ".hydra/hydra.yaml", ".hydra/overrides.yaml"),  # killed before it was a run
-    "run": (
-        *(".hydra/*", "summary.json", ".summary.json.*", "run.log", "run.rank*.log", "metrics.csv", ".metrics.csv.*"),
-        *(*_CHECKPOINTS, "tensorboard/events.out.*", "tensorboard/*/events.out.*", "wandb/*", "states-*/*", "cache/*"),
-        *(f"tokenizer/{name}" for name in _TOKENIZER),
-        *("adapter/adapter.json", "adapter/adapter.safetensors"),
-        *(f"export/{end}" for end in ("*.json", "*.safetensors", "*.gguf", "*.jinja", "*.model")),
-        *("card.json", "card.txt", "sample.txt", "samples.jsonl", "chat.json", "evaluation.json", "profile*.txt"),
-        *("predictions.jsonl", "answers.json", "rollouts.jsonl", "past_context.*", "compute.png"),
-        *(f"{view}.json" for view in _VIEWS),
-        *(f"{page}.html" for page in _PAGES),
-        *("report.md", "arms.csv", "runs.csv", "paper.md", "paper.tex", "intervals.*", "curves.*"),
-    ),
+    "claim": (*(f".hydra/{name}.yaml" for name in ("hydra", "overrides")), f".hydra/.*.yaml.{_PID}"),  # killed early
+    "run": _RUN,
     "token files": _TOKEN_FILES,
     "token files in the making": (
-        *(*_TOKEN_FILES, ".*.[0-9]*", "key", "key.new", "progress.json", "progress.json.new"),
+        *(*_TOKEN_FILES, f".*.{_PID}", *_DRAFTS, "key", "key.new", "progress.json", "progress.json.new"),
     ),
-    "begun crawl": (*_BEFORE_A_CRAWL, *_LEDGER),
+    "begun crawl": (*_RUN[:4], "run.log", ".settings.json", "workers/**", "httpcache/**", *_LEDGER),
     "merged crawl": (*_LEDGER, *_CRAWLED),
-    "crawl": (*_LEDGER, *_CRAWLED, ".settings.json", "workers/*", "httpcache/*"),
+    "crawl": (*_LEDGER, *_CRAWLED, *_BESIDE_A_CRAWL, *_WORKERS),
 }
 
 
 def is_ours(name: str, *kinds: Kind) -> bool:
-    """Whether a path below a folder of these kinds, with `/` between its parts, is one that we write."""
-    return any(fnmatchcase(name, pattern) for kind in kinds for pattern in MANIFEST[kind])
+    """Whether a path below a folder of these kinds, with `/` between its parts, is one that we write.
+
+    With a `/` at its end it is an empty folder, ours where something of ours may lie in it.
+    """
+    parts, is_folder = name.removesuffix("/").split("/"), name.endswith("/")
+    return any(_matches(parts, pattern.split("/"), is_folder) for kind in kinds for pattern in MANIFEST[kind])
+
+
+def _matches(parts: list[str], pattern: list[str], is_folder: bool) -> bool:
+    if pattern[-1] == "**" and len(parts) >= len(pattern):
+        pattern = [*pattern[:-1], *["*"] * (len(parts) - len(pattern) + 1)]
+    reaches = len(parts) < len(pattern) if is_folder else len(parts) == len(pattern)
+    return reaches and all(map(fnmatchcase, parts, pattern))
+
+
+def ours(folder: Path, *kinds: Kind) -> list[tuple[str, Path]]:
+    """Files below `folder`, and empty folders, that a task writes there; nothing of a run that lies within."""
+    found = [*entries(folder)]
+    within = tuple(name.removesuffix(_CONFIG) for name, _ in found if name.endswith(f"/{_CONFIG}"))
+    within = tuple(name for name in within if not name.startswith("workers/"))  # of one crawl
+    return [(name, path) for name, path in found if is_ours(name, *kinds) and not name.startswith(within)]
 
 
 def strangers(folder: Path, *kinds: Kind) -> list[str]:
     """Paths below `folder`, sorted, that a task does not write into folders of these kinds; of empty folders too."""
-    return sorted(name for name, _ in entries(folder) if not is_ours(name, *kinds))
+    known = {name for name, _ in ours(folder, *kinds)}
+    return sorted(name for name, _ in entries(folder) if name not in known)
 
 
 def refuse_strangers(folder: Path, *kinds: Kind, key: str, why: str) -> None:
@@ -98,21 +136,23 @@ def listing(names: list[str]) -> str:
 
 def remove(folder: Path, *kinds: Kind, itself: bool = True) -> None:
     """Removes what is ours below `folder`, folders that this leaves empty, and `folder` if nothing else is in it."""
-    for name, path in entries(folder):
-        if is_ours(name, *kinds) and not name.endswith("/"):  # empty folders go below
+    for name, path in ours(folder, *kinds):
+        place = path
+        if not name.endswith("/"):
             path.unlink()
-    for place, folders, _ in os.walk(folder, topdown=False):
-        for inner in folders:
-            _remove_empty(Path(place) / inner)
+            place = path.parent
+        while place != folder and _remove_empty(place):
+            place = place.parent
     if itself:
         _remove_empty(folder)
 
 
-def _remove_empty(folder: Path) -> None:
+def _remove_empty(folder: Path) -> bool:
     try:
         folder.rmdir()
     except OSError:  # something is in it, or it is a link
-        return
+        return False
+    return True
 
 
 def entries(folder: Path) -> Iterator[tuple[str, Path]]:

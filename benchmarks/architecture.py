@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 
 from benchmarks.moe import measured
 from launcher.config.compose import compose
 from launcher.config.instantiate import build
 from launcher.lab import Lab
+from strict_yaml import value_in
 from tasks.trainer import set_number_formats
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ VOCAB, ROWS, REPEATS = 257, 12, 15  # bytes; rows an update, as the sweep's
 
 def main() -> None:
     set_number_formats()
-    sweep = yaml.safe_load((ROOT / "sweeps/architecture.yaml").read_text(encoding="utf-8"))
+    sweep = value_in(ROOT / "sweeps/architecture.yaml")
     arms = sweep["hydra"]["sweeper"]["params"]["experiment"].split(",")
     seconds = measured({arm: update(arm) for arm in arms}, repeats=REPEATS)
     base = seconds[arms[0]]

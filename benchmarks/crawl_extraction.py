@@ -27,9 +27,9 @@ import trafilatura
 from lxml import html
 
 from crawl.document import Page
-from crawl.extract.decode import decode
 from crawl.extract.page import extract
 from crawl.settings import CRAWL
+from crawl.web.decode import decode
 from tests.crawl.labelled.score import main as print_labelled
 
 WORD = re.compile(r"\w+")

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from bounds import PositiveInt
+from strict_json import value_of
 
 FILE = "rollouts.jsonl"
 
@@ -23,8 +24,8 @@ class RolloutTable(Callback):
         file = Path(trainer.default_root_dir) / FILE
         if not trainer.is_global_zero or not file.is_file():
             return
-        rows = [line for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-        kept = [line for line in rows if json.loads(line)["step"] < trainer.global_step]
+        lines = file.read_text(encoding="utf-8").split("\n")  # an answer may hold other ends of lines
+        kept = [line for line in lines if _step(line) < trainer.global_step]
         file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
@@ -46,6 +47,14 @@ class RolloutTable(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text("rollouts", as_table(pl_module.shown), trainer.global_step)
+
+
+def _step(line: str) -> float:
+    """Of a row; infinite where a kill has torn it."""
+    try:
+        return value_of(line)["step"]
+    except (ValueError, TypeError, KeyError):
+        return float("inf")
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:

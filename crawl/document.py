@@ -44,7 +44,7 @@ class Document:
     date: str | None = None
     language: str | None = None
     fetched_at: str = ""
-    sha256: str = ""  # of the UTF-8 bytes of `text`; set by crawl.extract.process
+    sha256: str = ""  # of the UTF-8 bytes of `text`; set by crawl.processing.process
     site: str = ""  # host name without a leading "www."
     content_type: str = "text/html"
     masked: dict[str, int] = field(default_factory=dict)  # personal data replaced, by kind

@@ -10,8 +10,8 @@ import sqlite3
 from typing import Any
 
 from crawl.document import Document, Drop
-from crawl.extract.pool import ExtractError
 from crawl.items import Item
+from crawl.processing.pool import ExtractError
 from crawl.queueing.ledger import Ending, Link, pack_links
 from crawl.state import State
 from errors import RunError

@@ -2,12 +2,12 @@
 back.
 """
 
-import json
 import sqlite3
 from pathlib import Path
 
 from crawl.document import Document
 from crawl.queueing.ledger import unpack_links
+from strict_json import value_of
 
 
 class Previous:
@@ -39,7 +39,7 @@ class Previous:
         """The record of a page that was kept."""
         with open(self.folder / row["file"], "rb") as file:
             file.seek(row["offset"])
-            record = json.loads(file.read(row["length"]))
+            record = value_of(file.read(row["length"]))
         known = {name: record[name] for name in Document.__dataclass_fields__ if name in record}
         return Document(**known)
 

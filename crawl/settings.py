@@ -6,11 +6,9 @@ Everything below it is Scrapy's own vocabulary.
 
 from pathlib import Path
 
-import yaml
+import strict_yaml
 
-CRAWL: dict = yaml.safe_load(
-    (Path(__file__).resolve().parent.parent / "conf" / "task" / "crawl.yaml").read_text("utf-8")
-)["crawl"]
+CRAWL: dict = strict_yaml.value_in(Path(__file__).resolve().parent.parent / "conf/task/crawl.yaml")["crawl"]
 
 # ---- Scrapy ----
 BOT_NAME = "nanolab-crawl"

@@ -11,15 +11,16 @@ from urllib.parse import urlsplit
 
 import folders
 from crawl.dedup.documents import Dedup
-from crawl.extract.pool import Pool
 from crawl.failing import is_of_the_disk
 from crawl.options import differences
 from crawl.previous import Previous
+from crawl.processing.pool import Pool
 from crawl.queueing.files import Files
 from crawl.queueing.frontier import Frontier
 from crawl.samples import Samples
 from crawl.web.urls import Rules
 from errors import RequestError
+from strict_json import value_of
 
 
 def now() -> str:
@@ -100,7 +101,7 @@ class State:
                 raise
             self.frontier.remember("started_at", self.started_at)
         else:
-            changed = differences(json.loads(known), self.settings)
+            changed = differences(value_of(known), self.settings)
             if changed:
                 self.frontier.close()
                 raise RequestError(

@@ -1,7 +1,8 @@
 """The answer inside a text, and whether it is the expected one. What cannot be read is counted apart from the wrong.
 
 - number: evaluation/numbers.py, exact.
-- letter: of a multiple choice, as people write it: "The correct answer is B. ...", "**B**", "(B)", "option b".
+- letter: of a multiple choice, as people write it: "The correct answer is B. ...", "**B**", "(B)", "option b"; the last
+  one said to be the answer, as with numbers.
 - span: words of a passage, as SQuAD counts them (evaluation/metrics.py).
 - text: the whole text, case and spaces aside; where there are choices, the one that it names.
 """
@@ -13,39 +14,55 @@ from typing import Literal
 
 from evaluation.metrics import squad_words
 from evaluation.numbers import last_boxed, number
+from evaluation.stated import own, revisions
 from evaluation.words import SPACELESS
 
 Kind = Literal["number", "letter", "span", "text"]
 
 MARKUP = re.compile(r"\*|__|[`$]|\\[()\[\]]|\\(?:boxed|text|textbf|mathrm|mathbf)\b|(?<=\\text)bf|[{}]|<[^<>\s]{1,8}>")
+SPACES = re.compile(r"\s{2,}")
 # "A spider" and "I know" are no letters of choices; "A because" is one
 ALONE = r"(?![\w'’])(?!(?<=[AaI])\s+(?!(?:because|since|as|is|due|and|which)\b)[a-z])"
 ONE = rf"(?:\(\s*([A-Za-z])\s*\)|\[([A-Za-z])\]|([A-Z]){ALONE}|([a-z])(?=\s*(?:[.):,;]|$)))"
-SAID = r"(?:\s+(?:is|was|would\s+be|should\s+be|must\s+be))?\s*[:=\-–]?\s*(?:(?i:the\s+)?(?i:option|choice|letter)\s+)?"
+SAID = r"(?:\s+(?:is|was|(?:would|should|must)\s+be))?\s*[:=：\-–]?\s*(?:(?:the\s+)?(?:option|choice|letter)\s+)?"
 STATED_LETTER = re.compile(
     rf"(?i:\b(?:answer|(?:correct|right|best)\s+(?:option|choice|one|letter)))(?i:{SAID}){ONE}", re.MULTILINE
 )
+OR_ANOTHER = re.compile(rf"\)?\s*(?:or|and|/|&)\s*\(?[A-Z]{ALONE}")  # "C or D" is neither
 CALLED_RIGHT = re.compile(rf"\b([B-Z]|A){ALONE}\)?\s+is\s+(?:the\s+)?(?:correct|right|best)\b")
 LEADING_LETTER = re.compile(
-    r"\s*(?i:option|choice|letter)?\s*[(\[]?([A-Z])(?:[.)\]:](?=\s|$)|\s*$)|\s*\(([a-z])\)|\s*([a-z])(?:[.):](?=\s|$)|\s*$)",
+    r"\s*(?i:option|choice|letter)?\s*[(\[]?([A-Z])(?:[.)\]:](?=\s|$)|\s*$)"
+    r"|\s*\(([a-z])\)|\s*([a-z])(?:[.):](?=\s|$)|\s*$)",
     re.MULTILINE,
 )
 NAMED_LETTER = re.compile(
-    rf"\b(?:(?i:option|choice)\s+{ONE}|(?i:it\s+is|it['’]s|choose|pick|select)\s+\(?([A-Z]){ALONE})", re.MULTILINE
+    rf"\b(?:(?i:option|choice)\s+{ONE}|(?i:it\s+is|it['’]s|choose|pick|select|go\s+with)\s+\(?([A-Z]){ALONE})",
+    re.MULTILINE,
 )
 
 
 def letter(text: str) -> str | None:
     """The letter in a box, else the one said to be the answer, else one that the text begins with, or names alone."""
+    text = own(text)
     boxed = re.sub(r"\\\w+|[{}()$.\s*]", "", last_boxed(text) or "")
     if re.fullmatch(r"[A-Za-z]", boxed):
         return boxed.upper()
-    text = MARKUP.sub("", text)
-    found = STATED_LETTER.search(text) or LEADING_LETTER.match(text) or CALLED_RIGHT.search(text)
+    text = SPACES.sub(lambda run: "\n" if "\n" in run[0] else " ", MARKUP.sub("", text))
+    stated = [*STATED_LETTER.finditer(text)][-1:]
+    found = stated[0] if stated else LEADING_LETTER.match(text) or CALLED_RIGHT.search(text)
     if found is not None:
-        return _one(found)
+        rest = text[found.end() :]
+        return _instead(rest) or (None if OR_ANOTHER.match(rest) else _one(found))
     named = {_one(found) for found in NAMED_LETTER.finditer(text)}
     return named.pop() if len(named) == 1 else None
+
+
+def _instead(rest: str) -> str | None:
+    """The letter that replaces one which `rest` takes back."""
+    for part in reversed(revisions(rest)[1]):
+        if found := LEADING_LETTER.match(part.split("\n")[0].rstrip(" .!")) or CALLED_RIGHT.match(part):
+            return _one(found)
+    return None
 
 
 def _one(found: re.Match[str]) -> str:
@@ -63,8 +80,9 @@ def choice(text: str, choices: Sequence[str]) -> str | None:
     Choices are looked for as they are written, the longest first, so that "C" is not read out of "C++" where both are
     choices. Where none is found, a full stop at their end may be missing.
     """
-    if text.strip() in choices:
-        return text.strip()
+    text = own(text).strip()
+    if text in choices:
+        return text
     given = plain(text) or ""
     for ending in ("", ".!?"):
         known: dict[str, set[str]] = {}

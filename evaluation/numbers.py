@@ -1,7 +1,8 @@
 r"""The number that an answer states, read whole or not at all: never the digits up to the first odd character.
 
 Where the answer stands, the first of these that can be read: GSM8K's line `#### 72` (2110.14168; its released solutions
-write `A: 72`), the last `\boxed{72}` (MATH, 2103.03874), "the answer is 72", or the whole text.
+write `A: 72`), the last `\boxed{72}` (MATH, 2103.03874), the last "the answer is 72", or the whole text. What is taken
+back ("The answer is 5. No wait, it is 6.") is not the answer; where what replaces it cannot be read, there is none.
 
 What is ambiguous is decided once, here. `1,234` is 1234 and `1.234` is 1.234, as in English; `1.234,50` and `1.234.567`
 can only be meant the other way round and are read so; `1,5` may be a list, `10:30` is a time, `5-7` a range, `(5)` may
@@ -15,11 +16,16 @@ from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
 
+from evaluation.stated import own, revisions
+
 LONGEST = 200  # characters of a stated number with its unit
 LARGEST_EXPONENT = 300
 
 MARKED = re.compile(r"####\s*([^\n]*)")
-STATED = re.compile(r"(?i:\banswer(?:\s+is|\s*[:=])|^\s*A:)\s*:?\s*([^\n]+)", re.MULTILINE)
+STATES = re.compile(
+    r"(?i:\banswer(?:\s+(?:is|was|becomes|(?:should|would|must)\s+be)|\s*[:=：])|^[^\S\n]*A[:：])\s*:?\s*(?!\s*:?\s*not\b)",
+    re.MULTILINE,
+)
 BOX = re.compile(r"\\boxed\s*\{")
 MARKUP = re.compile(r"\*\*|__|`|\\[()\[\]]|\\left|\\right|<<[^<>]*>>|</?[a-z]{1,8}>")
 WRAPPED = re.compile(r"\\(?:boxed|text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
@@ -50,29 +56,66 @@ NUMBER = re.compile(
 )
 UNIT = re.compile(r"[\s%°]*(?:[^\W\d_]|[\s%°²³€£¥₹₽₩$'’\",.:!?()]|(?<=[^\W\d_])(?:[-/]|\^[23]|\^\{[23]\}))*")
 SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+COUNTS = {
+    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "twenty", "thirty",
+    "forty", "fifty",
+}  # fmt: skip
 MORE = {  # words behind a number that make it another one
     "half", "halves", "third", "thirds", "quarter", "quarters", "point", "plus", "minus", "over", "to", "or", "squared",
-    "cubed", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "twenty", "thirty", "forty", "fifty", "k", "m", "b", "t", "x", "y", "z", *SCALES,
+    "cubed", "one", "k", "m", "b", "t", "x", "y", "z", *COUNTS, *SCALES,
 }  # fmt: skip
 UNIT_LETTERS = {"m", "b", "t"}  # small: metres, bits, tonnes; large: millions, billions, trillions or units
 
 
 def number(text: str) -> str | None:
     """The number that a text gives as its answer, as `written`: "#### 1,200" -> "1200", "#### 3 1/2" -> "3.5"."""
-    text = MARKUP.sub("", text)
-    return next((written(found) for place in _places(text) if (found := value(place)) is not None), None)
+    text = MARKUP.sub("", own(text))
+    found = next((read for place in _marked(text) if (read := value(place)) is not None), None)
+    if found is None:
+        said = next((part for part in reversed(_statements(text)) if _tells(part)), None)
+        found = value(_alone(text)) if said is None else _final(said)
+    return None if found is None else written(found)
 
 
-def _places(text: str) -> Iterator[str]:
-    """Where the answer may stand, the surest first."""
+def _marked(text: str) -> Iterator[str]:
+    """What is marked as the answer, the surest first."""
     yield from (found[1] for found in MARKED.finditer(text))
     if (boxed := last_boxed(text)) is not None:
         yield boxed
-    yield from (found[1] for found in STATED.finditer(text))
+
+
+def _statements(text: str) -> list[str]:
+    """What follows each "the answer is", up to the next one."""
+    heads = [*STATES.finditer(text)]
+    ends = [*(head.start() for head in heads), len(text)][1:]
+    return [text[head.end() : end] for head, end in zip(heads, ends, strict=False)]
+
+
+def _tells(said: str) -> bool:
+    """Does a statement speak of a number? "the answer is 10:30" and "is six" do, "is clear" does not."""
+    return any(_has_number(part) for part in (END.split(said, maxsplit=1)[0], *revisions(said)[1]))
+
+
+def _has_number(text: str) -> bool:
+    return any(c.isnumeric() for c in text) or not COUNTS.isdisjoint(text.lower().split())
+
+
+def _final(said: str) -> Fraction | None:
+    """The number of a statement, or the one that replaces it; None where one replaces it that cannot be read."""
+    first, later = revisions(said)
+    stated = value(first)
+    for part in filter(_has_number, reversed(later)):
+        if (found := value(part)) is not None:
+            return found
+        checked = re.findall(PLAIN, part)[-1:]
+        return stated if checked and value(checked[0]) == stated else None
+    return stated
+
+
+def _alone(text: str) -> str:
+    """The first sentence of a text that says no number after it; else nothing."""
     first, *later = END.split(text.strip(), maxsplit=1)
-    if not any(c.isdecimal() for c in "".join(later)):  # what goes on with other numbers states none
-        yield first
+    return "" if any(c.isdecimal() for c in "".join(later)) else first
 
 
 def last_boxed(text: str) -> str | None:

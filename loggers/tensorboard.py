@@ -1,5 +1,6 @@
 """TensorBoard in the run folder. A resumed run's older events are purged from the step where it goes on."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,17 @@ class TensorBoard(TensorBoardLogger):
             self._arranged = True
             writer.add_custom_scalars(LAYOUT)
         return writer
+
+    def compare(self, varied: Mapping[str, int | float | bool | str], curves: Iterable[str]) -> None:
+        """The tab HPARAMS shows what was varied beside where these curves end.
+
+        Lightning's `log_hyperparams` would log each of them once more, as a chart of one point.
+        """
+        from torch.utils.tensorboard.summary import hparams
+
+        writer = self.experiment._get_file_writer()
+        for summary in hparams(dict(varied), dict.fromkeys(curves, 0.0)):
+            writer.add_summary(summary)
 
     def save(self) -> None:
         """Flush; the composed config is in .hydra/, so no hparams.yaml beside the events."""

@@ -20,6 +20,7 @@ from errors import RequestError
 from models.base import LanguageModel, restarting_positions
 from models.gpt import check_length
 from models.layers.cache import KVCache, positions_of
+from models.weights.told import told
 
 PROBE = 5  # tokens
 
@@ -138,7 +139,8 @@ def load_hf(
         if dropout is not None:
             setattr(config, "dropout_rate" if hasattr(config, "dropout_rate") else "dropout", dropout)
         if pretrained:
-            return auto.from_pretrained(path, config=config, dtype=torch.float32, **settings)
+            with told(f"loading {path}"):
+                return auto.from_pretrained(path, config=config, dtype=torch.float32, **settings)
         return auto.from_config(config, **settings)
     except Exception as error:  # transformers raises what its parts raise: OSError, ValueError, SafetensorError, ...
         raise RequestError(
@@ -186,13 +188,15 @@ def save_wrapped(model: Any, folder: Path, *, special_ids: Mapping[str, Any]) ->
             # a new one: what was made from the config is made again, from the config of before
             own = model.hf.generation_config.to_dict() | dict(special_ids) | {"_from_model_config": False}
             model.hf.generation_config = GenerationConfig.from_dict(own)
-        model.hf.save_pretrained(folder)
+        with told("writing weights", unit="files"):
+            model.hf.save_pretrained(folder)
         return model.hf.config.model_type
     hf = model.backbone.hf
     classifier = as_classifier(hf, special_ids)
     getattr(classifier, classifier.base_model_prefix).load_state_dict(hf.base_model.state_dict())
     classifier.score.weight.data.copy_(model.score_head.weight)
-    classifier.save_pretrained(folder)
+    with told("writing weights", unit="files"):
+        classifier.save_pretrained(folder)
     return hf.config.model_type
 
 

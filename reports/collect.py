@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from commands import run_py
 from errors import RequestError
@@ -147,7 +146,7 @@ def not_started(wanted: str | Sequence[str]) -> list[str]:
         path = Path(text).expanduser()
         try:
             jobs = read_json(path / "sweep.json").get("jobs")
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError):
             lines.append(f"sweep.json of {text} cannot be read: whether all of its jobs have begun is not known.")
             continue
         begun = len([folder for folder in path.glob("*") if re.match(r"\d+-", folder.name) and is_run(folder)])
@@ -198,7 +197,7 @@ def _read(folder: Path) -> Run:
         summary = read_json(folder / "summary.json")
         config = read_yaml(folder / ".hydra/config.yaml")
         choices = read_yaml(folder / ".hydra/hydra.yaml")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise _Damaged((str(error) or type(error).__name__).splitlines()[0][:200]) from None
     for key in ("hydra", "runtime", "choices"):
         choices = choices.get(key) or {}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bounds import PositiveInt
 from errors import RequestError
 from models.heads import RewardModel, score
+from models.weights.told import told
 from rewards.base import Answers, Reward, by_length
 from tokenization.base import Tokenizer
 
@@ -84,7 +85,8 @@ class Classifier(nn.Module):
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         try:
-            self.model = AutoModelForSequenceClassification.from_pretrained(path).requires_grad_(False).eval()
+            with told(f"loading {path}"):
+                self.model = AutoModelForSequenceClassification.from_pretrained(path).requires_grad_(False).eval()
             self.tokenizer = AutoTokenizer.from_pretrained(path)
         except (OSError, ValueError) as error:
             raise RequestError(

@@ -8,8 +8,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from errors import RequestError
 from runs.files import read_yaml, typed_words
 from runs.listing import Listed
@@ -77,7 +75,7 @@ def _in_config(run: Listed, name: str) -> Any:
     """Of .hydra/config.yaml, which takes a while to read."""
     try:
         value: Any = read_yaml(Path(run.path) / ".hydra/config.yaml") if "/" not in name else None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+    except (OSError, ValueError):
         return None
     for part in name.split("."):
         value = value.get(part) if isinstance(value, dict) else None

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from errors import RequestError
 from runs.files import read_json, read_yaml
 from runs.listing import list_runs
@@ -78,7 +76,7 @@ def intervals_of(folders: list[Path], among: str | Path) -> list[dict[str, Value
             continue
         try:
             evaluation = read_json(Path(run.path) / "evaluation.json")
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError):
             continue
         checkpoint = evaluation.get("checkpoint")
         for place, of_run in zip(places, found, strict=True):
@@ -93,7 +91,7 @@ def _metrics(folder: Path, summary: dict[str, Any]) -> dict[str, Value]:
     numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float)} if isinstance(metrics, dict) else {}
     try:
         estimates = _estimates(read_json(folder / "evaluation.json"))
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         estimates = {}
     leaves = {name: estimates.get(name.split("/", 1)[-1]) or estimates.get(name.rsplit("/", 1)[-1]) for name in numbers}
     return {name: leaves[name] or Value(number) for name, number in numbers.items()}
@@ -113,6 +111,6 @@ def _differing(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         return read_json(folder / "summary.json"), read_yaml(folder / ".hydra/config.yaml")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise RequestError(f"{folder} is damaged, and cannot be compared: {why[:200]}") from None

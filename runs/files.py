@@ -6,11 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+import strict_yaml
 from strict_json import value_of
 
-LARGEST, LARGEST_YAML = 1 << 26, 1 << 22  # bytes; ours are far smaller
+LARGEST = 1 << 26  # bytes; ours are far smaller
 
 
 def is_run(folder: Path) -> bool:
@@ -30,7 +29,7 @@ def plain_text(file: Path, most: int = LARGEST) -> str | None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """{} where there is none. Raises OSError, ValueError or RecursionError for what is no JSON object."""
+    """{} where there is none. Raises OSError, or ValueError for what is no JSON object."""
     found = value_of(plain_text(file) or "{}")
     if not isinstance(found, dict):
         raise ValueError(f"{file.name} holds no keys")
@@ -38,8 +37,8 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """{} where there is none. Raises OSError, ValueError, RecursionError or yaml.YAMLError."""
-    found = yaml.load(plain_text(file, LARGEST_YAML) or "{}", _WithoutAliases) or {}
+    """{} where there is none. Raises OSError, or ValueError for what is no mapping."""
+    found = _yaml(file) or {}
     if not isinstance(found, dict):
         raise ValueError(f"{file.name} holds no keys")
     return found
@@ -48,19 +47,19 @@ def read_yaml(file: Path) -> dict[str, Any]:
 def typed_words(folder: Path) -> list[str]:
     """What was typed for a run, of .hydra/overrides.yaml; a record only, so a damaged one is as good as none."""
     try:
-        found = yaml.load(plain_text(folder / ".hydra/overrides.yaml", LARGEST_YAML) or "[]", _WithoutAliases)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        found = _yaml(folder / ".hydra/overrides.yaml")
+    except (OSError, ValueError):
         return []
     return [str(word) for word in found] if isinstance(found, list) else []
 
 
-class _WithoutAliases(yaml.SafeLoader):
-    """Runs write none, and a few of them can stand for more than memory holds."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("it holds aliases")
-        return super().compose_node(parent, index)
+def _yaml(file: Path) -> Any:
+    if not os.path.lexists(file):
+        return None
+    try:
+        return strict_yaml.value_in(file)
+    except ValueError as error:
+        raise ValueError(f"{file.name} {error}") from None
 
 
 def read_rows(file: Path) -> list[dict[str, float]]:

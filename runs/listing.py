@@ -89,7 +89,7 @@ def read(folder: str | Path, *, sizes: bool = True) -> Listed:
     try:
         summary = read_json(folder / "summary.json")
         names = summary or _choices(folder)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         return Listed(**known, status="damaged", error=(str(error) or type(error).__name__).splitlines()[0][:200])
     known |= {name: _text(names, name) for name in NAMES}
     metrics = {k: v for k, v in _dict(summary, "metrics").items() if _is_number(v)}

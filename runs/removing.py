@@ -26,7 +26,7 @@ def kinds_of(folder: Path) -> tuple[folders.Kind, ...]:
 def plan(folder: Path) -> Removal:
     """Looks; removes nothing."""
     kinds = kinds_of(folder)
-    ours = [path for name, path in folders.entries(folder) if folders.is_ours(name, *kinds) and not name.endswith("/")]
+    ours = [path for name, path in folders.ours(folder, *kinds) if not name.endswith("/")]
     size = sum(path.lstat().st_size for path in ours)
     return Removal(folder, len(ours), size, folders.strangers(folder, *kinds), is_in_use(folder))
 

@@ -156,11 +156,11 @@ def record(run: RunFolder, trainer: Any, objective: LanguageModule) -> None:
 
 
 def log_hyperparameters(trainer: Any, cfg: DictConfig, run: RunFolder) -> None:
-    """Final metrics beside the hyperparameters: TensorBoard's HPARAMS tab compares runs by them."""
-    final = {f"final/{name}": value for name, value in run.results["metrics"].items() if name.startswith("val/")}
+    """TensorBoard's HPARAMS tab compares runs by what was typed for them and by where their curves end."""
+    curves = [name for name in run.results["metrics"] if name.startswith("val/")]
     for logger in trainer.loggers:
         if type(logger).__name__ == "TensorBoard":
-            logger.log_hyperparams(named(cfg, typed_words(run.path)), final)
+            logger.compare(named(cfg, typed_words(run.path)), curves)
             logger.experiment.close()  # it was opened anew for this, with a thread that would stay
 
 

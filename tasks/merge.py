@@ -18,6 +18,7 @@ from errors import RequestError
 from launcher.config.inherit import read_run, run_folder_of
 from launcher.jobs.run_folder import RunFolder
 from models.boosting.ensemble import Boosted
+from progress import shown
 from runs.differences import compare
 from tasks import parts
 from tokenization.base import load_tokenizer
@@ -88,7 +89,7 @@ def check_same(cfg: DictConfig, sources: list[str], fingerprint: str) -> None:
 
 def states_of(cfg: DictConfig, sources: list[str], *, vocab_size: int) -> Iterator[dict[str, Tensor]]:
     """The weights of each run, one run in memory at a time; adapters merged into them."""
-    for source in sources:
+    for source in shown(sources, "averaging", unit="runs"):
         own = cfg.copy()
         own.init_from = source
         model = parts.build_model(own, vocab_size=vocab_size)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # single files that every package may import
-GROUND = ("errors", "bounds", "batch", "folders", "commands", "stopping", "strict_json", "progress")
+GROUND = ("errors", "bounds", "batch", "folders", "commands", "stopping", "strict_json", "strict_yaml", "progress")
 # package -> first-party packages that it may import, beside itself and `errors`
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": set(),
     "stopping": set(),
     "strict_json": set(),
+    "strict_yaml": set(),
     "progress": set(),
     "tokenization": set(),
     "models": set(),
@@ -55,6 +56,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "commands": "commands as they are printed, each word quoted",
     "stopping": "signals in every phase, a screen that goes away",
     "strict_json": "JSON, our own and foreign: the one decoder",
+    "strict_yaml": "YAML, our own and foreign: the one reader",
     "progress": "how far long work has come: a bar, or a line now and then",
     "batch": "what a batch is: the contract between data, models and objectives",
     "launcher": "`config/` composes and checks, `jobs/` runs, `help/` explains; nothing heavy is imported",
@@ -70,8 +72,8 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "rewards": "what an answer is worth to online RL: one file per part",
     "callbacks": "rhythm, checkpoints, metrics, what one sees",
     "loggers": "metrics.csv, TensorBoard, wandb",
-    "crawl": "from web sites to a corpus: `extract/` `web/` `queueing/` `dedup/` `clean/` `filters/` `spiders/` "
-    "`report/`",
+    "crawl": "from web sites to a corpus: `web/` `queueing/` `processing/` `extract/` `dedup/` `clean/` `filters/` "
+    "`spiders/` `report/`",
     "evaluation": "metrics, benchmarks and `tools/` (one file each), intervals, likelihoods and answers",
     "reports": "run folders -> statistics, figures, pages",
     "runs": "run folders found, named, listed, compared, removed; curves as lists",

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from strict_json import value_of
+
 N_BYTES = 256
 N_WORDS = 3  # examples of each
 COUNT_BYTES = 1 << 22  # of the sample that are counted; half a second
@@ -99,7 +101,7 @@ def from_tsv(text: str) -> list[Merge]:
     found = []
     for line in lines[1:-1]:
         i, left, right, times, token, words = line.split("\t")
-        found.append(Merge(int(i), int(left), int(right), int(times), json.loads(token), tuple(json.loads(words))))
+        found.append(Merge(int(i), int(left), int(right), int(times), value_of(token), tuple(value_of(words))))
     return found
 
 

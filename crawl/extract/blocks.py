@@ -111,7 +111,7 @@ class _Walk:
 
     def _whole(self, element: _Element, tag: str) -> Iterator[Block]:
         if tag == "table":
-            text = "\n".join(table_rows(element))
+            text = "\n".join(table_rows(element, lambda cell: " ".join(part.text for part in blocks(cell))))
             links = sum(len("".join(link.itertext())) for link in element.iter("a"))
             if text:
                 yield Block("table", text, element, link_chars=links)

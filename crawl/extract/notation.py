@@ -5,7 +5,7 @@
 """
 
 import re
-from collections.abc import Iterator
+from typing import Any
 
 from lxml.etree import _Element
 from lxml.html import HtmlElement
@@ -164,26 +164,10 @@ def _is_note(element: _Element) -> bool:
 
 def _before(element: _Element) -> str:
     """The text right before an element, in its paragraph."""
-    for part in _backwards(element):
-        if part:
-            return part
-    return ""
-
-
-def _backwards(element: _Element) -> Iterator[str]:
-    while (parent := element.getparent()) is not None and parent.tag not in ("p", "li", "td", "div", "body"):
-        yield from _siblings(element)
-        element = parent
-    yield from _siblings(element)
-
-
-def _siblings(element: _Element) -> Iterator[str]:
-    previous = element.getprevious()
-    if previous is None:
-        parent = element.getparent()
-        yield (parent.text or "") if parent is not None else ""
-    else:
-        yield previous.tail or "".join(previous.itertext())
+    text: Any = next(iter(find_all(element, "preceding::text()[1]")), None)
+    paragraph = next(element.iterancestors("p", "li", "td", "div", "body"), None)
+    inside = text is not None and paragraph in (text.getparent(), *text.getparent().iterancestors())
+    return str(text) if inside else ""
 
 
 def _ruby(element: _Element) -> None:

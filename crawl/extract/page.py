@@ -13,9 +13,9 @@ from crawl.document import Extracted, Page
 from crawl.extract import code, notation
 from crawl.extract import meta as extract_meta
 from crawl.extract.blocks import Block
-from crawl.extract.decode import decode
 from crawl.extract.find import count
 from crawl.extract.main import main_blocks
+from crawl.web.decode import decode
 
 # lxml accepts none of these: https://www.w3.org/TR/xml/#charsets
 NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")

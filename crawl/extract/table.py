@@ -1,6 +1,7 @@
 """Tables: which of them hold data, and their rows as lines of text (`a | b | c`)."""
 
 import re
+from collections.abc import Callable
 
 from lxml.etree import _Element
 
@@ -35,35 +36,12 @@ def _nested(table: _Element) -> bool:
     return any(element is not table for element in table.iter(*BLOCKS_IN_CELL))
 
 
-def table_rows(table: _Element) -> list[str]:
+def table_rows(table: _Element, cell_text: Callable[[_Element], str]) -> list[str]:
     """One line a row, cells separated by ` | `; empty rows and junk left out."""
     lines = []
     for row in table.iter("caption", "tr"):
-        if is_junk(row):
-            continue
-        if row.tag == "caption":
-            lines.append(_cell(row))
-            continue
-        cells = [_cell(cell) for cell in row if cell.tag in ("td", "th") and not is_junk(cell)]
-        if any(cells):
-            lines.append(" | ".join(cells))
-    return [line for line in lines if line]
-
-
-def _cell(cell: _Element) -> str:
-    parts: list[str] = []
-    stack: list[tuple[_Element, bool]] = [(cell, False)]
-    while stack:
-        element, tail = stack.pop()
-        if tail:
-            parts.append(element.tail or "")
-            continue
-        if element is not cell:
-            stack.append((element, True))
-            if not isinstance(element.tag, str) or is_junk(element):
-                continue
-        if element.tag in ("br", "p", "div", "li"):
-            parts.append(" ")
-        parts.append(element.text or "")
-        stack.extend((child, False) for child in reversed(element))
-    return SPACES.sub(" ", "".join(parts)).strip()
+        if not is_junk(row):
+            cells = [row] if row.tag == "caption" else [cell for cell in row if cell.tag in ("td", "th")]
+            found = [SPACES.sub(" ", cell_text(cell)).strip() for cell in cells if not is_junk(cell)]
+            lines += [" | ".join(found)] if any(found) else []
+    return lines

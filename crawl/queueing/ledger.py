@@ -4,6 +4,8 @@ import json
 import zlib
 from dataclasses import dataclass
 
+from strict_json import value_of
+
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS pages(
@@ -71,4 +73,4 @@ def pack_links(links: list[str]) -> bytes:
 
 def unpack_links(packed: bytes | None) -> list[str]:
     """The reverse of pack_links."""
-    return json.loads(zlib.decompress(packed)) if packed else []
+    return value_of(zlib.decompress(packed)) if packed else []

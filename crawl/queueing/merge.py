@@ -1,6 +1,5 @@
 """Put the workers of a shared crawl (queue=redis) together: each address once, each text once, one manifest."""
 
-import json
 import sqlite3
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from crawl.queueing.lock import hold
 from crawl.report import finish
 from crawl.state import State
 from errors import RequestError
+from strict_json import value_of
 
 COLUMNS = ", ".join(field.name for field in fields(Ending))
 
@@ -27,7 +27,7 @@ def merge(folder: Path) -> dict:
     for ledger in ledgers:
         hold(ledger.parent).close()
     _clear(folder)
-    settings = json.loads(_read(ledgers[0], "SELECT value FROM meta WHERE key = 'settings'")[0][0])
+    settings = value_of(_read(ledgers[0], "SELECT value FROM meta WHERE key = 'settings'")[0][0])
     try:
         state = State({**settings, "queue": "local"}, folder)
         state.frontier.connection.execute("CREATE TABLE texts(sha256 TEXT PRIMARY KEY)")
@@ -77,7 +77,7 @@ def _copy(state: State, worker: Path, ending: Ending) -> None:
         line = file.read(ending.length)
     if ending.outcome == "kept":
         inserted = state.frontier.connection.execute(
-            "INSERT OR IGNORE INTO texts VALUES (?)", (json.loads(line)["sha256"],)
+            "INSERT OR IGNORE INTO texts VALUES (?)", (value_of(line)["sha256"],)
         ).rowcount
         if not inserted:
             ending.outcome, ending.reason = "dropped", "duplicate_other_worker"

@@ -24,6 +24,7 @@ from scrapy_redis.connection import get_redis
 from crawl.queueing.frontier import Frontier
 from crawl.queueing.ledger import Ending, Entry, Link
 from errors import RequestError, RunError
+from strict_json import value_of
 
 ADD = """
 local added = 0
@@ -94,7 +95,7 @@ class RedisQueue:
 
         mine = json.dumps(self.settings)
         if not self.server.set(f"{self.key}:settings", mine, nx=True):
-            changed = differences(json.loads(self.server.get(f"{self.key}:settings")), self.settings)
+            changed = differences(value_of(self.server.get(f"{self.key}:settings")), self.settings)
             if changed:
                 raise RequestError(
                     f"Redis holds another crawl named {self.key}:\n  "
@@ -142,7 +143,7 @@ class RedisQueue:
         if not taken:
             return None
         page, tries = taken
-        url, kind, depth, redirects, _ = json.loads(page)
+        url, kind, depth, redirects, _ = value_of(page)
         self.frontier.add([Link(url, 0, kind, redirects)])
         entry = self.frontier.entry(url)
         if entry is None:  # this crawler did it, and was killed before Redis heard of it

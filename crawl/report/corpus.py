@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from strict_json import value_of
+
 
 @contextmanager
 def whole(path: Path, draft: str) -> Iterator[Path]:
@@ -51,7 +53,7 @@ def records(shard: Path) -> Iterator[dict]:
     """The records of one shard."""
     with open(shard, encoding="utf-8", newline="\n") as lines:
         for line in lines:
-            yield json.loads(line)
+            yield value_of(line)
 
 
 def _batches(items: Iterator[dict], size: int) -> Iterator[list[dict]]:

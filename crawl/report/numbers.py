@@ -1,12 +1,12 @@
 """The numbers of a crawl, counted in its ledger: manifest.json, and what the card and the page show."""
 
 import importlib.metadata
-import json
 import platform
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from crawl.report.words import EDGES
+from strict_json import value_of
 
 if TYPE_CHECKING:
     from crawl.state import State
@@ -111,7 +111,7 @@ def _sites(connection: sqlite3.Connection) -> list[dict[str, Any]]:
 
 def _robots(connection: sqlite3.Connection) -> dict[str, Any]:
     rows = connection.execute("SELECT key, value FROM meta WHERE key LIKE 'robots %' ORDER BY key LIMIT 1000")
-    return {key.removeprefix("robots "): json.loads(value) for key, value in rows}
+    return {key.removeprefix("robots "): value_of(value) for key, value in rows}
 
 
 def _one(connection: sqlite3.Connection, query: str) -> int:

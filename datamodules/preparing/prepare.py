@@ -205,7 +205,8 @@ def refuse_empty_side(split: Split, sides: dict[str, Any]) -> None:
     for side in SIDES:
         if not sides[side]["tokens"]:
             raise RequestError(
-                f"{sources[side].name}: no text is left for the {side} side ({counts}).\n"
+                f"{sources[side].name}: no text is left for the {side} side ({counts}"
+                f"{', documents that are equal on one side' * (split.kind == 'hash')}).\n"
                 "Give more text in data.path, or data.val_path=<a file>, or another data.val_fraction"
                 f" (now {split.val_fraction})."
             )

@@ -31,7 +31,7 @@ AT_LINE = re.compile(r"(?:\n|(?:^|\n)(?:Human|Assistant):[ \t]*)$")  # where a p
 UNSPACED = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
 )
-PROMPTS = ("prompt", "question", "instruction")  # the first of them that is there is the prompt
+PROMPTS = ("prompt", "question", "instruction", "query", "conversations", "messages")  # the first of them counts
 
 READS: Fields = {"system": Field((str,), "stands before the prompt")} | TOOLS
 KNOWN = {*PROMPTS, "chosen", "rejected", "margin", *READS}
@@ -109,13 +109,16 @@ def check_row(row: Row, known: frozenset[str], where: str, ignored: Ignored, col
     check_fields(row, READS, REFUSED, where)
     ignored.beside(known, row)
     for column in columns:
-        if is_messages(row.get(column)):
-            for message in row[column]:
+        value = [row[column]] if isinstance(row.get(column), Mapping) else row.get(column)
+        if is_messages(value):
+            for message in value:
                 ignored.beside(KNOWN_IN_MESSAGE, message, "a message's")
 
 
 def prompt_column(row: Row) -> str:
-    return next((name for name in PROMPTS if row.get(name) is not None), "prompt")
+    """Whole conversations need no prompt beside them: `messages` is one of them once more then."""
+    names = PROMPTS[:-1] if is_messages(row["chosen"]) and len(row["chosen"]) > 1 else PROMPTS
+    return next((name for name in names if row.get(name) is not None), "prompt")
 
 
 def read_row(row: Row, where: str, scores: Sequence[str] = ()) -> Preference:
@@ -141,7 +144,8 @@ def read_row(row: Row, where: str, scores: Sequence[str] = ()) -> Preference:
 
 
 def as_turns(value: Any) -> Any:
-    """Messages under today's names; anything else as it is."""
+    """Messages under today's names, one alone too; anything else as it is."""
+    value = [value] if isinstance(value, Mapping) else value
     return [*map(turn, value)] if is_messages(value) else value
 
 

@@ -161,9 +161,10 @@ def find_files(
     elif given.exists():
         found = [plain_file(given, key)]
     else:
-        found = [
-            plain_file(Path(p), key) for p in sorted(glob.glob(str(given), recursive=True)) if not Path(p).is_dir()
-        ]
+        named = [Path(p) for p in sorted(glob.glob(str(given), recursive=True))]
+        found = [plain_file(p, key) for p in named if not p.is_dir()]
+        if "**" not in given.parts and len(found) < len(named):
+            ignored["folder that the pattern names beside files"] += len(named) - len(found)
         if not found:
             raise missing(path, given, key, url)
     for file in found:
@@ -186,6 +187,8 @@ def files_in(folder: Path, readable: Callable[[Path], bool], ignored: Ignored) -
     found = []
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
+            if path.is_symlink():
+                ignored["link to a folder, which is not followed"] += 1
             continue
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             ignored.file("that is hidden")

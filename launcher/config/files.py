@@ -1,7 +1,6 @@
-"""The one reader of YAML: small files, shallow, in UTF-8, whose aliases do not multiply."""
+"""YAML of options and run folders (strict_yaml.py): what is wrong with it is a wrong request."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,8 @@ from errors import RequestError
 from launcher.help.comments import parents
 from launcher.help.words import cut
 from launcher.lab import Lab
+from strict_yaml import text_of
 
-MOST_BYTES = 10_000_000
-DEEPEST = 64  # mappings and lists within each other
-MOST_NODES = 200_000  # when every alias is written out
 CHOICE = re.compile(r"^  - (?:override )?(?:/?(\w+)(?:@[\w.]+)?: *)?([\w./-]+)", re.MULTILINE)  # in a defaults list
 
 
@@ -45,20 +42,16 @@ def load_option(file: Path) -> dict[str, Any]:
     return tree | own
 
 
-def check_yaml(file: Path) -> None:
-    """Walks through a file's events, which takes no memory, before anything is built from it. Raises RequestError."""
+def check_yaml(file: Path) -> str:
+    """Its text; nothing is built from it. Raises RequestError."""
     try:
-        if not file.is_file():
-            what = "is no file" if file.exists() else "is missing"
-            raise RequestError(f"{file} {what}.")
-        if file.stat().st_size > MOST_BYTES:
-            raise RequestError(f"{file} is larger than a config file may be ({MOST_BYTES:,} bytes).")
-        text = file.read_text(encoding="utf-8")
-        _walk(text, file)
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{file} is not UTF-8 (byte {error.start:,}).") from None
-    except (OSError, yaml.YAMLError) as error:
+        return text_of(file)
+    except FileNotFoundError:
+        raise RequestError(f"{file} is missing.") from None
+    except OSError as error:
         raise RequestError(f"{file} cannot be read: {cut(str(error).splitlines()[0])}") from None
+    except ValueError as error:
+        raise RequestError(f"{file} {error}.") from None
 
 
 def check_chosen(group: str, option: str, lab: Lab, seen: set[Path] | None = None) -> None:
@@ -67,36 +60,5 @@ def check_chosen(group: str, option: str, lab: Lab, seen: set[Path] | None = Non
     if file is None or file in seen:
         return
     seen.add(file)
-    check_yaml(file)
-    for other, chosen in CHOICE.findall(file.read_text(encoding="utf-8")):
+    for other, chosen in CHOICE.findall(check_yaml(file)):
         check_chosen(other or group, chosen, lab, seen)
-
-
-def _walk(text: str, file: Path) -> None:
-    """Counts nodes and depth. An alias counts as much as what it stands for."""
-    sizes: dict[str, int] = {}  # of anchors
-    open_nodes: list[tuple[str | None, int]] = []  # their anchor, and the count when they began
-    count = 0
-    for event in _events(text):
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor not in sizes:
-                raise RequestError(f"{file}: *{event.anchor} stands for nothing, or for what it is part of.")
-            count += sizes[event.anchor]
-        elif isinstance(event, yaml.CollectionStartEvent | yaml.ScalarEvent):
-            count += 1
-            if isinstance(event, yaml.CollectionStartEvent):
-                open_nodes.append((event.anchor, count - 1))
-            elif event.anchor:
-                sizes[event.anchor] = 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, before = open_nodes.pop()
-            if anchor:
-                sizes[anchor] = count - before
-        if len(open_nodes) > DEEPEST:
-            raise RequestError(f"{file} is nested more than {DEEPEST} deep.")
-        if count > MOST_NODES:
-            raise RequestError(f"{file} has aliases that multiply: written out it has more than {MOST_NODES:,} values.")
-
-
-def _events(text: str) -> Iterator[Any]:
-    yield from yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

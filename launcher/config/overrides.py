@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import Override as HydraOverride
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
+from commands import run_py
 from errors import RequestError
 from launcher.help.words import cut, listing, nearest
 from launcher.lab import Lab
@@ -133,9 +134,11 @@ def _listed(raw: str) -> str | None:
 
 
 def _not_a_pair(word: str, lab: Lab) -> str:
-    close = nearest(word.lstrip("-"), [*lab.groups, *lab.groups.get("task", {})])
+    close = nearest(word.lstrip("-"), ["help", *lab.groups, *lab.groups.get("task", {})])
     hint = ""
-    if close in lab.groups.get("task", {}):
+    if close == "help":
+        hint = f"\nType: {run_py('--help')}"
+    elif close in lab.groups.get("task", {}):
         hint = f"\nType: task={close}"
     elif close is not None:
         hint = f"\nType: {close}=... with one of: {listing(lab.groups[close])}"

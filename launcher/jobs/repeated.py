@@ -6,8 +6,6 @@ Code and versions are compared before the job starts; data and tokenizer are kno
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from runs.files import read_yaml, typed_words
 from strict_json import object_in
 
@@ -55,7 +53,7 @@ def horizon(folder: str | Path, trainer: Any) -> list[str]:
     folder, lines = Path(folder).expanduser(), []
     try:
         before = read_yaml(folder / ".hydra/config.yaml").get("trainer")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+    except (OSError, ValueError):
         before = None
     follows = "schedules follow the planned end, so losses may differ from the first step on"
     for key in HORIZON:

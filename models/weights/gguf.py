@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from errors import RequestError
+from progress import shown
+from strict_json import object_in
 
 Dtype = Literal["f32", "f16", "q8_0"]
 Q8_BLOCK = 32  # weights that share a scale in q8_0
@@ -35,7 +37,7 @@ def write_gguf(source: Path, target: Path, *, dtype: Dtype) -> None:
         import gguf
     except ImportError as error:
         raise RequestError("export.format=gguf needs the package gguf.\npip install gguf") from error
-    config = json.loads((source / "config.json").read_text())
+    config = object_in(source / "config.json")
     kind = config["model_type"]
     refuse(config)
     architecture = getattr(gguf.MODEL_ARCH, ARCHITECTURES[kind])
@@ -43,7 +45,7 @@ def write_gguf(source: Path, target: Path, *, dtype: Dtype) -> None:
     write_sizes(writer, config)
     write_tokenizer(writer, source, config)
     names = gguf.get_tensor_name_map(architecture, int(config.get("num_hidden_layers") or config["n_layer"]))
-    for name, array in arrays(source / "model.safetensors", config):
+    for name, array in shown(arrays(source / "model.safetensors", config), "writing the gguf", unit="tensors"):
         theirs = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if theirs is None:
             raise RequestError(f"export.format=gguf: {kind} has no place for the tensor {name} there.")
@@ -99,7 +101,7 @@ def write_tokenizer(writer: Any, source: Path, config: dict[str, Any]) -> None:
     """Tokens and merges, where `has_tokenizer`."""
     if not has_tokenizer(source):
         return
-    content = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    content = object_in(source / "tokenizer.json")
     added = {token["id"]: token["content"] for token in content.get("added_tokens", [])}
     by_id = {i: token for token, i in content["model"]["vocab"].items()} | added
     ids = range(config["vocab_size"])
@@ -116,7 +118,7 @@ def write_tokenizer(writer: Any, source: Path, config: dict[str, Any]) -> None:
 def has_tokenizer(folder: Path) -> bool:
     """Whether tokenizer.json is what GGUF calls gpt2 and gpt-2: a byte-level BPE that splits text as GPT-2's does."""
     path = folder / "tokenizer.json"
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    content = object_in(path) if path.is_file() else {}
     model, splitting = content.get("model", {}), json.dumps(content.get("pre_tokenizer"))
     by_gpt2 = '"use_regex": true' in splitting or any(json.dumps(rule) in splitting for rule in GPT2_SPLITS)
     return model.get("type") == "BPE" and bool(model.get("merges")) and by_gpt2

@@ -15,6 +15,7 @@ from errors import RequestError
 from models.base import LanguageModel
 from models.heads import RewardModel, score
 from models.weights.gguf import MODEL as GGUF
+from models.weights.told import told
 
 ROWS, SHORT, LONG = 2, 64, 512  # tokens of a row: more than a window, where there is one, but not more than LONG
 CLOSE = 1e-3  # share of the largest logit; both compute in fp32, so that only the order of sums differs
@@ -68,7 +69,8 @@ def prove_gguf(folder: Path, *, dtype: str) -> float:
     ids_BT = torch.randint(0, config.vocab_size, (ROWS, T), generator=torch.Generator().manual_seed(0))
     found = []
     for how in ({}, {"gguf_file": GGUF}):
-        loaded = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32, **how).eval()
+        with told(f"loading {how.get('gguf_file', 'model.safetensors')} to compare logits"):
+            loaded = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32, **how).eval()
         found.append(loaded(ids_BT).logits)
         del loaded
     difference, largest = (found[0] - found[1]).abs().max().item(), found[0].abs().max().item()
@@ -119,12 +121,12 @@ def _theirs(model: LanguageModel, folder: Path, ids_BT: Tensor) -> Tensor:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
     kind: Any = AutoModelForSequenceClassification if isinstance(model, RewardModel) else AutoModelForCausalLM
-    if model.encodes_source:
-        kind, half = AutoModelForSeq2SeqLM, ids_BT.shape[1] // 2
+    kind = AutoModelForSeq2SeqLM if model.encodes_source else kind
+    with told("loading the export to compare logits"):
         loaded = kind.from_pretrained(folder, dtype=next(model.parameters()).dtype).eval()
+    if model.encodes_source:
+        half = ids_BT.shape[1] // 2
         return loaded(input_ids=ids_BT[:, :half], decoder_input_ids=ids_BT[:, half:]).logits.float()
-    dtype = next(model.parameters()).dtype
-    loaded = kind.from_pretrained(folder, dtype=dtype).eval()
     if not isinstance(model, RewardModel):
         return loaded(ids_BT).logits.float()
     # one text at a time: an id that pads would end it early

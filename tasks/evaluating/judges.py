@@ -1,6 +1,5 @@
 """A judge by its name: `calculator`, `likelihood`, or the folder of a run."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from evaluation.rerank import Calculator, Encode, Judge, Learned, Likelihood
 from launcher.config.inherit import read_run
 from models.base import LanguageModel
 from models.heads import Scored
+from strict_json import object_in
 from tasks import parts
 from tokenization.chat import chat_template
 
@@ -76,7 +76,7 @@ def as_asked(prompter: Prompter, words: str) -> Encode:
 def refuse_trained(name: str, questions: Sequence[Question]) -> None:
     """Raises RequestError where a verifier is asked to judge answers to questions that it was trained on."""
     try:
-        summary = json.loads((Path(name).expanduser() / "summary.json").read_text(encoding="utf-8"))
+        summary = object_in(Path(name).expanduser() / "summary.json")
         known = set(summary.get("judged_questions") or ())
     except (OSError, ValueError, AttributeError, TypeError):
         return  # no judge of ours, or one that was stopped before it wrote any

@@ -16,7 +16,7 @@ from inspection.charts import line
 from inspection.page import Page, facts
 from launcher.jobs.run_folder import RunFolder
 from runs.files import read_rows as metric_rows
-from strict_json import value_of
+from strict_json import object_in, value_of
 
 Row = dict[str, Any]
 HEAD = 110  # letters of a case's line
@@ -57,7 +57,7 @@ def run_folder(cfg: DictConfig) -> Path:
 def read_rows(file: Path) -> list[Row]:
     """Raises RequestError for a line that is none of this file's; a last one that was cut off is left out."""
     found: list[Row] = []
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")  # answers may hold other ends of lines
     for number, text in enumerate(lines, start=1):
         try:
             row = value_of(text)
@@ -84,7 +84,7 @@ def read_metrics(file: Path) -> dict[str, list[tuple[float, float]]]:
 def before_training(folder: Path, curves: dict[str, list[tuple[float, float]]]) -> dict[str, list[tuple[float, float]]]:
     """The curves with held-out answers at step 0, out of summary.json where there is one."""
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary = object_in(folder / "summary.json")
         before = (summary.get("held_out") or {}).get("before") or {}
     except (OSError, ValueError, AttributeError):
         return curves

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from crawl.document import Document, Drop, Page
-from crawl.extract.process import process
 from crawl.filters import FILTERS, judge
 from crawl.filters.language import detect
 from crawl.filters.text import Text
+from crawl.processing.process import process
 from crawl.settings import CRAWL
 from tests.crawl.labelled.score import load
 from tests.crawl.site import article, sentence

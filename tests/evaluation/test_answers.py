@@ -35,6 +35,22 @@ def test_F11_letters_as_people_write_them(text, read):
     assert letter(text) == read
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("The answer is B. No wait, the answer is C.", "C"), ("The answer is B. No wait, it's C.", "C"),
+        ("B. No, that is wrong: (c)", "C"), ("Answer: B\nFinal answer: C", "C"), ("B. Actually, option C.", "C"),
+        ("The answer is B. Wait, let me think about option C. It is too small.", "B"), ("A. No, it does not rain", "A"),
+        ("The answer is B, not A. Wait, A is correct.", "A"),
+        ("<think>The answer is A</think>\nB", "B"), ("<think>Maybe A", None), ("The answer is C or D", None),
+        ("The answer is (C) and (D).", None), ("I'd go with C.", "C"), ("Answer：C", "C"),
+        ("Answer: B\n\nQuestion: Which?\nA. x\nB. y\nAnswer: A", "B"), ("B\n\nQuestion: Which?\nAnswer: A", "B"),
+    ],
+)  # fmt: skip
+def test_F11_the_last_letter_said_counts(text, read):
+    assert letter(text) == read
+
+
 RAIN = ("It rains.", "It snows.")
 
 
@@ -57,6 +73,7 @@ RAIN = ("It rains.", "It snows.")
         ("-5", ("5", "-5"), "-5"), ("10:30", ("10", "30"), None),
         # scripts without spaces
         ("\u8fd9\u662f\u6b63\u9762\u7684\u3002", ("\u6b63\u9762", "\u8d1f\u9762"), "\u6b63\u9762"),
+        ("<think>It rains.</think> It snows.", RAIN, "It snows."), ("It rains.\n\nQuestion: x", RAIN, "It rains."),
         ("both it rains. and it snows.", RAIN, None), ("", RAIN, None), ("x", ("", "x"), "x"),
     ],
 )  # fmt: skip

@@ -63,6 +63,40 @@ def test_F11_where_the_answer_stands(text: str, read: str | None) -> None:
     assert number(text) == read
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        # stated again
+        ("The answer is 5. No wait, the answer is 6.", "6"), ("The answer is 5.\nSo the answer is 6.", "6"),
+        ("Answer: 5\nFinal answer: 6", "6"), ("The answer was 5. The answer should be 6.", "6"),
+        ("The answer is 5. The answer is 5.", "5"), ("The answer is 5. The answer is not 6.", "5"),
+        ("The answer is not 5. The answer is 6.", "6"), ("The answer is 5. I hope the answer is clear.", "5"),
+        ("The answer is clear.\nThe answer is 5.", "5"), ("The answer is 1/2. Hmm, the answer is 1/3.", "1/3"),
+        # taken back
+        ("The answer is 5. No wait, it is 6.", "6"), ("The answer is 5. Wait, 6.", "6"),
+        ("The answer is 5, no, 6.", "6"),
+        ("The answer is 5. Actually, it should be $6.50.", "6.5"), ("The answer is 5 - scratch that, 6", "6"),
+        ("The answer is 5.\nNo, that's wrong. The correct answer is 6.", "6"), ("The answer is 5, I mean 6.", "6"),
+        ("The answer is 5. Sorry, 6 dollars.", "6"), ("The answer is 5. Oops: 6. No wait, 7.", "7"),
+        ("The answer is actually 5.", "5"), ("The answer is 5 actually.", "5"), ("The answer is 5. No doubt.", "5"),
+        # taken back, and what is said instead cannot be read
+        ("The answer is 5. No wait, the answer is 10:30.", None), ("The answer is 5. Wait, the answer is six.", None),
+        ("The answer is 5. No wait, it is 5 to 7.", None), ("The answer is 5. Wait, 2 + 3 is 6.", None),
+        # looked at again, and found right
+        ("The answer is 5. Wait, let me check: 2 + 3 = 5. Yes.", "5"), ("The answer is 5. Wait, that is fine.", "5"),
+        # thoughts are not said
+        ("<think>The answer is 4, #### 4.</think>\nThe answer is 5.", "5"), ("<think>#### 4</think>\n5", "5"),
+        ("<think>a</think>#### 4<think>b</think>#### 5", "5"), ("<think>so it is 4. The answer is 4", None),
+        ("4<think>", "4"), ("Answer：5", "5"),
+        # a model that goes on to questions of its own
+        ("The answer is 5.\n\nQuestion: 3+4?\nThe answer is 7.", "5"), ("5\nQ: What is 3+4?\nA: 7", "5"),
+        ("A: 5\n\nProblem 2: 3+4?\nA: 7", "5"), ("Question: 2+3?\nA: 5", "5"),
+    ],
+)  # fmt: skip
+def test_F11_the_last_word_counts(text: str, read: str | None) -> None:
+    assert number(text) == read
+
+
 def test_F11_no_two_fractions_are_equal_for_their_first_digit() -> None:
     assert not is_right("#### 1/2", "#### 1/3", "number")
     assert is_right("#### 2/6", "#### 1/3", "number")

@@ -219,8 +219,8 @@ def write_toy_lab(root: Path) -> Path:
 def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shared and left as it is; a test that writes into a lab takes `own_root`."""
     root = write_toy_lab(tmp_path_factory.mktemp("toy"))
-    for name in ("run.py", "errors.py", "bounds.py", "folders.py", "commands.py", "stopping.py", "strict_json.py"):
-        shutil.copy(ROOT / name, root / name)
+    for name in ("run", "errors", "bounds", "folders", "commands", "stopping", "strict_json", "strict_yaml"):
+        shutil.copy(ROOT / f"{name}.py", root / f"{name}.py")
     for name in ("launcher", "runs"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     return root

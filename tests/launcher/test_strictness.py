@@ -42,6 +42,7 @@ def refusal(words: Sequence[str], lab: Lab) -> str:
         ("hydra/launcher=basik", "basic"),
         ("experiment=wid", "Did you mean experiment=wide?"),
         ("say", "Type: task=say"),
+        ("help", "Type: python run.py --help"),
     ],
 )
 def test_N2_typed_wrong(word: str, nearest: str, toy: Lab) -> None:

@@ -100,7 +100,7 @@ def test_F20_a_signal_ends_the_whole_sweep(place: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "place", ["crawl.extract.pool:Pool.warm_up", "crawl.state:State.__init__", "crawl.report:finish", "scrapy"]
+    "place", ["crawl.processing.pool:Pool.warm_up", "crawl.state:State.__init__", "crawl.report:finish", "scrapy"]
 )
 @pytest.mark.parametrize("number", SIGNALS)
 def test_F20_a_signal_to_the_group_as_a_crawl_starts(place: str, number: int, tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 import pytest
 
 from crawl.document import Page
-from crawl.extract.decode import decode
 from crawl.extract.page import extract
 from crawl.settings import CRAWL
+from crawl.web.decode import decode
 from tests.crawl.labelled import articles, reference
 from tests.crawl.labelled.score import MARK, judge, load, table
 from tests.crawl.site import sentence

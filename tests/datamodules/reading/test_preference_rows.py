@@ -73,6 +73,26 @@ def test_F5_messages_that_differ_in_a_null_key_are_a_common_beginning(prompt):
     assert (len(pair.prompt), pair.prompt[0]["content"], pair.chosen, pair.rejected) == (1, "Q", "A", "B")
 
 
+SHAREGPT = [{"from": "human", "value": "Q"}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"conversations": SHAREGPT, "chosen": {"from": "gpt", "value": "A"}, "rejected": {"from": "gpt", "value": "B"}},
+        {"conversations": SHAREGPT, "chosen": "A", "rejected": "B"},
+        {"messages": turns("Q"), "chosen": turns("Q", "A")[1:], "rejected": turns("Q", "B")[1:]},
+        {"query": "Q", "chosen": "A", "rejected": "B"},
+        {"messages": turns("Q", "A"), "chosen": turns("Q", "A"), "rejected": turns("Q", "B")},
+        {"prompt": "Q", "messages": turns("Q", "A"), "chosen": turns("Q", "A"), "rejected": turns("Q", "B")},
+    ],
+)
+def test_F5_a_prompt_under_its_other_names(row):
+    pair = one(row)
+    assert [(m["role"], m["content"]) for m in pair.prompt] == [("user", "Q")]
+    assert (pair.chosen, pair.rejected) == ("A", "B")
+
+
 def test_a_system_message_before_the_prompt_is_kept():
     system = [{"role": "system", "content": "Be short."}]
     row = {"prompt": "Q", "chosen": system + turns("Q", "A"), "rejected": system + turns("Q", "B")}

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from datamodules.reading import sources
+from datamodules.reading.ignored import Ignored
 from datamodules.reading.sources import FileSource, find_files
 from errors import RequestError
 
@@ -34,6 +35,21 @@ def test_nothing_to_read(path, words, write, tmp_path):
     write("folder/readme.doc", "x")
     with pytest.raises(RequestError, match=words):
         find_files(str(tmp_path / path))
+
+
+def test_F4_folders_that_are_not_entered_are_counted(write, tmp_path):
+    write("all/a.txt", "a")
+    write("all/deep/b.txt", "b")
+    write("elsewhere/c.txt", "c")
+    (tmp_path / "all/more").symlink_to(tmp_path / "elsewhere")
+    for path, found, ignored in [
+        ("all", ["a.txt", "b.txt"], {"link to a folder, which is not followed": 1}),
+        ("all/*", ["a.txt"], {"folder that the pattern names beside files": 2}),
+        ("all/**/*.txt", ["a.txt", "b.txt", "c.txt"], {}),
+    ]:
+        counted = Ignored()
+        files = [file.name for file in find_files(f"{tmp_path}/{path}", ignored=counted)]
+        assert (files, counted) == (found, ignored)
 
 
 def test_a_missing_file_that_can_be_fetched(tmp_path):

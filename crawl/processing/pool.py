@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import stopping
 from crawl.document import Page
-from crawl.extract import worker
+from crawl.processing import worker
 from errors import RunError
 
 

@@ -1,22 +1,12 @@
-"""What happens to a page outside the crawler process: find its links, extract and judge its text. Pure, and bounded
-in time.
+"""The links of a page, as linked, and what its meta tags forbid."""
 
-`start` runs once in each worker process, `work` once a page.
-"""
-
-import os
-import signal
-import sys
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lxml import etree, html
 
-from crawl.document import Document, Drop, Page
+from crawl.document import Page
 from crawl.web.urls import Rules, join
 
 MAX_LINKS = 5000  # of one page: a page with more is a trap, or a site map that sitemap.xml serves better
@@ -24,44 +14,6 @@ LINK_PATHS = etree.XPath(
     "//a[@href]|//area[@href]|//frame[@src]|//iframe[@src]|//link[@href][@rel='next' or @rel='prev']"
     "|//base[@href]|//meta[@http-equiv and @content]|//meta[@name and @content]"
 )
-_state: dict = {}
-
-
-@dataclass
-class Worked:
-    """What comes back from a worker."""
-
-    result: Document | Drop
-    links: list[str] = field(default_factory=list)  # as linked, allowed, each once
-    skipped: dict[str, int] = field(default_factory=dict)  # links not followed, by reason
-
-
-class TooSlowError(Exception):
-    """Extraction took longer than crawl.extract_timeout_s."""
-
-
-def start(settings: dict, domains: list[str], parent: int) -> None:
-    """Prepare a worker process: import what is slow to import, leave signals to the parent, and die with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    from crawl.extract.process import process
-
-    _state.update(settings=settings, rules=Rules(settings, domains), process=process)
-
-
-def work(page: Page, follow: bool) -> Worked:
-    """Links and text of one page; `follow` says whether its links are wanted.
-
-    Raises TooSlowError when the page's time is over.
-    """
-    settings = _state["settings"]
-    with _limit(settings["extract_timeout_s"]):
-        found = Found()
-        if page.content_type != "text/plain":
-            found = find_links(page, _state["rules"] if follow else None, settings["obey_meta_robots"])
-        if found.noindex:
-            return Worked(Drop("noindex"), found.links, dict(found.skipped))
-        return Worked(_state["process"](page, settings), found.links, dict(found.skipped))
 
 
 @dataclass
@@ -134,29 +86,3 @@ def _judge(raw: str, base: str, rules: Rules, seen: set[str | None], found: Foun
         found.skipped[reason] += 1
     elif url:
         found.links.append(url)
-
-
-@contextmanager
-def _limit(seconds: float) -> Iterator[None]:
-    """An alarm clock for Python code; the pool's own clock covers what this cannot interrupt."""
-
-    def ring(_signum: int, _frame: object) -> None:
-        raise TooSlowError
-
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    old = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
-
-
-def _die_with(parent: int) -> None:
-    """A crawler that is killed must not leave workers behind."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1) if sys.platform != "win32" else None
