@@ -1,11 +1,6 @@
 """Online RL through the command line: alone, with a reward model, with adapters, after kill -9; pages and refusals."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -160,34 +155,3 @@ def test_the_plan_counts_every_network(words, rows, beside, capsys):
     assert numbers.keys() == beside.keys()
     assert all(0 <= numbers[name] - beside[name] * size <= 17 for name in beside)  # 16 channels and a bias
     assert plan["micro-batch"].startswith(f"{rows} x ")
-
-
-@pytest.mark.slow
-def test_kill_9_at_ten_moments_and_every_run_ends_on_the_same_bits():
-    """Killed during generation, scoring and updates; each time it goes on from its last checkpoint."""
-    words = [*SMALL, *SHORT, *PAIRS, START, "objective=ppo", "objective.reward_steps=2", "objective.epochs=2",
-             "trainer.max_steps=12", "trainer.val_every=100", "trainer.checkpoint_every=1"]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-    def start(*arguments: str) -> subprocess.Popen:
-        command = [sys.executable, str(ROOT / "run.py"), *arguments]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    assert start(*words, "run_dir=whole").wait() == 0
-    expected = torch.load("whole/checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    checkpoint = Path("parts/checkpoints/last.ckpt")
-    process, kills = start(*words, "run_dir=parts"), 0
-    while kills < 10 and process.poll() is None:
-        before = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else None
-        while process.poll() is None and (checkpoint.stat().st_mtime_ns if checkpoint.is_file() else None) == before:
-            time.sleep(0.002)
-        time.sleep(0.013 * kills)  # another moment of the next update each time
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-            process.wait()
-            process = start("resume=parts")
-    assert process.wait() == 0
-    assert kills >= 5
-    for name, value in torch.load(checkpoint, weights_only=True)["state_dict"].items():
-        assert torch.equal(value, expected[name]), name
