@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from batch import Batch
@@ -15,7 +14,7 @@ from bounds import NonNegativeInt, PositiveFloat, PositiveInt
 from evaluation.tool_use import tool_guide
 from lightning_modules.base import LanguageModule, Start, step_seed
 from lightning_modules.rl import checks
-from lightning_modules.rl.held_out import HeldOut, held_out_metrics
+from lightning_modules.rl.held_out import BeforeAndAfter, HeldOut
 from lightning_modules.rl.judge import Judge, Truncated
 from lightning_modules.rl.meter import Meter
 from lightning_modules.rl.ranks import summed_over_ranks
@@ -43,7 +42,8 @@ class AnsweringModule(LanguageModule):
         truncated: "score" gives a cut-off answer `truncated_score`, "rule" what its rewards say, "mask" leaves it out.
         val_prompts, val_group: held-out questions, and answers drawn to each, at a validation.
         checks: "stop" refuses to start wrong, "warn" goes on.
-        sft_steps, sft_lr: updates on the data's answers that come first where there are no weights; their peak rate.
+        sft_steps, sft_lr: updates on the data's answers that come first where there are no weights, by Muon; their
+            peak rate.
     """
 
     needs = ("prompts",)
@@ -66,7 +66,7 @@ class AnsweringModule(LanguageModule):
         val_group: PositiveInt = 4,
         checks: checks.Mode = "stop",
         sft_steps: NonNegativeInt = 0,
-        sft_lr: PositiveFloat = 1e-3,
+        sft_lr: PositiveFloat = 0.02,
         **common: Any,
     ):
         super().__init__(**common)
@@ -85,17 +85,15 @@ class AnsweringModule(LanguageModule):
             truncated_score=truncated_score,
         )
         self.meter = Meter()
-        self.before: dict[str, float] = {}  # held-out answers before the first update
-        self.after: dict[str, float] = {}
+        self.found = BeforeAndAfter()  # held-out answers
 
     # ---- the run's beginning ---------------------------------------------------------------------------------------
 
     def learn_start(self, start: Start) -> None:
         if self.sft_steps and start.from_scratch:
-            what = (
-                "the data's answers, right and wrong ones" if "pairs" in start.data.provides else "the data's answers"
-            )
-            learn_likelihood(self, start, lambda micro: micro, steps=self.sft_steps, lr=self.sft_lr, what=what)
+            what = "the data's answers" + (", right and wrong ones," if "pairs" in start.data.provides else "")
+            settings: dict[str, Any] = {"steps": self.sft_steps, "lr": self.sft_lr, "by": "muon"}
+            learn_likelihood(self, start, lambda micro: micro, what=what, **settings)
 
     def begin(self, start: Start) -> None:
         start.data.serve_prompts(per_item=self.prompts, held_out=self.val_prompts)
@@ -116,9 +114,21 @@ class AnsweringModule(LanguageModule):
     def on_train_start(self) -> None:
         super().on_train_start()
         if self.trainer.global_step == 0:
-            self.before = self._held_out_now()
+            self._measure_the_start()
             if self.trainer.is_global_zero:
-                print(f"step 0  {self.held_out.in_words(self.before)}", flush=True)
+                print(f"step 0  {self.held_out.in_words(self.found.before)}", flush=True)
+
+    def _measure_the_start(self) -> None:
+        sums = Sums()
+        for batch in self.trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
+            sums.add(self.held_out.sums(self.model, batch))
+        self.validation_metrics(sums.over_ranks(world_size=self.trainer.world_size, device=self.device))
+        self.found.begin_here()
+
+    def on_fit_end(self) -> None:
+        super().on_fit_end()
+        if self.trainer.is_global_zero and (words := self.found.in_words()):
+            print(f"\n{words}", flush=True)
 
     # ---- answers ---------------------------------------------------------------------------------------------------
 
@@ -149,27 +159,20 @@ class AnsweringModule(LanguageModule):
         self._validation.add(self.held_out.sums(self.model, batch))
 
     def validation_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        self.after = held_out_metrics(sums)
-        return self.after
-
-    def _held_out_now(self) -> dict[str, float]:
-        sums = Sums()
-        for batch in self.trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
-            sums.add(self.held_out.sums(self.model, batch))
-        return self.validation_metrics(sums.over_ranks(world_size=self.trainer.world_size, device=self.device))
+        return self.found.note(sums)
 
     # ---- state ----------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["held_out_before"] = self.before
+        checkpoint |= self.found.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self.before = checkpoint["held_out_before"]
+        self.found.load(checkpoint)
 
     def record(self) -> dict[str, Any]:
-        return {"held_out": {"before": self.before, "after": self.after}}
+        return {"held_out": self.found.record()}
 
     def farewell(self) -> dict[str, str | None]:
         return {

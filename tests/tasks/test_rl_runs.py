@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from launcher.cli import main
+from launcher.config.compose import compose
+from launcher.lab import Lab
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["model.n_layer=1", "model.n_embd=16", "model.n_head=2", "model.seq_len=128", "tokenizer=byte", "hardware=cpu"]
@@ -47,11 +49,14 @@ def test_alone_it_learns_a_start_and_shows_what_it_wrote(objective, capsys):
         "metrics"
     ].keys()
     assert facts["held_out"]["after"]["reward"] == facts["metrics"]["val/reward"]
+    assert facts["held_out"]["gain"].keys() == {"value", "low", "high"}
     assert torch.load("run/start/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
     rows = [json.loads(line) for line in Path("run/rollouts.jsonl").read_text().splitlines()]
     assert {row["step"] for row in rows} == {0, 1}
     assert rows[0].keys() >= {"prompt", "answer", "expected", "score", "parts", "advantage", "tokens", "cut_off"}
-    assert "right and wrong ones come first" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "right and wrong ones, come first" in told
+    assert "right answers 0.0% -> 0.0%: +0.0 points" in told  # random weights know nothing
     assert lab("task=inspect", "inspect.view=rollouts", "init_from=run", "run_dir=page") == 0
     page = Path("page/rollouts.html").read_text(encoding="utf-8")
     assert "Reward and right answers" in page
@@ -135,6 +140,12 @@ def test_refused_with_what_to_type(words, told, capsys):
     pairs = [] if any(word.startswith("data=") for word in words) else PAIRS
     assert lab(*SMALL, *pairs, *words, "run_dir=run") == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("objective", ["grpo", "rloo", "ppo"])
+def test_other_optimizers_and_schedules_can_be_chosen(objective):
+    plan = compose([f"objective={objective}", "optimizer=muon_small", "schedule=wsd"], Lab(ROOT))
+    assert plan.cfg.optimizer.lr_matrix == 0.02
 
 
 @pytest.mark.parametrize(

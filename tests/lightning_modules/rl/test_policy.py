@@ -9,6 +9,7 @@ import torch
 from batch import IGNORE
 from errors import RequestError, RunError
 from lightning_modules.grpo import GRPOModule
+from lightning_modules.rl.held_out import BeforeAndAfter
 from lightning_modules.rl.minibatches import deal, turn_of
 from lightning_modules.rl.rollouts import joined, log_probs, padded, roll_out, rows_of
 from lightning_modules.rloo import RLOOModule
@@ -24,9 +25,9 @@ def test_the_share_of_token_a_rises(tmp_path, kind, seed):
     data = PromptData()
     module = make_policy(kind, data, seed=seed, lr=1e-2)
     train(tmp_path, module, data, steps=60)
-    assert module.before["reward"] < 0.3
-    assert module.after["reward"] > 0.9
-    assert module.record()["held_out"]["after"] == module.after
+    assert module.found.before["reward"] < 0.3
+    assert module.found.after["reward"] > 0.9
+    assert module.record()["held_out"]["after"] == module.found.after
 
 
 def collected(module, data, folder):
@@ -306,8 +307,8 @@ def test_N61_a_run_goes_on_bit_for_bit_from_any_update_of_a_rollout(tmp_path, ki
     train(tmp_path / "parts", again, again.data, steps=7, resume=True)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
-    assert again.before == whole.before
-    assert again.after == whole.after
+    assert again.found.before == whole.found.before
+    assert again.found.after == whole.found.after
     saved = torch.load(tmp_path / "parts/checkpoints/last.ckpt", weights_only=True)
     assert saved["tokens_seen"] == whole.measured.tokens_seen
     assert ("rollout" in saved) == (7 % 4 != 0)
@@ -324,6 +325,35 @@ def test_the_rollout_in_the_checkpoint_is_what_makes_it_exact(tmp_path):
     again = make_policy(GRPOModule, PromptData(), **settings)
     with pytest.raises(RunError, match="rollout"):
         train(tmp_path, again, again.data, steps=4, resume=True)
+
+
+def test_the_gain_of_held_out_answers_is_a_ratio_over_kinds_worked_by_hand():
+    """Six kinds of four answers each: 2 right -> 3 of each but one, which stays; one kind is not asked at the end."""
+    found = BeforeAndAfter()
+    rows = {"rows": torch.tensor(24.0), "reward": torch.tensor(12.0), "stopped": torch.tensor(24.0)}
+    asked = torch.tensor([4.0] * 6 + [0.0])
+    found.note(rows | {"right": torch.stack([torch.tensor([2.0] * 6 + [0.0]), asked])})
+    found.begin_here()
+    found.note(rows | {"right": torch.stack([torch.tensor([3.0] * 5 + [2.0, 0.0]), asked])})
+    assert found.before["sampled_exact_match"] == 0.5
+    assert found.gain.value == pytest.approx(5 / 24)
+    # Student's t of 5 degrees times the deviation of five 1/4 and a 0 over sqrt(6), or more: 2.5706 x 0.10206 / 2.4495
+    assert found.gain.low <= 5 / 24 - 2.5706 * 0.10206 / 6**0.5 + 1e-4
+    assert found.gain.high >= 5 / 24 + 2.5706 * 0.10206 / 6**0.5 - 1e-4
+    assert found.in_words().startswith("right answers 50.0% -> 70.8%: +20.8 points (95 % interval +")
+    assert found.in_words().endswith("over 6 expected answers)")
+    again = BeforeAndAfter()
+    again.load(found.state())
+    again.note(rows | {"right": torch.stack([torch.tensor([3.0] * 5 + [2.0, 0.0]), asked])})
+    assert again.record() == found.record()
+
+
+def test_where_no_answer_is_known_no_gain_is_told(tmp_path, capsys):
+    module = make_policy(GRPOModule, PromptData())
+    train(tmp_path, module, module.data, steps=1)
+    assert module.found.gain is None
+    assert module.record()["held_out"].keys() == {"before", "after"}
+    assert "right answers" not in capsys.readouterr().out
 
 
 # ---- refused ------------------------------------------------------------------------------------------------------
