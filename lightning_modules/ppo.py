@@ -22,11 +22,17 @@ from lightning_modules.rl.advantages import gae, moments, token_rewards, whitene
 from lightning_modules.rl.checks import mask_of
 from lightning_modules.rl.losses import value_loss
 from lightning_modules.rl.policy import PolicyModule
-from lightning_modules.start import OPTIMIZERS
 from models.base import Output
 from models.heads import Critic
+from optimization.muon import muon
 from optimization.schedules import cosine
 from rewards.reward_model import LearnedReward
+
+# optimizer=muon_small, with which reward models learn comparisons that AdamW takes many times longer for
+MUON: Any = {
+    **dict.fromkeys(("lr_embedding", "lr_unembedding", "lr_vector"), 2e-3),
+    **{"momentum": 0.95, "ns_steps": 5, "betas": (0.9, 0.95), "eps": 1e-10, "weight_decay": 0.0, "width_base": 128},
+}
 
 
 class PPOModule(PolicyModule):
@@ -91,7 +97,7 @@ class PPOModule(PolicyModule):
         module = RewardModule(
             model=model,
             **self.reward_weights,
-            optimizer=OPTIMIZERS["muon"](self.reward_lr),
+            optimizer=partial(muon, lr_matrix=self.reward_lr, **MUON),
             schedule=partial(
                 cosine, total_steps=self.reward_steps, warmup_steps=min(50, self.reward_steps // 10), final_ratio=0.1
             ),

@@ -6,7 +6,7 @@ first, in a folder of their own (start/), which other runs can start from too.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -14,14 +14,7 @@ from batch import Batch
 from lightning_modules.base import LanguageModule, Start
 from models.base import Output
 from optimization.adamw import adamw
-from optimization.muon import muon
 from optimization.schedules import cosine
-
-# optimizer=muon_small, by which small models learn sums and comparisons in a third of AdamW's updates
-MUON: Any = {
-    **dict.fromkeys(("lr_embedding", "lr_unembedding", "lr_vector"), 2e-3),
-    **{"momentum": 0.95, "ns_steps": 5, "betas": (0.9, 0.95), "eps": 1e-10, "weight_decay": 0.0, "width_base": 128},
-}
 
 
 class LikelihoodModule(LanguageModule):
@@ -43,12 +36,6 @@ class LikelihoodModule(LanguageModule):
         return super().validation_sums(self.select(batch), out)
 
 
-OPTIMIZERS: dict[str, Callable[[float], Callable[..., Any]]] = {
-    "adamw": lambda lr: partial(adamw, lr=lr, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1),
-    "muon": lambda lr: partial(muon, lr_matrix=lr, **MUON),
-}
-
-
 def learn_likelihood(
     objective: LanguageModule,
     start: Start,
@@ -57,19 +44,14 @@ def learn_likelihood(
     steps: int,
     lr: float,
     what: str = "the chosen answers",
-    by: Literal["adamw", "muon"] = "adamw",
 ) -> None:
-    """Trains the objective's model in place; the same for the same seed, so that a resumed run finds the same start.
-
-    Args:
-        select: the rows of a batch that are learned. lr: peak rate, of Muon's matrices where it is `by` Muon.
-    """
+    """Trains the objective's model in place; the same for the same seed, so that a resumed run finds the same start."""
     if start.rank == 0:
         print(f"start   no init_from: {steps} updates on {what} come first", flush=True)
     module = LikelihoodModule(
         select=select,
         model=objective.model,
-        optimizer=OPTIMIZERS[by](lr),
+        optimizer=partial(adamw, lr=lr, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1),
         schedule=partial(cosine, total_steps=steps, warmup_steps=min(50, steps // 10), final_ratio=0.1),
         token_bytes=objective.token_bytes,
         seed=objective.seed,

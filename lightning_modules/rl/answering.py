@@ -42,8 +42,7 @@ class AnsweringModule(LanguageModule):
         truncated: "score" gives a cut-off answer `truncated_score`, "rule" what its rewards say, "mask" leaves it out.
         val_prompts, val_group: held-out questions, and answers drawn to each, at a validation.
         checks: "stop" refuses to start wrong, "warn" goes on.
-        sft_steps, sft_lr: updates on the data's answers that come first where there are no weights, by Muon; their
-            peak rate.
+        sft_steps, sft_lr: updates on the data's answers that come first where there are no weights; their peak rate.
     """
 
     needs = ("prompts",)
@@ -66,7 +65,7 @@ class AnsweringModule(LanguageModule):
         val_group: PositiveInt = 4,
         checks: checks.Mode = "stop",
         sft_steps: NonNegativeInt = 0,
-        sft_lr: PositiveFloat = 0.02,
+        sft_lr: PositiveFloat = 1e-3,
         **common: Any,
     ):
         super().__init__(**common)
@@ -92,8 +91,7 @@ class AnsweringModule(LanguageModule):
     def learn_start(self, start: Start) -> None:
         if self.sft_steps and start.from_scratch:
             what = "the data's answers" + (", right and wrong ones," if "pairs" in start.data.provides else "")
-            settings: dict[str, Any] = {"steps": self.sft_steps, "lr": self.sft_lr, "by": "muon"}
-            learn_likelihood(self, start, lambda micro: micro, what=what, **settings)
+            learn_likelihood(self, start, lambda micro: micro, steps=self.sft_steps, lr=self.sft_lr, what=what)
 
     def begin(self, start: Start) -> None:
         start.data.serve_prompts(per_item=self.prompts, held_out=self.val_prompts)

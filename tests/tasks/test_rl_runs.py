@@ -44,7 +44,7 @@ def test_alone_it_learns_a_start_and_shows_what_it_wrote(objective, capsys):
     assert fit("run", f"objective={objective}", *FORMAT) == 0
     facts = summary("run")
     assert facts["step"] == 2
-    assert facts["data"] == "arithmetic_pairs"
+    assert facts["data"] == "arithmetic_pairs_many"
     assert {"val/reward", "val/sampled_exact_match", "val/exact_match", "objective/kl", "reward/format"} <= facts[
         "metrics"
     ].keys()

@@ -1,5 +1,6 @@
 """Online RL end to end on a tiny model: it learns, starts as it must, refuses to start wrong, goes on exactly."""
 
+import copy
 import json
 import math
 
@@ -13,8 +14,10 @@ from lightning_modules.rl.held_out import BeforeAndAfter
 from lightning_modules.rl.minibatches import deal, turn_of
 from lightning_modules.rl.rollouts import joined, log_probs, padded, roll_out, rows_of
 from lightning_modules.rloo import RLOOModule
+from models.adapters.lora import lora
 from models.generation import Completion
-from tests.prompts import END, A, Fixed, PromptData, ShareOfA, make_policy, train
+from models.gpt import GPT
+from tests.prompts import END, VOCAB, A, Fixed, PromptData, ShareOfA, make_policy, train
 
 BOTH = [GRPOModule, RLOOModule]
 
@@ -140,6 +143,21 @@ def test_N54_the_reference_is_the_model_that_the_run_starts_from(tmp_path):
         module.model.head.weight.mul_(1.5)
     with pytest.raises(RequestError, match="not the model that the run starts from"):
         train(tmp_path, module, data, steps=1)
+
+
+def test_N54_beside_adapters_the_reference_is_the_model_without_them_however_far_they_have_moved(tmp_path):
+    data = PromptData()
+    plain = GPT(vocab_size=VOCAB, seq_len=16, n_layer=1, n_head=2, n_embd=32).eval()
+    start = copy.deepcopy(plain)
+    adapted = lora(model=plain, rank=2, alpha=4, dropout=0.0, targets="all-linear", rslora=False, dora=False)
+    module = make_policy(GRPOModule, data, model=adapted, lr=0.1, kl=0.1, epochs=2)
+    train(tmp_path, module, data, steps=3)  # into the second rollout, which the policy has moved before
+    rollout = module.rollout
+    mask = rollout["targets"] != IGNORE
+    torch.testing.assert_close(rollout["ref"], log_probs(start, rollout, 1.0)[0].detach(), rtol=0, atol=1e-5)
+    assert (rollout["ref"] - rollout["old"])[mask].abs().max() > 1e-2
+    assert module.measured.train["objective/kl"] != 0
+    assert module.reference.frozen is None
 
 
 def test_N48_a_cap_that_cuts_every_answer_is_named(tmp_path):
