@@ -143,10 +143,11 @@ class PPOModule(PolicyModule):
 
     # ---- the rollout -----------------------------------------------------------------------------------------------
 
-    def read_more(self, micro: Batch) -> Batch:
+    @torch.no_grad()
+    def read(self, micro: Batch) -> Batch:
         assert self.critic is not None
         hidden_NTC = None if self.critic.own else self.model(**self.model.inputs_of(micro)).hidden_BTC
-        return {"values": self.critic(self.model.inputs_of(micro), hidden_NTC)}
+        return super().read(micro) | {"values": self.critic(self.model.inputs_of(micro), hidden_NTC)}
 
     def advantages(self, rollout: Batch) -> Batch:
         """Whitened over the counted actions of all ranks; returns are what the critic is to learn."""

@@ -76,7 +76,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "`spiders/` `report/`",
     "evaluation": "metrics, benchmarks and `tools/` (one file each), intervals, likelihoods and answers",
     "reports": "run folders -> statistics, figures, pages",
-    "runs": "run folders found, named, listed, compared, removed; curves as lists",
+    "runs": "run folders found, named, listed, compared, removed; curves as lists, and those to expect",
     "inspection": "the one template of HTML pages, charts, colours in a terminal",
     "nanolab": "from Python: `nanolab.load`, `train`, `runs`",
     "benchmarks": "speed and memory, as ratios in one run",

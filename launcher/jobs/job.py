@@ -21,6 +21,7 @@ from launcher.jobs.endings import FINISHED, WRONG_REQUEST, Ending, explain, want
 from launcher.jobs.run_folder import RunFolder, claim, default_name, save_config
 from launcher.jobs.run_log import RunLog
 from launcher.lab import SWEEP_RECORD, Lab
+from runs import expected
 
 log = logging.getLogger("launcher")
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -128,6 +129,7 @@ def work(job: Job, run: RunFolder) -> Ending:
         if run.rank == 0:
             if then is not None and ending.code == FINISHED:
                 _say_differences(job, run, repeated.outcome(then, run.results), same="the same data, the same result")
+                _say_whether_expected(run)
             close(job, run, ending, clock)
     return ending
 
@@ -139,6 +141,14 @@ def _say_differences(job: Job, run: RunFolder, lines: list[str], *, same: str) -
     log.info("%s", words)
     known = run.results.setdefault("rerun", {"of": str(job.plan.cfg.rerun), "differences": []})
     known["differences"] += lines
+
+
+def _say_whether_expected(run: RunFolder) -> None:
+    """Where curves were recorded of such a run: is it inside them?"""
+    if words := expected.compared(run.path, summary=run.results):
+        print(words, flush=True)
+        log.info("%s", words)
+        run.results["rerun"]["curves"] = words
 
 
 def close(job: Job, run: RunFolder, ending: Ending, clock: summary.Clock, *, written_by_rank: bool = False) -> None:

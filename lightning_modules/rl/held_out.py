@@ -1,8 +1,12 @@
 """Validation of online RL: answers drawn to held-out questions, what they are worth, how many are right.
 
 The draws are the same each time, so that validations compare.
+
+Shapes: P prompts, N answers, K kinds: expected answers, such as chains of sums.
 """
 
+import math
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +14,7 @@ import torch
 from torch import Tensor
 
 from batch import Batch
+from evaluation.intervals import Estimate, ratio_interval
 from lightning_modules.base import step_seed
 from lightning_modules.rl.judge import Judge
 from lightning_modules.rl.rollouts import HELD_OUT, Drawing, roll_out
@@ -69,3 +74,54 @@ def held_out_metrics(sums: dict[str, Tensor]) -> dict[str, float]:
         found["sampled_exact_match"] = (right.sum() / asked.sum()).item()
         found["exact_match_chains"] = (right / asked.clamp_min(1))[asked > 0].mean().item()
     return found
+
+
+@dataclass
+class BeforeAndAfter:
+    """What held-out answers were worth before the first update, and at the last validation.
+
+    Metrics by name; and where answers are known, (2, K): how many of each kind were right, and how many were drawn.
+    """
+
+    before: dict[str, float] = field(default_factory=dict)
+    after: dict[str, float] = field(default_factory=dict)
+    right_before: Tensor | None = None
+    right_after: Tensor | None = None
+
+    def note(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        """Metrics of a validation from its sums over all batches and ranks."""
+        self.after, self.right_after = held_out_metrics(sums), sums.get("right")
+        return self.after
+
+    def begin_here(self) -> None:
+        self.before, self.right_before = self.after, self.right_after
+
+    @property
+    def gain(self) -> Estimate | None:
+        """Share of right answers, after minus before, with its 95 % interval over kinds; None where none are known."""
+        if self.right_before is None or self.right_after is None:
+            return None
+        seen_K = self.right_after[1] > 0
+        more_K = (self.right_after[0] - self.right_before[0])[seen_K]
+        return ratio_interval(more_K.numpy(), self.right_after[1][seen_K].numpy())
+
+    def in_words(self) -> str | None:
+        """ "right answers 43.8% -> 68.2%: +24.4 points (95 % interval +17.1 to +31.0, over 113 expected answers)" """
+        if (gain := self.gain) is None or self.right_after is None:
+            return None
+        before, after = (found["sampled_exact_match"] for found in (self.before, self.after))
+        told = f"right answers {before:.1%} -> {after:.1%}: {100 * gain.value:+.1f} points"
+        if math.isnan(gain.low):
+            return told
+        kinds = int((self.right_after[1] > 0).sum())
+        return f"{told} (95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}, over {kinds} expected answers)"
+
+    def record(self) -> dict[str, Any]:
+        gain = {} if self.gain is None else {"gain": self.gain._asdict()}
+        return {"before": self.before, "after": self.after} | gain
+
+    def state(self) -> dict[str, Any]:
+        return {"held_out_before": self.before, "held_out_right": self.right_before}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.before, self.right_before = state["held_out_before"], state.get("held_out_right")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from batch import Batch
 from lightning_modules.rl.checks import largest, mask_of
+from lightning_modules.rl.losses import Bounds, clipped
 from lightning_modules.rl.meter import Meter
 from rewards.base import Answers
 
@@ -39,10 +40,12 @@ def note_rollout(
         meter.most("rollout/gap", largest((old_NT - rollout["generated"]).abs(), mask_NT))
 
 
-def note_update(meter: Meter, log_ratio_NT: Tensor, losses_NT: Tensor, clipped_NT: Tensor, mask_NT: Tensor) -> None:
-    """How far an update's policy is from the one that wrote the rollout; 0 outside `mask_NT`."""
+def note_update(
+    meter: Meter, log_ratio_NT: Tensor, losses_NT: Tensor, advantages_NT: Tensor, mask_NT: Tensor, bounds: Bounds
+) -> None:
+    """How far an update's policy is from the one that wrote the rollout. Args: log_ratio_NT: 0 outside `mask_NT`."""
     actions = mask_NT.sum()
-    meter.add("policy/clipfrac_avg", (clipped_NT & mask_NT).sum(), actions)
+    meter.add("policy/clipfrac_avg", (clipped(log_ratio_NT, advantages_NT, bounds) & mask_NT).sum(), actions)
     meter.add("policy/approxkl_avg", 0.5 * log_ratio_NT.square().sum(), actions)
     meter.most("policy/ratio_max", log_ratio_NT.exp().max())
     meter.add("loss/policy_avg", losses_NT.where(mask_NT, 0.0).sum(), actions)

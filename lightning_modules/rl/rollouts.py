@@ -3,7 +3,7 @@
 Shapes: P prompts, G answers to each, N = P G rows, T tokens; padded on the right.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,8 +101,11 @@ def joined(batches: Sequence[Batch]) -> Batch:
     return {name: torch.cat([wide(name, batch[name]) for batch in batches]) for name in batches[0]}
 
 
-def with_columns(rollout: Batch, found: dict[str, list[Tensor]]) -> Batch:
-    """The rollout with columns that were computed some rows at a time, each chunk as wide as it had to be."""
+def with_columns(rollout: Batch, size: int, read: Callable[[Batch], Batch]) -> Batch:
+    """The rollout with the (N, T) columns that `read` gives of `size` rows, each chunk as wide as it has to be."""
     T = rollout["ids"].shape[1]
-    wide = {name: [torch.nn.functional.pad(v, (0, T - v.shape[1])) for v in values] for name, values in found.items()}
-    return rollout | {name: torch.cat(values) for name, values in wide.items()}
+    found: dict[str, list[Tensor]] = {}
+    for rows in torch.arange(len(rollout["ids"])).split(size):
+        for name, value in read(rows_of(rollout, rows)).items():
+            found.setdefault(name, []).append(torch.nn.functional.pad(value.float(), (0, T - value.shape[1])))
+    return rollout | {name: torch.cat(values) for name, values in found.items()}

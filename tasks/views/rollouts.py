@@ -15,6 +15,7 @@ from inspection.cases import Case, cases
 from inspection.charts import line
 from inspection.page import Page, facts
 from launcher.jobs.run_folder import RunFolder
+from runs import expected
 from runs.files import read_rows as metric_rows
 from strict_json import object_in, value_of
 
@@ -39,6 +40,8 @@ def show(cfg: DictConfig, run: RunFolder) -> None:
     for name in (REWARD, *TRUTH, *PULL):
         if name in ends:
             print(f"  {name:<26}{ends[name][0]:>9.4f}  ->{ends[name][1]:>9.4f}")
+    if words := expected.compared(folder):
+        print(f"  {words}")
     print(f"page: {run.path / 'rollouts.html'}")
 
 

@@ -1,5 +1,6 @@
 """Online RL end to end on a tiny model: it learns, starts as it must, refuses to start wrong, goes on exactly."""
 
+import copy
 import json
 import math
 
@@ -9,11 +10,14 @@ import torch
 from batch import IGNORE
 from errors import RequestError, RunError
 from lightning_modules.grpo import GRPOModule
+from lightning_modules.rl.held_out import BeforeAndAfter
 from lightning_modules.rl.minibatches import deal, turn_of
 from lightning_modules.rl.rollouts import joined, log_probs, padded, roll_out, rows_of
 from lightning_modules.rloo import RLOOModule
+from models.adapters.lora import lora
 from models.generation import Completion
-from tests.prompts import END, A, Fixed, PromptData, ShareOfA, make_policy, train
+from models.gpt import GPT
+from tests.prompts import END, VOCAB, A, Fixed, PromptData, ShareOfA, make_policy, train
 
 BOTH = [GRPOModule, RLOOModule]
 
@@ -24,9 +28,9 @@ def test_the_share_of_token_a_rises(tmp_path, kind, seed):
     data = PromptData()
     module = make_policy(kind, data, seed=seed, lr=1e-2)
     train(tmp_path, module, data, steps=60)
-    assert module.before["reward"] < 0.3
-    assert module.after["reward"] > 0.9
-    assert module.record()["held_out"]["after"] == module.after
+    assert module.found.before["reward"] < 0.3
+    assert module.found.after["reward"] > 0.9
+    assert module.record()["held_out"]["after"] == module.found.after
 
 
 def collected(module, data, folder):
@@ -139,6 +143,21 @@ def test_N54_the_reference_is_the_model_that_the_run_starts_from(tmp_path):
         module.model.head.weight.mul_(1.5)
     with pytest.raises(RequestError, match="not the model that the run starts from"):
         train(tmp_path, module, data, steps=1)
+
+
+def test_N54_beside_adapters_the_reference_is_the_model_without_them_however_far_they_have_moved(tmp_path):
+    data = PromptData()
+    plain = GPT(vocab_size=VOCAB, seq_len=16, n_layer=1, n_head=2, n_embd=32).eval()
+    start = copy.deepcopy(plain)
+    adapted = lora(model=plain, rank=2, alpha=4, dropout=0.0, targets="all-linear", rslora=False, dora=False)
+    module = make_policy(GRPOModule, data, model=adapted, lr=0.1, kl=0.1, epochs=2)
+    train(tmp_path, module, data, steps=3)  # into the second rollout, which the policy has moved before
+    rollout = module.rollout
+    mask = rollout["targets"] != IGNORE
+    torch.testing.assert_close(rollout["ref"], log_probs(start, rollout, 1.0)[0].detach(), rtol=0, atol=1e-5)
+    assert (rollout["ref"] - rollout["old"])[mask].abs().max() > 1e-2
+    assert module.measured.train["objective/kl"] != 0
+    assert module.reference.frozen is None
 
 
 def test_N48_a_cap_that_cuts_every_answer_is_named(tmp_path):
@@ -306,8 +325,8 @@ def test_N61_a_run_goes_on_bit_for_bit_from_any_update_of_a_rollout(tmp_path, ki
     train(tmp_path / "parts", again, again.data, steps=7, resume=True)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
-    assert again.before == whole.before
-    assert again.after == whole.after
+    assert again.found.before == whole.found.before
+    assert again.found.after == whole.found.after
     saved = torch.load(tmp_path / "parts/checkpoints/last.ckpt", weights_only=True)
     assert saved["tokens_seen"] == whole.measured.tokens_seen
     assert ("rollout" in saved) == (7 % 4 != 0)
@@ -324,6 +343,35 @@ def test_the_rollout_in_the_checkpoint_is_what_makes_it_exact(tmp_path):
     again = make_policy(GRPOModule, PromptData(), **settings)
     with pytest.raises(RunError, match="rollout"):
         train(tmp_path, again, again.data, steps=4, resume=True)
+
+
+def test_the_gain_of_held_out_answers_is_a_ratio_over_kinds_worked_by_hand():
+    """Six kinds of four answers each: 2 right -> 3 of each but one, which stays; one kind is not asked at the end."""
+    found = BeforeAndAfter()
+    rows = {"rows": torch.tensor(24.0), "reward": torch.tensor(12.0), "stopped": torch.tensor(24.0)}
+    asked = torch.tensor([4.0] * 6 + [0.0])
+    found.note(rows | {"right": torch.stack([torch.tensor([2.0] * 6 + [0.0]), asked])})
+    found.begin_here()
+    found.note(rows | {"right": torch.stack([torch.tensor([3.0] * 5 + [2.0, 0.0]), asked])})
+    assert found.before["sampled_exact_match"] == 0.5
+    assert found.gain.value == pytest.approx(5 / 24)
+    # Student's t of 5 degrees times the deviation of five 1/4 and a 0 over sqrt(6), or more: 2.5706 x 0.10206 / 2.4495
+    assert found.gain.low <= 5 / 24 - 2.5706 * 0.10206 / 6**0.5 + 1e-4
+    assert found.gain.high >= 5 / 24 + 2.5706 * 0.10206 / 6**0.5 - 1e-4
+    assert found.in_words().startswith("right answers 50.0% -> 70.8%: +20.8 points (95 % interval +")
+    assert found.in_words().endswith("over 6 expected answers)")
+    again = BeforeAndAfter()
+    again.load(found.state())
+    again.note(rows | {"right": torch.stack([torch.tensor([3.0] * 5 + [2.0, 0.0]), asked])})
+    assert again.record() == found.record()
+
+
+def test_where_no_answer_is_known_no_gain_is_told(tmp_path, capsys):
+    module = make_policy(GRPOModule, PromptData())
+    train(tmp_path, module, module.data, steps=1)
+    assert module.found.gain is None
+    assert module.record()["held_out"].keys() == {"before", "after"}
+    assert "right answers" not in capsys.readouterr().out
 
 
 # ---- refused ------------------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ def test_the_share_of_token_a_rises(tmp_path, critic, seed):
     data = PromptData()
     module = make_policy(PPOModule, data, seed=seed, critic=critic, lr=1e-2, **SETTINGS)
     train(tmp_path, module, data, steps=120)
-    assert module.before["reward"] < 0.3
-    assert module.after["reward"] > 0.8
+    assert module.found.before["reward"] < 0.3
+    assert module.found.after["reward"] > 0.8
 
 
 @pytest.mark.parametrize("critic", ["own", "shared"])
