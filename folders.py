@@ -14,7 +14,9 @@ from typing import Literal
 
 from errors import RequestError
 
-Kind = Literal["claim", "run", "token files", "token files in the making", "begun crawl", "merged crawl", "crawl"]
+Kind = Literal[
+    "claim", "run", "pipeline", "token files", "token files in the making", "begun crawl", "merged crawl", "crawl"
+]
 SHOWN = 6
 _SHARD = "[0-9]" * 5
 _TOKEN_FILES = (
@@ -29,27 +31,41 @@ _CRAWLED = (
     *("dropped/*/documents.jsonl", "manifest.json", "corpus.txt", "README.md", "report.html"),
     *(".manifest.json.part", ".corpus.txt.part", ".README.md.part", ".report.html.part"),
 )
+_CLAIMED = (".hydra/", ".hydra/.*", ".hydra/hydra.yaml", ".hydra/overrides.yaml")  # killed before it was a run
+_RUN = (
+    *(".hydra/*", "summary.json", ".summary.json.*", "run.log", "run.rank*.log", "metrics.csv", ".metrics.csv.*"),
+    *("checkpoints/*", "tensorboard/*", "tokenizer/*", "adapter/*", "wandb/*", "states-*/*", "export/*"),
+    *("card.json", "card.txt", "sample.txt", "samples.jsonl", "chat.json", "evaluation.json", "profile*.txt"),
+    *(
+        "predictions.jsonl",
+        "answers.json",
+        "rollouts.jsonl",
+        "past_context.*",
+        "compute.png",
+        "start/*",
+        "base/*",
+        "reward/*",
+        "cache/*",
+    ),
+    *(f"{view}.json" for view in ("attention", "boosting", "errors", "positions", "rollouts", "routing")),
+    *(
+        "*.html",
+        "report.md",
+        "gains.md",
+        "gains.json",
+        "arms.csv",
+        "runs.csv",
+        "paper.md",
+        "paper.tex",
+        "intervals.*",
+        "curves.*",
+    ),
+)
 # patterns of paths below the folder; a * stands for any characters, also for further folders
 MANIFEST: dict[Kind, tuple[str, ...]] = {
-    "claim": (".hydra/", ".hydra/.*", ".hydra/hydra.yaml", ".hydra/overrides.yaml"),  # killed before it was a run
-    "run": (
-        *(".hydra/*", "summary.json", ".summary.json.*", "run.log", "run.rank*.log", "metrics.csv", ".metrics.csv.*"),
-        *("checkpoints/*", "tensorboard/*", "tokenizer/*", "adapter/*", "wandb/*", "states-*/*", "export/*"),
-        *("card.json", "card.txt", "sample.txt", "samples.jsonl", "chat.json", "evaluation.json", "profile*.txt"),
-        *(
-            "predictions.jsonl",
-            "answers.json",
-            "rollouts.jsonl",
-            "past_context.*",
-            "compute.png",
-            "start/*",
-            "base/*",
-            "reward/*",
-            "cache/*",
-        ),
-        *(f"{view}.json" for view in ("attention", "boosting", "errors", "positions", "rollouts", "routing")),
-        *("*.html", "report.md", "arms.csv", "runs.csv", "paper.md", "paper.tex", "intervals.*", "curves.*"),
-    ),
+    "claim": _CLAIMED,
+    "run": _RUN,
+    "pipeline": tuple(f"*/{pattern}" for pattern in (*_CLAIMED, *_RUN)),  # the runs of its stages
     "token files": _TOKEN_FILES,
     "token files in the making": (
         *(*_TOKEN_FILES, ".*.[0-9]*", "key", "key.new", "progress.json", "progress.json.new"),

@@ -11,10 +11,11 @@ from omegaconf import DictConfig
 from datamodules.reading.ignored import Ignored
 from datamodules.reading.problems import make_problem
 from errors import RequestError
-from evaluation import answering
+from evaluation import answering, mistakes
 from evaluation.benchmarks.base import Benchmark, Question, draw_shots
 from evaluation.benchmarks.texts import Texts
 from evaluation.intervals import Estimate, in_words
+from evaluation.mistakes import answer_in, class_of, counted
 from evaluation.prompts import Prompt, Prompter
 from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
@@ -27,6 +28,7 @@ from tasks.evaluating.benchmark_texts import run_texts
 from tasks.evaluating.reranking import Asked
 from tokenization.base import Tokenizer
 
+EXAMPLES = 2  # of each class of wrong answers, in evaluation.json
 LEAST_ROOM = 16  # tokens for an answer: "The answer is positive." is longer than "positive"
 
 
@@ -56,6 +58,7 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokeni
     else:
         predictions, metrics, facts = reranking.samples(asked, judge, benchmark, run)
     told_ignored(run, ignored)
+    facts.json |= faults(predictions, seed=cfg.seed)
     record(run, name, mode, metrics, predictions, cut=sum(prompt.cut > 0 for prompt in prompts), more=facts)
 
 
@@ -122,6 +125,18 @@ def ask(
         shots = draw_shots(pool, settings.shots, seed=seed, asked=question, number=number)
         prompts.append(prompter.prompt(question, shots, words=benchmark.words, room=room))
     return prompts
+
+
+def faults(predictions: list[dict[str, Any]], *, seed: int) -> dict[str, Any]:
+    """What is wrong with the wrong answers, by class, with examples chosen by seed; each line learns its class."""
+    for prediction in predictions:
+        prediction["fault"] = class_of(prediction)
+    examples = [
+        {"fault": name, "question": p["question"], "expected": p["expected"], "answer": answer_in(p)}
+        for name, members in mistakes.examples(predictions, EXAMPLES, seed=seed).items()
+        for p in members
+    ]
+    return {"faults": counted(predictions), "fault_examples": examples}
 
 
 def record(

@@ -152,6 +152,8 @@ def samples(asked: Asked, judge: Judge | None, benchmark: Benchmark, run: RunFol
     rows = zip(asked.prompts, asked.questions, answers, strict=True)
     predictions = [answering.free(prompt, question, made, benchmark.kind) for prompt, question, made in rows]
     metrics, facts = answering.generation_metrics(predictions, seed=seed, summary=benchmark.summary), Facts()
+    if benchmark.summary:
+        metrics |= answering.supported(predictions, seed=seed)
     if n == 1:
         return predictions, metrics, facts
     found: Metrics = {}
@@ -252,7 +254,7 @@ def _retry_metrics(predictions: Sequence[Prediction], *, seed: int) -> Metrics:
         "retries": [len(p["texts"]) - 1 for p in predictions],
         "kept_lines": [sum(p["kept_lines"]) for p in predictions],
     }
-    return {name: answering._average(predictions, found, seed=seed) for name, found in values.items()}
+    return {name: answering.average(predictions, found, seed=seed) for name, found in values.items()}
 
 
 def _best_of(
@@ -274,7 +276,7 @@ def _best_of(
     found, points = {}, []
     for k in range(1, n + 2):
         values = [best_of_first_and(p["scores"], p["labels"], k) for p in predictions]
-        estimate = answering._average(predictions, values, seed=asked.seed)
+        estimate = answering.average(predictions, values, seed=asked.seed)
         found[k] = estimate, values
         points.append(picking.point("best of", k, greedy + (k - 1) * one, estimate))
     return found, points
