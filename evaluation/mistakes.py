@@ -23,8 +23,8 @@ CLASSES = {
     "format": "no answer could be read, though it ended by itself",
     "arithmetic slip": "a step whose result is not what its left side gives",
     "wrong operation": "the numbers of a step are right, what is done with them is not",
-    "chain break": "a step takes a number that stands neither in the question nor in a result before it, or does not go "
-    "on from the result that it should",
+    "chain break": "a step takes a number that stands neither in the question nor in a result before it, or does not "
+    "go on from the result that it should",
     "other numbers": "a step takes numbers that the expected one does not",
     "off by one step": "right so far, but one step too few or too many",
     "off by more steps": "right so far, but several steps too few or too many",

@@ -144,7 +144,7 @@ def check_same_questions(ways: Sequence[Way]) -> None:
 # ---- gains -----------------------------------------------------------------------------------------------------------
 
 
-def gains(ways: Sequence[Way], *, seed: int) -> Gains:
+def gains(ways: Sequence[Way], *, seed: int, notes: Sequence[str] = ()) -> Gains:
     """Each way with its exact match, and its gain over the one that it is held against; p by Holm over all gains.
 
     Raises:
@@ -166,7 +166,7 @@ def gains(ways: Sequence[Way], *, seed: int) -> Gains:
             questions = questions_to_show(way.right - other.right, sources)
             gain = Gain(way.over, estimate, p, p_corrected, verdict(estimate, p_corrected), questions)
         lines.append(Line(way, exact_match, gain))
-    return Gains(lines)
+    return Gains(lines, list(notes))
 
 
 def verdict(gain: Estimate, p_corrected: float) -> str:

@@ -26,12 +26,14 @@ READING = (
     "cores together: to make what a row adds, and to answer all questions."
 )
 ABOUT_FAULTS = (
-    "Each wrong answer is in one class, that of its first fault. A chain break and an unsupported fact are found by rule "
-    "of thumb (evaluation/mistakes.py, evaluation/facts.py)."
+    "Each wrong answer is in one class, that of its first fault. A chain break and an unsupported fact are found by a "
+    "rule of thumb (evaluation/mistakes.py, evaluation/facts.py)."
 )
 
 
-def write(folder: Path, found: Gains, *, title: str, commands: Sequence[str], most_examples: int, seed: int) -> None:
+def write(
+    folder: Path, found: Gains, *, title: str, commands: Sequence[str], most_examples: int = 3, seed: int
+) -> None:
     """Writes the three files into `folder`."""
     told = [*found.notes, power_line(found)]
     rows, faults = gain_rows(found), fault_rows(found)
@@ -43,6 +45,19 @@ def write(folder: Path, found: Gains, *, title: str, commands: Sequence[str], mo
         json.dumps(as_json(found), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     page(found, title=title, commands=commands, most_examples=most_examples, seed=seed).write(folder / "gains.html")
+
+
+def metrics(found: Gains) -> dict[str, float]:
+    """For summary.json."""
+    return {f"test/exact_match/{line.way.name}": line.exact_match.value for line in found.lines}
+
+
+def told(found: Gains, folder: Path) -> str:
+    """The table as far as it fits a terminal, and where the rest is."""
+    hidden = ("its 95 % interval", "read by a judge")
+    rows = [{k: v for k, v in row.items() if k not in hidden} for row in gain_rows(found)]
+    lines = [f"\n{to_markdown(rows)}\n", *found.notes, power_line(found)]
+    return "\n".join([*lines, f"\n  page   {folder / 'gains.html'}", f"  text   {folder / 'gains.md'}"])
 
 
 def gain_rows(found: Gains) -> list[Row]:

@@ -20,15 +20,15 @@ from launcher.config.inherit import says
 from launcher.jobs.chain import Step, joined, key_of, lab_of_this_job, rehearsal, run_step
 from launcher.jobs.run_folder import RunFolder
 from launcher.lab import Lab
-from reports import gains, gains_page
-from reports.gains import Gains, Way
+from reports import gains_page
+from reports.gains import Way, gains
 from reports.gains_runs import ASKED, ways_in
-from reports.tables import to_markdown
 from runs.files import typed_words
 
 # what may be typed for the pipeline itself
 OWN = ("task", "experiment", "seed", "run_dir", "resume", "rerun", "fail_fast", "allow_mismatch", "sweeps", "pipeline")
 BEFORE = "{before}"
+TITLE = "What each stage gains"
 
 
 class Pipeline(TypedDict):
@@ -84,21 +84,12 @@ def pipeline(cfg: DictConfig, run: RunFolder) -> None:
     for number, (name, step) in enumerate(course.steps.items(), start=1):
         print(f"\n[{number} of {len(course.steps)}] {name}: {' '.join(step.words)}", flush=True)
         seconds[name] = float(run_step(step, run.path, lab).get("processor_seconds") or 0.0)
-    found = gains.gains(all_ways(course, run, seconds), seed=seed)
-    run.results["metrics"] = {f"test/exact_match/{line.way.name}": line.exact_match.value for line in found.lines}
-    title = "What each stage gains"
+    found = gains(all_ways(course, run, seconds), seed=seed)
+    run.results["metrics"] = gains_page.metrics(found)
     gains_page.write(
-        run.path, found, title=title, commands=[run_py(*typed)], most_examples=settings["examples"], seed=seed
+        run.path, found, title=TITLE, commands=[run_py(*typed)], most_examples=settings["examples"], seed=seed
     )
-    tell(found, run)
-
-
-def tell(found: Gains, run: RunFolder) -> None:
-    """The table as far as it fits a terminal, and where the rest is."""
-    hidden = ("its 95 % interval", "read by a judge")
-    rows = [{k: v for k, v in row.items() if k not in hidden} for row in gains_page.gain_rows(found)]
-    print(f"\n{to_markdown(rows)}\n\n{gains.power_line(found)}")
-    print(f"\n  page   {run.path / 'gains.html'}\n  text   {run.path / 'gains.md'}")
+    print(gains_page.told(found, run.path))
 
 
 # ---- before anything runs --------------------------------------------------------------------------------------------
