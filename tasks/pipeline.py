@@ -144,6 +144,8 @@ def planned(settings: Any, seed: int, lab: Lab, compose: Callable[[Step], Plan])
             "pipeline.stages: no stage trains a model that answers (and is not named in pipeline.aside)."
         )
     for name, typed in settings["ways"].items():
+        if name in course.answering:
+            raise RequestError(f"pipeline.ways.{name}: a stage of that name answers. Give the way another.")
         if typed is not None:
             add(f"{ASKED}/{name}", joined(asking, split(typed, name)))
             course.ways.append(name)
@@ -171,8 +173,6 @@ def in_order(settings: Any) -> list[str]:
     for name in [*stages, *settings["ways"]]:
         if not name.isidentifier() or name in (ASKED, "before"):
             raise RequestError(f"pipeline: {name} cannot name a stage or a way. Letters, digits and _ can.")
-    if both := sorted(set(stages) & settings["ways"].keys()):
-        raise RequestError(f"pipeline.ways.{both[0]}: there is a stage of that name. Give the way another.")
     return [name for name in settings["order"] or stages if name in stages]
 
 
