@@ -23,9 +23,10 @@ from launcher.jobs.summary import plain
 from models.beams import check_beams
 from progress import shown
 from tasks.evaluating import reranking
+from tasks.evaluating.asking import Asked, Facts
 from tasks.evaluating.benchmark_data import rows_of, told_ignored
 from tasks.evaluating.benchmark_texts import run_texts
-from tasks.evaluating.reranking import Asked
+from tasks.evaluating.retrying import retries
 from tokenization.base import Tokenizer
 
 EXAMPLES = 2  # of each class of wrong answers, in evaluation.json
@@ -54,7 +55,7 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokeni
         predictions, metrics, facts = reranking.choices(asked, judge)
     elif settings.retry:
         assert judge is not None
-        predictions, metrics, facts = reranking.retries(asked, judge, benchmark.kind, run)
+        predictions, metrics, facts = retries(asked, judge, benchmark.kind, run)
     else:
         predictions, metrics, facts = reranking.samples(asked, judge, benchmark, run)
     told_ignored(run, ignored)
@@ -147,7 +148,7 @@ def record(
     predictions: list[dict[str, Any]],
     *,
     cut: int,
-    more: reranking.Facts,
+    more: Facts,
 ) -> None:
     """evaluation.json, predictions.jsonl, a figure where there is something to compare; and the same on the screen."""
     run.results["metrics"] = {f"test/{name}/{key}": estimate.value for key, estimate in metrics.items()}
