@@ -1,4 +1,4 @@
-"""task=evaluate evaluate.retry=N: greedy first, what a judge rejects is answered again, and what best-of-N gives instead."""
+"""task=evaluate evaluate.retry=N: greedy first, rejected answers again; beside it what best-of-N gives at equal tokens."""
 
 import math
 from collections.abc import Sequence
