@@ -1,4 +1,4 @@
-"""task=evaluate evaluate.retry=N: greedy first, rejected answers again; beside it what best-of-N gives at equal tokens."""
+"""task=evaluate evaluate.retry=N: greedy first, what is rejected again; beside it what best-of-N gives instead."""
 
 import math
 from collections.abc import Sequence
