@@ -16,14 +16,15 @@ from inspection.charts import bars
 from inspection.page import Page
 from reports.gains import NOT_SHOWN, Gains, Line, power_line
 from reports.page import table
-from reports.tables import Row, count, interval, number, p_value, signed, to_markdown
+from reports.tables import Row, count, p_value, to_markdown
 
 HEAD = 110  # letters of an example's line
 READING = (
     "Exact match and gains with 95 % intervals over what the questions are about. A gain is paired, question by "
     "question; p by flipping the signs of what each source adds, corrected for the number of gains (Holm 1979). It is "
-    f"printed as “{NOT_SHOWN}” where its interval holds 0 or that p is above 0.05. Seconds are of the processor, all "
-    "cores together: to make what a row adds, and to answer all questions."
+    f"printed as “{NOT_SHOWN}” where its interval holds 0 or that p is above 0.05. Tokens are those written for a "
+    "question, all attempts together, and those that a judge reads. Seconds are of the processor, all cores together: to "
+    "make what a row adds to the one that it is held against, and to answer all questions."
 )
 ABOUT_FAULTS = (
     "Each wrong answer is in one class, that of its first fault. A chain break and an unsupported fact are found by a "
@@ -54,7 +55,7 @@ def metrics(found: Gains) -> dict[str, float]:
 
 def told(found: Gains, folder: Path) -> str:
     """The table as far as it fits a terminal, and where the rest is."""
-    hidden = ("its 95 % interval", "read by a judge")
+    hidden = ("its interval", "judge reads")
     rows = [{k: v for k, v in row.items() if k not in hidden} for row in gain_rows(found)]
     lines = [f"\n{to_markdown(rows)}\n", *found.notes, power_line(found)]
     return "\n".join([*lines, f"\n  page   {folder / 'gains.html'}", f"  text   {folder / 'gains.md'}"])
@@ -66,15 +67,24 @@ def gain_rows(found: Gains) -> list[Row]:
 
 def _row(line: Line) -> Row:
     way, match, gain = line.way, line.exact_match, line.gain
-    row = {"way": way.name, "exact match": number(match.value), "95 % interval": interval(match.low, match.high)}
+    row = {"way": way.name, "exact match": three(match.value), "95 % interval": spread(match)}
     if gain is None:
-        row |= {"gain over": "", "gain": "", "its 95 % interval": "", "p (Holm)": ""}
+        row |= {"gain over": "", "gain": "", "its interval": "", "p (Holm)": ""}
     else:
-        shown = NOT_SHOWN if gain.verdict == NOT_SHOWN else signed(gain.gain.value)
-        row |= {"gain over": gain.over, "gain": shown, "its 95 % interval": interval(gain.gain.low, gain.gain.high)}
+        shown = NOT_SHOWN if gain.verdict == NOT_SHOWN else three(gain.gain.value, sign="+")
+        row |= {"gain over": gain.over, "gain": shown, "its interval": spread(gain.gain)}
         row |= {"p (Holm)": p_value(gain.p_corrected)}
-    row |= {"tokens a question": count(float(way.tokens.mean())) if way.tokens.any() else ""}
-    return row | {"read by a judge": count(way.read), "made in s": count(way.made_s), "asked in s": count(way.asked_s)}
+    row |= {"tokens": count(float(way.tokens.mean())) if way.tokens.any() else ""}
+    return row | {"judge reads": count(way.read), "made in s": count(way.made_s), "asked in s": count(way.asked_s)}
+
+
+def three(value: float, *, sign: str = "") -> str:
+    """With three decimals: of some hundred questions the fourth says nothing."""
+    return f"{value:{sign}.3f}"
+
+
+def spread(estimate: Estimate) -> str:
+    return "" if math.isnan(estimate.low) else f"{three(estimate.low)} to {three(estimate.high)}"
 
 
 def fault_rows(found: Gains) -> list[Row]:

@@ -69,7 +69,7 @@ def test_the_table_pairs_by_question_and_corrects_by_holm(tmp_path: Path) -> Non
     assert second.gain.verdict == "shown"
     assert second.gain.p_corrected == pytest.approx(2 * min(second.gain.p, third.gain.p))
     rows = gain_rows(found)
-    assert [row["gain"] for row in rows] == ["", "+0.5000", "+0.5000"]
+    assert [row["gain"] for row in rows] == ["", "+0.500", "+0.500"]
     assert fault_rows(found)[0] == {"way": "a", "wrong": "40", "no working": "40"}
     write(tmp_path, found, title="t <b>", commands=["python run.py"], seed=0)
     said = json.loads((tmp_path / "gains.json").read_text())
