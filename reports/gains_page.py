@@ -23,8 +23,8 @@ READING = (
     "Exact match and gains with 95 % intervals over what the questions are about. A gain is paired, question by "
     "question; p by flipping the signs of what each source adds, corrected for the number of gains (Holm 1979). It is "
     f"printed as “{NOT_SHOWN}” where its interval holds 0 or that p is above 0.05. Tokens are those written for a "
-    "question, all attempts together, and those that a judge reads. Seconds are of the processor, all cores together: to "
-    "make what a row adds to the one that it is held against, and to answer all questions."
+    "question, all attempts together, and those that a judge reads. Seconds are of the processor, all cores together: "
+    "to make what a row adds to the one that it is held against, and to answer all questions."
 )
 ABOUT_FAULTS = (
     "Each wrong answer is in one class, that of its first fault. A chain break and an unsupported fact are found by a "
