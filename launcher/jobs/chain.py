@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 
 import stopping
 from errors import Interrupted, RequestError, RunError
-from launcher.config.compose import Plan, compose
+from launcher.config.compose import Files, Plan, compose
 from launcher.jobs import joining, ranks
 from launcher.jobs.endings import FINISHED, WRONG_REQUEST, Ending
 from launcher.jobs.job import Job, left_to_do, run_job
@@ -24,6 +24,7 @@ from launcher.jobs.run_folder import save_config
 from launcher.lab import Lab
 
 REFERENCE = re.compile(r"\{([A-Za-z_]\w*)\}")
+COMPOSED: Files = {}  # files composed in this process: steps that choose the same options read them once
 # what would take a job out of its place
 NOT_TYPED = ("run_dir", "resume", "rerun", "sweeps")
 
@@ -65,6 +66,7 @@ def rehearsal(lab: Lab, folder: Path) -> Iterator[Callable[[Step], Plan]]:
 
     It raises RequestError with the step's name for anything wrong about it. `folder`: where they will run.
     """
+    COMPOSED.clear()  # files may have changed since
     if joining.inside():
         raise RequestError("a pipeline cannot be started by torchrun or srun: its stages start their own processes.")
     with TemporaryDirectory(prefix="rehearsal-") as place:
@@ -73,7 +75,7 @@ def rehearsal(lab: Lab, folder: Path) -> Iterator[Callable[[Step], Plan]]:
             try:
                 if wrong := [word for word in step.words if key_of(word) in NOT_TYPED]:
                     raise RequestError(f"{wrong[0]}: it runs in a folder of its own, once. Leave it out.")
-                plan = compose(step.placed(Path(place)), lab)
+                plan = compose(step.placed(Path(place)), lab, cache=COMPOSED)
                 ranks.wanted(plan.cfg)
             except RequestError as error:
                 words = str(error).replace(place, str(folder))
@@ -94,7 +96,7 @@ def run_step(step: Step, folder: Path, lab: Lab) -> Summary:
     """
     own, words = folder / step.name, step.placed(folder)
     own.parent.mkdir(parents=True, exist_ok=True)
-    plan = left_to_do(own, lab, lambda: compose(words, lab))
+    plan = left_to_do(own, lab, lambda: compose(words, lab, cache=COMPOSED))
     if plan is not None:
         ending, _ = run_job(Job(plan, lab, words, folder=own))
         _check(ending, step)

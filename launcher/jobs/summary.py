@@ -79,8 +79,8 @@ def record(run: RunFolder, plan: Plan, ending: Ending, clock: Clock, command: li
 
 def processor_seconds() -> float:
     """Of this process and of those that it has waited for, all cores together."""
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
+    others = os.times()
+    return time.process_time() + others.children_user + others.children_system
 
 
 def facts(plan: Plan, command: list[str]) -> dict[str, Any]:

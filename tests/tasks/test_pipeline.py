@@ -159,12 +159,18 @@ def words(tmp_path: Path) -> list[str]:
     ]
 
 
+def test_a_fault_in_a_later_stage_comes_before_any_work(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    typed = ["task=pipeline", f"run_dir={run}", *words(tmp_path), "pipeline.stages.verifier=null"]
+    assert main([*typed, "pipeline.more.dpo=objective.betta=1"], ROOT) == 2
+    assert "objective.beta" in capfd.readouterr().err
+    assert not run.exists()
+
+
+@pytest.mark.slow
 def test_a_whole_pipeline_and_going_on_in_the_middle(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     typed = ["task=pipeline", f"run_dir={run}", "seed=5", *words(tmp_path)]
-    assert main([*typed, "pipeline.more.dpo=objective.betta=1"], ROOT) == 2
-    assert "objective.beta" in capfd.readouterr().err
-    assert not run.exists(), "a fault in a later stage comes before any work"
     assert main(typed, ROOT) == 0
     said = json.loads((run / "gains.json").read_text())
     assert [way["way"] for way in said["ways"]] == ["base", "dpo", "majority@2", "verifier@2"]
@@ -194,5 +200,5 @@ def test_a_whole_pipeline_and_going_on_in_the_middle(tmp_path: Path, capfd: pyte
     assert {way["way"] for way in told["ways"]} == {"base", "dpo", "verifier: majority@2", "verifier: best@2"}
     assert kinds_of(run) == ("run", "claim", "pipeline")
     assert folders.strangers(run, *kinds_of(run)) == [], "all of it is ours, and is removed with it"
-    (run / "base/notes.txt").write_text("mine")
-    assert folders.strangers(run, *kinds_of(run)) == ["base/notes.txt"]
+    (run / "dpo/notes.txt").write_text("mine")
+    assert folders.strangers(run, *kinds_of(run)) == ["dpo/notes.txt"]
