@@ -27,7 +27,7 @@ def test_values_by_hand():
 
 
 def test_one_gain_and_no_loss_does_not_prove_a_gain():
-    """As a proportion one of 40 has an interval above 0; as a difference it holds 0. By hand: t of 39 is 2.0227, to four decimals."""
+    """As a proportion one of 40 has an interval above 0; as a difference it holds 0 (t of 39 is 2.0227)."""
     ours, theirs = np.eye(1, 40)[0], np.zeros(40)
     assert proportion_interval(ours - theirs).low > 0
     found = difference_interval(ours, theirs)
