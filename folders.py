@@ -14,7 +14,9 @@ from typing import Literal
 
 from errors import RequestError
 
-Kind = Literal["claim", "run", "token files", "token files in the making", "begun crawl", "merged crawl", "crawl"]
+Kind = Literal[
+    "claim", "run", "pipeline", "token files", "token files in the making", "begun crawl", "merged crawl", "crawl"
+]
 SHOWN = 6
 _CONFIG = ".hydra/config.yaml"
 _SHARD, _PID = "[0-9]" * 5, "[0-9]*"
@@ -55,6 +57,7 @@ _RUN = (
     *("predictions.jsonl", "answers.json", "rollouts.jsonl", "past_context.json", "past_context.png", "compute.png"),
     *(f"{page}.{end}" for page in _PAGES for end in ("html", "json")),
     *("merges.html", "inspect.html", "report.html", "report.md", "arms.csv", "runs.csv", "paper.md", "paper.tex"),
+    *(f"gains.{end}" for end in ("md", "json", "html")),
     *(f"{figure}.{end}" for figure in ("intervals", "curves") for end in ("svg", "pdf")),
 )
 _LEDGER = ("crawl.sqlite", "crawl.sqlite-wal", "crawl.sqlite-shm", "crawl.lock")
@@ -66,10 +69,12 @@ _CRAWLED = (
 )
 _BESIDE_A_CRAWL = (".settings.json", *(f"httpcache/*/??/{'?' * 40}/{name}" for name in _CACHED))
 _WORKERS = tuple(f"workers/*/{name}" for name in (*_LEDGER, *_CRAWLED, *_BESIDE_A_CRAWL, "run.log"))
+_CLAIMED = (*(f".hydra/{name}.yaml" for name in ("hydra", "overrides")), f".hydra/.*.yaml.{_PID}")  # killed early
 # patterns of paths below the folder: * stands for any characters of one name, ** at the end for all that is below
 MANIFEST: dict[Kind, tuple[str, ...]] = {
-    "claim": (*(f".hydra/{name}.yaml" for name in ("hydra", "overrides")), f".hydra/.*.yaml.{_PID}"),  # killed early
+    "claim": _CLAIMED,
     "run": _RUN,
+    "pipeline": tuple(f"*/{pattern}" for pattern in (*_CLAIMED, *_RUN)),  # the runs of its stages
     "token files": _TOKEN_FILES,
     "token files in the making": (
         *(*_TOKEN_FILES, f".*.{_PID}", *_DRAFTS, "key", "key.new", "progress.json", "progress.json.new"),
@@ -101,6 +106,7 @@ def ours(folder: Path, *kinds: Kind) -> list[tuple[str, Path]]:
     found = [*entries(folder)]
     within = tuple(name.removesuffix(_CONFIG) for name, _ in found if name.endswith(f"/{_CONFIG}"))
     within = tuple(name for name in within if not name.startswith("workers/"))  # of one crawl
+    within = tuple(name for name in within if "pipeline" not in kinds or name.count("/") > 1)  # its stages
     return [(name, path) for name, path in found if is_ours(name, *kinds) and not name.startswith(within)]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from evaluation.answers import READERS, Kind, choice
 from evaluation.benchmarks.base import Question
+from evaluation.facts import unsupported
 from evaluation.intervals import Estimate, mean_interval, mean_of_sources, statistic_interval
 from evaluation.likelihood import continuation_logprobs
 from evaluation.metrics import calibration_error, macro_f1, majority, pass_at_k, squad_f1, summary_scores
@@ -91,7 +92,7 @@ def choice_metrics(predictions: Sequence[Prediction], *, seed: int) -> Metrics:
     them are more so; an interval around it would not hold the truth.
     """
     metrics = {
-        name: _average(predictions, [p[key] for p in predictions], seed=seed)
+        name: average(predictions, [p[key] for p in predictions], seed=seed)
         for name, key in (("accuracy", "right"), ("acc_norm", "right_per_character"), ("acc_bytes", "right_per_byte"))
     }
     metrics |= by_sources("accuracy", predictions, [p["right"] for p in predictions], seed=seed)
@@ -100,7 +101,7 @@ def choice_metrics(predictions: Sequence[Prediction], *, seed: int) -> Metrics:
     return metrics | {"ece": Estimate(ece, math.nan, math.nan)} | class_metrics(predictions, seed=seed)
 
 
-def _average(predictions: Sequence[Prediction], values: Sequence[float], *, seed: int) -> Estimate:
+def average(predictions: Sequence[Prediction], values: Sequence[float], *, seed: int) -> Estimate:
     """The mean over questions; its interval is over what they are about."""
     return mean_interval(np.array(values, np.float64), sources=sources_of(predictions), seed=seed)
 
@@ -247,27 +248,37 @@ def generation_metrics(predictions: Sequence[Prediction], *, seed: int, summary:
     """exact_match, unparsed; with tools forced, the share of tokens that they wrote; f1 of spans; of several samples
     pass@k, majority@k, self_consistency and tokens_per_question, all that were written; ROUGE of summaries."""
 
-    average = partial(_average, predictions, seed=seed)
+    mean = partial(average, predictions, seed=seed)
     if summary:
         texts, lengths = [p["texts"][0] for p in predictions], [p["lengths"][0] for p in predictions]
         scores = summary_scores(texts, [p["expected"] for p in predictions], lengths)
-        return {name: average(values) for name, values in scores.items()}
+        return {name: mean(values) for name, values in scores.items()}
     metrics = {
-        "exact_match": average([p["right"] for p in predictions]),
-        "unparsed": average([p["read"][0] is None for p in predictions]),
+        "exact_match": mean([p["right"] for p in predictions]),
+        "unparsed": mean([p["read"][0] is None for p in predictions]),
     }
     if "forced" in predictions[0]:
         shares = [sum(p["forced"]) / max(1, sum(p["lengths"])) for p in predictions]
-        metrics["forced"] = average(shares)
+        metrics["forced"] = mean(shares)
     if "f1" in predictions[0]:
-        metrics["f1"] = average([p["f1"] for p in predictions])
+        metrics["f1"] = mean([p["f1"] for p in predictions])
     samples = len(predictions[0]["read"])
     if samples > 1:
         for k in powers(samples):
-            metrics[f"pass@{k}"] = average([pass_at_k(samples, p["rights"], k) for p in predictions])
+            metrics[f"pass@{k}"] = mean([pass_at_k(samples, p["rights"], k) for p in predictions])
         for k in powers(samples):
-            metrics[f"majority@{k}"] = average([vote_at_k(p["read"], p["labels"], k) for p in predictions])
-        metrics["tokens_per_question"] = average([sum(p["lengths"]) for p in predictions])
-        metrics["self_consistency"] = average([p["right_by_majority"] for p in predictions])
+            metrics[f"majority@{k}"] = mean([vote_at_k(p["read"], p["labels"], k) for p in predictions])
+        metrics["tokens_per_question"] = mean([sum(p["lengths"]) for p in predictions])
+        metrics["self_consistency"] = mean([p["right_by_majority"] for p in predictions])
     metrics |= by_sources("exact_match", predictions, [p["right"] for p in predictions], seed=seed)
     return metrics | class_metrics(predictions, seed=seed)
+
+
+def supported(predictions: Sequence[Prediction], *, seed: int) -> Metrics:
+    """unsupported: the share of summaries with a number or a name that their source lacks; each line gets these words.
+
+    A rule of thumb (evaluation/facts.py).
+    """
+    for p in predictions:
+        p["unsupported"] = unsupported(p["texts"][0], p["question"])
+    return {"unsupported": average(predictions, [bool(p["unsupported"]) for p in predictions], seed=seed)}

@@ -80,6 +80,14 @@ def mean_interval(values: np.ndarray, *, sources: Sequence[Hashable] | None = No
     return ratio_interval(totals, sizes, seed=seed)
 
 
+def difference_interval(
+    ours: np.ndarray, theirs: np.ndarray, *, sources: Sequence[Hashable] | None = None, seed: int = 0
+) -> Estimate:
+    """Mean of (n,) paired differences. Never a proportion's interval: one gain and no loss does not prove a gain."""
+    totals, sizes = by_source(np.subtract(ours, theirs, dtype=np.float64), sources)
+    return ratio_interval(totals, sizes, seed=seed)
+
+
 def mean_of_sources(values: np.ndarray, sources: Sequence[Hashable], *, seed: int = 0) -> Estimate:
     """Mean over sources of each one's mean: a source counts once, however many of its questions were asked."""
     totals, sizes = by_source(np.asarray(values, np.float64), sources)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.answering import Metrics, Prediction, _average, sources_of
-from evaluation.intervals import Estimate, mean_interval
+from evaluation.answering import Metrics, Prediction, average, sources_of
+from evaluation.intervals import Estimate, difference_interval
 from evaluation.judging import error_curve, judge_metrics
 from evaluation.metrics import pass_at_k
 from evaluation.rerank import Answer, Judge
@@ -57,7 +57,7 @@ def sample_metrics(predictions: Sequence[Prediction], judge: Judge | None, *, se
 
     rerank_gain@k is verifier@k less majority@k, weighted_gain@k weighted@k less majority@k.
     """
-    average = partial(_average, predictions, seed=seed)
+    mean = partial(average, predictions, seed=seed)
     lengths = float(np.mean([np.mean(p["lengths"]) for p in predictions]))
     metrics: Metrics = {}
     points: list[Point] = []
@@ -67,21 +67,20 @@ def sample_metrics(predictions: Sequence[Prediction], judge: Judge | None, *, se
     }
     for way, by_k in found.items():
         for k, values in by_k.items():
-            metrics[f"{way}@{k}"] = estimate = average(values)
+            metrics[f"{way}@{k}"] = estimate = mean(values)
             points.append(point(way, k, k * lengths, estimate))
     gains = {"rerank_gain": "verifier", "weighted_gain": "weighted"}
     for name, way in gains.items():
         for k, values in list(found.get(way, {}).items())[1:]:  # of one answer there is nothing to pick
-            metrics[f"{name}@{k}"] = average(np.subtract(values, found["majority"][k]).tolist())
+            metrics[f"{name}@{k}"] = paired(values, found["majority"][k], predictions, seed=seed)
     return metrics, points
 
 
 def choice_gain(predictions: Sequence[Prediction], *, seed: int) -> Metrics:
     """Of choices: accuracy of the best scored one, and its gain over the likeliest, paired by question."""
-    right = [float(p["labels"][p["best"]]) for p in predictions]
-    gain = [r - p["right"] for r, p in zip(right, predictions, strict=True)]
-    average = partial(_average, predictions, seed=seed)
-    return {"rerank_accuracy": average(right), "rerank_gain": average(gain)}
+    right, likeliest = [float(p["labels"][p["best"]]) for p in predictions], [float(p["right"]) for p in predictions]
+    gain = paired(right, likeliest, predictions, seed=seed)
+    return {"rerank_accuracy": average(predictions, right, seed=seed), "rerank_gain": gain}
 
 
 def judgement(
@@ -118,4 +117,4 @@ def paired(
     values: Sequence[float], others: Sequence[float], predictions: Sequence[Prediction], *, seed: int
 ) -> Estimate:
     """Mean of the differences, question by question."""
-    return mean_interval(np.subtract(values, others), sources=sources_of(predictions), seed=seed)
+    return difference_interval(np.array(values), np.array(others), sources=sources_of(predictions), seed=seed)

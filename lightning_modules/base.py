@@ -106,6 +106,7 @@ class LanguageModule(pl.LightningModule):
         "model", "tokenizer", "data", "run", "seed", "optimizer", "schedule", "token_bytes", "load_model", "adapter",
         "reward", "grad_clip", "log_every", "strategy", "max_steps", "accelerator", "compile_model", "ema", "patience",
     )  # fmt: skip
+    judges = False  # True: what it trains scores answers, and gives none
     validates_losses = True  # validation sums losses up; False: it samples answers
     updates_per_item = 1  # optimizer updates that one item of the training data serves
     may_learn_nothing = False  # True: an update may find nothing in its rows that it learns from

@@ -73,6 +73,8 @@ class RewardModule(PairModule):
         token_weight: weight of the loss at each token from where the two texts part, added to the one at their ends.
     """
 
+    judges = True
+
     def __init__(
         self,
         *,

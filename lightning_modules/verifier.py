@@ -46,6 +46,7 @@ class VerifierModule(LanguageModule):
     """
 
     needs = ("judged",)
+    judges = True
 
     def __init__(
         self,

@@ -20,7 +20,8 @@ class Removal(NamedTuple):
 
 
 def kinds_of(folder: Path) -> tuple[folders.Kind, ...]:
-    return ("run", "claim", "crawl") if read(folder, sizes=False).task == "crawl" else ("run", "claim")
+    more: dict[str | None, tuple[folders.Kind, ...]] = {"crawl": ("crawl",), "pipeline": ("pipeline",)}
+    return ("run", "claim", *more.get(read(folder, sizes=False).task, ()))
 
 
 def plan(folder: Path) -> Removal:

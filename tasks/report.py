@@ -8,9 +8,11 @@ from omegaconf import DictConfig, OmegaConf
 from commands import run_py
 from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
-from reports import figures, paper, within
+from reports import figures, gains_page, paper, within
 from reports.collect import Run, find_runs, not_started, passed_over
 from reports.comparison import Comparison, compare
+from reports.gains import gains, held_against
+from reports.gains_runs import found_ways
 from reports.page import page
 from reports.tables import arm_rows, run_rows, to_csv, to_markdown
 from reports.views import sections
@@ -21,7 +23,7 @@ class Report(TypedDict):
 
     metric: str | None
     baseline: str | None
-    style: Literal["page", "paper"]
+    style: Literal["page", "paper", "gains"]
     title: str | None
 
 
@@ -30,6 +32,9 @@ def report(cfg: DictConfig, run: RunFolder) -> None:
     if not cfg.runs:
         raise RequestError("task=report needs runs: type runs=<a sweep's folder>, or runs=[RUN1,RUN2].")
     wanted = OmegaConf.to_container(cfg.runs) if OmegaConf.is_list(cfg.runs) else cfg.runs
+    if cfg.report.style == "gains":
+        report_gains(cfg, run, wanted)
+        return
     runs = find_runs(wanted)  # type: ignore[arg-type]
     comparison = compare(runs, metric=cfg.report.metric, baseline=cfg.report.baseline)
     comparison.notes.extend([*passed_over(wanted), *not_started(wanted)])  # type: ignore[arg-type]
@@ -42,6 +47,23 @@ def report(cfg: DictConfig, run: RunFolder) -> None:
     print(
         "\n".join([*comparison.notes, f"\n  page   {run.path / 'report.html'}", f"  text   {run.path / 'report.md'}"])
     )
+
+
+def report_gains(cfg: DictConfig, run: RunFolder, wanted: Any) -> None:
+    """Evaluations of the same questions held against each other: writes gains.md, gains.json and gains.html.
+
+    Raises:
+        RequestError: no predictions, other questions, or a baseline that is none of them.
+    """
+    if cfg.report.metric is not None:
+        raise RequestError(f"report.metric={cfg.report.metric}: report.style=gains compares exact match. Leave it out.")
+    ways, notes = found_ways(wanted)
+    found = gains(held_against(ways, cfg.report.baseline), seed=cfg.seed, notes=notes)
+    run.results |= {"metrics": gains_page.metrics(found)}
+    commands = [run_py("task=report", f"runs={wanted if isinstance(wanted, str) else '[' + ','.join(wanted) + ']'}",
+                       "report.style=gains")]  # fmt: skip
+    gains_page.write(run.path, found, title=cfg.report.title or "Gains", commands=commands, seed=cfg.seed)
+    print(gains_page.told(found, run.path))
 
 
 def write(folder: Path, comparison: Comparison, *, title: str, commands: list[str], as_paper: bool) -> None:

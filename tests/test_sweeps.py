@@ -57,3 +57,9 @@ def test_one_change_at_a_time_leaves_the_size_as_it_is(recipe):
         "qk_norm": 4 * 2 * 32, "learned_sinks": 4 * 4, "sink_tokens": 4 * 128, "untied": VOCAB * 128,
     }  # fmt: skip
     assert found["total"] - base["total"] == extra.get(named, 0)
+
+
+def test_prompting_asks_any_models_with_more_and_more_examples():
+    plan = compose(["sweeps=prompting", "init_from=a,b"], LAB, multirun=True)
+    assert plan.choices["task"] == "evaluate"
+    assert dict(plan.hydra.sweeper.params) == {"evaluate.shots": "0,2,4,8"}

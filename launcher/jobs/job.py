@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import Any
 
 import folders
 import stopping
-from commands import run_py
+from commands import hydra_text, run_py
 from errors import RequestError
-from launcher.config.compose import Plan, remember
+from launcher.config.compose import Plan, compose, remember
 from launcher.config.instantiate import resolve_target
 from launcher.jobs import joining, ranks, repeated, state, summary
 from launcher.jobs.endings import FINISHED, WRONG_REQUEST, Ending, explain, wants_traceback
@@ -107,6 +107,19 @@ def beside_runs(cfg: Any) -> Path | None:
     if not isinstance(sweep, str) or not (folder := Path(sweep).expanduser()).joinpath(SWEEP_RECORD).is_file():
         return None
     return folder / "report" if os.access(folder, os.W_OK) else None
+
+
+def left_to_do(folder: Path, lab: Lab, compose_anew: Callable[[], Plan]) -> Plan | None:
+    """The plan of one of several jobs, by its folder: None where it is finished, as saved then where it was cut off."""
+    status = (repeated.summary_of(folder) or {}).get("status")
+    if status == "finished":
+        print("  finished before", flush=True)
+        return None
+    if status is not None or (folder / "checkpoints" / "last.ckpt").is_file():
+        print(f"  {status or 'killed'} before: it goes on", flush=True)
+    if (folder / ".hydra" / "config.yaml").is_file():
+        return compose([f"resume={hydra_text(folder, always=True)}"], lab)
+    return compose_anew()
 
 
 def _to_go_on_with(folder: Path | None, task: object) -> tuple[folders.Kind, ...]:

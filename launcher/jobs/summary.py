@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import platform
 import subprocess
 import sys
@@ -39,7 +40,7 @@ class Clock:
     """Starts with the job; asks git for the commit meanwhile."""
 
     def __init__(self, root: Path):
-        self.start = time.perf_counter()
+        self.start, self.processor = time.perf_counter(), processor_seconds()
         self.root = root
         self._git = [_git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain")]
 
@@ -71,8 +72,15 @@ def record(run: RunFolder, plan: Plan, ending: Ending, clock: Clock, command: li
             return
     else:
         measured = {"wall_seconds": round(clock.seconds(), 3), "peak_memory_bytes": peak_memory_bytes()}
+        measured["processor_seconds"] = round(processor_seconds() - clock.processor, 3)
         known = facts(plan, command) | FILLED_BY_TASKS | measured | clock.code | run.results
     write_atomically(file, json.dumps(plain(known | end), indent=2, ensure_ascii=False) + "\n")
+
+
+def processor_seconds() -> float:
+    """Of this process and of those that it has waited for, all cores together."""
+    others = os.times()
+    return time.process_time() + others.children_user + others.children_system
 
 
 def facts(plan: Plan, command: list[str]) -> dict[str, Any]:

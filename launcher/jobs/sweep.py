@@ -25,7 +25,7 @@ from launcher.config.compose import Files, Plan, check_groups, compose, hydra_of
 from launcher.config.overrides import Override, count_jobs, is_group, parse
 from launcher.jobs import devices, joining, ranks
 from launcher.jobs.endings import FINISHED, Ending
-from launcher.jobs.job import Job, run_job
+from launcher.jobs.job import Job, left_to_do, run_job
 from launcher.jobs.repeated import summary_of
 from launcher.jobs.run_folder import cannot_write, job_name, refuse_taken, slug, sweep_folder, write_atomically
 from launcher.lab import SWEEP_RECORD, Lab
@@ -110,14 +110,10 @@ class SweepJob:
         number = int(hydra.job.num)
         print(f"\njob {number}{f' of {self.total}' if self.total else ''}: {shown}", flush=True)
         folder = self.folder / job_name(number, shown)
-        status = (summary_of(folder) or {}).get("status")
-        if status == "finished":
-            print("  finished before")
-        else:
-            if status is not None or (folder / "checkpoints" / "last.ckpt").is_file():
-                print(f"  {status or 'killed'} before: it goes on")
+        left = left_to_do(folder, self.lab, lambda: plan)
+        if left is not None:
             with self._devices(plan, launcher):
-                ending, _ = run_job(Job(self._plan(plan, folder), self.lab, self.command, folder=folder))
+                ending, _ = run_job(Job(left, self.lab, self.command, folder=folder))
             _stop_the_sweep(ending, fail_fast=bool(plan.cfg.get("fail_fast")))
         loss = (summary_of(folder) or {}).get("metrics", {}).get("val/loss")
         # Optuna takes no None, and its study would end with the first job that fails
@@ -129,12 +125,6 @@ class SweepJob:
             return nullcontext()
         wanted = plan.cfg.trainer.get("devices")
         return devices.slot(self.folder, per_job=wanted if isinstance(wanted, int) else 1)
-
-    def _plan(self, plan: Plan, folder: Path) -> Plan:
-        """As composed, or for a job that was cut off, as it was saved then."""
-        if (folder / ".hydra" / "config.yaml").is_file():
-            return compose([f"resume={hydra_text(folder, always=True)}"], self.lab)
-        return plan
 
 
 def _be_importable(lab: Lab) -> None:

@@ -11,10 +11,11 @@ from omegaconf import DictConfig
 from datamodules.reading.ignored import Ignored
 from datamodules.reading.problems import make_problem
 from errors import RequestError
-from evaluation import answering
+from evaluation import answering, mistakes
 from evaluation.benchmarks.base import Benchmark, Question, draw_shots
 from evaluation.benchmarks.texts import Texts
 from evaluation.intervals import Estimate, in_words
+from evaluation.mistakes import answer_in, class_of, counted
 from evaluation.prompts import Prompt, Prompter
 from launcher.config.instantiate import build
 from launcher.jobs.run_folder import RunFolder
@@ -22,11 +23,13 @@ from launcher.jobs.summary import plain
 from models.beams import check_beams
 from progress import shown
 from tasks.evaluating import reranking
+from tasks.evaluating.asking import Asked, Facts
 from tasks.evaluating.benchmark_data import rows_of, told_ignored
 from tasks.evaluating.benchmark_texts import run_texts
-from tasks.evaluating.reranking import Asked
+from tasks.evaluating.retrying import retries
 from tokenization.base import Tokenizer
 
+EXAMPLES = 2  # of each class of wrong answers, in evaluation.json
 LEAST_ROOM = 16  # tokens for an answer: "The answer is positive." is longer than "positive"
 
 
@@ -52,10 +55,11 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokeni
         predictions, metrics, facts = reranking.choices(asked, judge)
     elif settings.retry:
         assert judge is not None
-        predictions, metrics, facts = reranking.retries(asked, judge, benchmark.kind, run)
+        predictions, metrics, facts = retries(asked, judge, benchmark.kind, run)
     else:
         predictions, metrics, facts = reranking.samples(asked, judge, benchmark, run)
     told_ignored(run, ignored)
+    facts.json |= faults(predictions, seed=cfg.seed)
     record(run, name, mode, metrics, predictions, cut=sum(prompt.cut > 0 for prompt in prompts), more=facts)
 
 
@@ -124,6 +128,18 @@ def ask(
     return prompts
 
 
+def faults(predictions: list[dict[str, Any]], *, seed: int) -> dict[str, Any]:
+    """What is wrong with the wrong answers, by class, with examples chosen by seed; each line learns its class."""
+    for prediction in predictions:
+        prediction["fault"] = class_of(prediction)
+    examples = [
+        {"fault": name, "question": p["question"], "expected": p["expected"], "answer": answer_in(p)}
+        for name, members in mistakes.examples(predictions, EXAMPLES, seed=seed).items()
+        for p in members
+    ]
+    return {"faults": counted(predictions), "fault_examples": examples}
+
+
 def record(
     run: RunFolder,
     name: str,
@@ -132,7 +148,7 @@ def record(
     predictions: list[dict[str, Any]],
     *,
     cut: int,
-    more: reranking.Facts,
+    more: Facts,
 ) -> None:
     """evaluation.json, predictions.jsonl, a figure where there is something to compare; and the same on the screen."""
     run.results["metrics"] = {f"test/{name}/{key}": estimate.value for key, estimate in metrics.items()}

@@ -5,30 +5,27 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from errors import RequestError
-from evaluation.mistakes import CLASSES, class_of
+from evaluation.mistakes import CLASSES, answer_in, class_of, drawn
+from evaluation.predictions import Prediction, predictions_file, read_predictions
 from inspection.cases import Case, cases
 from inspection.charts import bars
 from inspection.page import Page, facts
 from launcher.jobs.run_folder import RunFolder
-from strict_json import value_of
 
-Prediction = dict[str, Any]
-PREDICTIONS = "predictions.jsonl"
 HEAD, PROMPT = 110, 3000  # letters of a case's line, of a prompt: few-shot prompts are long
 
 
 def show(cfg: DictConfig, run: RunFolder) -> None:
     """Prints the classes with their counts and writes errors.html and errors.json."""
-    file = predictions_file(cfg)
+    file = file_of(cfg)
     predictions = read_predictions(file)
     groups = grouped(predictions)
     counts = {name: len(members) for name, members in groups.items()}
-    page(file, predictions, groups, examples=cfg.inspect.examples).write(run.path / "errors.html")
+    page(file, predictions, groups, examples=cfg.inspect.examples, seed=cfg.seed).write(run.path / "errors.html")
     report = {"predictions": str(file), "n": len(predictions), "wrong": sum(counts.values()), "classes": counts}
     (run.path / "errors.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     run.results |= {"errors": report}
@@ -38,7 +35,7 @@ def show(cfg: DictConfig, run: RunFolder) -> None:
     print(f"page: {run.path / 'errors.html'}")
 
 
-def predictions_file(cfg: DictConfig) -> Path:
+def file_of(cfg: DictConfig) -> Path:
     """Raises RequestError where no predictions are named, or none lie there."""
     given = cfg.inspect.predictions or cfg.init_from
     if not given:
@@ -46,47 +43,22 @@ def predictions_file(cfg: DictConfig) -> Path:
             "inspect.view=errors looks at answers: type inspect.predictions=<the folder of a run of\n"
             "task=evaluate benchmark=NAME>, or its predictions.jsonl."
         )
-    path = Path(given).expanduser()
-    file = path / PREDICTIONS if path.is_dir() else path
-    if not file.is_file():
-        raise RequestError(
-            f"{file}: there is no such file. It is written by\n"
-            "python run.py task=evaluate init_from=RUN benchmark=NAME, into the folder of that run."
-        )
-    return file
-
-
-def read_predictions(file: Path) -> list[Prediction]:
-    """Raises RequestError for a file that holds something else, naming the line; summaries have no wrong answers."""
-    found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
-        try:
-            row = value_of(line)
-            class_of(row)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise RequestError(
-                f"{file}, line {number}: not a line of {PREDICTIONS} ({type(error).__name__}: {error})."
-            ) from None
-        found.append(row)
-    if not found:
-        raise RequestError(f"{file} is empty.")
-    if not any("right" in row for row in found):
-        raise RequestError(f"{file}: these answers are neither right nor wrong.")
-    return found
+    return predictions_file(given, key="inspect.predictions" if cfg.inspect.predictions else "init_from")
 
 
 def grouped(predictions: list[Prediction]) -> dict[str, list[Prediction]]:
-    """Wrong answers by class, the largest class first; those that the model was surest of come first."""
+    """Wrong answers by class, the largest class first."""
     groups: dict[str, list[Prediction]] = defaultdict(list)
     for prediction in predictions:
         if (name := class_of(prediction)) is not None:
             groups[name].append(prediction)
-    for members in groups.values():
-        members.sort(key=lambda p: -p.get("confidence", 0.0))
     return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
 
 
-def page(file: Path, predictions: list[Prediction], groups: dict[str, list[Prediction]], *, examples: int) -> Page:
+def page(
+    file: Path, predictions: list[Prediction], groups: dict[str, list[Prediction]], *, examples: int, seed: int
+) -> Page:
+    """Of a class as many cases as are wanted, chosen by seed; those that the model was surest of come first."""
     wrong = sum(map(len, groups.values()))
     made = Page(title="Wrong answers", about="Each wrong answer is in one class, that of its first fault.")
     pairs: dict[str, object] = {
@@ -101,11 +73,10 @@ def page(file: Path, predictions: list[Prediction], groups: dict[str, list[Predi
         made.add("Classes", bars(list(groups), {"answers": [len(m) for m in groups.values()]}, unit="wrong answers"))
     for name, members in groups.items():
         note = CLASSES.get(name, "")
-        more = f" The first {examples:,} of {len(members):,}." if len(members) > examples else ""
+        more = f" {examples:,} of {len(members):,}, chosen by seed." if len(members) > examples else ""
+        shown = sorted(drawn(members, examples, seed=seed, name=name), key=lambda p: -p.get("confidence", 0.0))
         title = f"{name}: {len(members):,}"
-        made.add(
-            title, cases(case(p) for p in members[:examples]), note=f"{note[:1].upper()}{note[1:]}.{more}".lstrip(". ")
-        )
+        made.add(title, cases(case(p) for p in shown), note=f"{note[:1].upper()}{note[1:]}.{more}".lstrip(". "))
     return made
 
 
@@ -121,7 +92,7 @@ def kinds_of_errors(predictions: list[Prediction]) -> dict[str, object]:
 
 
 def case(p: Prediction) -> Case:
-    answer = str(p["texts"][p.get("chosen", 0)] if "read" in p else p["answer"])
+    answer = answer_in(p)
     sure = f"   {p['confidence']:.0%} sure" if "confidence" in p else ""
     prompt = p["prompt"] if len(p["prompt"]) <= PROMPT else "[...] " + p["prompt"][-PROMPT:]
     head = " ".join(str(p.get("question") or p["prompt"]).split())

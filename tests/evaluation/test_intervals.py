@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from evaluation.intervals import (
+    difference_interval,
     in_words,
     mean_interval,
     mean_of_sources,
@@ -23,6 +24,19 @@ def test_values_by_hand():
     assert metrics["loss"].value == pytest.approx(2.0)
     assert metrics["perplexity"].value == pytest.approx(math.exp(2))
     assert metrics["bpb"].value == pytest.approx(4 / math.log(2) / 6)
+
+
+def test_one_gain_and_no_loss_does_not_prove_a_gain():
+    """As a proportion one of 40 has an interval above 0; as a difference it holds 0 (t of 39 is 2.0227)."""
+    ours, theirs = np.eye(1, 40)[0], np.zeros(40)
+    assert proportion_interval(ours - theirs).low > 0
+    found = difference_interval(ours, theirs)
+    assert found.value == pytest.approx(1 / 40)
+    assert found.low <= 1 / 40 - 2.022 / 40
+    assert found.high >= 1 / 40 + 2.022 / 40
+    paired = difference_interval(ours, theirs, sources=[i // 2 for i in range(40)])
+    assert paired.value == found.value
+    assert paired.low < 0
 
 
 def test_one_block_has_no_interval():

@@ -17,9 +17,10 @@ from evaluation.rerank import Answer, Calculator, Judge, Likelihood
 from evaluation.retry import kept_ids
 from launcher.cli import main
 from models.gpt import GPT
-from tasks.evaluating import reranking
+from tasks.evaluating import asking, reranking, retrying
+from tasks.evaluating.asking import Asked
 from tasks.evaluating.judges import judge_named, refuse_trained
-from tasks.evaluating.reranking import Asked, best_of_first_and, retries
+from tasks.evaluating.retrying import best_of_first_and, retries
 from tests.evaluation.test_checking import GOOD, SLIP
 from tokenization.byte import ByteTokenizer
 
@@ -50,13 +51,13 @@ def asked(**settings) -> Asked:
 
 @pytest.fixture(autouse=True)
 def _no_figure(monkeypatch):
-    monkeypatch.setattr(reranking, "draw", lambda *args, **how: None)
+    monkeypatch.setattr(asking, "draw", lambda *args, **how: None)
 
 
 def test_retries_that_accept_nothing_are_best_of_the_same_draws(tmp_path) -> None:
     given = asked()
     predictions, metrics, facts = retries(given, ByHash(), "text", SimpleNamespace(path=tmp_path))
-    drawn = reranking._written(given, samples=3, sampling=given.sampling)
+    drawn = asking.written(given, samples=3, sampling=given.sampling)
     for prediction, more in zip(predictions, drawn, strict=True):
         assert prediction["texts"][1:] == [answer.text for answer in more]
         assert prediction["chosen"] == int(np.argmax(prediction["scores"]))
@@ -102,9 +103,9 @@ def test_a_retry_from_the_line_goes_on_from_what_is_kept(tmp_path, monkeypatch) 
         ids = tokenizer.encode(text).tolist()
         return [[SimpleNamespace(ids=ids, logprobs=[], stopped=True)] for _ in prompts]
 
-    monkeypatch.setattr(reranking, "generate", generate)
-    monkeypatch.setattr(reranking, "_best_of", lambda *a: ({1: (None, [0.0] * 7), 2: (None, [0.0] * 7)}, []))
-    monkeypatch.setattr(reranking, "at_equal_tokens", lambda *a: "")
+    monkeypatch.setattr(retrying, "generate", generate)
+    monkeypatch.setattr(retrying, "_best_of", lambda *a: ({1: (None, [0.0] * 7), 2: (None, [0.0] * 7)}, []))
+    monkeypatch.setattr(retrying, "at_equal_tokens", lambda *a: "")
     given = asked(retry_from=None, accept=None)._replace(room=200)
     predictions, metrics, _ = retries(given, Calculator(), "number", SimpleNamespace(path=tmp_path))
     assert seen[1][0].endswith("19>>19\n")

@@ -27,8 +27,8 @@ from evaluation.intervals import mean_interval
 from launcher.config.compose import compose
 from launcher.config.instantiate import build
 from launcher.lab import Lab
+from tasks.evaluating.asking import Facts
 from tasks.evaluating.benchmark import load, record
-from tasks.evaluating.reranking import Facts
 
 LAB = Lab(Path(__file__).parents[3])
 
