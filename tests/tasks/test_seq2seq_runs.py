@@ -162,6 +162,7 @@ def test_summaries_that_ship_with_python_are_learned_scored_and_searched_for(cap
         (["objective=grpo"], "encoder-decoder"),
         (["objective=ppo"], "encoder-decoder"),
         (["objective=rloo"], "encoder-decoder"),
+        (["objective=verifier"], "encoder-decoder"),
         (["data.batching=packed"], "Type: data.batching=grouped"),
         (["data.learn=all"], "Type: data.learn=assistant"),
         (["trainer.precision=16-mixed"], "Type trainer.precision=bf16-mixed"),
