@@ -136,4 +136,8 @@ class SpanCorruptionModule(LanguageModule):
         micro |= kept | {"ids": both[0], "targets": both[1].masked_fill(~filled.unsqueeze(1), IGNORE)}
 
     def farewell(self) -> dict[str, str | None]:
-        return {"sample": None, "evaluate": None, "tune it": "python run.py objective=sft init_from={run}"}
+        return {
+            "sample": None,
+            "evaluate": None,
+            "tune it": "python run.py objective=sft init_from={run} optimizer=adamw_t5",
+        }

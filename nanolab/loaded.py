@@ -129,7 +129,7 @@ class Run:
         messages: str | Sequence[dict[str, Any]],
         *,
         system: str = "",
-        template: Literal["chat", "alpaca", "plain", "seq2seq"] = "chat",
+        template: Literal["auto", "chat", "alpaca", "plain", "seq2seq"] = "auto",
         max_new_tokens: int = 200,
         temperature: float = 0.8,
         top_k: int | None = 50,
@@ -143,8 +143,10 @@ class Run:
         """
         from models.sampling import Sampling
         from tasks.chat import answer_to, opened
+        from tasks.parts import asking_style
 
-        turns, tokenizer = opened(self.tokenizer, template)
+        style = asking_style(self._cfg) if template == "auto" else template
+        turns, tokenizer = opened(self.tokenizer, style)
         asked = [{"role": "user", "content": messages}] if isinstance(messages, str) else [dict(m) for m in messages]
         opening = [{"role": "system", "content": system}] if system else []
         sampling = Sampling(temperature, top_k, top_p)

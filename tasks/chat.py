@@ -20,7 +20,7 @@ from tasks.trainer import set_number_formats
 from tokenization.base import Tokenizer
 from tokenization.chat import TURN_SPECIALS, ChatTemplate, Message, chat_template
 
-Style = Literal["chat", "alpaca", "plain", "seq2seq"]
+Style = Literal["auto", "chat", "alpaca", "plain", "seq2seq"]
 
 
 def chat(
@@ -42,7 +42,8 @@ def chat(
     sampling = Sampling(temperature, top_k, top_p)
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
-    turns, tokenizer = opened(tokenizer, template)
+    style = parts.asking_style(cfg) if template == "auto" else template
+    turns, tokenizer = opened(tokenizer, style)
     guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=turns.end)
     model = parts.trained_model(cfg, tokenizer)
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
@@ -50,7 +51,7 @@ def chat(
     gate = gate_of(cfg, model, temperature)
     while question := _ask():
         # plain templates know one question at a time
-        messages = [*(messages if template == "chat" else opening), {"role": "user", "content": question}]
+        messages = [*(messages if style == "chat" else opening), {"role": "user", "content": question}]
         ids, messages = asked(turns, messages, opening, model.seq_len)
         if not ids:
             continue
@@ -73,7 +74,7 @@ def chat(
         (run.path / "chat.json").write_text(json.dumps(messages, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def opened(tokenizer: Tokenizer, template: Style) -> tuple[ChatTemplate, Tokenizer]:
+def opened(tokenizer: Tokenizer, template: Any) -> tuple[ChatTemplate, Tokenizer]:
     """The template, and the tokenizer to use with it. Raises RequestError where the model has never seen its turns."""
     missing = [name for name in TURN_SPECIALS if name not in tokenizer.specials]
     if template == "chat" and missing and not getattr(tokenizer, "chat_template", None):

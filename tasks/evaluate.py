@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from batch import IGNORE
 from bounds import NonNegativeFloat, NonNegativeInt, PositiveInt
+from commands import run_py
 from datamodules.judged import JudgedDataModule
 from datamodules.kinds.conversations import ConversationDataModule
 from datamodules.kinds.steps import StepDataModule
@@ -84,6 +85,12 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     answers = data.answers if isinstance(data, Asked) else None
     check_beams(cfg.evaluate.beams, cfg.evaluate.length_penalty, against=None if answers else NO_ANSWERS)
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
+    if model.encodes_source and not isinstance(data, Asked):
+        raise RequestError(
+            "task=evaluate measures what an encoder-decoder answers, and this data is plain text: nothing in it is "
+            "asked.\nThe validation loss of span corruption stands in its run's summary.json. Tune it, then evaluate: "
+            f"{run_py('objective=sft', f'init_from={cfg.init_from}', 'optimizer=adamw_t5')}"
+        )
     if cfg.init_from:
         parts.check_start(cfg, data)
     source, device = parts.load_start(model, cfg), parts.torch_device(cfg)

@@ -60,6 +60,7 @@ def generate(
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampling": sampling, "seed": cfg.seed, "guide": guide}
     gate, verdicts = gate_of(cfg, model, temperature), None
     ids, ends, ending = asked(model, tokenizer, prompt, strings, cfg)
+    before = f"{prompt}\n" if model.encodes_source else prompt  # an answer is no continuation of its question
     if gate is not None:
         found = gate.written(Gated(model, prompt, ids, ends, how | ending), n)
         completions, verdicts = [verdict.completion for verdict in found], [verdict.facts for verdict in found]
@@ -69,14 +70,15 @@ def generate(
         completions = beam_search(model, [ids], n=n, max_new_tokens=max_new_tokens, **settings)[0]
         marks = [f"score {made.score:.4f}" for made in completions]
     elif n == 1:
-        print(prompt, end="\n" if model.encodes_source else "", flush=True)
+        print(before, end="", flush=True)
         completions, marks = [show(stream(model, ids, **how, **ending), set(ending["stop_ids"]), ends)], []
     else:
         completions = generate_tokens(model, [ids], n=n, **how, **ending)[0]
         marks = [str(i) for i in range(n)]
     texts = [ends.cut(ends.text(made.ids)) for made in completions] if gate is None else [v.text for v in found]
     if marks:
-        print("\n\n".join(f"[{mark}] {prompt}{text}" for mark, text in zip(marks, texts, strict=True)))
+        print("\n\n".join(f"[{mark}] {before}{text}" for mark, text in zip(marks, texts, strict=True)))
+    (run.path / "sample.txt").write_text("\n\n".join(before + text for text in texts) + "\n", encoding="utf-8")
     _write(run, prompt, texts, completions, verdicts)
     if schema or regex:
         say_unfinished(completions, max_new_tokens)
@@ -95,7 +97,7 @@ def asked(
     ids, end = list(map(int, tokenizer.encode(prompt))) or [tokenizer.eot], tokenizer.eot
     context: Sequence[int] = ids
     if model.encodes_source:
-        turns, tokenizer = chat_template(tokenizer, cfg.data.template if "data" in cfg else "seq2seq")
+        turns, tokenizer = chat_template(tokenizer, parts.asking_style(cfg))
         ids, end = turns.render_for_completion([{"role": "user", "content": prompt}]).tolist(), turns.end
         context = []
     ends = StopStrings(tokenizer, strings, context=context)
@@ -140,7 +142,6 @@ def _write(
     completions: list[Completion],
     verdicts: list[dict[str, object]] | None = None,
 ) -> None:
-    (run.path / "sample.txt").write_text("\n\n".join(prompt + text for text in texts) + "\n", encoding="utf-8")
     lines = [
         json.dumps({"prompt": prompt, "text": text, **_facts(completion), **verdict}, ensure_ascii=False)
         for text, completion, verdict in zip(texts, completions, verdicts or [{}] * len(texts), strict=True)

@@ -79,6 +79,13 @@ def saved_tokenizer(cfg: DictConfig) -> Tokenizer:
     )
 
 
+def asking_style(cfg: DictConfig) -> Any:
+    """How its conversations were rendered for what `init_from` names (data.template); without any, as models of the
+    Hub of its kind are asked: chat, or seq2seq for an encoder-decoder."""
+    trained = cfg.data.get("template") if cfg.get("data") is not None else None
+    return trained or ("seq2seq" if resolve_target(cfg.model._target_).encodes_source else "chat")
+
+
 # ---- the model -------------------------------------------------------------------------------------------------------
 
 

@@ -85,7 +85,7 @@ def load(cfg: DictConfig, name: str, place: Path | None) -> Loaded:
 
 def turns_of(cfg: DictConfig, tokenizer: Tokenizer) -> tuple[ChatTemplate | None, Tokenizer]:
     """The template that the run was trained with; None where it was trained on no conversations."""
-    style = cfg.data.get("template") if cfg.get("data") is not None else None
+    style = parts.asking_style(cfg)
     if style in ("alpaca", "plain", "seq2seq"):
         return chat_template(tokenizer, style)
     if getattr(tokenizer, "chat_template", None) or all(name in tokenizer.specials for name in TURN_SPECIALS):

@@ -110,6 +110,22 @@ def test_every_option_composes(group: str, option: str) -> None:
     OmegaConf.to_container(plan.cfg, resolve=True, throw_on_missing=True)
 
 
+@pytest.mark.parametrize(
+    ("words", "optimizer"),
+    [
+        (["objective=sft"], "adamw_small"),
+        (["objective=sft", "model=t5"], "adamw_t5"),
+        (["objective=sft", "model=t5", "data=docstring_summaries"], "adamw_t5"),
+        (["objective=sft", "model=t5", "optimizer=muon_small"], "muon_small"),
+        (["objective=span_corruption"], "adamw_t5"),
+        (["objective=dpo", "data=arithmetic_pairs"], "adamw_finetune"),
+    ],
+    ids=str,
+)
+def test_a_model_chooses_its_optimizer_above_data_and_below_objectives_and_what_is_typed(words, optimizer) -> None:
+    assert compose(words, LAB, multirun=False).choices["optimizer"] == optimizer
+
+
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_target_binds(group: str, option: str) -> None:
     """Compares with the signature of the real object, which is what the `ast` reading must agree with."""

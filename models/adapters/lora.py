@@ -81,6 +81,9 @@ def qlora(
 ) -> LanguageModel:
     """LoRA over weights held in 4 bits (NF4), computing in bf16 where the device has it.
 
+    Layers that transformers keeps in fp32 stay as they are: T5's `wo` turns what enters it into its weights' type, and
+    4 bits are packed into bytes.
+
     Raises:
         RequestError: bitsandbytes is not installed, or there is no GPU that it serves.
     """
@@ -96,7 +99,8 @@ def qlora(
             f"adapter=qlora: {kept[0]} keeps its weights transposed (transformers' Conv1D), which bitsandbytes cannot "
             "hold in 4 bits.\nType adapter=lora, or give the folder as init_from, without model=hf."
         )
-    quantize(model, chosen, double_quant=double_quant)
+    whole = set(getattr(getattr(model, "hf", None), "_keep_in_fp32_modules", None) or ())
+    quantize(model, [n for n in chosen if n.rpartition(".")[2] not in whole], double_quant=double_quant)
     return lora(model=model, rank=rank, alpha=alpha, dropout=dropout, targets=targets, rslora=rslora, dora=dora)
 
 

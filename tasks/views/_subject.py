@@ -15,7 +15,7 @@ from inspection.page import Cell
 from models.base import LanguageModel
 from models.generation import generate
 from models.sampling import GREEDY
-from models.seq2seq import source_lengths
+from models.sources import cropped, source_lengths
 from tasks import parts
 from tasks.trainer import set_number_formats
 from tokenization.base import Tokenizer
@@ -80,7 +80,7 @@ def question_and_answer(
     """For an encoder-decoder: inspect.text and the greedy answer to it, or the first row of validation; at most n
     tokens, of each side half at least."""
     if data is None:
-        turns, tokenizer = chat_template(tokenizer, cfg.data.template if "data" in cfg else "seq2seq")
+        turns, tokenizer = chat_template(tokenizer, parts.asking_style(cfg))
         prompt = turns.render_for_completion([{"role": "user", "content": str(cfg.inspect.text)}]).tolist()
         prompt = [*prompt[: model.seq_len - 2], prompt[-1]] if len(prompt) > model.seq_len else prompt
         most = min(n, model.seq_len)
@@ -91,11 +91,10 @@ def question_and_answer(
         first = int(source_lengths(row["targets"][:1])[0])
         ids = first_tokens(data)
         source, answer, where = ids[:first], ids[first:], "the first question of the validation data"
-    room = max(n - len(answer), n // 2)
-    kept = source[:room] + answer[: max(1, n - min(len(source), room))]
-    if len(kept) < len(source) + len(answer):
-        where += f", cut from {len(source) + len(answer)} tokens"
-    return Subject(model, tokenizer, kept, where, data, min(len(source), room))
+    shown = cropped(source, answer, n)
+    if shown.cut:
+        where += f", cut from {len(shown.ids) + shown.cut} tokens"
+    return Subject(model, tokenizer, shown.ids, where, data, shown.source)
 
 
 def first_tokens(data: StepDataModule) -> list[int]:

@@ -85,8 +85,11 @@ def test_more_spans_than_sentinels_are_refused(corpus, capsys):  # noqa: F811
     assert "100 sentinels" in capsys.readouterr().err
 
 
-def test_what_was_pretrained_is_tuned(corpus):  # noqa: F811
+def test_what_was_pretrained_is_tuned_and_before_has_no_answers_to_evaluate(corpus, capsys):  # noqa: F811
     assert lab(*SMALL, *SHORT, "run_dir=run") == 0
+    assert lab("task=evaluate", "init_from=run", "run_dir=evaluated") == 2
+    assert "python run.py objective=sft init_from=run" in capsys.readouterr().err
+    assert lab("task=generate", "init_from=run", "prompt=a b", "max_new_tokens=2", "run_dir=written") == 0
     words = ["callbacks.exact_match.questions=2", "callbacks.exact_match.max_new_tokens=2", "data.val_examples=4"]
     tuned = ["objective=sft", "init_from=run", "data=arithmetic", "model.seq_len=256", "data.batch_size=2"]
     assert lab(*tuned, *SHORT, *words, "hardware=cpu", "run_dir=tuned") == 0

@@ -25,6 +25,7 @@ from models.adapters.lora import (
 from models.boosting.learners.lora import LoRA
 from models.gpt import GPT
 from models.hf import HFModel
+from models.seq2seq import T5
 from models.weights.loading import load_weights
 from tests.hf_tiny import Wrapped, llama
 from tests.pairs import VOCAB, PairData, adam, make_pairs, train
@@ -183,6 +184,19 @@ def bare() -> GPT:
 def test_wrong_settings_are_refused(settings, expected):
     with pytest.raises(RequestError, match=expected):
         lora(model=gpt(), **(SETTINGS | settings))
+
+
+def test_qlora_leaves_whole_what_t5_would_read_as_bytes(monkeypatch):
+    packed: list[str] = []
+    monkeypatch.setattr("models.adapters.lora.find_spec", lambda _: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("models.adapters.lora.quantize", lambda _, names, **__: packed.extend(names))
+    model = T5(vocab_size=VOCAB, n_layer=1, n_head=2, n_embd=16, n_inner=16, seq_len=24)
+    qlora(model=model, **(SETTINGS | {"targets": "all-linear"}), double_quant=True)
+    adapted = {name.removesuffix(".base_layer") for name, _ in model.named_modules() if name.endswith(".base_layer")}
+    assert {name.rpartition(".")[2] for name in adapted - set(packed)} == {"wo"}
+    assert packed
+    assert set(packed) < adapted
 
 
 @pytest.mark.skipif(

@@ -1,11 +1,13 @@
 """Encoder-decoders through the command line: fine-tuning, resuming, evaluating, exporting, and what is refused."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.tasks.test_sft_runs import FEW, SHORT, folder, lab, summary, weights  # noqa: F401
 from tests.tasks.test_views_of_models import parts_of
@@ -87,6 +89,8 @@ def test_where_answers_look_is_shown_over_source_and_answer(tmp_path):
         ]  # fmt: skip
         assert "<|assistant_start|>" in maps["labels"]
     assert "".join(maps["labels"]).startswith("<|bos|><|user_start|>say 3")
+    events = EventAccumulator("run/tensorboard").Reload()
+    assert set(events.Tags()["images"]) == {"attention/encoder", "attention/decoder", "attention/source"}
 
 
 def test_an_answer_goes_to_the_terminal(monkeypatch):
@@ -107,7 +111,7 @@ def small_t5(tmp_path):
     return t5_like(tmp_path / "t5")
 
 
-def test_a_t5_of_the_hub_is_tuned_asked_and_written_again(small_t5):
+def test_a_t5_of_the_hub_is_tuned_asked_and_written_again(small_t5, monkeypatch):
     rows = [{"dialogue": f"A: say {i}?\nB: {i}!", "summary": f"B says {i}."} for i in range(30)]
     Path("samsum.json").write_text(json.dumps(rows))
     words = ["model=hf_seq2seq", "model.path=t5", "objective=sft", "data=samsum", "data.path=samsum.json",
@@ -117,6 +121,10 @@ def test_a_t5_of_the_hub_is_tuned_asked_and_written_again(small_t5):
     ask = ["task=evaluate", "benchmark=samsum", "benchmark.path=samsum.json", "evaluate.limit=4"]
     assert lab("init_from=run", *ask, "evaluate.max_new_tokens=4", "run_dir=asked") == 0
     assert "rougeL" in Path("asked/evaluation.json").read_text()
+    said = iter(["A: say 3?", "A: say 4?", ""])
+    monkeypatch.setattr("builtins.input", lambda _: next(said))
+    assert lab("task=chat", "init_from=run", "max_new_tokens=3", "run_dir=talk") == 0  # as the run told to type
+    assert [m["role"] for m in json.loads(Path("talk/chat.json").read_text())] == ["user", "assistant"]
     assert lab("task=export", "init_from=run", "run_dir=exporting", "export.path=out") == 0
     theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained("out")
     assert theirs.generation_config.decoder_start_token_id == 0
@@ -134,7 +142,8 @@ def test_summaries_that_ship_with_python_are_learned_scored_and_searched_for(cap
     capsys.readouterr()
     ask = ["task=generate", "init_from=run", "prompt=Reads a file", "max_new_tokens=4", "beams=3", "n=2"]
     assert lab(*ask, "run_dir=written") == 0
-    assert capsys.readouterr().out.count("[score ") == 2
+    screen = capsys.readouterr().out
+    assert screen.count("[score ") == screen.count("Reads a file\n") == 2
     rows = [json.loads(line) for line in Path("written/samples.jsonl").read_text().splitlines()]
     assert rows[0]["score"] == pytest.approx(sum(rows[0]["logprobs"]) / len(rows[0]["ids"]), abs=1e-4)
     assert rows[0]["score"] > rows[1]["score"]
@@ -153,14 +162,25 @@ def test_summaries_that_ship_with_python_are_learned_scored_and_searched_for(cap
         (["objective=grpo"], "encoder-decoder"),
         (["objective=ppo"], "encoder-decoder"),
         (["objective=rloo"], "encoder-decoder"),
+        (["objective=verifier"], "encoder-decoder"),
         (["data.batching=packed"], "Type: data.batching=grouped"),
         (["data.learn=all"], "Type: data.learn=assistant"),
         (["trainer.precision=16-mixed"], "Type trainer.precision=bf16-mixed"),
         (["model.n_embd=15"], "not divisible"),
+        (["data=chat", "data.path=turns.jsonl", "data.template=seq2seq"], "type data.template=chat data.learn=last"),
+        pytest.param(
+            ["adapter=qlora"],
+            "Type adapter=lora",
+            marks=pytest.mark.skipif(
+                torch.cuda.is_available() and find_spec("bitsandbytes") is not None, reason="has what it takes"
+            ),
+        ),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, list) else "",
 )
 def test_what_cannot_work_is_refused_in_words(words, said, capsys):
+    turns = [{"role": role, "content": "3"} for role in ("user", "assistant") * 2]
+    Path("turns.jsonl").write_text("\n".join([json.dumps({"messages": turns})] * 30))
     assert lab("model=t5", "objective=sft", "run_dir=run", *SMALL[2:], *words) == 2
     assert said in capsys.readouterr().err
 

@@ -20,6 +20,11 @@ PAD, BOS_ROLE = "<pad>", "bos_token"
 class Seq2SeqTemplate(TextTemplate):
     """One question, one answer, between the tokens of an encoder-decoder."""
 
+    for_turns = (
+        "Give rows of one question and one answer each; or type data.template=chat data.learn=last: all before the "
+        "last\nanswer is then the source, with tokens between its turns that weights of the Hub have yet to learn."
+    )
+
     def __init__(self, tokenizer: Tokenizer):
         super().__init__(tokenizer, "seq2seq")
         name = getattr(tokenizer, "roles", {}).get(BOS_ROLE)

@@ -18,6 +18,8 @@ STYLES = {"plain": ("", ""), "seq2seq": ("", ""), "alpaca": ("### Instruction:\n
 class TextTemplate(ChatTemplate):
     """Headings and content, and the end-of-text token after the answer."""
 
+    for_turns = "Type data.template=chat."  # what to type for conversations of several turns
+
     def __init__(self, tokenizer: Tokenizer, style: Literal["plain", "alpaca", "seq2seq"]):
         super().__init__(tokenizer)
         self.style, (self.before, self.between) = style, STYLES[style]
@@ -37,7 +39,7 @@ class TextTemplate(ChatTemplate):
         if len(merged) != 1:
             raise RequestError(
                 f"data.template={self.style} knows one question and one answer; this conversation has more turns.\n"
-                "Type data.template=chat."
+                f"{self.for_turns}"
             )
         return [Segment(self.tokenizer.encode(f"{self.before}{text_of(merged[0])}{self.between}"))]
 
