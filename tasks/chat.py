@@ -13,6 +13,7 @@ from models.base import LanguageModel
 from models.generation import stream
 from models.sampling import Sampling
 from tasks import parts
+from tasks.drafting import draft_of, tell
 from tasks.gate import Gated, gate_of
 from tasks.guiding.keys import guide_of
 from tasks.text import StopStrings, stream_text
@@ -42,9 +43,11 @@ def chat(
     sampling = Sampling(temperature, top_k, top_p)
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
+    saved = tokenizer
     turns, tokenizer = opened(tokenizer, template)
     guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=turns.end)
     model = parts.trained_model(cfg, tokenizer)
+    draft = draft_of(cfg, model, saved)
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     messages, shown = opening, Shown(tokenizer, [])
     gate = gate_of(cfg, model, temperature)
@@ -61,6 +64,7 @@ def chat(
             "seed": cfg.seed + len(messages),
             "stop_ids": [turns.end, tokenizer.eot],
             "guide": guide,
+            "draft": draft,
         }
         if gate is None:
             stream_text(said(stream(model, ids, **settings), {turns.end, tokenizer.eot}, answer), shown)
@@ -71,6 +75,7 @@ def chat(
             print(f"{shown.text(answer)}\n({verdict.words})")
         messages.append(turns.answer(answer))
         (run.path / "chat.json").write_text(json.dumps(messages, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    tell(draft, run)
 
 
 def opened(tokenizer: Tokenizer, template: Style) -> tuple[ChatTemplate, Tokenizer]:
