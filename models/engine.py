@@ -72,6 +72,10 @@ class Engine(Windows):
                 starts, token_B = [starts[i] for i in alive], token_B[alive]
             logits_BV = self.decode(token_B)
 
+    def follow(self, earlier: "Engine | None") -> None:
+        """What an earlier text of the same model has in common with the prompt will not be read again."""
+        self.before = earlier
+
     def prefill(self, max_new_tokens: int, n: int) -> Tensor:
         logits_BV = super().prefill(max_new_tokens, n)
         if self.guide is not None:

@@ -9,6 +9,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +35,13 @@ class Completion(NamedTuple):
     stopped: bool
     forced: Sequence[int] = ()
     score: float | None = None
+
+
+@dataclass
+class Memory:
+    """What a model, and its draft, have read and written of a conversation."""
+
+    engine: Engine | None = None
 
 
 @contextmanager
@@ -124,10 +132,17 @@ def stream(
     use_cache: bool = True,
     guide: MakeGuide | None = None,
     draft: Draft | None = None,
+    memory: Memory | None = None,
 ) -> Iterator[Token]:
-    """The tokens that `generate` gives for this prompt, one by one; between them the model is in the mode it was in."""
+    """The tokens that `generate` gives for this prompt, one by one; between them the model is in the mode it was in.
+
+    `memory`: what was read for it before is not read again.
+    """
     check_prompts(model, [prompt], max_new_tokens)
     engine = _engine(model, [list(prompt)], [0], sampling, seed, use_cache, guide, draft)
+    if memory is not None:
+        engine.follow(memory.engine)
+        memory.engine = engine
     tokens = engine.run(max_new_tokens, 1, frozenset(stop_ids), stop)
     while True:
         with evaluating(model):

@@ -133,6 +133,10 @@ class Speculative(Engine):
                 self.keep(alive)
             yield from self._round()
 
+    def follow(self, earlier: Engine | None) -> None:
+        super().follow(earlier)
+        self.reader.before = earlier.reader if isinstance(earlier, Speculative) else None
+
     def keep(self, rows: list[int], *, within_prompts: bool = False) -> None:
         super().keep(rows, within_prompts=within_prompts)
         self.reader.keep(rows)

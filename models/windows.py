@@ -1,6 +1,7 @@
 """What a model has read of some texts: the window of each row, and its keys and values.
 
-1. `prefill` reads prompts at once, padded on the left; what all of them begin with is read once.
+1. `prefill` reads prompts at once, padded on the left; what all of them begin with is read once, and what was read in
+   an earlier turn of a conversation not again.
 2. `decode` reads one token more of each row, `read_on` several; `settle` takes back those that are not to stay.
 3. Past the context the window slides: of a full window the older half is forgotten and the rest read again, row by row,
    so that each row gets what it would get alone (N43).
@@ -21,11 +22,20 @@ from models.layers.packing import WORTHWHILE, PackedLinears
 SHARED = 16  # tokens that prompts must have in common to be read once
 
 
+def common(texts: Sequence[Sequence[int]]) -> int:
+    """Tokens that all begin with."""
+    first, last = min(texts), max(texts)  # in alphabetical order: what these share, all do
+    most = min(len(first), len(last))
+    return next((i for i in range(most) if first[i] != last[i]), most)
+
+
 class Windows:
     """Rows that are read together.
 
     Args:
         ahead: tokens that a row may read beyond those that stay.
+
+    `before`: one row that was read by the same model, which is used up where the prompt begins as it did.
     """
 
     def __init__(self, model: LanguageModel, prompts: list[list[int]], *, use_cache: bool, ahead: int = 0):
@@ -38,6 +48,8 @@ class Windows:
         self.used: list[int] = []  # how many of them, the latest, are in its window
         self.cache = KVCache(model.n_layer)
         self.packed: PackedLinears | None = None
+        self.before: Windows | None = None
+        self.slid = False  # whether a window has lost its beginning
         self.block, self.real = 0, [0] * len(prompts)  # slots read since `settle`, and how many of them hold tokens
 
     def prefill(self, max_new_tokens: int, n: int) -> Tensor:
@@ -47,9 +59,7 @@ class Windows:
         # One row slides when its window is full. Several slide at different steps; the slack saves moving all of them.
         slack = context // 2 if len(self.prompts) * n > 1 else 0
         room = min(longest + max_new_tokens, context + slack) + self.ahead
-        self.cache = KVCache(self.model.n_layer, self.front + room)
-        shared = self._shared()
-        logits_BV = self._read_shared(shared) if shared else self._read(self.ids, self.used, self.cache)
+        logits_BV = self._read_prompts(self.front + room)
         if self.model.encodes_source and self.use_cache:
             self.used = [1] * len(self.used)  # sources are read: from here on a row is its answer
         self.cache.repeat(n)
@@ -58,25 +68,48 @@ class Windows:
         self.source = [length for length in self.source for _ in range(n)]
         self.real = [0] * len(self.ids)
         if self.use_cache and max_new_tokens >= WORTHWHILE:
-            self.packed = PackedLinears(self.model.decoding, rows=len(self.ids) * (1 + self.ahead))
+            known = None if self.before is None else self.before.packed
+            self.packed = known or PackedLinears(self.model.decoding, rows=len(self.ids) * (1 + self.ahead))
+        self.before = None
         return logits_BV.repeat_interleave(n, dim=0)
+
+    def _read_prompts(self, capacity: int) -> Tensor:
+        if (known := self._known()) and self.before is not None:
+            self.cache, had = self.before.cache, self.before.used[0]
+            self.cache.rewind([had - known], keep=self.front)
+            self.cache.widen(capacity, keep=self.front)
+            return self._read_behind(known)
+        self.cache = KVCache(self.model.n_layer, capacity)
+        if shared := self._shared():
+            self._read([self.prompts[0][:shared]], [shared], self.cache)
+            self.cache.repeat(len(self.prompts))
+            return self._read_behind(shared)
+        return self._read(self.ids, self.used, self.cache)
+
+    def _known(self) -> int:
+        """Tokens of the one prompt that `before` has read; 0 where that is of no use."""
+        before = self.before
+        if before is None or before.slid or not self.use_cache or self.model.encodes_source:
+            return 0
+        if len(before.ids) != 1 or len(self.prompts) != 1:
+            return 0
+        read, prompt = before.ids[0][: before.used[0]], self.prompts[0]
+        known = common([read, prompt[:-1]])
+        # what else a cache keeps of the latest tokens (n-grams, smears) is that of the end alone
+        ends = before.cache.last_ids_BN is None and before.cache.last_stream_B1C is None
+        return known if known >= SHARED and (ends or known == len(read)) else 0
 
     def _shared(self) -> int:
         """Tokens that all prompts begin with, where that is worth reading once; each keeps one of its own."""
         if not self.use_cache or self.model.encodes_source or len(self.prompts) == 1:
             return 0
-        first, last = min(self.prompts), max(self.prompts)  # in alphabetical order: what these share, all do
-        most = min(map(len, self.prompts)) - 1
-        shared = next((i for i in range(most) if first[i] != last[i]), most)
+        shared = common([prompt[:-1] for prompt in self.prompts])
         return shared if shared >= SHARED else 0
 
-    def _read_shared(self, shared: int) -> Tensor:
-        """Logits after each prompt, whose first `shared` tokens are read as one row."""
-        self._read([self.prompts[0][:shared]], [shared], self.cache)
-        self.cache.repeat(len(self.prompts))
-        self.used = [shared] * len(self.prompts)
-        hidden_BTC = self.read_on([prompt[shared:] for prompt in self.prompts])
-        lengths = [len(prompt) - shared for prompt in self.prompts]
+    def _read_behind(self, known: int) -> Tensor:
+        """Logits after each prompt, whose first `known` tokens are in the cache."""
+        self.used, lengths = [known] * len(self.prompts), [len(prompt) - known for prompt in self.prompts]
+        hidden_BTC = self.read_on([prompt[known:] for prompt in self.prompts])
         self.settle(lengths)
         last_BC = torch.stack([hidden_TC[n - 1] for hidden_TC, n in zip(hidden_BTC, lengths, strict=True)])
         return self.model.logits_of(last_BC)[:, : self.model.n_ids]
@@ -155,7 +188,7 @@ class Windows:
 
     def _slide(self, row: int, left: int, unread: int) -> None:
         """The window of one row becomes the `left` tokens before its newest, read again from position 0."""
-        self.used[row] = left
+        self.used[row], self.slid = left, True
         if left and self.use_cache:
             fresh = KVCache(self.model.n_layer, self.front + left)
             self._read([self.ids[row][:-unread]], [left], fresh)

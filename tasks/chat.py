@@ -10,7 +10,7 @@ from bounds import NonNegativeFloat, PositiveInt, PositiveShare, Text
 from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
 from models.base import LanguageModel
-from models.generation import stream
+from models.generation import Memory, stream
 from models.sampling import Sampling
 from tasks import parts
 from tasks.drafting import draft_of, tell
@@ -50,7 +50,7 @@ def chat(
     draft = draft_of(cfg, model, saved)
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     messages, shown = opening, Shown(tokenizer, [])
-    gate = gate_of(cfg, model, temperature)
+    gate, memory = gate_of(cfg, model, temperature), Memory()
     while question := _ask():
         # plain templates know one question at a time
         messages = [*(messages if template == "chat" else opening), {"role": "user", "content": question}]
@@ -67,7 +67,7 @@ def chat(
             "draft": draft,
         }
         if gate is None:
-            stream_text(said(stream(model, ids, **settings), {turns.end, tokenizer.eot}, answer), shown)
+            stream_text(said(stream(model, ids, memory=memory, **settings), {turns.end, tokenizer.eot}, answer), shown)
             print()
         else:
             (verdict,) = gate.written(Gated(model, question, ids, StopStrings(tokenizer, []), settings), 1)
