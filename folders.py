@@ -35,7 +35,16 @@ MANIFEST: dict[Kind, tuple[str, ...]] = {
     "run": (
         *(".hydra/*", "summary.json", ".summary.json.*", "run.log", "run.rank*.log", "metrics.csv", ".metrics.csv.*"),
         *("checkpoints/*", "tensorboard/*", "tokenizer/*", "adapter/*", "wandb/*", "states-*/*", "export/*"),
-        *("card.json", "card.txt", "sample.txt", "samples.jsonl", "chat.json", "evaluation.json", "profile*.txt"),
+        *(
+            "card.json",
+            "card.txt",
+            "sample.txt",
+            "samples.jsonl",
+            "chat.json",
+            "evaluation.json",
+            "hardware.json",
+            "profile*.txt",
+        ),
         *(
             "predictions.jsonl",
             "answers.json",
