@@ -46,7 +46,7 @@ class Short(NamedTuple):
 
 class Choice(NamedTuple):
     precision: str
-    threads: int
+    threads: int | None
     words: str
 
 
@@ -58,17 +58,16 @@ def settle(cfg: DictConfig, run: RunFolder, model: LanguageModel, data: StepData
     """
     section = cfg.trainer
     if fresh and is_open(cfg, run):
-        found = choose(model, rows_of(cfg), lambda: next(iter(data.train_dataloader()))[0])
-        print(f"hardware  {found.words}", flush=True)
+        found = choose(model, cfg, lambda: next(iter(data.train_dataloader()))[0])
+        print(f"hardware {found.words}", flush=True)
         with open_dict(cfg):
-            section.precision = found.precision if section.precision == "auto" else section.precision
-            section.threads = found.threads if section.threads == "auto" else section.threads
+            section.precision, section.threads = found.precision, found.threads
         write_atomically(run.path / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg))
-        facts = {"processor": machine.processor(), "precision": section.precision, "threads": section.threads}
+        facts = {"processor": machine.processor(), "precision": found.precision, "threads": found.threads}
         write_atomically(run.path / RECORD, json.dumps(facts, indent=1) + "\n")
         run.results["hardware"] = facts
     elif run.rank == 0 and (words := elsewhere(cfg)):
-        print(f"hardware  {words}", flush=True)
+        print(f"hardware {words}", flush=True)
     if isinstance(section.get("threads"), int):
         torch.set_num_threads(section.threads)
 
@@ -129,23 +128,31 @@ def products(known: Mapping[str, Any], shapes: Counter[probe.Shape]) -> Products
     return Products(best["fp32"] / best["bf16"] if shapes else 1.0, threads)
 
 
-def choose(model: LanguageModel, rows: int, first_micro: Callable[[], Batch]) -> Choice:
-    """For a model that is trained on `rows` tokens at once. `first_micro`: gives a micro-batch for the short run."""
-    shapes = probe.largest(probe.shapes_of(model, rows))
+def choose(model: LanguageModel, cfg: DictConfig, first_micro: Callable[[], Batch]) -> Choice:
+    """What is typed stays. `first_micro`: gives a micro-batch for the short run."""
+    precision, threads = cfg.trainer.precision, cfg.trainer.threads
+    shapes = probe.largest(probe.shapes_of(model, rows_of(cfg)))
     known = probe.probed(shapes)
-    gain, threads = products(known, shapes)
-    words = f"its bf16 products are {gain:.1f} x as fast as fp32"
-    precision = "32-true"
-    if gain >= WORTHWHILE:
-        short = kept_short_run(known, model, first_micro())
-        if short is None:
-            words += ", but this model cannot be tried"
-        else:
-            words += f", a short run {short.gain:.1f} x, its loss within {100 * short.off:.2g} %"
-            precision = "bf16-mixed" if short.gain >= WORTHWHILE and short.off <= AGREES else "32-true"
-    n = threads["bf16" if precision == "bf16-mixed" else "fp32"]
-    typed = f"trainer.precision={precision} trainer.threads={n}"
-    return Choice(precision, n, f"{machine.processor()}: {words} -> {typed}")
+    gain, best = products(known, shapes)
+    told, open_keys = [machine.processor()], []
+    if precision == "auto":
+        precision, words = precision_for(gain, lambda: kept_short_run(known, model, first_micro()))
+        told, open_keys = [*told, words], [f"trainer.precision={precision}"]
+    if threads == "auto":
+        threads = best["bf16" if precision.startswith("bf16") else "fp32"]
+        open_keys.append(f"trainer.threads={threads}")
+    return Choice(precision, threads, f"{', '.join(told)}: {' '.join(open_keys)}")
+
+
+def precision_for(gain: float, short_run: Callable[[], Short | None]) -> tuple[str, str]:
+    """The precision, and why."""
+    why = f"bf16 products {gain:.1f} x as fast as fp32"
+    if gain < WORTHWHILE:
+        return "32-true", why
+    if (short := short_run()) is None:
+        return "32-true", f"{why}, but this model cannot be tried"
+    why += f", a short run {short.gain:.1f} x, its loss within {100 * short.off:.2g} %"
+    return ("bf16-mixed" if short.gain >= WORTHWHILE and short.off <= AGREES else "32-true"), why
 
 
 def product_seconds(known: Mapping[str, Any], shapes: Counter[probe.Shape], kind: str, n_threads: int) -> float:

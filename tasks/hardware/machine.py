@@ -19,7 +19,7 @@ VERSION = 1  # of the file
 
 
 def processor() -> str:
-    """ "AMD EPYC, avx2 avx512f avx512_bf16, 2 cores": as far as the system says."""
+    """ "AMD EPYC, avx2 avx512f avx512_bf16": as far as the system says."""
     name, able = platform.processor() or platform.machine(), []
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -27,12 +27,7 @@ def processor() -> str:
         name = facts.get("model name", name)
         flags = facts.get("flags", facts.get("Features", "")).split()
         able = [ability for ability in ABILITIES if ability in flags]
-    return ", ".join([name, *([" ".join(able)] if able else []), f"{cores()} cores"])
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ", ".join([name, *([" ".join(able)] if able else [])])
 
 
 def cache_file() -> Path:

@@ -1,8 +1,8 @@
 """How fast this processor multiplies: fp32 and bf16, by MKL and by oneDNN, on one thread and on all; and reads memory.
 
-Each shape is measured once a machine and kept (tasks/hardware/machine.py): tens of milliseconds a shape. bf16 is measured
-as a layer under autocast runs it, with the casts of what comes in. It can be 100 times slower than fp32 where a processor
-has no units for it: a small product is tried first, and what is hopeless is not measured further.
+Each shape is measured once a machine and kept (tasks/hardware/machine.py): tens of milliseconds a shape. bf16 is
+measured as a layer under autocast runs it, with the casts of what comes in. It can be 100 times slower than fp32 where
+a processor has no units for it: a small product is tried first, and what is hopeless is not measured further.
 
 Shapes: (M, K, N) is a product of M rows with a weight of N x K.
 """
@@ -76,7 +76,7 @@ def thread_counts() -> list[int]:
 
 
 def measured(shape: Shape, n_threads: int) -> dict[str, float]:
-    """GFLOP/s by kind; a kind that this build of PyTorch lacks, or that is hopeless, is left out or told by its trial."""
+    """GFLOP/s by kind; without oneDNN where PyTorch lacks it. Hopeless bf16 is told by its trial."""
     M, K, N = shape
     generator = torch.Generator().manual_seed(0)
     x_MK, weight = torch.randn(M, K, generator=generator), nn.Parameter(torch.randn(N, K, generator=generator))

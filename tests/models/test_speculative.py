@@ -204,7 +204,9 @@ def test_a_draft_led_away_from_what_a_guide_forces_is_taken_back():
 
 def test_models_that_a_draft_cannot_serve_are_refused():
     t5 = T5(vocab_size=20, n_embd=16, n_head=2, n_inner=32, seq_len=16)
-    choosing = tiny_transformer(moe=MoESettings(n_experts=4, top_k=2, ff=16, router="expert_choice"))
+    choosing = tiny_transformer(
+        moe=MoESettings(n_experts=4, top_k=2, ff=16, router="expert_choice", allow_noncausal=True)
+    )
     dropping = tiny_transformer(moe=MoESettings(n_experts=4, top_k=2, ff=16, capacity_factor=1.0, eval_dropless=False))
     wrong = [
         (t5, tiny(), "encoder-decoder"),
