@@ -53,6 +53,7 @@ _RUN = (
     *("wandb/run-*/**", "wandb/offline-run-*/**", "wandb/latest-run", "wandb/debug*.log", "wandb/settings"),
     *(f"export/{name}" for name in ("config.json", "generation_config.json", *_WEIGHTS, *_HF)),
     *("card.json", "card.txt", "sample.txt", "samples.jsonl", "chat.json", "evaluation.json"),
+    "hardware.json",
     *("profile.txt", "fit-profile.txt", f"fit-profile-{_PID}.txt"),
     *("predictions.jsonl", "answers.json", "rollouts.jsonl", "past_context.json", "past_context.png", "compute.png"),
     *(f"{page}.{end}" for page in _PAGES for end in ("html", "json")),

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from errors import RequestError
 from models.base import LanguageModel
-from models.generation import Completion, Engine, Stop, check_prompts, evaluating, generate
+from models.engine import Engine, Stop
+from models.generation import Completion, check_prompts, evaluating, generate
 from models.guides import MakeGuide
 from models.sampling import GREEDY, Sampling
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from errors import RunError
 from models.base import LanguageModel
-from models.generation import Engine, Stop, check_prompts
+from models.engine import Engine, Stop
+from models.generation import check_prompts
 from models.guides import Guided, MakeGuide
 from models.layers.packing import PackedLinears
 from models.sampling import PLAIN, Sampling, choose, distribution, penalise, uniform

@@ -54,15 +54,24 @@ class Guided:
         Raises:
             RunError: a guide leaves a row nothing to write.
         """
-        masks = {
-            i: mask for i, ids in enumerate(rows) if asked[i] and (mask := self.guides[i].allowed(ids)) is not None
-        }
-        if not masks:
-            return logits_BV
-        allowed_BV = np.ones(tuple(logits_BV.shape), dtype=bool)
-        for i, mask in masks.items():
-            if not mask.any():
-                raise RunError("nothing may follow what a row has written: its guide allows no token at all.")
+        masks = [self.allowed(i, ids) if asked[i] else None for i, ids in enumerate(rows)]
+        return only(logits_BV, masks)
+
+    def allowed(self, place: int, ids: Ids) -> np.ndarray | None:
+        """As of the guide. Raises RunError where it leaves nothing to write."""
+        mask = self.guides[place].allowed(ids)
+        if mask is not None and not mask.any():
+            raise RunError("nothing may follow what a row has written: its guide allows no token at all.")
+        return mask
+
+
+def only(logits_BV: Tensor, masks: Sequence[np.ndarray | None]) -> Tensor:
+    """-inf outside of the mask of each row that has one."""
+    if all(mask is None for mask in masks):
+        return logits_BV
+    allowed_BV = np.ones(tuple(logits_BV.shape), dtype=bool)
+    for i, mask in enumerate(masks):
+        if mask is not None:
             allowed_BV[i, : len(mask)] = mask[: allowed_BV.shape[1]]
             allowed_BV[i, len(mask) :] = False
-        return logits_BV.masked_fill(~torch.from_numpy(allowed_BV).to(logits_BV.device), -torch.inf)
+    return logits_BV.masked_fill(~torch.from_numpy(allowed_BV).to(logits_BV.device), -torch.inf)

@@ -141,6 +141,7 @@ class NGramGPT(LanguageModel):
         past_BN = None if cache is None else cache.last_ids_BN
         if cache is not None:
             cache.last_ids_BN = self.ngrams.extend(past_BN, ids_BT)
+            cache.note("last_ids_BN", ids_BT)
         return self.ngrams(ids_BT, past_BN=past_BN, documents_BT=documents_BT)
 
 

@@ -111,11 +111,10 @@ def draw(probs_BV: Tensor, uniform_B: Tensor) -> Tensor:
     return torch.searchsorted(cumulated, wanted, right=True).squeeze(-1).minimum(last)
 
 
-def uniform(seed: int, row: int, step: int) -> float:
-    """A number in [0, 1) that is a function of its arguments; splitmix64's finaliser."""
-    x = (
-        seed * 0x9E3779B97F4A7C15 + row * 0x94D049BB133111EB + step * 0xBF58476D1CE4E5B9 + 0x632BE59BD9B4E019
-    ) & MASK_64
+def uniform(seed: int, row: int, step: int, what: int = 0) -> float:
+    """A number in [0, 1) that is a function of its arguments; splitmix64's finaliser. `what`: it is drawn for."""
+    x = seed * 0x9E3779B97F4A7C15 + row * 0x94D049BB133111EB + step * 0xBF58476D1CE4E5B9 + 0x632BE59BD9B4E019
+    x = (x + what * 0xD6E8FEB86659FD93) & MASK_64
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK_64
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK_64
     return ((x ^ (x >> 31)) >> 40) / 2**24  # 24 bits: exact in fp32 too

@@ -10,9 +10,10 @@ from bounds import NonNegativeFloat, PositiveInt, PositiveShare, Text
 from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
 from models.base import LanguageModel
-from models.generation import stream
+from models.generation import Memory, stream
 from models.sampling import Sampling
 from tasks import parts
+from tasks.drafting import draft_of, tell
 from tasks.gate import Gated, gate_of
 from tasks.guiding.keys import guide_of
 from tasks.text import StopStrings, stream_text
@@ -43,12 +44,14 @@ def chat(
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
     style = parts.asking_style(cfg) if template == "auto" else template
+    saved = tokenizer
     turns, tokenizer = opened(tokenizer, style)
     guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=turns.end)
     model = parts.trained_model(cfg, tokenizer)
+    draft = draft_of(cfg, model, saved)
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     messages, shown = opening, Shown(tokenizer, [])
-    gate = gate_of(cfg, model, temperature)
+    gate, memory = gate_of(cfg, model, temperature), Memory()
     while question := _ask():
         # plain templates know one question at a time
         messages = [*(messages if style == "chat" else opening), {"role": "user", "content": question}]
@@ -62,9 +65,10 @@ def chat(
             "seed": cfg.seed + len(messages),
             "stop_ids": [turns.end, tokenizer.eot],
             "guide": guide,
+            "draft": draft,
         }
         if gate is None:
-            stream_text(said(stream(model, ids, **settings), {turns.end, tokenizer.eot}, answer), shown)
+            stream_text(said(stream(model, ids, memory=memory, **settings), {turns.end, tokenizer.eot}, answer), shown)
             print()
         else:
             (verdict,) = gate.written(Gated(model, question, ids, StopStrings(tokenizer, []), settings), 1)
@@ -72,6 +76,7 @@ def chat(
             print(f"{shown.text(answer)}\n({verdict.words})")
         messages.append(turns.answer(answer))
         (run.path / "chat.json").write_text(json.dumps(messages, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    tell(draft, run)
 
 
 def opened(tokenizer: Tokenizer, template: Any) -> tuple[ChatTemplate, Tokenizer]:

@@ -13,6 +13,7 @@ from launcher.jobs.run_folder import RunFolder
 from lightning_modules.base import LanguageModule
 from models.boosting.ensemble import Boosted
 from tasks import parts
+from tasks.hardware.choice import outlook
 from tasks.trainer import resolve_accelerator, resolve_precision
 
 GB = 1e9
@@ -95,6 +96,7 @@ def make_plan(
         **({"beside the model": in_words(beside)} if beside else {}),
         **data.facts(),
         "hardware": f"{accelerator}, {world} process(es), {resolve_precision(cfg.trainer.precision, accelerator)}",
+        **(outlook(cfg, run, model) if accelerator == "cpu" else {}),
         "micro-batch": " x ".join(map(str, shapes[0])) + f" tokens, {len(shapes)} per update and device",
         "tokens per step": f"{tokens_per_step:,}",
         "steps": f"{steps:,}" + ("" if cfg.trainer.max_time is None else f", at most {cfg.trainer.max_time}"),

@@ -16,6 +16,7 @@ from models.weights.checkpoints import read_checkpoint
 from models.weights.identity import ALLOW, MadeWith, compare
 from runs.files import typed_words
 from tasks import parts
+from tasks.hardware.choice import settle
 from tasks.origin import origin_of
 from tasks.trainer import fit_and_validate, prepare_process
 
@@ -39,6 +40,7 @@ def fit(cfg: DictConfig, run: RunFolder) -> None:
     run.results["parameters"] = model.parameter_counts()
     if checkpoint is None:
         parts.load_start(model, cfg, origin=origin, quiet=run.rank != 0)
+    settle(cfg, run, model, data, fresh=checkpoint is None and not cfg.get("rerun"))
     objective = parts.build_objective(cfg, data, model, run)  # checks its keys, before anything is trained
     start = parts.start_of(cfg, origin, data, run, train=partial(short_run, cfg, run), resumed=checkpoint is not None)
     objective.learn_start(start)

@@ -14,6 +14,7 @@ from models.generation import Completion, Token, completed, stream
 from models.generation import generate as generate_tokens
 from models.sampling import Sampling
 from tasks import parts
+from tasks.drafting import draft_of, tell
 from tasks.gate import Gated, gate_of
 from tasks.guiding.keys import guide_of, say_unfinished
 from tasks.text import StopStrings, stream_text, typed
@@ -51,6 +52,7 @@ def generate(
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     drawn = {"top_p and min_p are of drawing, beams are not drawn": top_p is not None or min_p is not None}
     drawn["tools, schema and regex guide what is drawn or greedy"] = bool(tools or schema or regex)
+    drawn["a draft writes what is drawn or greedy"] = cfg.generate.draft is not None
     drawn["nothing is drawn, so that a rejected text would come again"] = cfg.generate.verify is not None
     check_beams(beams, length_penalty, against=next((words for words, there in drawn.items() if there), None))
     set_number_formats()
@@ -58,6 +60,7 @@ def generate(
     guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=tokenizer.eot)
     model = parts.trained_model(cfg, tokenizer)
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampling": sampling, "seed": cfg.seed, "guide": guide}
+    draft = how["draft"] = draft_of(cfg, model, tokenizer)
     gate, verdicts = gate_of(cfg, model, temperature), None
     ids, ends, ending = asked(model, tokenizer, prompt, strings, cfg)
     before = f"{prompt}\n" if model.encodes_source else prompt  # an answer is no continuation of its question
@@ -80,6 +83,7 @@ def generate(
         print("\n\n".join(f"[{mark}] {before}{text}" for mark, text in zip(marks, texts, strict=True)))
     (run.path / "sample.txt").write_text("\n\n".join(before + text for text in texts) + "\n", encoding="utf-8")
     _write(run, prompt, texts, completions, verdicts)
+    tell(draft, run)
     if schema or regex:
         say_unfinished(completions, max_new_tokens)
     if tools:

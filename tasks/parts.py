@@ -131,8 +131,8 @@ def trained_model(cfg: DictConfig, tokenizer: Tokenizer, *, writes: bool = True)
     return model.to(torch_device(cfg))
 
 
-def other_model(cfg: DictConfig, source: str) -> tuple[LanguageModel, Tokenizer]:
-    """The model of another run, as its objective made it, frozen, and its tokenizer: a judge or a reference.
+def other_model(cfg: DictConfig, source: str, *, writes: bool = False) -> tuple[LanguageModel, Tokenizer]:
+    """The model of another run, frozen, and its tokenizer: a judge, a reference or, where it `writes`, a draft.
 
     Raises:
         RequestError: `source` is no run folder, or has no whole checkpoint.
@@ -141,7 +141,7 @@ def other_model(cfg: DictConfig, source: str) -> tuple[LanguageModel, Tokenizer]
     with open_dict(theirs):
         theirs.init_from, theirs.resume, theirs.trainer = str(source), None, cfg.trainer
     tokenizer = saved_tokenizer(theirs)
-    return trained_model(theirs, tokenizer, writes=False).requires_grad_(False).eval(), tokenizer
+    return trained_model(theirs, tokenizer, writes=writes).requires_grad_(False).eval(), tokenizer
 
 
 def load_start(

@@ -59,12 +59,13 @@ def build_trainer(
     nodes: PositiveInt,
     strategy: Literal["single", "ddp", "fsdp"],
     precision: Literal["auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed"],
+    threads: PositiveInt | Literal["auto"] | None = None,
     val_batch_tokens: PositiveInt = 1,
 ) -> pl.Trainer:
     """A Trainer whose rhythm (validation, checkpoints, logs) is in optimizer updates and belongs to our callbacks.
 
-    `max_time` counts from `began`, a `time.monotonic()`. `grad_clip`, `accumulate`, `tokens_per_step` and `compile` are
-    used by the module and the data (see tasks/fit.py).
+    `max_time` counts from `began`, a `time.monotonic()`. `grad_clip`, `accumulate`, `tokens_per_step`, `compile` and
+    `threads` are used by the module, the data and tasks/hardware (see tasks/fit.py).
     `val_batch_tokens`: tokens of a validation batch over all ranks, for `val_tokens`.
 
     Raises:
@@ -198,7 +199,7 @@ def resolve_accelerator(accelerator: str) -> str:
 
 
 def resolve_precision(precision: str, accelerator: str) -> Any:
-    """auto: bf16 on GPUs that have it. On CPUs without bf16 units it is 100 times slower than fp32."""
+    """auto: bf16 on GPUs that have it; elsewhere fp32, unless tasks/hardware/choice.py has chosen before."""
     if precision != "auto":
         return precision
     return "bf16-mixed" if accelerator == "gpu" and torch.cuda.is_bf16_supported() else "32-true"

@@ -6,6 +6,8 @@
 Shapes: B batch, H heads of keys and values (fewer than query heads with GQA), T new tokens, S slots filled, D channels.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,7 @@ class KVCache:
         self.last_ids_BN: Tensor | None = None  # the latest ids, for models that look back at them (n-grams)
         self.carried: dict[str, Tensor] = {}  # what else belongs to each row: states of an encoder
         self.last_stream_B1C: Tensor | None = None  # the latest embeddings, for models that smear them
+        self._trail: dict[str, list[Tensor]] | None = None  # what these two were since `mark`
         self._keys: list[Tensor | None] = [None] * n_layer
         self._values: list[Tensor | None] = [None] * n_layer
 
@@ -59,6 +62,35 @@ class KVCache:
             if stored is not None:
                 stored[:, :, keep : self.length - n] = stored[:, :, keep + n : self.length].clone()
         self.length -= n
+
+    def mark(self) -> None:
+        """From here on what is read can be unread by `rewind`."""
+        states = {"last_ids_BN": self.last_ids_BN, "last_stream_B1C": self.last_stream_B1C}
+        self._trail = {name: [state] for name, state in states.items() if state is not None}
+
+    def note(self, name: str, states: Tensor) -> None:
+        """Called with one state a token, (B, T, ...), by a model that keeps the latest of them under `name`."""
+        if self._trail is not None and name in self._trail:
+            self._trail[name].append(states)
+
+    def rewind(self, dropped: Sequence[int], *, keep: int = 0) -> None:
+        """Unreads so many of the newest slots of each row, all read since `mark`.
+
+        Rows that lose more than others move to the right, behind the first `keep` slots: newest under newest.
+        """
+        least = min(dropped)
+        self.length -= least
+        for row, n in enumerate(dropped):
+            if shift := n - least:
+                for stored in (*self._keys, *self._values):
+                    if stored is not None:
+                        moved = stored[row, :, keep : self.length - shift].clone()
+                        stored[row, :, keep + shift : self.length] = moved
+        for name, parts in (self._trail or {}).items():
+            states, width = torch.cat(parts, dim=1), parts[0].shape[1]
+            ends = [states.shape[1] - n for n in dropped]
+            setattr(self, name, torch.stack([s[end - width : end] for s, end in zip(states, ends, strict=True)]))
+        self._trail = None
 
     def turn_back(self, layer: int, n: int, rope: Rope, *, keep: int = 0) -> None:
         """Keys behind the first `keep` as if they stood n positions earlier, which is where `forget` has moved them."""

@@ -41,6 +41,7 @@ class Smear(nn.Module):
         before = cache.last_stream_B1C if cache is not None else None
         if cache is not None:
             cache.last_stream_B1C = x_BTC[:, -1:].clone()
+            cache.note("last_stream_B1C", x_BTC)
         start = torch.zeros_like(x_BTC[:, :1]) if before is None else before.to(x_BTC.dtype)
         before_BTC = torch.cat([start, x_BTC[:, :-1]], dim=1)
         if documents_BT is not None:

@@ -1,0 +1,128 @@
+"""How fast this processor multiplies: fp32 and bf16, by MKL and by oneDNN, on one thread and on all; and reads memory.
+
+Each shape is measured once a machine and kept (tasks/hardware/machine.py): tens of milliseconds a shape. bf16 is
+measured as a layer under autocast runs it, with the casts of what comes in. It can be 100 times slower than fp32 where
+a processor has no units for it: a small product is tried first, and what is hopeless is not measured further.
+
+Shapes: (M, K, N) is a product of M rows with a weight of N x K.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from models.base import LanguageModel
+from models.layers.packing import is_packable
+from tasks.hardware import machine
+
+Shape = tuple[int, int, int]
+
+MOST_SHAPES = 4  # those with the most arithmetic
+MOST_FLOPS = 4e8  # of one product: more rows are as fast
+TRIAL_ROWS, HOPELESS = 16, 0.5  # rows of the first product; of fp32's speed, below which bf16 is not measured further
+REPEATS = 3
+READ_BYTES = 2**27  # more than any cache
+KINDS = ("fp32", "fp32_onednn", "bf16")
+
+
+def shapes_of(model: LanguageModel, rows: int) -> Counter[Shape]:
+    """The products of a forward pass over `rows` tokens, and how often each occurs."""
+    layers = [layer for layer in model.modules() if type(layer) is nn.Linear]
+    return Counter((rows, layer.in_features, layer.out_features) for layer in layers)
+
+
+def largest(shapes: Counter[Shape]) -> Counter[Shape]:
+    """The few in which most of the arithmetic is, with as many rows as are worth measuring."""
+    found: Counter[Shape] = Counter()
+    for (M, K, N), times in sorted(shapes.items(), key=lambda item: -flops(item[0]) * item[1])[:MOST_SHAPES]:
+        found[max(1, min(M, int(MOST_FLOPS / (2 * K * N)))), K, N] += times
+    return found
+
+
+def flops(shape: Shape) -> int:
+    M, K, N = shape
+    return 2 * M * K * N
+
+
+def probed(shapes: Counter[Shape]) -> dict[str, Any]:
+    """What is known of this machine, these shapes measured if they were not.
+
+    {"processor": ..., "gb_per_second": ..., "gflops": {"M x K x N": {"1": {"fp32": ..., ...}, "2": ...}}}
+    """
+    file = machine.cache_file()
+    known = machine.read(file)
+    speeds = known.get("gflops")
+    if not isinstance(speeds, dict) or "gb_per_second" not in known:
+        known = {"processor": machine.processor(), "gb_per_second": bandwidth(), "gflops": {}}
+    if new := [shape for shape in shapes if name(shape) not in known["gflops"]]:
+        for shape in new:
+            known["gflops"][name(shape)] = {str(n): measured(shape, n) for n in thread_counts()}
+        machine.write(file, known)
+    return known
+
+
+def name(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
+
+
+def thread_counts() -> list[int]:
+    return sorted({1, torch.get_num_threads()})
+
+
+def measured(shape: Shape, n_threads: int) -> dict[str, float]:
+    """GFLOP/s by kind; without oneDNN where PyTorch lacks it. Hopeless bf16 is told by its trial."""
+    M, K, N = shape
+    generator = torch.Generator().manual_seed(0)
+    x_MK, weight = torch.randn(M, K, generator=generator), nn.Parameter(torch.randn(N, K, generator=generator))
+    with threads(n_threads), torch.no_grad():
+        found = {"fp32": speed(shape, lambda: F.linear(x_MK, weight))}
+        if is_packable(weight):
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), M)
+            by_onednn = lambda: torch.ops.mkldnn._linear_pointwise(x_MK, packed, None, "none", [], "")  # noqa: E731
+            found["fp32_onednn"] = speed(shape, by_onednn)
+        few = min(M, TRIAL_ROWS)
+        trial = speed((few, K, N), lambda: cast_linear(x_MK[:few], weight), repeats=1)
+        plain = speed((few, K, N), lambda: F.linear(x_MK[:few], weight), repeats=1)
+        hopeless = trial < HOPELESS * plain
+        found["bf16"] = trial if hopeless else speed(shape, lambda: cast_linear(x_MK, weight))
+    return {kind: round(value, 2) for kind, value in found.items()}
+
+
+def cast_linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """What autocast does of a linear layer."""
+    return F.linear(x.bfloat16(), weight.bfloat16())
+
+
+def speed(shape: Shape, product: Callable[[], Any], repeats: int = REPEATS) -> float:
+    """GFLOP/s, the best of several after one that counts for nothing."""
+    product()
+    return flops(shape) / 1e9 / min(seconds(product) for _ in range(repeats))
+
+
+def bandwidth() -> float:
+    """GB/s at which memory is read, on all threads."""
+    big = torch.ones(READ_BYTES // 4)
+    big.sum()
+    return round(READ_BYTES / 1e9 / min(seconds(big.sum) for _ in range(REPEATS)), 1)
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    function()
+    return max(time.perf_counter() - start, 1e-9)
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

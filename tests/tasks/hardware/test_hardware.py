@@ -1,0 +1,227 @@
+"""hardware=auto on a CPU: what is measured, once; what follows from it; and that a run keeps to what was chosen."""
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from launcher.cli import main
+from launcher.jobs.run_folder import RunFolder
+from launcher.lab import SWEEP_RECORD
+from models.gpt import GPT
+from tasks.hardware import choice, machine, probe
+from tasks.hardware.choice import Choice, Short
+from tests.tasks.test_runs import ROOT, SHORT, SMALL
+
+SHAPE = (8, 16, 32)
+
+
+@pytest.fixture(autouse=True)
+def a_cache_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def tiny() -> GPT:
+    torch.manual_seed(0)
+    return GPT(vocab_size=32, seq_len=8, n_layer=2, n_head=2, n_embd=16, dropout=0.1)
+
+
+def micro(rows=4):
+    ids = torch.randint(0, 32, (rows, 9), generator=torch.Generator().manual_seed(0))
+    return {"ids": ids[:, :-1], "targets": ids[:, 1:]}
+
+
+def config(**trainer):
+    section = {"precision": "auto", "threads": "auto", "strategy": "single", "accelerator": "cpu"} | trainer
+    return OmegaConf.create(
+        {"trainer": section, "data": {"batch_size": 4, "seq_len": 8}, "resume": None, "rerun": None}
+    )
+
+
+# ---- measuring -------------------------------------------------------------------------------------------------------
+
+
+def test_the_products_of_a_model_are_counted_by_shape_and_the_largest_kept():
+    shapes = probe.shapes_of(tiny(), 32)
+    assert shapes == {(32, 16, 48): 2, (32, 16, 16): 2, (32, 16, 64): 2, (32, 64, 16): 2, (32, 16, 32): 1}
+    assert (32, 16, 32) not in probe.largest(shapes)
+    assert probe.largest(Counter({(10**6, 1000, 1000): 3})) == {(200, 1000, 1000): 3}
+    assert probe.flops((2, 3, 5)) == 60
+
+
+def test_a_shape_is_measured_once_a_machine(monkeypatch):
+    first = probe.probed(Counter([SHAPE]))
+    speeds = first["gflops"]["8 x 16 x 32"]
+    assert set(speeds) == {str(n) for n in probe.thread_counts()}
+    assert all(value > 0 for kinds in speeds.values() for value in kinds.values())
+    assert {"fp32", "bf16"} <= set(speeds["1"])
+    assert first["gb_per_second"] > 0
+    with monkeypatch.context() as patch:
+        patch.setattr(probe, "measured", None)
+        assert probe.probed(Counter([SHAPE])) == first
+    assert set(probe.probed(Counter([SHAPE, (4, 16, 32)]))["gflops"]) == {"8 x 16 x 32", "4 x 16 x 32"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"gflops": 3}', '{"gflops": {}}'])
+def test_a_damaged_file_is_written_anew(text):
+    file = machine.cache_file()
+    file.parent.mkdir(parents=True)
+    file.write_text(text, encoding="utf-8")
+    assert "8 x 16 x 32" in probe.probed(Counter([SHAPE]))["gflops"]
+    assert "8 x 16 x 32" in json.loads(file.read_text(encoding="utf-8"))["gflops"]
+
+
+def test_a_folder_that_cannot_be_made_is_no_reason_to_stop(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert "8 x 16 x 32" in probe.probed(Counter([SHAPE]))["gflops"]
+
+
+def test_hopeless_bf16_is_tried_on_a_few_rows_only(monkeypatch):
+    rows = []
+
+    def slow(x, weight):
+        rows.append(len(x))
+        time.sleep(0.01)
+        return x
+
+    monkeypatch.setattr(probe, "cast_linear", slow)
+    speeds = probe.measured((64, 256, 256), 1)
+    assert set(rows) == {probe.TRIAL_ROWS}
+    assert speeds["bf16"] < speeds["fp32"]
+
+
+# ---- choosing --------------------------------------------------------------------------------------------------------
+
+
+def known(fp32, bf16):
+    """Of thread counts: {1: ..., 2: ...}"""
+    return {"gflops": {"8 x 16 x 32": {str(n): {"fp32": fp32[n], "bf16": bf16[n]} for n in fp32}}}
+
+
+def test_each_precision_is_told_with_its_own_best_threads(monkeypatch):
+    """8,192 FLOPs, three times: 24,576 / 50e9 s in fp32 on two threads, / 150e9 s in bf16 on one."""
+    monkeypatch.setattr(probe, "thread_counts", lambda: [1, 2])
+    shapes = Counter({SHAPE: 3})
+    found = known({1: 30.0, 2: 50.0}, {1: 150.0, 2: 100.0})
+    assert choice.product_seconds(found, shapes, "fp32", 2) == pytest.approx(24_576 / 50e9)
+    assert choice.products(found, shapes) == (pytest.approx(3.0), {"fp32": 2, "bf16": 1})
+    assert choice.fewest({1: 1.0, 2: 1.05}) == 2  # as good as equal
+    assert choice.fewest({1: 1.0, 2: 1.2}) == 1
+
+
+@pytest.mark.parametrize(
+    ("gain", "short", "precision"),
+    [
+        (1.4, "not asked", "32-true"),
+        (7.0, Short(2.0, 0.001), "bf16-mixed"),
+        (7.0, Short(1.2, 0.001), "32-true"),
+        (7.0, Short(3.0, 0.02), "32-true"),
+        (7.0, None, "32-true"),
+    ],
+)
+def test_bf16_must_be_faster_at_products_and_in_a_short_run_whose_loss_agrees(gain, short, precision):
+    def run():
+        assert short != "not asked"
+        return short
+
+    chosen, why = choice.precision_for(gain, run)
+    assert chosen == precision
+    assert f"{gain} x as fast" in why
+
+
+def test_what_is_typed_stays(monkeypatch):
+    monkeypatch.setattr(probe, "thread_counts", lambda: [1, 2])
+    monkeypatch.setattr(probe, "probed", lambda shapes: everything(shapes))
+    monkeypatch.setattr(choice, "kept_short_run", lambda *_: Short(3.0, 0.0))
+    words = lambda **typed: choice.choose(tiny(), config(**typed), micro)  # noqa: E731
+    assert words()[:2] == ("bf16-mixed", 1)
+    assert words(precision="32-true")[:2] == ("32-true", 2)
+    assert words(threads=7)[:2] == ("bf16-mixed", 7)
+    assert "trainer.precision" not in words(precision="32-true").words
+    assert words().words.endswith("trainer.precision=bf16-mixed trainer.threads=1")
+
+
+def everything(shapes):
+    speeds = {"1": {"fp32": 10.0, "bf16": 90.0}, "2": {"fp32": 20.0, "bf16": 80.0}}
+    return {"gflops": {probe.name(shape): speeds for shape in shapes}}
+
+
+def test_a_short_run_leaves_the_model_and_the_dice_alone_and_is_kept():
+    model, facts = tiny(), {}
+    before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.random.get_rng_state()
+    short = choice.kept_short_run(facts, model, micro())
+    assert short is not None
+    assert 0 <= short.off < 0.05
+    assert short.gain > 0
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    (key,) = facts["short_runs"]
+    facts["short_runs"][key] = [2.0, 0.5]
+    assert choice.kept_short_run(facts, tiny(), micro()) == Short(2.0, 0.5)
+    assert choice.kept_short_run({}, tiny().requires_grad_(False), micro()) is None
+    assert choice.kept_short_run({}, tiny(), {"chosen": micro()["ids"]}) is None
+
+
+def test_a_short_run_tells_precisions_apart(monkeypatch):
+    """Were both in fp32, or compared before they learn, nothing would be off."""
+    assert choice.short_run(tiny(), micro()).off > 0
+    losses, _ = choice.tried(tiny(), micro(), half=False)
+    assert losses[-1] < losses[0]
+
+
+def test_a_choice_is_a_lone_run_s_on_a_cpu(tmp_path):
+    run = RunFolder(tmp_path / "sweep" / "0")
+    assert choice.is_open(config(), run)
+    assert not choice.is_open(config(precision="32-true", threads=None), run)
+    assert not choice.is_open(config(strategy="ddp"), run)
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / SWEEP_RECORD).write_text("{}", encoding="utf-8")
+    assert not choice.is_open(config(), run)  # arms of a comparison differ by what was typed alone
+
+
+# ---- a run -----------------------------------------------------------------------------------------------------------
+
+
+def lab(*words: str) -> int:
+    return main(list(words), root=ROOT)
+
+
+def test_a_run_keeps_to_what_was_chosen_also_elsewhere(monkeypatch, capsys):
+    Path("text.txt").write_text("The quick brown fox jumps over the lazy dog.\n" * 60, encoding="utf-8")
+    words = [word for word in SHORT if not word.startswith("hardware")] + ["data=text", "data.path=text.txt"]
+    monkeypatch.setattr(choice, "choose", lambda *_: Choice("bf16-mixed", 1, "chosen here"))
+    monkeypatch.setattr(choice, "resolve_accelerator", lambda _: "cpu")
+    assert lab(*SMALL, *words, "run_dir=run", "trainer.accelerator=cpu") == 0
+    assert "hardware chosen here" in capsys.readouterr().out
+    saved = OmegaConf.load("run/.hydra/config.yaml").trainer
+    assert (saved.precision, saved.threads) == ("bf16-mixed", 1)
+    facts = json.loads(Path("run/hardware.json").read_text(encoding="utf-8"))
+    assert facts == {"processor": machine.processor(), "precision": "bf16-mixed", "threads": 1}
+    assert json.loads(Path("run/summary.json").read_text(encoding="utf-8"))["hardware"] == facts
+
+    monkeypatch.setattr(choice, "choose", None)  # nobody asks again
+    monkeypatch.setattr(machine, "processor", lambda: "another one")
+    assert lab("resume=run", "trainer.max_steps=3") == 0
+    said = capsys.readouterr().out
+    assert f"bf16-mixed, 1 thread(s), as it was chosen on {facts['processor']}; this is another one" in said
+    assert lab("rerun=run", "run_dir=again") == 0
+    assert "as it was chosen on" in capsys.readouterr().out
+    assert OmegaConf.load("again/.hydra/config.yaml").trainer.precision == "bf16-mixed"
+
+
+def test_check_shows_what_was_measured(capsys):
+    Path("text.txt").write_text("The quick brown fox jumps over the lazy dog.\n" * 60, encoding="utf-8")
+    words = ["task=check", *SMALL, "data=text", "data.path=text.txt", "trainer.accelerator=cpu"]
+    assert lab(*words) == 0
+    said = capsys.readouterr().out
+    assert f"{machine.processor()}, reads " in said
+    assert "32 x 16 x 64" in said
+    assert "would choose" in said
+    assert lab(*words, "hardware=cpu") == 0
+    assert "would choose" not in capsys.readouterr().out
