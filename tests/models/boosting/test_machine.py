@@ -182,7 +182,7 @@ def test_N17_gbft10_stopped_at_any_update_it_goes_on_as_if_it_had_not(plan, kept
 
 def test_the_keys_of_a_checkpoint_stay():
     """Checkpoints of earlier versions are read by them."""
-    assert set(machine().state_dict()) == {"records", "best", "before", "seconds", "corrective"}
+    assert {"records", "best", "before", "seconds", "corrective"} < set(machine().state_dict())
 
 
 def test_stages_are_added_to_a_finished_run_but_not_behind_corrective_steps():
