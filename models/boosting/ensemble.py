@@ -106,7 +106,7 @@ class Boosted(LanguageModel):
 
     @property
     def stages_in_use(self) -> int:
-        """Up to which one; a list leaves some of them out. Raises RequestError if more are asked for than were trained."""
+        """Up to which one; a list leaves some out. Raises RequestError if more are asked for than were trained."""
         closed, wanted = int(self.closed), self.plan.last_used
         if wanted is not None and wanted > closed:
             given = self.plan.use_stages

@@ -131,6 +131,11 @@ class StageMachine:
             self._best = {"stage": stage, "loss": loss, "step": step, "state": weights()}
 
     @property
+    def last_look(self) -> float:
+        """Loss on the dev part when this stage last looked at it."""
+        return self._looks[-1][1]
+
+    @property
     def best_weights(self) -> Weights | None:
         """Of the learner in training where it was best; None if nobody looks."""
         return self._best.get("state")

@@ -65,8 +65,8 @@ class Plan:
             raise RequestError("gbft.ensemble=bagged averages learners fitted alone: gbft.objective=ce, nothing else.")
         if self.bag > 1 and (self.ensemble == "bagged" or self.space == "weight"):
             raise RequestError(
-                f"gbft.bag={self.bag} fits that many stages to the same ensemble and adds up their corrections: it goes "
-                "with gbft.ensemble=boosted gbft.space=logit."
+                f"gbft.bag={self.bag} fits that many stages to the same ensemble and adds up their corrections: it "
+                "goes with gbft.ensemble=boosted gbft.space=logit."
             )
         if self.last_used is not None and self.last_used > self.stages:
             raise RequestError(
