@@ -172,11 +172,10 @@ def test_a_setting_chooses_its_learner_unless_one_is_typed():
     def learner(*words):
         return compose(["objective=gbft", *words], LAB).cfg.learner
 
-    assert (learner().rank, learner().dropout) == (20, 0.5)
-    assert (learner("gbft=short").rank, learner("gbft=full_data").dropout) == (4, 0.0)
-    assert (learner("gbft=bags").rank, learner("gbft=bags").dropout) == (10, 0.5)
-    for words in (["learner=block"], ["gbft=newton", "learner=block"], ["learner=block", "gbft=default"]):
-        assert learner(*words)._target_.endswith("SmallBlock")
+    for setting, rank, dropout in (("default", 20, 0.5), ("full_data", 4, 0.0), ("bags", 10, 0.5)):
+        found = learner(f"gbft={setting}")
+        assert (found.rank, found.dropout) == (rank, dropout)
+    assert learner("gbft=newton", "learner=block")._target_.endswith("SmallBlock")
 
 
 @pytest.mark.parametrize(
