@@ -1,6 +1,6 @@
 """What does learning the next text do to the last ones? Stages, one adapter in turn, and one adapter on all texts.
 
-A base of yours and some texts. Of each text the first 13,000 bytes are learned, in turn, and the last 3 % are asked
+A base of yours and some texts. Of each text the first 13,000 bytes are learned, in turn, and the last 1 % is asked
 after every text. All arms: LoRA of the upper blocks with dropout, the best of each text's updates by its own dev rows.
 
     stages       one more stage for each text, of rank 40, behind those that are there; those stay as they are
@@ -32,7 +32,7 @@ from models.boosting.plan import Plan
 from tasks import parts
 from tasks.trainer import quiet_lightning, set_number_formats
 
-LEARNED, ASKED = 13_000, 0.03  # bytes of a text that are learned; share of it, from its end, that is asked
+LEARNED, ASKED = 13_000, 0.01  # bytes of a text that are learned; share of it, from its end, that is asked
 ROOT = Path(__file__).parents[1]
 Losses = list[list[float]]  # after each text, of each text
 
