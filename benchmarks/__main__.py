@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-ELSEWHERE = ("gpu", "tokenizer_table")  # need a GPU, or minutes and a corpus of yours
+ELSEWHERE = ("gpu", "tokenizer_table", "gbft_domains")  # need a GPU, or minutes and texts of yours
 NAMES = sorted(file.stem for file in Path(__file__).parent.glob("[a-z]*.py") if file.stem not in ELSEWHERE)
 
 

@@ -4,6 +4,8 @@ Learners read the states of the base and of the ensemble from the cache, so that
 (aim: 1.15 times at most). Beside them, without a cache: there, stage m runs the m - 1 stages before it again.
 Validation is left out; choosing the step on the dev part, and adding the stage before to the cache, is not.
 
+Then seconds to a given loss, see _gbft_seconds.py.
+
 python -m benchmarks.gbft            # GPT, 4 layers of 128, about 13,000 bytes of text, 4 epochs for each stage
 """
 
@@ -11,14 +13,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks import _gbft_seconds
+from benchmarks._stages import fit_stages
 from datamodules.pydoc import PydocDataModule
-from lightning_modules.base import Start
 from lightning_modules.gbft import GBFTModule
 from models.boosting.ensemble import Boosted
 from models.boosting.learners.adapter import Adapter
@@ -26,9 +28,7 @@ from models.boosting.learners.block import SmallBlock
 from models.boosting.learners.lora import LoRA
 from models.boosting.plan import Plan
 from models.gpt import GPT
-from optimization.adamw import adamw
-from optimization.schedules import cosine
-from tasks.trainer import build_trainer, quiet_lightning, set_number_formats
+from tasks.trainer import quiet_lightning, set_number_formats
 from tokenization.byte import ByteTokenizer
 
 STAGES, STEPS, BATCH, SEQ_LEN, TOKENS, REPEATS = 8, 48, 8, 128, 13_000, 3
@@ -54,32 +54,13 @@ def run(learner: Callable[..., Any], *, cache: Any, folder: Path) -> list[list[f
     )
     data.prepare()
     data.shorten(TOKENS / len(data.folder.train))
-    data.val_dataloader = lambda: torch.utils.data.DataLoader([], batch_size=None)  # type: ignore[method-assign]
     torch.manual_seed(0)
     base = GPT(vocab_size=data.tokenizer.vocab_size, seq_len=SEQ_LEN, n_layer=4, n_head=4, n_embd=128, bias=False)
     plan = Plan(stages=STAGES, steps_per_stage=STEPS, cache=cache, tol=-10.0)  # every stage stays, whatever it does
-    module = Timed(
-        strategy="single",
-        adapter=None,
-        model=Boosted(base=base, learner=learner, plan=plan, seed=0),
-        optimizer=partial(adamw, lr=1e-2, betas=[0.9, 0.98], eps=1e-8, weight_decay=0.0),
-        schedule=partial(cosine, total_steps=STEPS, warmup_steps=5, final_ratio=0.1),
-        grad_clip=1.0,
-    )
+    model = Boosted(base=base, learner=learner, plan=plan, seed=0)
     with tempfile.TemporaryDirectory() as place:
-        trainer = build_trainer(
-            run_dir=Path(place), callbacks=[], loggers=[], max_steps=STAGES * STEPS, began=0.0, max_time=None,
-            val_every=10**9, checkpoint_every=10**9, log_every=10**9, grad_clip=1.0, accumulate=1,
-            tokens_per_step=None, compile=False, profile=None, accelerator="cpu", devices=1, nodes=1,
-            strategy="single", precision="32-true",
-        )  # fmt: skip
-        module.begin(Start(data, Path(place), weights=None, resumed=False, rank=1, train=_never, reference_text=_never))
-        trainer.fit(module, data)
+        module = fit_stages(Timed, model, data, Path(place), lr=1e-2, warmup_steps=5)
     return module.__dict__["spent"]
-
-
-def _never(*_: Any, **__: Any) -> None:
-    raise AssertionError("the base here is drawn at random; nothing is learned before the stages")
 
 
 def show(name: str, runs: list[list[list[float]]]) -> None:
@@ -99,6 +80,7 @@ def main() -> None:
         for name, learner in LEARNERS.items():
             show(name, [run(learner, cache="hidden", folder=Path(folder)) for _ in range(REPEATS)])
         show("lora_top, no cache", [run(LoRA, cache="none", folder=Path(folder))])
+    _gbft_seconds.main()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from batch import IGNORE
 from evaluation.intervals import ratio_interval
+from evaluation.metrics import calibration_error
 from models.boosting.ensemble import Boosted
 from models.boosting.objectives import logits_of
 
@@ -31,6 +32,7 @@ class Measured:
 
     nll_Sn: np.ndarray  # nats under each prefix
     right_Sn: np.ndarray  # whether the likeliest token is the target
+    confidence_Sn: np.ndarray  # its probability
     norm_Mn: np.ndarray  # ||eta_m Delta_m|| in hidden space
     residual_Sn: np.ndarray  # ||onehot - softmax||
     cosine_MM: np.ndarray  # mean cosine between the corrections of two stages
@@ -62,7 +64,7 @@ def measure(model: Boosted, batches: Iterable[dict[str, Tensor]], *, max_tokens:
         cosine, seen = cosine + similar * n, seen + n
         parts.append(part)
     joined = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
-    names = {"nll": "nll_Sn", "right": "right_Sn", "norm": "norm_Mn", "residual": "residual_Sn"}
+    names = {name: f"{name}_Sn" for name in ("nll", "right", "residual", "confidence")} | {"norm": "norm_Mn"}
     return Measured(
         cosine_MM=cosine / max(1, seen), **{names.get(name, f"{name}_n"): value for name, value in joined.items()}
     )
@@ -83,6 +85,7 @@ def _one_batch(model: Boosted, batch: dict[str, Tensor], M: int) -> tuple[dict[s
         "nll": torch.stack([s[0] for s in scored]),
         "right": torch.stack([s[1] for s in scored]),
         "residual": torch.stack([s[2] for s in scored]),
+        "confidence": torch.stack([s[3] for s in scored]),
         "norm": torch.stack([d.norm(dim=1) for d in deltas]) if deltas else torch.zeros(0, len(y)),
         "target": y,
         "previous": ids[counted],
@@ -93,15 +96,16 @@ def _one_batch(model: Boosted, batch: dict[str, Tensor], M: int) -> tuple[dict[s
     return {name: value.cpu().numpy() for name, value in part.items()}, _cosines(deltas)
 
 
-def _score(model: Boosted, state_nC: Tensor, weight: Tensor, y_n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _score(model: Boosted, state_nC: Tensor, weight: Tensor, y_n: Tensor) -> tuple[Tensor, ...]:
+    """(n,) each: nats, whether the likeliest token is right, norm of the residual, probability of the likeliest."""
     parts = []
     for rows in torch.arange(len(y_n), device=y_n.device).split(CHUNK):
         logp = logits_of(state_nC[rows], weight, model.softcap).log_softmax(-1)
         own = logp.gather(1, y_n[rows, None]).squeeze(1)
         square = 1 - 2 * own.exp() + logp.exp().square().sum(1)
-        parts.append((-own, logp.argmax(1) == y_n[rows], square.clamp_min(0).sqrt()))
-    nll, right, residual = (torch.cat(column) for column in zip(*parts, strict=True))
-    return nll, right, residual
+        best, likeliest = logp.max(1)
+        parts.append((-own, likeliest == y_n[rows], square.clamp_min(0).sqrt(), best.exp()))
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
 def _cosines(deltas: list[Tensor]) -> np.ndarray:
@@ -123,6 +127,9 @@ def by_stage(found: Measured, token_bytes: np.ndarray, *, seed: int = 0) -> list
         row: dict[str, Any] = {"stage": k, "residual": float(found.residual_Sn[k].mean())}
         row["loss"] = ratio_interval(np.bincount(at, nll), size, seed=seed)
         row["accuracy"] = ratio_interval(np.bincount(at, right), size, seed=seed)
+        sure = found.confidence_Sn[k]
+        row["overconfidence"] = ratio_interval(np.bincount(at, sure - right), size, seed=seed)
+        row["ece"] = calibration_error(sure, right)
         if bytes_per.sum() > 0:
             nats = np.bincount(at, nll * (text_bytes > 0)) / math.log(2)
             row["bpb"] = ratio_interval(nats, bytes_per, seed=seed)

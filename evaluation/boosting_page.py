@@ -14,6 +14,14 @@ from inspection.charts import line
 from inspection.numbers import number
 from inspection.page import Page
 
+LOOKS = (
+    "The curve: loss of the ensemble before a stage plus its whole correction; how far it goes is chosen afterwards."
+)
+STOPPING = (
+    "A window or a token that is sure enough goes without further stages. Cost: forward FLOPs as a multiple of the "
+    "base's. The last column is what confidence knows: below 0, the rule is better than chance at the same cost. Of "
+    "tokens the cost is a bound that no program reaches: later ones read keys and values of earlier ones."
+)
 SPAN = Markup("<span style='background:rgba({},{:.2f});padding:0 .3em'>{}</span>")
 
 
@@ -25,9 +33,12 @@ def page(
     title: str,
     records: list[dict[str, Any]] | None = None,
     moved: dict[tuple[int, int], Moves] | None = None,
+    stops: dict[str, list[dict[str, Any]]] | None = None,
     seed: int = 0,
 ) -> str:
-    """The whole page. `moved`: at the places of `example_places`, which tokens rose and which fell."""
+    """The whole page. `moved`: at the places of `example_places`, which tokens rose and which fell. `stops`: by the
+    unit that stops, see `evaluation.boosting_stopping`.
+    """
     stages = by_stage(found, token_bytes, seed=seed)
     kinds = by_category(found, lambda i: decode([i]))
     made = Page(
@@ -36,8 +47,17 @@ def page(
         "Intervals are 95 %, over windows; gains are paired.",
     )
     made.add("Loss by stage", curve([row["loss"] for row in stages]) + gain_curve(stages) + stage_table(stages))
+    made.add(
+        "How sure it is, and how often right",
+        calibration_table(stages),
+        "Probability of the likeliest token, minus how often it is right (above 0: too sure); and the calibration "
+        "error, the mean distance of the two over ten bins of probability.",
+    )
     if records:
-        made.add("How each stage was chosen", record_table(records))
+        looked = looks_curve(records)
+        made.add("How each stage was chosen", record_table(records) + looked, LOOKS if looked else "")
+    if stops:
+        made.add("Stopping early", stopping_table(stops), STOPPING)
     moves_far = Markup(
         "<p>How far each stage moves the state of a target: norm of the correction, times its step.</p>"
     ) + category_table(kinds, found.stages, show="norms")
@@ -79,6 +99,32 @@ def stage_table(stages: list[dict[str, Any]]) -> Markup:
         for row in stages
     ]
     return table(["stage", "loss", "gain", "bits per byte", "accuracy", "correction", "residual left"], rows)
+
+
+def calibration_table(stages: list[dict[str, Any]]) -> Markup:
+    rows = [
+        ["base" if row["stage"] == 0 else str(row["stage"]), shown(row["overconfidence"]), number(row["ece"])]
+        for row in stages
+    ]
+    return table(["stage", "too sure by", "calibration error"], rows)
+
+
+def looks_curve(records: list[dict[str, Any]]) -> Markup:
+    """Loss on the dev part over updates, where it was looked at; each stage at its full step."""
+    looked = {f"stage {r['stage']}": [(float(x), float(y)) for x, y in r["looks"]] for r in records if r.get("looks")}
+    return line(looked, x="updates", y="loss on the dev part (nats per token)") if looked else Markup()
+
+
+def stopping_table(stops: dict[str, list[dict[str, Any]]]) -> Markup:
+    rows = []
+    for unit, found in stops.items():
+        for row in found:
+            rule = "all, no rule" if row["rule"] is None else f"a {unit} that is {row['rule']:.3f} sure stops"
+            if row["rule"] is None and unit != next(iter(stops)):
+                continue
+            cells = [number(row["stages"]), number(row["flops"]), number(row["loss"]), shown(row.get("against"))]
+            rows.append([rule, *cells])
+    return table(["rule", "stages", "passes of the base", "loss", "minus as many stopped unasked"], rows)
 
 
 def record_table(records: list[dict[str, Any]]) -> Markup:

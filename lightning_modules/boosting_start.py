@@ -84,11 +84,30 @@ def check_logits(model: Boosted) -> None:
 
 
 def check_start(model: Boosted, start: Start) -> None:
-    """Raises RequestError where the weights are those of an ensemble already."""
-    if not start.resumed and int(model.closed):
+    """Raises RequestError where the weights are those of an ensemble to which this run would add nothing, or whose
+    stages it would change.
+    """
+    there, plan = 0 if start.resumed else int(model.closed), model.plan
+    if there and there >= plan.stages:
         raise RequestError(
-            f"init_from={start.weights} is an ensemble of {int(model.closed)} stages already.\n"
-            f"To add stages to it, type: {word(f'resume={start.weights}')} gbft.stages={int(model.closed) + 3}"
+            f"init_from={start.weights} is an ensemble of {there} stages already, and gbft.stages={plan.stages} is how "
+            f"many there are to be in all.\nTo add stages on this data: gbft.stages={there + 2}; on its own data, type "
+            f"{word(f'resume={start.weights}')} gbft.stages={there + 2}"
+        )
+    if there % plan.bag:
+        raise RequestError(
+            f"gbft.bag={plan.bag}: behind {there} stages the first bag would not be whole. Type gbft.bag=1, or another "
+            "number that divides them."
+        )
+    changing = {
+        "gbft.ensemble=bagged": plan.ensemble == "bagged",
+        "gbft.refit_etas=true": plan.refit_etas,
+        f"gbft.corrective_steps={plan.corrective_steps}": plan.corrective_steps > 0,
+    }
+    for key in [key for key, given in changing.items() if given and there]:
+        raise RequestError(
+            f"{key} would change the {there} stages of init_from={start.weights}, which stay as they are.\n"
+            "Leave it out."
         )
 
 

@@ -52,7 +52,7 @@ class GBFTModule(LanguageModule):
         check_settings(self.model, strategy=strategy, adapter=adapter, optimizer=self._make_optimizer)
         check_logits(self.ensemble)
         self.plan = self.ensemble.plan
-        self.machine = StageMachine(self.plan)
+        self.machine = StageMachine(self.plan, first=int(self.ensemble.closed))
         self.dev: list[DevRow] = []
         self.states = RowStates(self.ensemble, None)
         self._spare: DevRow | None = None  # a row to train on where subsampling left none
@@ -76,7 +76,7 @@ class GBFTModule(LanguageModule):
     # ---- what is said of the run -------------------------------------------------------------------------------------
 
     def run_length(self, max_steps: int) -> int:
-        return self.plan.run_length(max_steps)
+        return self.plan.run_length(max_steps, first=self.machine.first)
 
     def learn_start(self, start: Start) -> None:
         check_data(start.data, self.plan)
@@ -130,7 +130,8 @@ class GBFTModule(LanguageModule):
         """The base has a record, and a loss, before anything is learned."""
         super().on_train_start()
         if not self.records:
-            self.machine.open({"dev/loss": self._dev_loss(stage=0, states=self.states)} if self.dev else {})
+            facts = [self._facts_before(m) for m in range(self.machine.first + 1)]
+            self.machine.open(facts[0], earlier=facts[1:])
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                 if validate := getattr(callback, "validate_now", None):
                     validate(self.trainer)
@@ -162,6 +163,8 @@ class GBFTModule(LanguageModule):
         if turn.corrective and turn.first:
             self._start_correcting()
         self._fit(batch, turn)
+        if self.plan.average and not turn.corrective:
+            self.machine.average(turn.stage, copied(self.ensemble.learners[turn.stage]))
         if turn.looks:
             self._look_at_dev(turn.stage, step + 1)
         facts = self._end_of_stage(turn.stage) if turn.closes else {}
@@ -224,15 +227,28 @@ class GBFTModule(LanguageModule):
         states = RowStates(self.ensemble, None) if states is None else states
         return dev_loss(self.ensemble, states, self.dev, stage=stage) if self.dev else float("nan")
 
+    def _facts_before(self, stage: int) -> Record:
+        """Of the base (0), or of a stage that another run trained: what this run's dev part says of it."""
+        dev = {"dev/loss": self._dev_loss(stage=stage, states=self.states)} if self.dev else {}
+        if stage == 0:
+            return dev
+        eta, learner = float(self.ensemble.etas[stage - 1]), self.ensemble.learners[stage - 1]
+        return {"eta": eta, "kept": eta != 0, "parameters": sum(p.numel() for p in learner.parameters())} | dev
+
     def _look_at_dev(self, m: int, done: int) -> None:
+        learner, mean = self.ensemble.learners[m], self.machine.mean_weights
+        now = copied(learner)
+        if mean is not None:
+            learner.load_state_dict(mean)
         loss = dev_rows_loss(self.ensemble, self.states, self.dev, m, eta=1.0, seen=self.plan.seen_by(m))
-        self.machine.look(m, loss=loss, step=done, weights=lambda: copied(self.ensemble.learners[m]))
+        self.machine.look(m, loss=loss, step=done, weights=lambda: copied(learner))
+        learner.load_state_dict(now)
 
     def _end_of_stage(self, m: int) -> Record:
-        """Chooses the step of stage m, with the learner that was best."""
-        if (best := self.machine.best_weights) is not None:
-            self.ensemble.learners[m].load_state_dict(best)
-        facts = closing(self.ensemble, self.states, self.dev, m, seen=self.plan.seen_by(m))
+        """Chooses the step of stage m, with the learner that was best, or else the mean of its weights."""
+        if (kept := self.machine.best_weights or self.machine.mean_weights) is not None:
+            self.ensemble.learners[m].load_state_dict(kept)
+        facts = closing(self.ensemble, self.states, self.dev, m)
         self.ensemble.etas[m] = facts["eta"]
         self.ensemble.closed.fill_(m + 1)
         return facts

@@ -68,8 +68,15 @@ def boosted(comparison: Comparison) -> Section | None:
     if not rows:
         return None
     drawn = figures.stages({arm.label: losses_by_stage(arm) for arm in comparison.arms})
+    looked = {arm.label: found for arm in comparison.arms if (found := losses_by_look(arm))}
     note = "Gain: what a kept stage takes off the loss of the validation side, which it was not chosen on."
-    return Section("Boosted stages", note, rows, {"loss by stage": drawn} if drawn else {})
+    drawings = {"loss by stage": drawn}
+    if looked:
+        note += (
+            " Looks at the dev part are those of a stage's whole correction; each begins where the one before ended."
+        )
+        drawings["looks at the dev part"] = figures.side_by_side([figures.Panel("loss on the dev part", looked)])
+    return Section("Boosted stages", note, rows, {name: svg for name, svg in drawings.items() if svg})
 
 
 def losses_by_stage(arm: Arm) -> dict[int, list[float]]:
@@ -78,6 +85,15 @@ def losses_by_stage(arm: Arm) -> dict[int, list[float]]:
     for stage in _stages(arm):
         if isinstance(loss := stage.get("val/loss"), int | float) and math.isfinite(loss):
             found.setdefault(int(stage["stage"]), []).append(float(loss))
+    return dict(sorted(found.items()))
+
+
+def losses_by_look(arm: Arm) -> dict[int, list[float]]:
+    """Updates of the run -> losses of the dev part at each look, see `gbft.best_every`."""
+    found: dict[int, list[float]] = {}
+    for stage in _stages(arm):
+        for step, loss in stage.get("looks") or []:
+            found.setdefault(int(step), []).append(float(loss))
     return dict(sorted(found.items()))
 
 

@@ -30,7 +30,7 @@ OPTIONS = [(group, option) for group, options in LAB.groups.items() for option i
 RECIPES = ("experiment", "debug", "sweeps")
 REQUIRED = (
     {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf", "crawl", "preference")}
-    | {("gbft", name): ["objective=gbft"] for name in ("single", "single_dropout", "polished")}
+    | {("gbft", name): ["objective=gbft"] for name in LAB.groups["gbft"]}
     | {
         ("tokenizer", "hf"): ["tokenizer.name=x"],
         ("model", "hf"): ["model.path=x"],

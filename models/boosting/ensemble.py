@@ -106,10 +106,11 @@ class Boosted(LanguageModel):
 
     @property
     def stages_in_use(self) -> int:
-        """Raises RequestError if more are asked for than were trained."""
-        closed, wanted = int(self.closed), self.plan.use_stages
+        """Up to which one; a list leaves some out. Raises RequestError if more are asked for than were trained."""
+        closed, wanted = int(self.closed), self.plan.last_used
         if wanted is not None and wanted > closed:
-            raise RequestError(f"gbft.use_stages={wanted}: {closed} stages have been trained. Type {closed} or less.")
+            given = self.plan.use_stages
+            raise RequestError(f"gbft.use_stages={given}: {closed} stages have been trained. Type {closed} or less.")
         return closed if wanted is None else wanted
 
     def trunk(
@@ -149,9 +150,14 @@ class Boosted(LanguageModel):
     # ---- stages ------------------------------------------------------------------------------------------------------
 
     def eta(self, m: int, *, of: int) -> float:
-        """Step of stage m (from 0) in an ensemble of `of`: bagged learners share the whole between them."""
+        """Step of stage m (from 0) in an ensemble of `of`, 0 for one that is left out: the others do not notice.
+
+        Bagged learners share the whole between them.
+        """
+        if self.plan.leaves_out(m):
+            return 0.0
         if self.plan.ensemble == "bagged":
-            return 1.0 / of
+            return 1.0 / sum(not self.plan.leaves_out(j) for j in range(of))
         return float(self.etas[m])
 
     def correction(self, m: int, inputs: Inputs) -> Tensor:
@@ -165,7 +171,7 @@ class Boosted(LanguageModel):
 
     def weights(self, count: int, *, current: float | None = None) -> list[float]:
         """Scale of each low-rank update in weight space: the steps of `count` stages, and of the one in training."""
-        return [float(self.etas[m]) for m in range(count)] + ([] if current is None else [current])
+        return [self.eta(m, of=count) for m in range(count)] + ([] if current is None else [current])
 
     def bent_state(self, inputs: Inputs, scales: list[float]) -> Tensor:
         """Weight space: final hidden states with the first updates added, each times its scale."""

@@ -93,7 +93,9 @@ def token_weights(model: Boosted, micro: Batch, ensemble_BTC: Tensor) -> Tensor 
 def stage_curvature(model: Boosted, states: RowStates, dev: list[DevRow], m: int) -> Tensor:
     """(C, C), fisher's matrix of stage m, from the dev part."""
     rows = [row.to(model.head.weight.device) for row in dev]
-    hidden_NC = torch.cat([states.read(row.ids_1T, row.documents_1T, stage=m)[1][0] for row in rows])
+    hidden_NC = torch.cat(
+        [states.read(row.ids_1T, row.documents_1T, stage=model.plan.seen_by(m))[1][0] for row in rows]
+    )
     targets_N = torch.cat([row.targets_1T[0] for row in rows])
     return fisher_matrix(hidden_NC, model.head.weight.detach(), targets_N)
 

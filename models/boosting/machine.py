@@ -5,6 +5,8 @@
 Update k belongs to stage k // steps_per_stage. A stage that does not lower the loss on the dev part is dropped; after
 `patience` of them in a row no further stage follows. Corrective steps come next, if a stage was kept that they could
 correct. What happened so far is all that is remembered, so a run that stopped anywhere goes on from `state_dict`.
+
+A run may begin with stages that another one trained, on other data: they stay as they are, and its own come behind.
 """
 
 import math
@@ -46,16 +48,20 @@ class Turn(NamedTuple):
 class StageMachine:
     """The course of a boosted run.
 
+    Args: first: stages that were there before this run.
+
     `records`: one dictionary per stage, stage 0 being the base: what summary.json calls `stages`.
     `corrective`: what corrective steps did to the dev part, once they are done.
     """
 
-    def __init__(self, plan: Plan):
-        self.plan = plan
+    def __init__(self, plan: Plan, *, first: int = 0):
+        self.plan, self.first = plan, first
         self.records: list[Record] = []
         self.corrective: Record | None = None
         self.seconds = 0.0  # of the stage so far
+        self._looks: list[list[float]] = []  # at the dev part in this stage: [updates of the run, loss]
         self._best: dict[str, Any] = {}  # early stopping inside a stage: {"stage", "loss", "step", "state"}
+        self._mean: dict[str, Any] = {}  # of the learner's weights over a stage: {"stage", "updates", "state"}
         self._before: dict[str, Any] = {}  # the ensemble before corrective steps: {"loss", "state"}
 
     # ---- where an update stands --------------------------------------------------------------------------------------
@@ -65,21 +71,21 @@ class StageMachine:
         size, every = self.plan.steps_per_stage, self.plan.best_every
         if step >= self.stages_end:
             return Turn(self.plan.stages, step - self.stages_end, self.plan.corrective_steps, corrective=True)
-        stage, within = divmod(step, size)
+        stage, within = divmod(step + self.first * size, size)
         looks = every > 0 and ((step + 1) % every == 0 or within + 1 == size)
         return Turn(stage, within, size, looks=looks)
 
     @property
     def stopped(self) -> bool:
         """Whether as many stages in a row were dropped as patience allows."""
-        last = self.records[-self.plan.patience :]
+        last = self.records[self.first + 1 :][-self.plan.patience :]
         return len(last) == self.plan.patience and not any(record["kept"] for record in last)
 
     @property
     def stages_end(self) -> int:
         """The update with which corrective steps begin: sooner where stages were dropped."""
         trained = len(self.records) - 1 if self.stopped else self.plan.stages
-        return trained * self.plan.steps_per_stage
+        return (trained - self.first) * self.plan.steps_per_stage
 
     @property
     def end(self) -> int:
@@ -99,14 +105,35 @@ class StageMachine:
 
     # ---- stages ------------------------------------------------------------------------------------------------------
 
-    def open(self, facts: Record) -> None:
-        """Stage 0, the base: it has a record before anything is trained."""
+    def average(self, stage: int, weights: Weights) -> None:
+        """Takes a learner's weights after an update into their mean; it is over all updates until the decay's reach."""
+        if self._mean.get("stage") != stage:
+            self._mean = {"stage": stage, "updates": 0, "state": weights}
+        done = self._mean["updates"]
+        share = 1 - min(self.plan.average, done / (done + 1))
+        mean = {name: value.lerp(weights[name], share) for name, value in self._mean["state"].items()}
+        self._mean |= {"updates": done + 1, "state": mean}
+
+    @property
+    def mean_weights(self) -> Weights | None:
+        """Of the learner in training; None where nothing is averaged."""
+        return self._mean.get("state")
+
+    def open(self, facts: Record, *, earlier: Sequence[Record] = ()) -> None:
+        """Stage 0, the base, and the stages that were there before: they have records before anything is trained."""
         self.records = [{"stage": 0, "eta": None, "kept": True, "parameters": 0} | facts]
+        self.records += [{"stage": m, "earlier": True} | record for m, record in enumerate(earlier, 1)]
 
     def look(self, stage: int, *, loss: float, step: int, weights: Callable[[], Weights]) -> None:
         """Keeps a learner's `weights()` after `step` updates if none of its stage had a lower dev loss."""
+        self._looks.append([step, loss])
         if not self._best or self._best["stage"] != stage or loss < self._best["loss"]:
             self._best = {"stage": stage, "loss": loss, "step": step, "state": weights()}
+
+    @property
+    def last_look(self) -> float:
+        """Loss on the dev part when this stage last looked at it."""
+        return self._looks[-1][1]
 
     @property
     def best_weights(self) -> Weights | None:
@@ -117,10 +144,10 @@ class StageMachine:
         """Ends a stage. facts: see `stage.closing`. etas: steps of the stages before, where they were fitted anew."""
         for record, eta in zip(self.records[1:], etas, strict=False):
             record["eta"] = eta
-        best = {"best_step": self._best["step"]} if self._best else {}
+        best = {"best_step": self._best["step"], "looks": self._looks} if self._best else {}
         number, seconds = len(self.records), round(self.seconds, 3)
         self.records.append({"stage": number, "parameters": parameters, "seconds": seconds} | best | facts)
-        self._best, self.seconds = {}, 0.0
+        self._best, self._mean, self._looks, self.seconds = {}, {}, [], 0.0
 
     def validated(self, metrics: dict[str, float]) -> None:
         """The first validation after a stage is closed is that of the ensemble with it."""
@@ -149,7 +176,8 @@ class StageMachine:
     def state_dict(self) -> dict[str, Any]:
         return {
             **{"records": self.records, "best": self._best, "before": self._before},
-            **{"seconds": self.seconds, "corrective": self.corrective},
+            **{"seconds": self.seconds, "corrective": self.corrective, "mean": self._mean, "looks": self._looks},
+            "first": self.first,
         }
 
     def load_state_dict(self, state: dict[str, Any], *, stages: int) -> None:
@@ -162,6 +190,8 @@ class StageMachine:
             )
         self.records, self._best, self._before = state["records"], state["best"], state["before"]
         self.seconds, self.corrective = state["seconds"], state["corrective"]
+        # runs of before have none of these
+        self._mean, self._looks, self.first = state.get("mean", {}), state.get("looks", []), state.get("first", 0)
 
 
 def table(records: list[Record]) -> str:

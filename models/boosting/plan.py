@@ -14,9 +14,10 @@ class Plan:
     part_of_model = True  # not a key: init_from takes the section along with the model
 
     stages: PositiveInt = 5
-    use_stages: NonNegativeInt | None = None
+    use_stages: NonNegativeInt | list[PositiveInt] | None = None
     steps_per_stage: PositiveInt = 100
     ensemble: Literal["boosted", "bagged"] = "boosted"
+    bag: PositiveInt = 1
     loss: Literal["causal_lm", "sft"] = "causal_lm"
     objective: Literal["ce", "newton", "newton_diag", "fisher", "mse"] = "ce"
     newton_lambda: NonNegativeFloat = 0.1
@@ -32,6 +33,7 @@ class Plan:
     tol: float = 1e-4
     patience: PositiveInt = 1
     best_every: NonNegativeInt = 0
+    average: Below1 = 0.0
     row_fraction: PositiveShare = 1.0
     token_fraction: PositiveShare = 1.0
     train_fraction: PositiveShare = 1.0
@@ -61,36 +63,57 @@ class Plan:
             raise RequestError("gbft.space=weight goes with gbft.objective=ce, without refit_etas and bagging.")
         if self.ensemble == "bagged" and (self.objective != "ce" or self.corrective_steps or self.refit_etas):
             raise RequestError("gbft.ensemble=bagged averages learners fitted alone: gbft.objective=ce, nothing else.")
-        if self.use_stages is not None and self.use_stages > self.stages:
+        if self.bag > 1 and (self.ensemble == "bagged" or self.space == "weight"):
+            raise RequestError(
+                f"gbft.bag={self.bag} fits that many stages to the same ensemble and adds up their corrections: it "
+                "goes with gbft.ensemble=boosted gbft.space=logit."
+            )
+        if self.last_used is not None and self.last_used > self.stages:
             raise RequestError(
                 f"gbft.use_stages={self.use_stages}: this run was to train {self.stages} stages; 0 is the base alone.\n"
-                f"Type gbft.use_stages={self.stages} or less."
+                f"Type gbft.use_stages={self.stages} or less, or a list of such numbers."
             )
 
-    def run_length(self, max_steps: int) -> int:
+    def run_length(self, max_steps: int, *, first: int = 0) -> int:
         """Updates of the run: those of the plan, or fewer where `max_steps` ends it with an earlier stage.
+
+        Args: first: stages that are there already, of another run; `max_steps` counts this run's updates.
 
         Raises:
             RequestError: it would end in the middle of a stage, which then would never be closed.
         """
-        total, size = self.total_steps, self.steps_per_stage
+        total, size = self.total_steps - first * self.steps_per_stage, self.steps_per_stage
         if max_steps >= total:
             return total
         whole, rest = divmod(max_steps, size)
-        if rest or whole > self.stages:
-            border = min(max(whole, 1), self.stages) * size
+        stages = self.stages - first
+        if rest or whole > stages:
+            border = min(max(whole, 1), stages) * size
             raise RequestError(
                 f"trainer.max_steps={max_steps} ends in the middle of a stage: a stage has {size} updates, and the run "
-                f"{self.stages} stages and {self.corrective_steps} corrective updates, {total} in all.\n"
+                f"{stages} stages and {self.corrective_steps} corrective updates, {total} in all.\n"
                 f"Leave it out for all of them, or type trainer.max_steps={border}; shorter stages: "
-                f"gbft.steps_per_stage={max(1, max_steps // self.stages)}."
+                f"gbft.steps_per_stage={max(1, max_steps // stages)}."
             )
-        print(f"length  trainer.max_steps={max_steps} ends this run after {whole} of {self.stages} stages", flush=True)
+        print(f"length  trainer.max_steps={max_steps} ends this run after {whole} of {stages} stages", flush=True)
         return max_steps
 
+    @property
+    def last_used(self) -> int | None:
+        """Number of the last stage that `use_stages` names, 0 for the base alone; None where it names none."""
+        given = self.use_stages
+        return given if given is None or isinstance(given, int) else max(given, default=0)
+
+    def leaves_out(self, m: int) -> bool:
+        """Whether `use_stages` is a list without stage m (from 0)."""
+        given = self.use_stages
+        return not (given is None or isinstance(given, int)) and m + 1 not in given
+
     def seen_by(self, m: int) -> int:
-        """How many stages the learner m finds in place: bagged learners find the base alone."""
-        return 0 if self.ensemble == "bagged" else m
+        """How many stages the learner m finds in place: bagged ones find the base alone, those of a bag what was there
+        before it.
+        """
+        return 0 if self.ensemble == "bagged" else m - m % self.bag
 
     @property
     def total_steps(self) -> int:

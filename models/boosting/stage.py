@@ -106,14 +106,17 @@ def dev_rows_loss(model: Boosted, states: RowStates, rows: list[DevRow], m: int,
     return mean_loss(model, dev.ensemble_NC + eta * dev.delta_NC, dev.targets_N)
 
 
-def closing(model: Boosted, states: RowStates, rows: list[DevRow], m: int, *, seen: int) -> dict[str, Any]:
-    """The record of stage m: eta (0 if it is dropped), whether it is kept, and what it did to the dev part."""
+def closing(model: Boosted, states: RowStates, rows: list[DevRow], m: int) -> dict[str, Any]:
+    """The record of stage m: eta (0 if it is dropped), whether it is kept, and what it did to the dev part.
+
+    It is judged beside all stages before it, those of its own bag too.
+    """
     plan = model.plan
     if plan.ensemble == "bagged":
         return {"eta": 1.0, "kept": True}  # all of them count alike, see Boosted.eta
     if not rows:
         return {"eta": plan.eta * plan.shrinkage, "kept": True}
-    dev = gather(model, states, rows, m, seen=seen)
+    dev = gather(model, states, rows, m, seen=m)
 
     def phi(eta: float) -> float:
         if plan.space == "weight":

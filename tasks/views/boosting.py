@@ -12,6 +12,7 @@ from errors import RequestError
 from evaluation.boosting import by_category, by_stage, measure
 from evaluation.boosting_moves import moves
 from evaluation.boosting_page import example_places, page
+from evaluation.boosting_stopping import UNITS, costs_of, stopping
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from models.boosting.ensemble import Boosted
@@ -44,10 +45,12 @@ def show(cfg: DictConfig, run: RunFolder) -> None:
     stages = by_stage(found, token_bytes, seed=cfg.seed)
     title, records = f"Stages of {cfg.init_from}", records_of(cfg.init_from)
     moved = moves(model, batches(), found, example_places(found))
-    html = page(found, token_bytes, data.tokenizer.decode, title=title, records=records, moved=moved)
+    costs = costs_of(model, data.seq_len)
+    stops = {unit: stopping(found, costs, unit=unit, seed=cfg.seed) for unit in UNITS}
+    html = page(found, token_bytes, data.tokenizer.decode, title=title, records=records, moved=moved, stops=stops)
     (run.path / "boosting.html").write_text(html, encoding="utf-8")
     kinds = by_category(found, lambda i: data.tokenizer.decode([i]))
-    report = {"stages": stages, "categories": kinds, "cosines": found.cosine_MM.tolist()}
+    report = {"stages": stages, "categories": kinds, "cosines": found.cosine_MM.tolist(), "stopping": stops}
     (run.path / "boosting.json").write_text(json.dumps(plain(report), indent=1) + "\n", encoding="utf-8")
     for row in stages:
         gain = f"   gain {row['gain'].value:+.4f}" if "gain" in row else ""

@@ -21,6 +21,7 @@ from evaluation.boosting import (
 )
 from evaluation.boosting_moves import Move, Moves, moves
 from evaluation.boosting_page import example_places, page
+from evaluation.boosting_stopping import UNITS, Costs, costs_of, stopping, stops_at
 from models.boosting.ensemble import Boosted
 from models.boosting.learners.lora import LoRA
 from models.boosting.plan import Plan
@@ -45,6 +46,7 @@ def found():
         right_Sn=np.stack([ord("a") == IDS] * 3),
         norm_Mn=np.stack([np.arange(10.0), np.ones(10)]),
         residual_Sn=np.ones((3, 10)),
+        confidence_Sn=np.full((3, 10), 0.5),
         cosine_MM=np.eye(2),
         target_n=IDS,
         previous_n=np.concatenate([[32], IDS[:-1]]),
@@ -95,6 +97,57 @@ def test_examples_and_a_page_that_shows_text_as_text(found):
     assert "&lt;b<mark>&gt;</mark>" in html
     assert "<b<mark>" not in html
     assert html.count("<svg") == 2  # losses and gains
+
+
+def test_overconfidence_is_how_sure_minus_how_often_right(found):
+    """Half sure everywhere, right once in ten."""
+    right = np.stack([np.arange(10) == 0, np.arange(10) < 5, np.ones(10, bool)])
+    table = by_stage(replace(found, right_Sn=right), np.ones(256, dtype=np.int64))
+    assert [row["overconfidence"].value for row in table] == pytest.approx([0.4, 0.0, -0.5])
+    assert [row["ece"] for row in table] == pytest.approx([0.4, 0.0, 0.5])
+
+
+def test_a_unit_stops_at_the_first_prefix_that_is_sure_enough():
+    confidence = np.array([[0.9, 0.1, 0.1], [0.1, 0.6, 0.2], [0.1, 0.9, 0.3]])
+    assert stops_at(confidence, 0.5).tolist() == [0, 1, 2]
+    assert confidence[2, 2] == 0.3  # not written to
+
+
+def test_stopping_early_worked_by_hand(found):
+    """Ten targets in two windows. Windows of mean confidence 0.8 and 0.2: the first one stops at the base."""
+    confidence = np.repeat([[0.8, 0.2]], 5, axis=1) * np.ones((3, 1))
+    nll = np.stack([np.repeat([1.0, 5.0], 5), np.repeat([1.5, 3.0], 5), np.repeat([1.5, 2.0], 5)])
+    asked = replace(found, confidence_Sn=confidence, nll_Sn=nll)
+    costs = Costs(base=100, stages=[40, 60], look=10)
+    base, one, two, *ruled = stopping(asked, costs, unit="window")
+    assert [row["loss"] for row in (base, one, two)] == [3.0, 2.25, 1.75]
+    assert [row["flops"] for row in (base, one, two)] == [1.0, 1.4, 2.0]
+    assert [row["stages"] for row in ruled[:2]] == [1.0, 1.0]
+    assert ruled[0]["shares"] == [0.5, 0.0, 0.5]
+    assert ruled[0]["loss"] == 1.5  # 1 of the first window, 2 of the second
+    assert ruled[0]["flops"] == pytest.approx(0.5 * 1.0 + 0.5 * 2.2)  # two looks before the last pass
+    assert ruled[0]["against"].value == pytest.approx(1.5 - (0.5 * 3.0 + 0.5 * 1.75))
+
+
+def test_tokens_stop_one_by_one_and_windows_as_a_whole(found):
+    confidence = np.tile([0.9, 0.9, 0.1, 0.1, 0.1], (3, 2))
+    asked = replace(found, confidence_Sn=confidence)
+    costs = Costs(base=100, stages=[40, 60], look=10)
+    *_, last = stopping(asked, costs, unit="token")
+    assert last["shares"] == [1.0, 0.0, 0.0]  # three quarters of them are 0.1 sure or more, and so are all
+    assert [row["shares"] for row in stopping(asked, costs, unit="token")[3:5]] == [[0.4, 0.0, 0.6], [1.0, 0.0, 0.0]]
+    assert all(row["shares"] == [1.0, 0.0, 0.0] for row in stopping(asked, costs, unit="window")[3:])
+
+
+def test_costs_of_stages_are_those_of_the_blocks_they_run(measured):
+    model, *_ = measured
+    costs = costs_of(model, 6)
+    block = sum(p.numel() for p in model.base.blocks[1].parameters())
+    own = sum(p.numel() for p in model.learners[0].parameters())
+    attention = 4 * 8 * 6  # of one block of two: QK^T and its product with V, forward
+    assert costs.stages == [2 * (block + own) + attention] * 2
+    assert costs.look == 2 * 11 * 8
+    assert costs.base == model.base.flops_per_token(6)
 
 
 def test_hostile_text_stays_text_on_the_page(found):
@@ -152,7 +205,12 @@ def test_the_page_tells_what_rose_and_what_fell(measured):
     model, batches, found = measured
     letters = lambda ids: "".join("<bcdefghijk"[i] for i in ids)  # noqa: E731
     moved = moves(model, batches, found, example_places(found))
-    html = page(found, np.ones(11, dtype=np.int64), letters, title="x", moved=moved)
+    stops = {unit: stopping(found, costs_of(model, 6), unit=unit) for unit in UNITS}
+    records = [{"stage": 0}, {"stage": 1, "looks": [[25, 2.0], [50, 1.5]]}]
+    shown = {"moved": moved, "stops": stops, "records": records}
+    html = page(found, np.ones(11, dtype=np.int64), letters, title="x", **shown)
+    assert "a token that is" in html
+    assert "loss on the dev part" in html
     assert "most raised" in html
     assert "most lowered" in html
     first = moved[0, examples(found, 0)[0]].raised[0]

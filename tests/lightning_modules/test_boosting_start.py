@@ -158,13 +158,46 @@ def test_dev_rows_may_overlap_where_there_are_none():
 
 def test_a_run_is_as_long_as_its_stages_unless_a_number_is_typed():
     """The default of 2,000 updates once cut five stages of 500 short, without a word."""
-    words = ["objective=gbft", "gbft.steps_per_stage=500"]
+    assert compose(["objective=gbft"], LAB).cfg.trainer.max_steps == 1000
+    words = ["objective=gbft", "gbft=short", "gbft.steps_per_stage=500"]
     assert compose(words, LAB).cfg.trainer.max_steps == 2500
     assert compose([*words, "gbft.corrective_steps=70"], LAB).cfg.trainer.max_steps == 2570
     assert compose([*words, "trainer.max_steps=1000"], LAB).cfg.trainer.max_steps == 1000
     with pytest.raises(RequestError, match=r"gbft\.stages=many: expected a whole number") as error:
         compose([*words, "gbft.stages=many"], LAB)
     assert "trainer.max_steps" not in str(error.value)
+
+
+def test_a_setting_chooses_its_learner_unless_one_is_typed():
+    def learner(*words):
+        return compose(["objective=gbft", *words], LAB).cfg.learner
+
+    for setting, rank, dropout in (("default", 20, 0.5), ("full_data", 4, 0.0), ("bags", 10, 0.5)):
+        found = learner(f"gbft={setting}")
+        assert (found.rank, found.dropout) == (rank, dropout)
+    assert learner("gbft=newton", "learner=block")._target_.endswith("SmallBlock")
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ({"stages": 2}, r"2 stages already(.|\n)*gbft.stages=4"),
+        ({"stages": 4, "refit_etas": True}, "would change the 2 stages"),
+        ({"stages": 4, "corrective_steps": 1}, "would change the 2 stages"),
+        ({"stages": 4, "ensemble": "bagged"}, "would change the 2 stages"),
+        ({"stages": 6, "bag": 3}, "gbft.bag=3"),
+    ],
+)
+def test_stages_behind_those_of_another_run_add_something_and_change_nothing(plan, words):
+    def grown(**plan):
+        model = boosted(**plan)
+        model.closed.fill_(2)
+        return objective(model)
+
+    grown(stages=4).learn_start(start(rows()))
+    with pytest.raises(RequestError, match=words):
+        grown(**plan).learn_start(start(rows()))
+    grown(**plan).learn_start(start(rows(), resumed=True))
 
 
 def test_a_run_ends_with_a_stage(capsys):

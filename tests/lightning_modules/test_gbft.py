@@ -1,5 +1,6 @@
 """Boosting as a run: frozen base, stages closed on the dev part, exact resume, prefixes, dropped stages."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -44,18 +45,21 @@ def corpus() -> torch.Tensor:
 CORPUS = corpus()
 
 
-def batch(step: int) -> list[dict[str, torch.Tensor]]:
-    rows = CORPUS[torch.arange(8 * step, 8 * step + 8) % ROWS]
+def batch(step: int, corpus: torch.Tensor = CORPUS) -> list[dict[str, torch.Tensor]]:
+    rows = corpus[torch.arange(8 * step, 8 * step + 8) % ROWS]
     return [{"ids": part[:, :-1], "targets": part[:, 1:]} for part in rows.split(4)]
 
 
-def make_module(*, learner=None, **plan) -> GBFTModule:
+def make_module(*, learner=None, start=None, **plan) -> GBFTModule:
+    """start: weights of an ensemble, whose stages are there already."""
     torch.manual_seed(0)
     base = GPT(vocab_size=VOCAB, seq_len=SEQ_LEN, n_layer=2, n_head=2, n_embd=16, dropout=0.1)
     for p in base.parameters():  # untrained, but with states that differ
         torch.nn.init.normal_(p, std=0.3 if p.dim() > 1 else 1.0)
     settings = {"stages": 3, "steps_per_stage": 6, "eta": 1.0, "dev_fraction": 0.2} | plan
     model = Boosted(base=base, learner=learner or partial(LoRA, rank=4), plan=Plan(**settings), seed=1)
+    if start is not None:
+        model.load_state_dict(model.accept(start))
     return GBFTModule(
         model=model,
         strategy="single",
@@ -68,10 +72,10 @@ def make_module(*, learner=None, **plan) -> GBFTModule:
     )
 
 
-def train(folder: Path, *, module=None, resume=False, callbacks=(), steps=None, give=True, **plan):
+def train(folder: Path, *, module=None, resume=False, callbacks=(), steps=None, give=True, corpus=CORPUS, **plan):
     folder.mkdir(exist_ok=True)
     module = module or make_module(**plan)
-    data = RandomTokens(batch)
+    data = RandomTokens(partial(batch, corpus=corpus))
     if give:
         give_rows(module, folder)
     total, size = module.plan.total_steps, module.plan.steps_per_stage
@@ -91,6 +95,18 @@ def give_rows(module, folder):
 def learned_rows(module, parts, stage):
     """What an update learns from; which tokens, where a share of them is drawn, is not asked here."""
     return rows_to_learn(parts, module.plan, stage=stage, seed=1, token_seeds=[0] * len(parts), spare=None)
+
+
+class Stop(Callback):
+    """Ends the run after so many updates, saved."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.at:
+            trainer.callbacks[-2].save_last(trainer)
+            raise Interrupted(15)
 
 
 def weights(module):
@@ -142,21 +158,13 @@ def test_every_objective_helps_with_a_line_search(tmp_path, objective):
 @pytest.mark.parametrize(
     "plan",
     [{}, {"cache": "none"}, {"space": "weight"}, {"objective": "newton", "eta_rule": "line_search"},
-     {"corrective_steps": 5}, {"best_every": 2}, {"ensemble": "bagged"}, {"row_fraction": 0.7, "token_fraction": 0.5},
+     {"corrective_steps": 5}, {"best_every": 2}, {"average": 0.8, "best_every": 3},
+     {"ensemble": "bagged"}, {"row_fraction": 0.7, "token_fraction": 0.5},
      {"focus": 1.0}, {"refit_etas": True}, {"learner": partial(SmallBlock, width=8, n_head=2)},
      {"learner": partial(LoRA, rank=4, dropout=0.3), "cache": "none"}],
     ids=lambda plan: "-".join(plan) or "default",
 )  # fmt: skip
 def test_N17_gbft10_stop_in_and_between_stages_and_resume_is_the_same_run(tmp_path, plan):
-    class Stop(Callback):
-        def __init__(self, at):
-            self.at = at
-
-        def on_train_batch_end(self, trainer, *_):
-            if trainer.global_step == self.at:
-                trainer.callbacks[-2].save_last(trainer)
-                raise Interrupted(15)
-
     straight = train(tmp_path / "straight", **plan)
     stopped = tmp_path / "stopped"
     for at, resume in ((4, False), (6, True), (15, True)):
@@ -191,6 +199,79 @@ def test_stages_can_be_added_to_a_finished_run(tmp_path):
     added = train(tmp_path / "added", resume=True, stages=3)
     assert same(weights(straight), weights(added))
     assert facts(added) == facts(straight)
+
+
+OTHER = (VOCAB - 1) - CORPUS  # another language: what follows what is mirrored
+
+
+def test_stages_on_other_data_leave_those_before_as_they_were_bit_for_bit(tmp_path):
+    """A domain is added, the run is stopped on the way, and the domain is taken out again: nothing is left of it."""
+    old = train(tmp_path / "old", stages=2, tol=-10.0)
+    before, more = weights(old), {"stages": 4, "tol": -10.0, "corpus": OTHER}
+    added = train(tmp_path / "added", module=make_module(start=before, stages=4, tol=-10.0), corpus=OTHER)
+    after = weights(added)
+    for names in ("base.", "learners.0.", "learners.1."):
+        assert same({n: v for n, v in before.items() if n.startswith(names)}, after)
+    assert torch.equal(after["etas"][:2], before["etas"])
+    assert [r.get("earlier") for r in added.records] == [None, True, True, None, None]
+    assert [r["eta"] for r in added.records[1:3]] == before["etas"].tolist()
+    assert added.trainer.global_step == 12  # of two stages
+    ids = OTHER[:2, :-1]
+    old.model.eval()
+    added.model.eval()
+    with_both = added.model(ids, logits="all").logits
+    added.model.plan = replace(added.model.plan, use_stages=[1, 2])
+    assert torch.equal(added.model(ids, logits="all").logits, old.model(ids, logits="all").logits)
+    assert not torch.equal(with_both, old.model(ids, logits="all").logits)
+
+    folder = tmp_path / "stopped"
+    with pytest.raises(Interrupted):
+        train(folder, module=make_module(start=before, stages=4, tol=-10.0), corpus=OTHER, callbacks=[Stop(8)])
+    resumed = train(folder, resume=True, **more)
+    assert same(after, weights(resumed))
+    assert facts(resumed) == facts(added)
+
+
+def test_what_is_added_is_fitted_to_the_stages_that_are_there(tmp_path):
+    old = train(tmp_path / "old", stages=1, tol=-10.0)
+    added = train(tmp_path / "added", module=make_module(start=weights(old), stages=2, tol=-10.0), corpus=OTHER)
+    alone = train(tmp_path / "alone", stages=2, tol=-10.0)
+    before = added.records[1]["dev/loss"], added.records[2]["dev/before"]
+    assert before == pytest.approx([old.records[1]["dev/loss"]] * 2, rel=1e-5)  # the same rows are dev here
+    assert not same(weights(added), weights(alone), "learners.1")
+    assert same(weights(added), weights(alone), "learners.0")
+
+
+def test_a_bag_is_two_learners_of_the_same_ensemble_and_each_counts_by_its_own_step(tmp_path):
+    plain, bag = train(tmp_path / "a", tol=-10.0), train(tmp_path / "b", tol=-10.0, bag=3, eta=0.5)
+    assert same(weights(plain), weights(bag), "learners.0")
+    assert not same(weights(plain), weights(bag), "learners.1")
+    bagged = train(tmp_path / "c", ensemble="bagged", tol=-10.0)  # all of them fitted to the base
+    assert same(weights(bag), weights(bagged), "learners")
+    after = [r["dev/after"] for r in bag.records[1:-1]]
+    assert [r["dev/before"] for r in bag.records[2:]] == pytest.approx(after, rel=1e-5)
+
+
+def test_the_mean_of_the_weights_is_what_stays(tmp_path):
+    """Its last look is that of the mean, and the updates do not notice it."""
+    last, mean = train(tmp_path / "a", stages=1), train(tmp_path / "b", stages=1, average=0.9)
+    looked = train(tmp_path / "c", stages=1, average=0.9, best_every=6)
+    assert not same(weights(last), weights(mean), "learners")
+    assert same(weights(mean), weights(looked), "learners")
+    assert looked.records[1]["looks"] == [[6, pytest.approx(mean.records[1]["dev/after"], rel=1e-5)]]
+
+    steps = []
+
+    class Keep(Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            if trainer.global_step < 6:
+                steps.append(weights(module))
+
+    train(tmp_path / "d", stages=1, average=0.9, callbacks=[Keep()])
+    plain = list(steps)
+    steps.clear()
+    train(tmp_path / "e", stages=1, callbacks=[Keep()])
+    assert all(same(a, b) for a, b in zip(plain, steps, strict=True))
 
 
 def test_cached_run_equals_the_run_on_the_fly(tmp_path):

@@ -9,7 +9,7 @@ from reports.collect import find_runs
 from reports.comparison import compare
 from reports.page import page
 from reports.rollouts import panels
-from reports.views import sections
+from reports.views import losses_by_look, sections
 
 MOE = {"train/moe/load_entropy": 0.9, "train/moe/maxvio": 0.5, "train/moe/dead_experts": 0.0}
 
@@ -23,7 +23,13 @@ def test_experts_and_stages_have_sections_where_runs_have_them(write_run, tmp_pa
         write_run(f"{seed + 2}-moe", {"model": "moe", "seed": seed}, metrics, choices={"model": "moe"})
         stages = [
             {"stage": 0, "val/loss": 2.0},
-            {"stage": 1, "val/loss": 1.9 + seed / 10, "eta": 0.5, "kept": seed == 1},
+            {
+                "stage": 1,
+                "val/loss": 1.9 + seed / 10,
+                "eta": 0.5,
+                "kept": seed == 1,
+                "looks": [[25, 2.0], [50, 1.5 + seed]],
+            },
         ]
         write_run(
             f"{seed + 4}-boost", {"model": "x", "seed": seed}, {"val/bpb": 3}, choices={"model": "x"}, stages=stages
@@ -38,6 +44,10 @@ def test_experts_and_stages_have_sections_where_runs_have_them(write_run, tmp_pa
     assert boosted.rows[1]["kept"] == "1 of 2"
     assert float(boosted.rows[1]["eta"]) == pytest.approx(0.5)
     assert "<svg" in boosted.figures["loss by stage"]
+    assert "<svg" in boosted.figures["looks at the dev part"]
+    assert [losses_by_look(arm) for arm in comparison.arms if arm.label == "model=x"] == [
+        {25: [2.0, 2.0], 50: [2.5, 3.5]}
+    ]
     made = page(comparison, title="t", commands=[])
     assert "<h2>Routing</h2>" in made
     assert "<h2>Boosted stages</h2>" in made

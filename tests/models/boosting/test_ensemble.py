@@ -237,9 +237,45 @@ def test_the_base_has_no_dropout_from_the_first_moment_on():
         assert torch.equal(m(ids()).hidden_BTC, m(ids()).hidden_BTC)
 
 
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_stage_that_is_left_out_leaves_the_others_bit_for_bit(learner):
+    """As if it had never been: the same bits as an ensemble whose second learner is another, and has no step."""
+    etas = (0.5, 0.7, 1.5)
+    without, never = boosted(learner, etas=etas, use_stages=[1, 3]), boosted(learner, etas=(0.5, 0.0, 1.5))
+    for p in never.learners[1].parameters():
+        torch.nn.init.constant_(p, 7.0)
+    assert torch.equal(without(ids()).hidden_BTC, never(ids()).hidden_BTC)
+    assert not torch.equal(without(ids()).hidden_BTC, boosted(learner, etas=etas)(ids()).hidden_BTC)
+    alone, prefix = boosted(learner, etas=etas, use_stages=[1]), boosted(learner, etas=etas, use_stages=1)
+    assert torch.equal(alone(ids()).hidden_BTC, prefix(ids()).hidden_BTC)
+    nothing = boosted(learner, etas=etas, use_stages=[])
+    assert torch.equal(nothing(ids()).hidden_BTC, nothing.base(ids()).hidden_BTC)
+
+
+def test_a_stage_is_left_out_in_weight_space_and_of_an_average_too():
+    weight = boosted(space="weight", etas=(0.5, 0.7, 1.5), use_stages=[1, 3])
+    never = boosted(space="weight", etas=(0.5, 0.0, 1.5))
+    assert torch.equal(weight(ids()).hidden_BTC, never(ids()).hidden_BTC)
+    merged = weight.merged().eval()
+    torch.testing.assert_close(merged(ids()).hidden_BTC, weight(ids()).hidden_BTC, rtol=1e-4, atol=1e-5)
+    mean = boosted(ensemble="bagged", use_stages=[1, 3])
+    inputs = mean.inputs(ids())
+    two = inputs.hidden_BTC + (mean.correction(0, inputs) + mean.correction(2, inputs)) / 2
+    torch.testing.assert_close(mean(ids()).hidden_BTC, two)
+
+
+def test_a_bag_is_fitted_to_what_was_there_before_it():
+    assert [Plan(stages=4, bag=2).seen_by(m) for m in range(4)] == [0, 0, 2, 2]
+    assert [Plan(stages=4).seen_by(m) for m in range(4)] == [0, 1, 2, 3]
+    for other in ({"ensemble": "bagged"}, {"space": "weight"}):
+        with pytest.raises(RequestError, match=r"gbft\.bag=2"):
+            Plan(bag=2, **other)
+
+
 def test_use_stages_beyond_what_was_trained():
-    with pytest.raises(RequestError, match="was to train 3 stages"):
-        Plan(stages=3, use_stages=4)
+    for asked in (4, [1, 4]):
+        with pytest.raises(RequestError, match="was to train 3 stages"):
+            Plan(stages=3, use_stages=asked)
     model = boosted(use_stages=3)
     model.closed.fill_(2)
     with pytest.raises(RequestError, match="2 stages have been trained"):
