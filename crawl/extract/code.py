@@ -5,7 +5,7 @@ buttons are left out. `settle` writes the result back as the one text of a <pre>
 """
 
 import re
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from lxml.etree import _Element
 from lxml.html import HtmlElement
@@ -17,12 +17,13 @@ LINES = words(
     "address article blockquote center dd div dl dt figure footer h1 h2 h3 h4 h5 h6 header hr li main ol p pre section "
     "table tr ul listing"
 )
-LISTINGS = ".//pre | .//listing | .//xmp | .//plaintext | .//code[.//br or .//div or .//p or .//li or .//tr] | .//*[@style][contains(@style, 'white-space')] | .//table[.//td[@data-line-number] or .//td[contains(@class, 'num')]]"  # noqa: E501
+LISTINGS = ".//pre | .//listing | .//xmp | .//plaintext | .//code[.//br or .//div or .//p or .//li or .//tr] | .//*[@style][contains(@style, 'white-space')] | .//table[.//td[@data-line-number] or .//td[contains(@class, 'num')]] | .//div[count(div[contains(@class, 'line')]) > 1]"  # noqa: E501
 PRESERVED = re.compile(r"white-space(?:-collapse)?\s*:\s*(?:pre|preserve|break-spaces)(?![\w-])", re.I)
 AS_BLOCK = re.compile(r"display\s*:\s*(?:block|flex|grid|table-row|list-item)", re.I)
 BLOCK_RULE = re.compile(r"([^{}]*)\{[^{}]*display\s*:\s*(?:block|flex|grid|table-row|list-item)[^{}]*\}", re.I)
 CLASS = re.compile(r"\.([\w-]+)\s*(?:,|$)")
 LINE_NAME = re.compile(r"(?:^|[\s_-])(?:line|row|loc)(?:$|\s)", re.I)  # code-line, token-line, view-line, line
+CODE_NAME = re.compile(r"(?:^|[\s_-])(?:code|fragment|highlight(?:er)?|syntaxhighlighter|source)(?:$|[\s_-])", re.I)
 NUMBER_NAME = re.compile(
     r"gutter|line[-_]?no|line[-_]?num|(?:blob|code|ln)-num|(?:^|[\s-])(?:lnt?|lnr|lnum)(?:$|\s)", re.I
 )
@@ -56,12 +57,13 @@ def settle(tree: HtmlElement) -> None:
 
 
 def _is_listing(element: _Element) -> bool:
-    if element.tag in ("pre", "listing", "xmp", "plaintext"):
+    if element.tag in ("pre", "listing", "xmp", "plaintext", "code"):
         return True
     if element.tag == "table":
         return any(_is_gutter(cell) for cell in element.iter("td"))
-    if element.tag == "code":
-        return True
+    if element.tag == "div" and sum(bool(LINE_NAME.search(child.get("class", ""))) for child in element) > 1:
+        outer = [element, *islice(element.iterancestors(), 2)]
+        return any(CODE_NAME.search(place.get("class", "")) for place in outer)  # and no poem
     return element.tag in ("div", "p", "td") and bool(PRESERVED.search(element.get("style", "")))
 
 
@@ -121,7 +123,7 @@ class _Listing:
             self._write(element.text, before=element[0] if len(element) else None)
             stack.append((element, True))
             stack.extend((child, False) for child in reversed(element))
-        lines = "".join(self.parts).expandtabs(8).split("\n")
+        lines = "".join(self.parts).replace("\xa0", " ").expandtabs(8).split("\n")
         gap = bool(self.behind) and all(text.startswith(" ") for text in self.behind)
         return [line.removeprefix(" ").rstrip() if gap else line.rstrip() for line in lines]
 
@@ -172,11 +174,20 @@ class _Listing:
 
     def _is_left_out(self, element: _Element) -> bool:
         if element in self.numbers or _is_gutter(element):
-            self.behind.append(element.tail or ("" if element.tag in TABLE else " "))
+            if (text := _text_behind(element)) is not None:
+                self.behind.append(text)
             return True
         if COPY_NAME.search(element.get("class", "")) and len("".join(element.itertext())) < 40:
             return True
         return is_junk(element, Strictness.NOTHING)  # names are those of a highlighter: "comment", "tag", "title"
+
+
+def _text_behind(element: _Element) -> str | None:
+    """What a line begins with behind its number; None at the end of all."""
+    if element.tail or element.tag in TABLE:
+        return element.tail or ""
+    following = element.getnext()
+    return None if following is None else "".join(following.itertext())
 
 
 def _is_gutter(element: _Element) -> bool:

@@ -25,8 +25,6 @@ JUNK_HEADINGS = re.compile(
     r"مقالات ذات صلة|اقرأ أيضا|كتبות נוספות|כתבות נוספות|קראו גם|похожие (статьи|темы)|читайте также|関連記事)\W*",
     re.I,
 )
-
-
 # calls to do something else, in articles
 PROMOS = re.compile(
     r"((please )?(follow|like|join|find) (us|me|him|her|them|[\w’'@. -]{2,60}?) on\b.*|(to )?(sign up|subscribe)\b.*|"
