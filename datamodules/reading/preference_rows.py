@@ -109,7 +109,7 @@ def check_row(row: Row, known: frozenset[str], where: str, ignored: Ignored, col
     check_fields(row, READS, REFUSED, where)
     ignored.beside(known, row)
     for column in columns:
-        value = [row[column]] if isinstance(row.get(column), Mapping) else row.get(column)
+        value: Any = [row[column]] if isinstance(row.get(column), Mapping) else row.get(column)
         if is_messages(value):
             for message in value:
                 ignored.beside(KNOWN_IN_MESSAGE, message, "a message's")
