@@ -51,7 +51,7 @@ def table_cells(path: Path, columns: list[str] | None = None) -> Iterator[tuple[
                 if cells:
                     number += 1
                     if len(cells) != len(names):
-                        raise uneven(path, number, begin, cells, names, has_header=columns is None)
+                        raise uneven(path, number, begin, cells, names, style["delimiter"], columns is None)
                     yield number, cells
                 begin = before + reader.line_num + 1
         except csv.Error as error:
@@ -102,9 +102,13 @@ def check_names(path: Path, names: list[str]) -> None:
         )
 
 
-def uneven(path: Path, number: int, line: int, cells: list[str], names: list[str], *, has_header: bool) -> RequestError:
+def uneven(
+    path: Path, number: int, line: int, cells: list[str], names: list[str], separator: str, has_header: bool
+) -> RequestError:
     said = "the first line names" if has_header else "data.columns names"
-    hint = ": a cell that holds a comma needs quotes" if len(cells) > len(names) else ""
+    hint = f": a cell that holds a {SEPARATORS.get(separator, separator).removesuffix('s')} needs quotes"
+    hint = ": no cell of a .tsv can hold a tab" if kind_of(path) == ".tsv" else hint
+    hint = hint if len(cells) > len(names) else ""
     return RequestError(
         f"{path}, row {number:,} (line {line:,}): {len(cells)} columns, and {said} {len(names)}{hint}.\n"
         f"The row: {cells!r:.200}"

@@ -56,6 +56,7 @@ def test_F2_a_mark_an_ending_or_a_packing_changes_no_row(name, text, pack, end, 
     ("text", "words"),
     [
         ("a,b\n1,2\n3,4,5\n", r"row 2 \(line 3\): 3 columns, and the first line names 2: a cell that holds a comma"),
+        ("a;b\n1;2;3\n", "a cell that holds a semicolon needs quotes"),
         ("a,b\n1,2\n3\n", r"row 2 \(line 3\): 1 columns, and the first line names 2"),
         ('a,b\n1,2\n3,"4\n5,6\n', r"row 2, which begins in line 3: not CSV \(unexpected end of data\)"),
         ('a,b\n1,"2\n3"x,4\n', "row 1, which begins in line 2: not CSV"),
