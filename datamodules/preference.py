@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice
 from typing import Any, Literal
 
@@ -81,7 +82,8 @@ class PairDataModule(StepDataModule):
             )  # fmt: skip
             if len(table) == 0:
                 reasons = ", ".join(f"{reason}: {n:,}" for reason, n in counts.items()) or "there are no rows"
-                raise RequestError(f"no pair is left for {side}ing ({reasons}).".replace("valing", "validation"))
+                what = {"train": "training", "val": "validation"}[side]
+                raise RequestError(f"no pair is left for {what} ({reasons}).\nGive more pairs in data.path.")
             self._tables[side] = table
 
     @property
@@ -201,7 +203,26 @@ class PreferenceDataModule(RowFiles, PairDataModule):
         )
         if self.has_validation:
             return pairs
-        return (pair for pair in pairs if (prompt_hash(pair) < self.val_fraction) == (side == "val"))
+        return (pair for pair in pairs if (prompt_hash(pair) < self._bound) == (side == "val"))
+
+    @cached_property
+    def _bound(self) -> float:
+        pairs = preferences(self.rows("train"), Counter(), scores=self.score_columns)
+        return split_at(map(prompt_hash, pairs), self.val_fraction)
+
+
+def split_at(hashes: Iterable[float], fraction: float, *, least: int = 1) -> float:
+    """Below which hash prompts are validation's: `fraction`, where that leaves `least` prompts to both sides.
+
+    Of few prompts it may not; then the `least` smallest are validation's. Many are not looked at to their end.
+    """
+    below, above = set[float](), set[float]()
+    for value in hashes:
+        (below if value < fraction else above).add(value)
+        if len(below) >= least <= len(above):
+            return fraction
+    found = sorted(below | above)
+    return found[least] if len(found) >= 2 * least else fraction
 
 
 def prompt_hash(pair: Preference) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ import torch
 from batch import Batch
 from bounds import OpenShare, PositiveInt
 from datamodules.arithmetic_pairs import ArithmeticPairsDataModule
-from datamodules.preference import PairDataModule, prompt_hash
+from datamodules.preference import PairDataModule, prompt_hash, split_at
 from datamodules.reading.ignored import Ignored
 from datamodules.reading.preference_rows import (
     READS,
@@ -95,8 +96,13 @@ class PreferenceLabelsDataModule(RowFiles, PairDataModule):
             return
         found = self.read(side, lambda rows, ignored: labelled(rows, dropped, ignored))
         if not self.has_validation:  # all completions of a prompt are on one side
-            found = (r for r in found if (_hash(r) < self.val_fraction) == (side == "val"))
+            found = (r for r in found if (_hash(r) < self._bound) == (side == "val"))
         yield from found
+
+    @cached_property
+    def _bound(self) -> float:
+        """KTO compares completions of two prompts: each side needs so many."""
+        return split_at(map(_hash, labelled(self.rows("train"), Counter())), self.val_fraction, least=2)
 
     @property
     def ignored(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ import torch
 
 from datamodules.arithmetic_pairs import ArithmeticPairsDataModule, slip, slipped
 from datamodules.batching.preference_table import PairSteps, cut
-from datamodules.preference import PreferenceDataModule
+from datamodules.preference import PreferenceDataModule, split_at
 from datamodules.reading.preference_rows import dialogue, preferences, shared_text
 from datamodules.reading.problems import Sum, make_problem
 from errors import RequestError
@@ -185,6 +185,18 @@ def test_validation_covers_every_pair_once_over_ranks(tmp_path):
         seen += [i for micro in parts for i in micro["index"][micro["lengths"][:2] > 0].tolist()]
     assert sorted(seen) == list(range(8, 15))  # validation's numbers follow those of training
     assert batches == [2, 2]
+
+
+def test_few_prompts_leave_something_to_both_sides(tmp_path):
+    assert split_at([0.3, 0.01, 0.9], 0.05) == 0.05
+    assert split_at(iter([0.9, 0.3, 0.5]), 0.05) == 0.5  # 0.3 is validation's
+    assert split_at([0.01, 0.02], 0.05) == 0.02
+    assert split_at([0.4, 0.1, 0.3, 0.2], 0.05, least=2) == 0.3
+    assert split_at([0.4], 0.05) == 0.05
+    for n in range(2, 9):
+        rows = [{"prompt": f"Say {i}", "chosen": "a b", "rejected": "c"} for i in range(n)]
+        module = data(write(tmp_path / f"{n}.jsonl", rows))
+        assert (len(module._tables["train"]), len(module._tables["val"])) in [(n - k, k) for k in range(1, n)]
 
 
 def test_no_pairs_left_is_said_with_the_reasons(tmp_path):

@@ -46,6 +46,16 @@ def test_mismatched_completions_are_of_other_prompts_and_each_used_about_once():
         mismatched([rows[0], rows[1]], seed=0)
 
 
+def test_few_prompts_leave_two_to_both_sides(tmp_path):
+    path = tmp_path / "few.jsonl"
+    rows = [{"prompt": f"Say {i}", "completion": f"{i}!", "label": bool(i % 2)} for i in range(6)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    module = PreferenceLabelsDataModule(tokenizer=ByteTokenizer(), path=str(path), seq_len=64, batch_size=2)
+    module.prepare()
+    assert len(module._tables["train"]) + len(module._tables["val"]) == 6
+    assert min(len(table) for table in module._tables.values()) >= 2
+
+
 def test_batches_have_labels(tmp_path):
     rows = [{"prompt": f"question {i}", "completion": f"answer {i}", "label": i % 3 == 0} for i in range(60)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
