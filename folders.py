@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from errors import RequestError
+from strict_yaml import value_in
 
 Kind = Literal[
     "claim", "run", "pipeline", "token files", "token files in the making", "begun crawl", "merged crawl", "crawl"
@@ -75,7 +76,7 @@ _CLAIMED = (*(f".hydra/{name}.yaml" for name in ("hydra", "overrides")), f".hydr
 MANIFEST: dict[Kind, tuple[str, ...]] = {
     "claim": _CLAIMED,
     "run": _RUN,
-    "pipeline": tuple(f"*/{pattern}" for pattern in (*_CLAIMED, *_RUN)),  # the runs of its stages
+    "pipeline": tuple(f"{place}/{pattern}" for place in ("*", "asked/*") for pattern in (*_CLAIMED, *_RUN)),
     "token files": _TOKEN_FILES,
     "token files in the making": (
         *(*_TOKEN_FILES, f".*.{_PID}", *_DRAFTS, "key", "key.new", "progress.json", "progress.json.new"),
@@ -107,8 +108,18 @@ def ours(folder: Path, *kinds: Kind) -> list[tuple[str, Path]]:
     found = [*entries(folder)]
     within = tuple(name.removesuffix(_CONFIG) for name, _ in found if name.endswith(f"/{_CONFIG}"))
     within = tuple(name for name in within if not name.startswith("workers/"))  # of one crawl
-    within = tuple(name for name in within if "pipeline" not in kinds or name.count("/") > 1)  # its stages
+    within = tuple(name for name in within if "pipeline" not in kinds or name not in _stages(folder))
     return [(name, path) for name, path in found if is_ours(name, *kinds) and not name.startswith(within)]
+
+
+def _stages(folder: Path) -> set[str]:
+    """The runs within a pipeline that are its own: of its stages, and what these were asked."""
+    try:
+        found = value_in(folder / _CONFIG)["pipeline"]
+        names = [*found["stages"], *found["ways"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return {f"{place}{name}/" for name in names for place in ("", "asked/")}
 
 
 def strangers(folder: Path, *kinds: Kind) -> list[str]:

@@ -74,6 +74,20 @@ def test_F17_a_linked_folder_is_not_entered(tmp_path: Path) -> None:
     assert (run / "checkpoints").is_symlink()
 
 
+def test_F17_of_a_pipeline_its_own_stages_go_and_no_other_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    places = ("sft", "asked/sft", "asked/vote")
+    names = [f"{place}/{file}" for place in places for file in (".hydra/config.yaml", "run.log")]
+    theirs = ["mine/.hydra/config.yaml", "mine/checkpoints/last.ckpt", "asked/mine/.hydra/config.yaml", "sft/notes.txt"]
+    for name in [*names, *theirs, ".hydra/config.yaml"]:
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("")
+    (run / ".hydra/config.yaml").write_text("pipeline: {stages: {sft: objective=sft}, ways: {vote: x}}\n")
+    assert folders.strangers(run, "run", "pipeline") == sorted(theirs)
+    folders.remove(run, "run", "pipeline")
+    assert sorted(name for name, _ in folders.entries(run)) == sorted(theirs)
+
+
 @pytest.mark.parametrize("name", ["meta.json", "below/config.yaml"])
 def test_F25_a_pipe_in_a_folder_to_read_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
