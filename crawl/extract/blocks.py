@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lxml.etree import _Element
 
-from crawl.extract.junk import Strictness, is_junk, words
+from crawl.extract.junk import is_junk, words
 from crawl.extract.table import is_data_table, table_rows
 
 BLOCKS = words(
@@ -40,16 +40,16 @@ class Block:
         return min(1.0, self.link_chars / max(1, len(self.text)))
 
 
-def blocks(root: _Element, strictness: Strictness = Strictness.ALL) -> list[Block]:
+def blocks(root: _Element) -> list[Block]:
     """The blocks under `root`, in order."""
-    return list(_Walk(root, strictness).run())
+    return list(_Walk(root).run())
 
 
 class _Walk:
     """Depth first with a stack of its own: a hostile page may nest deeper than Python recurses."""
 
-    def __init__(self, root: _Element, strictness: Strictness):
-        self.root, self.strictness = root, strictness
+    def __init__(self, root: _Element):
+        self.root = root
         self.parts: list[str] = []  # of the block being collected
         self.link_chars = 0
         self.links = 0  # open <a>
@@ -64,7 +64,7 @@ class _Walk:
                 place = yield from self._leave(element, place)
                 continue
             tag = element.tag
-            if not isinstance(tag, str) or (element is not self.root and is_junk(element, self.strictness)):
+            if not isinstance(tag, str) or (element is not self.root and is_junk(element)):
                 self._text(element.tail if element is not self.root else None)
             elif tag == "pre" or (tag == "table" and is_data_table(element)):
                 yield from self._flush(place)

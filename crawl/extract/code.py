@@ -11,7 +11,7 @@ from lxml.etree import _Element
 from lxml.html import HtmlElement
 
 from crawl.extract.find import find_all
-from crawl.extract.junk import Strictness, is_junk, words
+from crawl.extract.junk import is_junk, words
 
 LINES = words(
     "address article blockquote center dd div dl dt figure footer h1 h2 h3 h4 h5 h6 header hr li main ol p pre section "
@@ -179,7 +179,7 @@ class _Listing:
             return True
         if COPY_NAME.search(element.get("class", "")) and len("".join(element.itertext())) < 40:
             return True
-        return is_junk(element, Strictness.NOTHING)  # names are those of a highlighter: "comment", "tag", "title"
+        return is_junk(element, by_name=False)  # names are those of a highlighter: "comment", "tag", "title"
 
 
 def _text_behind(element: _Element) -> str | None:

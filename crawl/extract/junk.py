@@ -6,7 +6,6 @@ their names.
 """
 
 import re
-from enum import Enum
 from functools import lru_cache
 
 from lxml.etree import _Element
@@ -67,16 +66,8 @@ LINES_ABOUT = words(
 PARTS = re.compile(r"[a-z]+|[A-Z][a-z]*|[A-Z]+(?![a-z])|\d+")
 
 
-class Strictness(Enum):
-    """How much is junk by name."""
-
-    ALL = "all"
-    COMMENTS = "comments"  # all but comment sections: on a forum they are the text
-    NOTHING = "nothing"  # tags, roles and hidden elements only
-
-
-def is_junk(element: _Element, strictness: Strictness = Strictness.ALL) -> bool:
-    """True when neither the element nor anything in it is text of the page."""
+def is_junk(element: _Element, *, by_name: bool = True) -> bool:
+    """Is neither the element nor anything in it text of the page? By tag, role and style, and by its names."""
     tag = element.tag
     if not isinstance(tag, str) or tag in TAGS:
         return True
@@ -92,14 +83,14 @@ def is_junk(element: _Element, strictness: Strictness = Strictness.ALL) -> bool:
         return True
     if tag == "sup" and "reference" in attributes.get("class", ""):
         return True
-    if tag in NEVER_BY_NAME or strictness is Strictness.NOTHING:
+    if tag in NEVER_BY_NAME or not by_name:
         return False
     names = attributes.get("class", ""), attributes.get("id", "")
     if tag == "p":  # names of paragraphs mostly say how they look
         return not LINES_ABOUT.isdisjoint(names[0].lower().split())
     if tag in TITLED or "section" in names[0].split():
         names = names[0], ""
-    return any(names) and _junk_names(f"{names[0]} {names[1]}", strictness)
+    return any(names) and _junk_names(f"{names[0]} {names[1]}")
 
 
 def _is_edge(element: _Element, tag: str) -> bool:
@@ -119,18 +110,16 @@ def _is_edge(element: _Element, tag: str) -> bool:
 
 
 @lru_cache(maxsize=10_000)
-def _junk_names(names: str, strictness: Strictness) -> bool:
-    return any(_junk_name(name, strictness) for name in names.split())
+def _junk_names(names: str) -> bool:
+    return any(_junk_name(name) for name in names.split())
 
 
-def _junk_name(name: str, strictness: Strictness) -> bool:
+def _junk_name(name: str) -> bool:
     parts = [part.lower() for part in PARTS.findall(name)]
     if not parts:
         return False
     dashed = "-".join(parts)
-    if COMMENTS.match(dashed):
-        return strictness is Strictness.ALL
-    if PHRASES.match(dashed) or "".join(parts) in WORDS:
+    if COMMENTS.match(dashed) or PHRASES.match(dashed) or "".join(parts) in WORDS:
         return True
     if len(parts) > 4:
         return False

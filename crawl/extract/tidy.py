@@ -37,15 +37,13 @@ PROMOS = re.compile(
 PROMO = 250  # characters; longer ones are prose
 
 
-def tidy(found: list[Block], title: str | None = None, is_forum: bool = False) -> list[Block]:
+def tidy(found: list[Block], title: str | None = None) -> list[Block]:
     """What is left of the blocks of a main text; `title`: of an article, which has it in a field of its own."""
     found = [block for block in found if not _is_button(block)]
     if title is not None:
         found = without_title(found, title)
         found = [block for block in found if len(block.text) > PROMO or not PROMOS.fullmatch(block.text)]
-    if not is_forum:
-        found = without_junk_sections(found)
-    return without_empty_headings(without_doubles(without_link_lists(found)))
+    return without_empty_headings(without_doubles(without_link_lists(without_junk_sections(found))))
 
 
 def without_title(found: list[Block], title: str) -> list[Block]:
