@@ -135,11 +135,17 @@ class Schema:
         tasks = [] if parent else self._tasks_with(leaf)
         if tasks:
             value = "..." if value is None else value
-            return f"{cut(key)} is a key of task={' and task='.join(tasks)} only.\nType: task={tasks[0]} {key}={value}"
+            own = next((name for name in self._keys_of_the_task() if name.endswith(f".{leaf}")), None)
+            typed = f"task={tasks[0]} {key}={value}" if own is None else f"{own}={value}"
+            return f"{cut(key)} is a key of task={' and task='.join(tasks)} only.\nType: {typed}"
         close = nearest_key(key, list(self.valid_keys(in_file=value is None)))
         meant = "" if close is None else f"\nDid you mean {close}?"
         meant += f"\nType: {close}={value}" if close is not None and value is not None else ""
         return f"there is no key {cut(key)}.\n{takes}{meant}"
+
+    def _keys_of_the_task(self) -> list[str]:
+        """Those of the section that bears the task's name, such as `evaluate.n`."""
+        return [key for key in self.valid_keys() if key.split(".")[0] in self.lab.groups.get("task", {}) and "." in key]
 
     def _tasks_with(self, key: str) -> list[str]:
         options = self.lab.groups.get("task", {}).items()

@@ -1,6 +1,7 @@
 """N2: a mistyped key stops the run, at every depth, with the nearest valid key and what to type."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,12 @@ def refusal(words: Sequence[str], lab: Lab) -> str:
 )
 def test_N2_typed_wrong(word: str, nearest: str, toy: Lab) -> None:
     assert nearest in refusal([word], toy)
+
+
+def test_N2_a_key_of_another_task_is_told_by_its_name_here() -> None:
+    here = Lab(Path(__file__).parents[2])
+    assert "Type: serve.max_new_tokens=3" in refusal(["task=serve", "max_new_tokens=3"], here)
+    assert "Type: task=chat max_new_tokens=3" in refusal(["max_new_tokens=3"], here)
 
 
 @pytest.mark.parametrize(
