@@ -57,6 +57,7 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
     ids = special_ids(tokenizer)
     if isinstance(model, RewardModel) and ASSISTANT_END not in tokenizer.specials:
         ids["pad_token_id"] = None  # the end of an answer is what pads: only a text alone is scored at its end (S19)
+    counts = model.parameter_counts()  # before the proof, which gives the weights up and with them what is tied
     with whole_or_removed(folder):
         kind, difference, tokenizer_there = write(cfg, folder, model, tokenizer, ids)
         if cfg.export.format == "gguf":
@@ -64,9 +65,10 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
             write_gguf(folder, folder / MODEL, dtype=dtype)
             run.results["gguf_difference"] = prove_gguf(folder, dtype=dtype)
             (folder / "model.safetensors").unlink()
-    run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
+    run.results |= {"parameters": counts, "tokenizer_fingerprint": tokenizer.fingerprint}
     run.results["export_difference"] = difference
-    say(cfg, run, model, folder, kind, difference)
+    print(f"{counts['total']:,} parameters as {kind} -> {folder}")
+    say(cfg, run, model, folder, difference)
     if not tokenizer_there:
         print(
             f"without a tokenizer: tokenizer={tokenizer.kind} with normalisation, merged blanks or without byte "
@@ -110,9 +112,8 @@ def write(
     return kind, difference, files is not None
 
 
-def say(cfg: DictConfig, run: RunFolder, model: LanguageModel, folder: Path, kind: str, difference: float) -> None:
-    """What was written, uploads it where that was asked, and says what to type next."""
-    print(f"{model.parameter_counts()['total']:,} parameters as {kind} -> {folder}")
+def say(cfg: DictConfig, run: RunFolder, model: LanguageModel, folder: Path, difference: float) -> None:
+    """What was proved, uploads the folder where that was asked, and says what to type next."""
     print(
         f"  checked    loaded with transformers: {'scores' if isinstance(model, RewardModel) else 'logits'} differ by "
         f"{difference:.1g} at most"

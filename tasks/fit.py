@@ -194,4 +194,4 @@ def farewell(run: RunFolder, own: dict[str, str | None]) -> str:
     lines = {name: line for name, line in own.items() if name not in usual} | usual | own
     path = word(run.path)
     typed = [f"  {name:<10} {line.format(run=path)}\n" for name, line in lines.items() if line is not None]
-    return f"\nfinished at step {step}: {shown}{early}\n  result     {run.path}\n{''.join(typed)}"
+    return f"\nfinished at step {step}{': ' * bool(shown)}{shown}{early}\n  result     {run.path}\n{''.join(typed)}"

@@ -69,7 +69,7 @@ def prove_gguf(folder: Path, *, dtype: str) -> float:
     ids_BT = torch.randint(0, config.vocab_size, (ROWS, T), generator=torch.Generator().manual_seed(0))
     found = []
     for how in ({}, {"gguf_file": GGUF}):
-        with told(f"loading {how.get('gguf_file', 'model.safetensors')} to compare logits"):
+        with told(f"loading {how.get('gguf_file', 'model.safetensors')} to compare logits", quiet=True):
             loaded = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32, **how).eval()
         found.append(loaded(ids_BT).logits)
         del loaded
@@ -122,7 +122,7 @@ def _theirs(model: LanguageModel, folder: Path, ids_BT: Tensor) -> Tensor:
 
     kind: Any = AutoModelForSequenceClassification if isinstance(model, RewardModel) else AutoModelForCausalLM
     kind = AutoModelForSeq2SeqLM if model.encodes_source else kind
-    with told("loading the export to compare logits"):
+    with told("loading the export to compare logits", quiet=True):
         loaded = kind.from_pretrained(folder, dtype=next(model.parameters()).dtype).eval()
     if model.encodes_source:
         half = ids_BT.shape[1] // 2

@@ -12,8 +12,12 @@ GGUF = "transformers.modeling_gguf_pytorch_utils"  # has a bar of its own, besid
 
 
 @contextmanager
-def told(what: str, *, unit: str = "tensors") -> Iterator[None]:
-    """`what` is said for whatever transformers counts within, such as "loading t5-small"; nothing where it is short."""
+def told(what: str, *, unit: str = "tensors", quiet: bool = False) -> Iterator[None]:
+    """`what` is said for whatever transformers counts within, such as "loading t5-small"; nothing where it is short.
+
+    Args:
+        quiet: its warnings are not for the reader, as where an export of ours is loaded to be compared.
+    """
     from transformers.utils import logging
 
     def ours(items: Any = (), **_: Any) -> Iterator[Any]:
@@ -25,12 +29,15 @@ def told(what: str, *, unit: str = "tensors") -> Iterator[None]:
     gguf = import_module(GGUF) if find_spec(GGUF) else None
     their_bar = getattr(gguf, "tqdm", None)
     set_hook = getattr(logging, "set_tqdm_hook", lambda hook: None)  # not in the first releases of transformers 5
-    before = set_hook(hook)
+    before, verbosity = set_hook(hook), logging.get_verbosity()
+    if quiet:
+        logging.set_verbosity_error()
     if gguf is not None:
         gguf.tqdm = ours  # type: ignore[attr-defined]
     try:
         yield
     finally:
         set_hook(before)
+        logging.set_verbosity(verbosity)
         if gguf is not None:
             gguf.tqdm = their_bar  # type: ignore[attr-defined]

@@ -196,10 +196,14 @@ def test_an_export_is_proven_without_a_second_model_in_memory(monkeypatch):
 
 
 def test_F31_an_export_says_what_it_has_checked(capsys):
-    train(*MODELS["llama"])
+    train(*MODELS["gpt"])  # whose head is its embedding: one parameter, counted once
     assert lab("task=export", "init_from=run", "export.path=out", "hardware=cpu", "run_dir=exported") == 0
-    assert "loaded with transformers: logits differ by" in capsys.readouterr().out
-    assert json.loads(Path("exported/summary.json").read_text())["export_difference"] < 1e-4
+    screen, summary = capsys.readouterr().out, json.loads(Path("exported/summary.json").read_text())
+    assert "loaded with transformers: logits differ by" in screen
+    assert summary["export_difference"] < 1e-4
+    trained = json.loads(Path("run/summary.json").read_text())["parameters"]
+    assert summary["parameters"]["total"] == trained["total"]
+    assert f"{trained['total']:,} parameters as gpt2 -> out" in screen
 
 
 def test_a_family_can_be_asked_for_by_name(capsys):
