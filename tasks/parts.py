@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from commands import word
+from commands import run_py, word
 from datamodules.kinds.steps import StepDataModule
 from datamodules.pydoc import PydocDataModule
 from errors import RequestError
@@ -199,7 +199,11 @@ def check_start(cfg: DictConfig, data: StepDataModule | None = None) -> None:
 def needs_model(cfg: DictConfig, what: str) -> None:
     """Raises RequestError where a trained model is needed and none is named."""
     if not (cfg.init_from or "path" in cfg.model):
-        raise RequestError(f"{what} needs a model: type init_from=RUN_FOLDER (see outputs/).")
+        listed = run_py("task=runs")
+        raise RequestError(
+            f"{what} needs a model: type init_from=last for the run trained last, or init_from=RUN_FOLDER; those that "
+            f"there are: {listed}"
+        )
 
 
 def torch_device(cfg: DictConfig) -> torch.device:
