@@ -171,7 +171,8 @@ def keep_going_without_a_screen() -> None:
 
 
 def _patient(stream: object, fd: int) -> io.TextIOWrapper:
-    encoding, errors = getattr(stream, "encoding", "utf-8"), getattr(stream, "errors", "backslashreplace")
+    encoding, errors = getattr(stream, "encoding", "utf-8"), getattr(stream, "errors", "strict")
+    errors = "backslashreplace" if errors == "strict" else errors  # a name or a text that it has no characters for
     raw = _Patient(fd, "w", closefd=False)
     by_line = fd == 2 or raw.isatty()
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=by_line, write_through=fd == 2)

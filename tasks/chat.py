@@ -1,6 +1,8 @@
 """task=chat: a conversation in the terminal; answers appear as they are written."""
 
+import io
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -154,6 +156,9 @@ def fitting(turns: ChatTemplate, messages: Sequence[Message], seq_len: int) -> l
 
 
 def _ask() -> str:
+    """What is typed; bytes that are no character, as a pipe may bring them, are shown to the model as unknown ones."""
+    if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors != "replace":  # before the first line
+        sys.stdin.reconfigure(errors="replace")
     try:
         return input("> ").strip()
     except EOFError:

@@ -178,12 +178,16 @@ def delete(folders: list[Path], *, confirmed: bool) -> None:
 
 
 def named(wanted: Any, root: str) -> list[Path]:
-    """Folders of runs that were named, in a list or with spaces between them; each once.
+    """Folders of runs that were named, in a list or with spaces between them; each once. One folder is taken as it is.
 
     Raises:
         RequestError: one of them is none.
     """
-    texts = list(OmegaConf.to_container(wanted)) if OmegaConf.is_list(wanted) else shlex.split(wanted)  # type: ignore[arg-type]
+    try:
+        as_it_is = not OmegaConf.is_list(wanted) and Path(wanted).expanduser().is_dir()
+        texts = list(wanted) if OmegaConf.is_list(wanted) else [wanted] if as_it_is else shlex.split(wanted)
+    except ValueError as error:
+        raise RequestError(f"{wanted}: {str(error).lower()}. Type several runs as a list, [RUN,RUN].") from None
     return list(dict.fromkeys(run_named(str(text), root) for text in texts))
 
 

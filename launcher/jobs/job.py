@@ -63,9 +63,12 @@ def look(job: Job) -> tuple[Ending, RunFolder]:
         task = job.plan.choices.get("task")
         raise RequestError(f"task={task} writes nothing: leave run_dir=... and several values out.")
     run = RunFolder(Path(), is_new=False)
-    ending = explain(_call_task(job, run))
-    if not ending.is_said:
-        _tell(run, ending, untouched=True)
+    error = _call_task(job, run)
+    ending = explain(error)
+    if error is not None and ending.is_bug and not wants_traceback():
+        traceback.print_exception(error)  # there is no run.log
+    elif ending.words is not None:
+        print(f"\n{ending.words}", file=sys.stderr, flush=True)
     return ending, run
 
 

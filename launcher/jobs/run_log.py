@@ -10,7 +10,7 @@ class RunLog(logging.FileHandler):
     """Says once that nothing is written down any more, in one line."""
 
     def __init__(self, file: Path):
-        super().__init__(file, encoding="utf-8", delay=True)
+        super().__init__(file, encoding="utf-8", errors="backslashreplace", delay=True)
         self.told = False
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -36,10 +36,12 @@ class Runs:
         return found
 
     def name_of(self, folder: Path) -> str:
+        """As JSON can say it: ? for bytes of a file name that are no character (one such run spoilt every list)."""
         try:
-            return folder.resolve().relative_to(self.root.resolve()).as_posix().removeprefix(".") or folder.name
+            name = folder.resolve().relative_to(self.root.resolve()).as_posix().removeprefix(".") or folder.name
         except (OSError, ValueError):
-            return folder.name
+            name = folder.name
+        return name.encode("utf-8", "replace").decode()
 
     def servable(self) -> dict[str, Path | None]:
         """Those that can be asked; None stands for the one that the command line names."""

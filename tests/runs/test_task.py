@@ -116,6 +116,8 @@ def test_M2_what_where_finds_is_removed_when_that_is_said(two) -> None:
         ["runs.of=nowhere"],
         ["runs.compare=last"],
         ["runs.compare=last last-9"],
+        ["runs.compare=last a'b"],
+        ['runs.delete=a"b'],
         ["runs.compare=last last-1", "runs.delete=last"],
         ["runs.confirm=true"],
         ["runs.delete=listed"],
@@ -132,6 +134,24 @@ def test_M2_wrong_requests_are_told(two, words, capsys) -> None:
     assert "Traceback" not in err
     assert all(folder.is_dir() for folder in two)
     assert not Path("mine").exists()
+
+
+def test_M2_one_folder_is_taken_as_it_is(two, capsys) -> None:
+    odd = two[0].rename(two[0].with_name("it's a run"))
+    assert typed(f"runs.delete={odd}", "runs.confirm=true") == 0
+    assert not odd.exists()
+    assert two[1].is_dir()
+
+
+def test_F29_a_fault_in_a_task_without_a_folder_is_shown_and_no_log_is_promised(two, monkeypatch, capsys) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("as a bug would")
+
+    monkeypatch.setattr("tasks.runs.listing", fails)
+    assert typed() == 1
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError: as a bug would" in err
+    assert "run.log" not in err
 
 
 def test_M2_nothing_heavy_is_imported(tmp_path) -> None:

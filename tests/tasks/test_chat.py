@@ -1,5 +1,6 @@
 """task=chat: turns in the terminal, a conversation that outgrows the context, a model that knows no turns."""
 
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from launcher.cli import main
 from models.gpt import GPT
 from tasks import chat as chatting
 from tasks import parts
+from tasks.chat import _ask
 from tests.hf_tiny import llama
 from tests.tasks.test_runs import ROOT
 from tests.tokenization.hub_like import gpt2_like
@@ -139,3 +141,8 @@ def test_a_template_of_its_own_needs_no_specials_and_a_system_message_stays(tmp_
         later = ["user", "assistant", "user"] if template == "chat" else ["user"]
         assert roles == [["system", "user"], ["system", *later]]
         assert [m["content"] for m in asked[-1]][0 :: len(later)] == ["Be kind.", "And now?"]
+
+
+def test_F23_a_line_that_is_not_utf8_ends_no_conversation(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a \xff b\nc \xfe\n"), encoding="utf-8"))
+    assert [_ask(), _ask(), _ask()] == ["a \ufffd b", "c \ufffd", ""]

@@ -119,3 +119,15 @@ def test_F29_a_log_on_a_full_disk_is_one_line_on_the_screen(tmp_path: Path, caps
         said = capsys.readouterr().err
         assert said.count("\n") == 1, said
         assert "going on without it" in said
+
+
+def test_F29_what_a_screen_has_no_characters_for_ends_nothing() -> None:
+    """A file name that is not UTF-8, or any letter where PYTHONIOENCODING=ascii."""
+    reading, writing = os.pipe()
+    for encoding, shown in (("ascii", rb"caf\xe9 \udcff"), ("utf-8", "café ".encode() + rb"\udcff")):
+        with open(os.devnull, "w", encoding=encoding, errors="strict") as asked:
+            screen = stopping._patient(asked, writing)
+        print("café \udcff", end="", file=screen, flush=True)
+        assert os.read(reading, 100) == shown
+    os.close(reading)
+    os.close(writing)

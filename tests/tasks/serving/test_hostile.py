@@ -197,3 +197,14 @@ def test_2000_hostile_requests_and_200_slow_clients_hurt_nobody(tmp_path):
             time.sleep(0.1)
         assert run.batch.rows == 0
         assert process.num_fds() <= files - SLOW
+
+
+def test_F26_a_run_whose_name_is_no_text_spoils_no_list(tmp_path):
+    run_folder(tmp_path, "talker")
+    os.rename(run_folder(tmp_path, "odd"), os.fsencode(tmp_path) + b"/odd\xff")
+    with Door(tmp_path) as door:
+        answer = ask(door, "GET", "/v1/models", b"")
+        assert answer.status == 200
+        assert sorted(model["id"] for model in json.loads(answer.text)["data"]) == ["odd?", "talker"]
+        asked = {"model": "odd?", "prompt": "a", "max_tokens": 1}
+        assert ask(door, "POST", "/v1/completions", json.dumps(asked).encode()).status == 200
