@@ -65,7 +65,12 @@ def _build(tree: dict[str, Any], injected: dict[str, Any]) -> Any:
 
 
 def _value(value: Any) -> Any:
-    return _build(value, {}) if isinstance(value, dict) and "_target_" in value else value
+    """What is to be built is; names in a dictionary are texts, also where YAML and Hydra read `{1: a.txt}` as numbers."""
+    if not isinstance(value, dict):
+        return value
+    if "_target_" in value:
+        return _build(value, {})
+    return {name if isinstance(name, str) else str(name).lower(): inner for name, inner in value.items()}
 
 
 def _check_arguments(target: Any, name: str, arguments: dict[str, Any], *, is_partial: bool) -> None:

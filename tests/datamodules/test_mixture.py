@@ -9,6 +9,7 @@ from datamodules.batching import epochs
 from datamodules.batching.windows import ORDERS
 from datamodules.mixture import CYCLE, RESTART, Dealt, MixtureDataModule, MixtureOrder, deal, quotas
 from errors import RequestError
+from launcher.config.instantiate import build
 from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
@@ -198,3 +199,12 @@ def test_untrained_tokenizers_are_those_of_the_token_files(data, tmp_path):
 def test_wrong_requests(keys, words, data):
     with pytest.raises(RequestError, match=words):
         data(**keys)
+
+
+def test_F23_names_of_sources_are_texts_also_where_they_look_like_numbers(tmp_path):
+    """Hydra and YAML read `{1: a.txt}` as a number's, and the refusal of its weights ended in a TypeError."""
+    section = {"_target_": "datamodules.mixture.MixtureDataModule", "paths": {1: "a.txt", "c": "c.txt"}}
+    keys = {"seq_len": 8, "batch_size": 2, "cache_dir": str(tmp_path)}
+    assert list(build(section | keys, tokenizer=ByteTokenizer()).paths) == ["1", "c"]
+    with pytest.raises(RequestError, match=r"expected a positive number for each of 1, c"):
+        build(section | keys | {"weights": {2: 1.0}}, tokenizer=ByteTokenizer())
