@@ -65,7 +65,7 @@ def _build(tree: dict[str, Any], injected: dict[str, Any]) -> Any:
 
 
 def _value(value: Any) -> Any:
-    """What is to be built is; names in a dictionary are texts, also where YAML and Hydra read `{1: a.txt}` as numbers."""
+    """What is to be built is. Names in a dictionary are texts, also those that YAML and Hydra read as numbers."""
     if not isinstance(value, dict):
         return value
     if "_target_" in value:

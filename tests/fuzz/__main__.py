@@ -25,7 +25,8 @@ TOLD = ("program", "screen", "environment", "limits", "typed")
 
 
 def main() -> int:
-    seed, minutes = int(os.environ.get("FUZZ_SEED", "0")), float(os.environ.get("FUZZ_MINUTES", "10"))
+    end = time.monotonic() + 60 * float(os.environ.get("FUZZ_MINUTES", "10"))
+    seed = int(os.environ.get("FUZZ_SEED", "0"))
     last, only = int(os.environ.get("FUZZ_CASES", "1000000")), os.environ.get("FUZZ_CASE")
     forked.import_everything()
     place = Path(tempfile.mkdtemp(prefix="fuzz-"))  # a TemporaryDirectory would go as the first case ends
@@ -33,7 +34,6 @@ def main() -> int:
         _lay_out(place)
         if only is not None:
             return _one(seed, int(only), place)
-        end = time.monotonic() + 60 * minutes
         workers = min(2, os.cpu_count() or 1)
         children = [_worker(range(first, last, workers), seed, place, end) for first in range(workers)]
         for child in children:
