@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import folders
 from errors import RequestError
 from models.base import LanguageModel
 from models.heads import RewardModel, score
@@ -84,13 +85,15 @@ def prove_gguf(folder: Path, *, dtype: str) -> float:
 
 @contextmanager
 def whole_or_removed(folder: Path) -> Iterator[None]:
-    """Takes away what was written where anything goes wrong: the folder was empty or not there before."""
+    """Takes away what was written where anything goes wrong: the folder was empty or not there before. What somebody
+    has put there meanwhile stays.
+    """
     try:
         yield
     except BaseException:
         with suppress(OSError):  # nothing was written, a link, or somebody else writes there
             for file in folder.iterdir():
-                if file.is_file():
+                if file.is_file() and folders.is_ours(f"export/{file.name}", "run"):
                     file.unlink()
             folder.rmdir()
         raise

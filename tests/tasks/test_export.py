@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from errors import RequestError
 from launcher.cli import main
 from models.weights.files import read_tensors
+from models.weights.proving import whole_or_removed
 from tasks.export import check_keys
 from tests.tasks.test_runs import ROOT, SHORT, corpus  # noqa: F401
 
@@ -169,7 +170,7 @@ def test_F29_an_export_on_a_full_disk_says_so_and_leaves_no_half(at, capsys, mon
     capsys.readouterr()
 
     def full(*arguments, **settings):
-        Path("out/half").write_text("x")
+        Path("out/model.safetensors").write_text("x")
         raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(at, full)
@@ -178,6 +179,15 @@ def test_F29_an_export_on_a_full_disk_says_so_and_leaves_no_half(at, capsys, mon
     assert "the disk is full" in said
     assert "traceback" not in said
     assert not Path("out").exists()
+
+
+def test_F17_what_somebody_puts_into_a_failing_export_stays(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(KeyboardInterrupt), whole_or_removed(tmp_path / "out"):
+        for name in ("config.json", "model.safetensors", "model.gguf", "notes.txt"):
+            (tmp_path / "out" / name).write_text("x")
+        raise KeyboardInterrupt
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
 
 
 def test_an_export_is_proven_without_a_second_model_in_memory(monkeypatch):
