@@ -182,11 +182,14 @@ def test_F29_an_export_on_a_full_disk_says_so_and_leaves_no_half(at, capsys, mon
 
 
 def test_F17_what_somebody_puts_into_a_failing_export_stays(tmp_path):
-    (tmp_path / "out").mkdir()
-    with pytest.raises(KeyboardInterrupt), whole_or_removed(tmp_path / "out"):
+    def fails() -> None:
+        (tmp_path / "out").mkdir()
         for name in ("config.json", "model.safetensors", "model.gguf", "notes.txt"):
             (tmp_path / "out" / name).write_text("x")
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), whole_or_removed(tmp_path / "out"):
+        fails()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
 
 
