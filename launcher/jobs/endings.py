@@ -17,6 +17,12 @@ DISK = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your disk quota is used up",
     errno.EROFS: "the file system is read-only",
+    errno.EFBIG: "a file would be larger than ulimit -f or the file system allows",
+}
+LIMITS = {
+    errno.EMFILE: "too many files are open: ulimit -n allows no more. Type ulimit -n 4096 first, or data.workers=0.",
+    errno.ENFILE: "too many files are open on this machine.",
+    errno.EAGAIN: "no further process or thread could be started: ulimit -u allows no more. Try data.workers=0.",
 }
 NO_SPACE = os.strerror(errno.ENOSPC)
 
@@ -59,6 +65,12 @@ def explain(error: BaseException | None) -> Ending:
             where = error.filename or "a file"
             return Ending(
                 "failed", FAILED, f"{where} cannot be read or written (input/output error): is its disk well?"
+            )
+        case OSError() if error.errno in LIMITS:
+            return Ending("failed", FAILED, LIMITS[error.errno])
+        case PermissionError(filename=str() | bytes()):
+            return Ending(
+                "failed", FAILED, f"{os.fsdecode(error.filename)}: you have no permission to read or write it."
             )
         case _ if NO_SPACE in str(error):  # a library in another language has lost the number
             return Ending("failed", FAILED, f"{DISK[errno.ENOSPC]}: nothing more could be written.")

@@ -8,6 +8,8 @@ import mangling
 from cases import Case, inside, kind
 from yard import BPE, MODEL, ON_TEXT, ROWS, SHORT
 
+HUB_DATA = ("tinystories", "wikitext2", "alpaca", "gsm8k", "ultrafeedback_binarized", "samsum", "fineweb_edu", "enron")
+HUB_BENCHMARKS = ("gsm8k", "arc", "hellaswag", "mmlu", "samsum", "wikitext2", "squad", "tinystories", "scienceqa")
 DATA = {
     **{f"text.{end}": "data=text" for end in ("txt", "txt.gz", "txt.zst")},
     **{f"texts.{end}": "data=text" for end in ("jsonl", "json", "csv", "tsv", "parquet", "arrow")},
@@ -66,6 +68,25 @@ def a_model_of_others(rng: Random, folder: Path) -> Case:
         )
     )
     return Case(what, damage=list(damage))
+
+
+@kind(5)
+def from_the_hub(rng: Random, folder: Path) -> Case:
+    """What is to be downloaded, where nobody answers."""
+    name = rng.choice(("openai-community/gpt2", "no/such", "gpt2", "a b/c", "../x", "x" * 300, "org/name/more", "-"))
+    what = rng.choice(
+        (
+            [f"data={rng.choice(HUB_DATA)}", *MODEL, *SHORT],
+            ["data=hf", f"data.path={name}", *MODEL, *SHORT],
+            ["model=hf", f"model.path={name}", *ON_TEXT, *SHORT],
+            ["model=hf_seq2seq", f"model.path={name}", "task=generate", "prompt=a"],
+            ["tokenizer=hf", f"tokenizer.name={name}", *MODEL, *ON_TEXT, *SHORT],
+            ["tokenizer=tiktoken", f"tokenizer.name={name}", *MODEL, *ON_TEXT, *SHORT],
+            ["task=evaluate", f"benchmark={rng.choice(HUB_BENCHMARKS)}", "init_from=runs/gpt", "evaluate.limit=2"],
+            [f"init_from={name}", *ON_TEXT, *SHORT],
+        )
+    )
+    return Case(what)
 
 
 @kind(8)

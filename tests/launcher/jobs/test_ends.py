@@ -1,5 +1,6 @@
 """F20, F29: how a run ends when its screen goes away, its memory is used up, or it is asked to stop."""
 
+import errno
 import json
 import logging
 import os
@@ -84,6 +85,19 @@ def test_F20_a_signal_that_was_swallowed_comes_again(monkeypatch: pytest.MonkeyP
     finally:
         stopping.arrived()
         stopping.reset()
+
+
+def test_F29_limits_of_the_system_are_said_plainly() -> None:
+    for number, words in (
+        (errno.EMFILE, "too many files are open"),
+        (errno.EAGAIN, "no further process"),
+        (errno.EFBIG, "larger than ulimit -f"),
+        (errno.EACCES, "x: you have no permission"),
+        (errno.EPERM, "x: you have no permission"),
+    ):
+        ending = explain(OSError(number, os.strerror(number), "x"))
+        assert (ending.code, ending.is_bug) == (1, False)
+        assert words in (ending.words or "")
 
 
 @pytest.mark.parametrize(
