@@ -45,6 +45,10 @@ class ExtractPipeline(_Pipeline):
         except ExtractError as failure:
             item.ending = Ending("failed", failure.reason)
             return item
+        except OSError as error:  # no room for temporary files, or no more files: the page is not to blame
+            item.retry_s = 0.0
+            self.state.fail(error)
+            return item
         except Exception:  # a bug in extraction must not lose the address
             logger.exception("Cannot extract %s", item.entry.url)
             item.ending = Ending("failed", "extractor_error")
