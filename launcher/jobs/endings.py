@@ -24,6 +24,7 @@ LIMITS = {
     errno.ENFILE: "too many files are open on this machine.",
     errno.EAGAIN: "no further process or thread could be started: ulimit -u allows no more. Try data.workers=0.",
 }
+NO_HOME = "A path begins with ~, and that user has no home folder here: type the whole path, or ./~NAME for what is called so."
 NO_SPACE = os.strerror(errno.ENOSPC)
 
 
@@ -56,6 +57,8 @@ def explain(error: BaseException | None) -> Ending:
             return explain(Interrupted(stopping.asked()))
         case RequestError():
             return Ending("failed", WRONG_REQUEST, str(error))
+        case RuntimeError() if "home directory" in str(error):  # pathlib's, of any path that begins with ~
+            return Ending("failed", WRONG_REQUEST, NO_HOME)
         case RunError():
             return Ending("failed", FAILED, str(error))
         case OSError() if error.errno in DISK:

@@ -100,6 +100,14 @@ def test_F29_limits_of_the_system_are_said_plainly() -> None:
         assert words in (ending.words or "")
 
 
+def test_F23_a_home_that_nobody_has_is_a_wrong_request() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        Path("~nobody-of-this-name/x").expanduser()
+    ending = explain(raised.value)
+    assert (ending.code, ending.is_bug) == (2, False)
+    assert "begins with ~" in (ending.words or "")
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
