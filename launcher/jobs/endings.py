@@ -24,7 +24,10 @@ LIMITS = {
     errno.ENFILE: "too many files are open on this machine.",
     errno.EAGAIN: "no further process or thread could be started: ulimit -u allows no more. Try data.workers=0.",
 }
-NO_HOME = "A path begins with ~, and that user has no home folder here: type the whole path, or ./~NAME for what is called so."
+NO_HOME = (
+    "A path begins with ~, and that user has no home folder here.\n"
+    "Type the whole path, or ./~NAME for what is called so."
+)
 NO_SPACE = os.strerror(errno.ENOSPC)
 
 
