@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
@@ -136,6 +137,8 @@ def compose_files(
             cfg = hydra.compose_config("config", words, mode, with_log_configuration=False)
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(hydra_keys.translate(error)) from error
+    except (yaml.YAMLError, ValueError) as error:  # a tag that nobody knows, `0x_`: well written, and yet nothing
+        raise RequestError(f"A config file cannot be read: {' '.join(str(error).split())[:300]}.") from error
     node = cfg.hydra
     hydra_keys.check(node)
     with read_write(cfg), open_dict(cfg):

@@ -33,11 +33,18 @@ def load_yaml(file: Path) -> DictConfig:
     return node
 
 
-def load_option(file: Path) -> dict[str, Any]:
-    """An option's file as plain data, over what it inherits from options beside it; nothing is resolved."""
+def load_option(file: Path, inside: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """An option's file as plain data, over what it inherits from options beside it; nothing is resolved. `inside`: files
+    that inherit this one.
+
+    Raises:
+        RequestError: as load_yaml, or it inherits itself.
+    """
     tree: dict[str, Any] = {}
     for parent in parents(file):
-        tree |= load_option(parent)
+        if parent in (*inside, file):
+            raise RequestError(f"{file} inherits {parent.stem}, and so itself: take it out of its defaults.")
+        tree |= load_option(parent, (*inside, file))
     own: Any = OmegaConf.to_container(load_yaml(file))
     return tree | own
 

@@ -66,7 +66,8 @@ def _limits(key: str, owners: dict[str, Target], lab: Lab) -> str:
         owner = record_of(section, [owners["task"]], lab)
     elif owner is None and section in lab.groups:  # hardware fills the keys of trainer
         usual = lab.groups[section][default_options(lab).get(section) or next(iter(lab.groups[section]))]
-        owner = read_target(read_help(usual).keys["_target_"].value, lab, key=section)
+        written = read_help(usual).keys.get("_target_")
+        owner = None if written is None else read_target(written.value, lab, key=section)
     param = owner.params.get(leaf) if owner is not None else None
     return "" if owner is None or param is None else limits(param.annotation, owner.aliases)
 

@@ -25,15 +25,17 @@ class FileHelp:
     keys: dict[str, KeyHelp]  # by dotted key, as it stands in the file
 
 
-def read_help(file: Path) -> FileHelp:
+def read_help(file: Path, inside: tuple[Path, ...] = ()) -> FileHelp:
     """The comments of one config file; what it inherits from options beside it (`defaults: [hf, _self_]`) is told too,
-    a key's value by the file that is nearer, its help by the nearest that has one.
+    a key's value by the file that is nearer, its help by the nearest that has one. `inside`: files that inherit this
+    one; one that inherits itself, which composing refuses, is read once.
     """
     lines = file.read_text(encoding="utf-8").splitlines()
     comments = [line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line]
     keys: dict[str, KeyHelp] = {}
     for parent in parents(file):
-        keys |= read_help(parent).keys
+        if parent not in (*inside, file):
+            keys |= read_help(parent, (*inside, file)).keys
     stack: list[tuple[int, str]] = []
     for line in lines:
         match = KEY.fullmatch(line.rstrip())

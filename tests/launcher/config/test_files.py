@@ -26,6 +26,8 @@ HOSTILE = {
     "deep by indentation": ("".join(" " * i + f"a{i}:\n" for i in range(3000)), "nested more than 64 deep|larger"),
     "an interpolation unclosed": ("seed: ${\n", "cannot be read|no viable alternative|another key"),
     "not UTF-8": (b"seed: \xff\n", "is not UTF-8"),
+    "a tag that nobody knows": ("seed: !touch 1\n", "cannot be read"),
+    "a number without digits": ("seed: 0x_\n", "cannot be read"),
     "NUL": ("seed: \0\n", "cannot be read"),
     "half a character": ('run_dir: "\\ud800"\n', ""),
 }
@@ -94,3 +96,18 @@ def test_what_an_option_inherits(own_root: Path) -> None:
     assert "model.rate=0.5" in help_text(["model=tall"], lab, FLAGS)
     with pytest.raises(RequestError, match=r"Did you mean model\.rate\?"):
         compose(["model=tall", "model.rat=1"], lab)
+
+
+def test_F23_files_that_inherit_each_other_have_an_end(own_root: Path) -> None:
+    model = own_root / "conf/model"
+    (model / "one.yaml").write_text("# the first\ndefaults:\n  - two\n  - _self_\nwidth: 3  # of one\n")
+    (model / "two.yaml").write_text("# the second\ndefaults:\n  - one\n  - _self_\nwidth: 4  # of two\n")
+    assert read_help(model / "one.yaml").keys["width"].value == "3"
+    assert "model.width=3" in help_text(["model=one"], Lab(own_root), FLAGS)
+    assert "inherits" in refusal(lambda: load_option(model / "one.yaml"))
+    refusal(lambda: compose(["model=one"], Lab(own_root)))
+
+
+def test_F23_help_about_a_file_that_lands_where_nothing_takes_its_keys(own_root: Path) -> None:
+    (own_root / "conf/experiment/mine.yaml").write_text("# mine\nn_layer: 3  # of nobody\n")
+    assert "experiment.n_layer=3" in help_text(["experiment=mine"], Lab(own_root), FLAGS)
