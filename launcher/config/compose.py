@@ -137,6 +137,11 @@ def compose_files(
             cfg = hydra.compose_config("config", words, mode, with_log_configuration=False)
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(hydra_keys.translate(error)) from error
+    except RecursionError:
+        chosen = listing(o.text for o in overrides if is_group(o.key, lab))
+        raise RequestError(
+            f"{chosen}: options choose each other without an end. Look at the defaults lists in their files."
+        ) from None
     except (yaml.YAMLError, ValueError) as error:  # a tag that nobody knows, `0x_`: well written, and yet nothing
         raise RequestError(f"A config file cannot be read: {' '.join(str(error).split())[:300]}.") from error
     node = cfg.hydra

@@ -34,8 +34,8 @@ def load_yaml(file: Path) -> DictConfig:
 
 
 def load_option(file: Path, inside: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """An option's file as plain data, over what it inherits from options beside it; nothing is resolved. `inside`: files
-    that inherit this one.
+    """An option's file as plain data, over what it inherits from options beside it; nothing is resolved. `inside`:
+    files that inherit this one.
 
     Raises:
         RequestError: as load_yaml, or it inherits itself.
