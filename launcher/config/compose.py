@@ -189,6 +189,8 @@ def apply(override: Override, schema: Schema) -> None:
         parent, _, leaf = key.rpartition(".")
         if not schema.may_be_left_out(key, param):
             raise RequestError(f"{cut(override.typed)}: {key} is needed and cannot be left out.\nType: {key}=...")
+        if "=" in override.typed:
+            raise RequestError(f"{cut(override.typed)}: a key is left out whatever its value is.\nType: ~{key}")
         with open_dict(cfg):
             OmegaConf.select(cfg, parent).pop(leaf) if parent else cfg.pop(leaf)
         return

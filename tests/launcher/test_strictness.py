@@ -78,6 +78,7 @@ def test_N2_a_key_of_another_task_is_told_by_its_name_here() -> None:
         ("modelé.width=2", "modelé.width is not the name of a key"),
         ("~model.width", "model.width is needed and cannot be left out"),
         ("~trainer.max_steps=5", "trainer.max_steps is needed and cannot be left out"),
+        ("~model.rate=${", "whatever its value is.\nType: ~model.rate"),
         ("~seed", "seed is needed and cannot be left out"),
         ("~model._target_", "model._target_ is needed and cannot be left out"),
         ("trainer.max_time=10m", 'expected text (hours:minutes:seconds, such as "00:10:00") or null'),
