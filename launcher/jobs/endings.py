@@ -24,6 +24,12 @@ LIMITS = {
     errno.ENFILE: "too many files are open on this machine.",
     errno.EAGAIN: "no further process or thread could be started: ulimit -u allows no more. Try data.workers=0.",
 }
+NO_FILE = {
+    errno.EISDIR: "is a folder, where a file was expected",
+    errno.ENOTDIR: "lies below a file, where a folder was expected",
+    errno.ELOOP: "is a link that leads to itself",
+    errno.ENAMETOOLONG: "is a longer name than a file may have",
+}
 NO_HOME = (
     "A path begins with ~, and that user has no home folder here.\n"
     "Type the whole path, or ./~NAME for what is called so."
@@ -74,6 +80,8 @@ def explain(error: BaseException | None) -> Ending:
             )
         case OSError() if error.errno in LIMITS:
             return Ending("failed", FAILED, LIMITS[error.errno])
+        case OSError(filename=str() | bytes()) if error.errno in NO_FILE:
+            return Ending("failed", WRONG_REQUEST, f"{os.fsdecode(error.filename)} {NO_FILE[error.errno]}.")
         case PermissionError(filename=str() | bytes()):
             return Ending(
                 "failed", FAILED, f"{os.fsdecode(error.filename)}: you have no permission to read or write it."

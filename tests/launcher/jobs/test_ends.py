@@ -100,6 +100,22 @@ def test_F29_limits_of_the_system_are_said_plainly() -> None:
         assert words in (ending.words or "")
 
 
+def test_F23_what_stands_where_a_file_belongs_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, words in (
+        (".", "is a folder, where a file was expected"),
+        ("file/x", "lies below a file"),
+        ("loop", "is a link that leads to itself"),
+        ("x" * 300, "is a longer name"),
+    ):
+        with pytest.raises(OSError) as raised:  # noqa: PT011 - four kinds
+            (tmp_path / name).read_bytes()
+        ending = explain(raised.value)
+        assert (ending.code, ending.is_bug) == (2, False)
+        assert words in (ending.words or "")
+
+
 def test_F23_a_home_that_nobody_has_is_a_wrong_request() -> None:
     with pytest.raises(RuntimeError) as raised:
         Path("~nobody-of-this-name/x").expanduser()
