@@ -142,16 +142,22 @@ def _existing(folder: Path) -> Path:
 
 
 def _shown(plan: Any, flags: argparse.Namespace) -> str:
-    """The config as YAML, as Hydra's --cfg shows it."""
+    """The config as YAML, as Hydra's --cfg shows it. Raises RequestError for values that name nothing or themselves."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    hydra = OmegaConf.create({"hydra": plan.hydra})
-    tree = {"job": plan.cfg, "hydra": hydra, "all": OmegaConf.merge(hydra, plan.cfg)}[flags.cfg]
-    if flags.package is not None:
-        tree = _section(tree, flags.package)
-        if not OmegaConf.is_config(tree):
-            return f"{tree}\n"
-    return OmegaConf.to_yaml(tree, resolve=flags.resolve)
+    from launcher.config import hydra_keys
+
+    try:
+        hydra = OmegaConf.create({"hydra": plan.hydra})
+        tree = {"job": plan.cfg, "hydra": hydra, "all": OmegaConf.merge(hydra, plan.cfg)}[flags.cfg]
+        if flags.package is not None:
+            tree = _section(tree, flags.package)
+            if not OmegaConf.is_config(tree):
+                return f"{tree}\n"
+        return OmegaConf.to_yaml(tree, resolve=flags.resolve)
+    except OmegaConfBaseException as error:
+        raise RequestError(hydra_keys.translate(error)) from error
 
 
 def _section(tree: Any, name: str) -> Any:

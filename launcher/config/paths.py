@@ -47,15 +47,17 @@ def check_path(key: str, text: str) -> None:
 def expand(cfg: DictConfig, lab: Lab) -> None:
     """Writes `~` out. Raises RequestError for a `run_dir` that cannot be a run's own folder."""
     for key in PATHS:
-        if isinstance(cfg.get(key), str):
-            check_path(key, cfg[key])
-            cfg[key] = str(Path(cfg[key]).expanduser())
+        path = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)  # what names itself is told by the checks
+        if isinstance(path, str):
+            check_path(key, path)
+            cfg[key] = str(Path(path).expanduser())
     for key in MODELS:
         name = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
         if isinstance(name, str) and name.strip():
             check_path(key, name)
-    if isinstance(cfg.get("run_dir"), str) and not cfg.get("resume"):
-        check_run_dir(Path(cfg.run_dir), lab)
+    run_dir, resumed = (OmegaConf.select(cfg, key, throw_on_resolution_failure=False) for key in ("run_dir", "resume"))
+    if isinstance(run_dir, str) and not resumed:
+        check_run_dir(Path(run_dir), lab)
 
 
 def check_run_dir(folder: Path, lab: Lab) -> None:

@@ -49,7 +49,9 @@ def listed(rng: Random, folder: Path) -> Case:
             ["runs.delete=listed", f"runs.where='{rng.choice(WHERE)}'", "runs.confirm=true"],
         )
     )
-    writes = ("runs", "sweep") if "runs.confirm=true" in what else ()
+    placed = [path for place in ("runs", "sweep") for path in (folder / place).iterdir() if path.is_dir()]
+    runs = [path.relative_to(folder).as_posix() for path in placed]
+    writes = tuple(runs) if "runs.confirm=true" in what else ()
     return Case(["task=runs", f"runs.of={of}", *what], writes=writes, keeps=keeps, damage=damage)
 
 

@@ -78,6 +78,8 @@ def test_N2_a_key_of_another_task_is_told_by_its_name_here() -> None:
         ("modelé.width=2", "modelé.width is not the name of a key"),
         ("~model.width", "model.width is needed and cannot be left out"),
         ("~trainer.max_steps=5", "trainer.max_steps is needed and cannot be left out"),
+        ("run_dir=${run_dir}", "run_dir: ${run_dir} cannot be resolved"),
+        ("seed=${seed}", "cannot be resolved"),
         ("~model.rate=${", "whatever its value is.\nType: ~model.rate"),
         ("~seed", "seed is needed and cannot be left out"),
         ("~model._target_", "model._target_ is needed and cannot be left out"),
