@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from asking import ask
@@ -220,11 +221,14 @@ def _main(words: list[str], program: str) -> int:
     stopping.keep_going_without_a_screen()
     sys.argv = [f"{program}.py", *words]
     if program == "crawl":
-        from crawl.__main__ import main as crawl
+        from crawl import __main__ as crawl
 
-        return crawl(words)
+        sys.modules["__main__"] = crawl  # which processes that it starts import anew
+        return crawl.main(words)
     from launcher.cli import main
 
+    sys.modules["__main__"] = ModuleType("__main__")
+    sys.modules["__main__"].__file__ = str(ROOT / "run.py")
     return main(words, root=ROOT)
 
 

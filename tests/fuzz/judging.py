@@ -81,7 +81,7 @@ def faults(case: Case, outcome: Outcome, lost: list[str]) -> list[str]:
     found += [f"answered {answer[:60]!r}" for answer in outcome.answers if answer.startswith(b"HTTP/1.1 5")]
     if "Traceback (most recent call last)" in outcome.text:
         found.append("a traceback")
-    elif "The traceback is in" in outcome.text:
+    elif "The traceback is in" in outcome.text and "out of memory" not in outcome.text:
         found.append("a fault that nobody named")
     if len(outcome.said) > WORDS:
         found.append(f"{len(outcome.said):,} characters are said")
