@@ -50,7 +50,7 @@ test-all: $(VENV)/dev.stamp ## run the slow tests too
 test-browser: $(VENV)/dev.stamp ## run the tests of pages in a real Chromium (Debian: apt install chromium)
 	@$(PY) -m pytest -m "" tests/tasks/serving/test_page.py tests/inspection/test_look.py
 
-fuzz: $(VENV)/dev.stamp ## command lines, files, folders and signals made to hurt, for ten minutes (FUZZ_SEED, FUZZ_MINUTES, FUZZ_CASE)
+fuzz: $(VENV)/dev.stamp ## command lines, files, folders and signals made to hurt, for ten minutes (FUZZ_SEED, FUZZ_MINUTES, FUZZ_CASE, FUZZ_KIND)
 	@PYTHONPATH=. $(PY) tests/fuzz
 
 checks: $(VENV)/dev.stamp ## format, lint, types
