@@ -26,6 +26,7 @@ LOADED = ("hardware=cpu",)
 CRAWL = ("contact=me@example.org", "allow_private=true", "retries=0", "output=new", "obey_robots=false")
 WORK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # words, and what they may go on writing into
     "training": (yard.RUNS["gpt"], ()),
+    "tensorboard": ((*(word for word in yard.RUNS["gpt"] if not word.startswith("logger=")), "logger=tensorboard"), ()),
     "resume": (("resume=runs/gpt", "trainer.max_steps=6"), ("runs/gpt",)),
     "dpo": (yard.RUNS["dpo"], ()),
     "kto": (yard.RUNS["kto"], ()),
