@@ -16,7 +16,7 @@ from commands import hydra_text, run_py
 from errors import RequestError
 from launcher.config.compose import Plan, compose, remember
 from launcher.config.instantiate import resolve_target
-from launcher.jobs import joining, ranks, repeated, state, summary
+from launcher.jobs import joining, ranks, repeated, state, summary, threads
 from launcher.jobs.endings import FINISHED, WRONG_REQUEST, Ending, explain, wants_traceback
 from launcher.jobs.run_folder import RunFolder, claim, default_name, save_config
 from launcher.jobs.run_log import RunLog
@@ -133,7 +133,7 @@ def _to_go_on_with(folder: Path | None, task: object) -> tuple[folders.Kind, ...
 def work(job: Job, run: RunFolder) -> Ending:
     """Runs the task in this process; whatever happens is written to run.log and summary.json."""
     clock = summary.Clock(job.lab.root)
-    with stopping.noting(), state.isolated(), _logging_to(run):
+    with stopping.noting(), state.isolated(), _logging_to(run), threads.told():
         log.info("started: %s", run_py(*job.command))
         then = repeated.summary_of(job.plan.cfg.rerun) if job.plan.cfg.get("rerun") else None
         if then is not None and run.rank == 0:

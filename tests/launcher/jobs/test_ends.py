@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 import stopping
 from errors import Interrupted, RequestError, RunError, WorkerKilled
+from launcher.jobs import threads
 from launcher.jobs.endings import explain
 from launcher.jobs.run_log import RunLog
 from tests.launcher.conftest import clean_environment
@@ -98,6 +100,22 @@ def test_F29_limits_of_the_system_are_said_plainly() -> None:
         ending = explain(OSError(number, os.strerror(number), "x"))
         assert (ending.code, ending.is_bug) == (1, False)
         assert words in (ending.words or "")
+
+
+def test_F29_a_thread_that_meets_a_full_disk_is_a_line(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "events.out")
+
+    before = threading.excepthook
+    with threads.told():
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+    assert "the disk is full (events.out)" in caplog.text
+    assert "Traceback" not in capsys.readouterr().err
+    assert threading.excepthook is before
 
 
 def test_F23_what_stands_where_a_file_belongs_is_named(tmp_path: Path) -> None:
