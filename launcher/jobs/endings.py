@@ -78,8 +78,8 @@ def explain(error: BaseException | None) -> Ending:
             return Ending(
                 "failed", FAILED, f"{where} cannot be read or written (input/output error): is its disk well?"
             )
-        case OSError() if error.errno in LIMITS:
-            return Ending("failed", FAILED, LIMITS[error.errno])
+        case OSError() | RuntimeError() if (number := _limit_met(error)) is not None:
+            return Ending("failed", FAILED, LIMITS[number])
         case OSError(filename=str() | bytes()) if error.errno in NO_FILE:
             return Ending("failed", WRONG_REQUEST, f"{os.fsdecode(error.filename)} {NO_FILE[error.errno]}.")
         case PermissionError(filename=str() | bytes()):
@@ -95,6 +95,12 @@ def explain(error: BaseException | None) -> Ending:
     if frames:
         last += f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
     return Ending("failed", FAILED, last, is_bug=True)
+
+
+def _limit_met(error: OSError | RuntimeError) -> int | None:
+    """Which of LIMITS; a process that loads batches hands on only the words of its error."""
+    number = getattr(error, "errno", None)
+    return number if number in LIMITS else next((n for n in LIMITS if os.strerror(n) in str(error)), None)
 
 
 def wants_traceback() -> bool:
