@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -61,9 +62,13 @@ class CrawlSpider(scrapy.Spider):
     async def start(self) -> AsyncIterator[Any]:
         """Fills an empty frontier; Scrapy then asks the scheduler."""
         self.warming = asyncio.ensure_future(self.warm_up())
-        if self.state.frontier.meta("begun") is None:
-            self.state.queue.add(self.begin())
-            self.state.frontier.remember("begun", "yes")
+        try:
+            if self.state.frontier.meta("begun") is None:
+                self.state.queue.add(self.begin())
+                self.state.frontier.remember("begun", "yes")
+        except (sqlite3.Error, OSError) as error:  # Scrapy would log it, and end well
+            self.state.fail(error)
+            return
         for request in self.extra():
             yield request
 

@@ -8,6 +8,7 @@ Crawl-delay and Request-rate set the pace of the host; a delay beyond max_crawl_
 
 import asyncio
 import json
+import sqlite3
 from collections import OrderedDict
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -69,7 +70,10 @@ class RobotsMiddleware:
         if delay:
             self._slow_down(host, delay)
         note = {"status": status, "decision": decision, "crawl_delay_s": delay or None}
-        self.crawler.crawl_state.frontier.remember(f"robots {origin}", json.dumps(note))
+        try:
+            self.crawler.crawl_state.frontier.remember(f"robots {origin}", json.dumps(note))
+        except sqlite3.Error as error:
+            self.crawler.crawl_state.fail(error)
         return robots
 
     async def _fetch(self, url: str) -> tuple[int | None, bytes]:
