@@ -14,6 +14,8 @@ WORDS = 20_000  # characters; more is no plain sentence
 FAILURES = (  # what may be said of a run that failed, though nothing about the request was wrong
     *(
         "out of memory",
+        "disk is full",
+        "cannot be written",
         "the loss is",
         "is nan",
         "nothing more could be written",
