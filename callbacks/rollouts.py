@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from bounds import PositiveInt
 from strict_json import value_of
+from tokenization.base import write_whole
 
 FILE = "rollouts.jsonl"
 
@@ -24,9 +25,9 @@ class RolloutTable(Callback):
         file = Path(trainer.default_root_dir) / FILE
         if not trainer.is_global_zero or not file.is_file():
             return
-        lines = file.read_text(encoding="utf-8").split("\n")  # an answer may hold other ends of lines
+        lines = file.read_bytes().split(b"\n")  # an answer may hold other ends of lines
         kept = [line for line in lines if _step(line) < trainer.global_step]
-        file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        write_whole(file, b"".join(line + b"\n" for line in kept))  # a kill in between must not take what was kept
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         rows = pl_module.shown
@@ -49,12 +50,13 @@ class RolloutTable(Callback):
                 logger.experiment.add_text("rollouts", as_table(pl_module.shown), trainer.global_step)
 
 
-def _step(line: str) -> float:
-    """Of a row; infinite where a kill has torn it."""
+def _step(line: bytes) -> float:
+    """Of a row; infinite where a kill has torn it, or it is no row."""
     try:
-        return value_of(line)["step"]
-    except (ValueError, TypeError, KeyError):
+        step = value_of(line)["step"]
+    except (ValueError, TypeError, KeyError, RecursionError):
         return float("inf")
+    return step if isinstance(step, int) else float("inf")
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:

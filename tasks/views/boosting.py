@@ -60,5 +60,8 @@ def show(cfg: DictConfig, run: RunFolder) -> None:
 
 def records_of(source: str) -> list[dict[str, Any]] | None:
     """The table of stages of a run's summary.json, if it is there."""
-    file = Path(source) / "summary.json"
-    return object_in(file).get("stages") if file.is_file() else None
+    try:
+        found = object_in(Path(source).expanduser() / "summary.json").get("stages")
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) and all(isinstance(row, dict) and "stage" in row for row in found) else None

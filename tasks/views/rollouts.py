@@ -23,6 +23,8 @@ Row = dict[str, Any]
 HEAD = 110  # letters of a case's line
 # over-optimisation shows where the first rises and the others do not
 REWARD, TRUTH = "val/reward", ("val/sampled_exact_match", "val/exact_match")
+NEEDED: dict[str, Any] = {"step": int, "prompt": str, "answer": str, "score": int | float, "parts": dict}
+MAY_BE: dict[str, Any] = {"expected": str, "kl": int | float, "advantage": int | float}
 PULL = ("objective/kl", "objective/entropy")
 
 
@@ -60,18 +62,35 @@ def run_folder(cfg: DictConfig) -> Path:
 def read_rows(file: Path) -> list[Row]:
     """Raises RequestError for a line that is none of this file's; a last one that was cut off is left out."""
     found: list[Row] = []
-    lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")  # answers may hold other ends of lines
+    try:
+        whole = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{file} cannot be read: {error}.") from None
+    lines = whole.removesuffix("\n").split("\n")  # answers may hold other ends of lines
     for number, text in enumerate(lines, start=1):
         try:
-            row = value_of(text)
-            found.append({name: row[name] for name in ("step", "prompt", "answer", "score", "parts")} | row)
-        except (ValueError, KeyError, TypeError) as error:
+            found.append(checked(value_of(text)))
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 break
-            raise RequestError(f"{file}, line {number}: not a line of {FILE} ({type(error).__name__}).") from None
+            raise RequestError(f"{file}, line {number}: not a line of {FILE} ({error}).") from None
     if not found:
         raise RequestError(f"{file} is empty.")
     return found
+
+
+def checked(row: Any) -> Row:
+    """Raises ValueError for what the callback would not have written."""
+    if not isinstance(row, dict):
+        raise ValueError("it is no object")
+    for name, kind in {**NEEDED, **MAY_BE}.items():
+        if name not in row and name in MAY_BE:
+            continue
+        if not isinstance(row.get(name), kind) or isinstance(row.get(name), bool):
+            raise ValueError(f"{name} is {row.get(name)!r:.80}")
+    if not all(isinstance(value, int | float) for value in row["parts"].values()):
+        raise ValueError("parts holds what is no number")
+    return row
 
 
 def read_metrics(file: Path) -> dict[str, list[tuple[float, float]]]:
@@ -89,9 +108,9 @@ def before_training(folder: Path, curves: dict[str, list[tuple[float, float]]]) 
     try:
         summary = object_in(folder / "summary.json")
         before = (summary.get("held_out") or {}).get("before") or {}
-    except (OSError, ValueError, AttributeError):
+        first = {f"val/{name}": [(0.0, float(value))] for name, value in before.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
         return curves
-    first = {f"val/{name}": [(0.0, float(value))] for name, value in before.items()}
     return curves | {name: first[name] + curves[name] for name in first if name in curves}
 
 
@@ -126,5 +145,6 @@ def case(row: Row) -> Case:
     cut = "  cut off" if row.get("cut_off") else ""
     score = f"score {row['score']:.2f}  ({parts})\nadvantage {row.get('advantage', 0):.2f}{kl}{cut}"
     return Case(
-        f"{row['score']:.2f}  {head}", [("answer", row["answer"]), ("expected", row["expected"]), ("worth", score)]
+        f"{row['score']:.2f}  {head}",
+        [("answer", row["answer"]), ("expected", row.get("expected", "")), ("worth", score)],
     )
