@@ -21,6 +21,10 @@ def a_run_folder(rng: Random, folder: Path) -> Case:
             *(f"task=export init_from={run}", f"task=inspect init_from={run}", f"task=check init_from={run}"),
             *(f"task=inspect inspect.view=attention init_from={run}", f"task=chat init_from={run}"),
             *(f"task=inspect inspect.view=errors inspect.predictions={run}", f"task=report runs=[{run},runs/gpt]"),
+            *(
+                f"task=inspect inspect.view=rollouts init_from={run}",
+                f"task=inspect inspect.view=routing init_from={run}",
+            ),
             *(f"task=inspect inspect.view=boosting init_from={run}", f"init_from={run} trainer.max_steps=1"),
             *(f"init_from={run}/checkpoints/last.ckpt task=generate max_new_tokens=2",),
         )
