@@ -237,12 +237,13 @@ class GBFTModule(LanguageModule):
 
     def _look_at_dev(self, m: int, done: int) -> None:
         learner, mean = self.ensemble.learners[m], self.machine.mean_weights
-        now = copied(learner)
+        now = copied(learner) if mean is not None else None
         if mean is not None:
             learner.load_state_dict(mean)
         loss = dev_rows_loss(self.ensemble, self.states, self.dev, m, eta=1.0, seen=self.plan.seen_by(m))
         self.machine.look(m, loss=loss, step=done, weights=lambda: copied(learner))
-        learner.load_state_dict(now)
+        if now is not None:
+            learner.load_state_dict(now)  # the updates go on from where they were
 
     def _end_of_stage(self, m: int) -> Record:
         """Chooses the step of stage m, with the learner that was best, or else the mean of its weights."""

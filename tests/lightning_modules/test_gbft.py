@@ -267,7 +267,7 @@ def test_the_mean_of_the_weights_is_what_stays(tmp_path):
             if trainer.global_step < 6:
                 steps.append(weights(module))
 
-    train(tmp_path / "d", stages=1, average=0.9, callbacks=[Keep()])
+    train(tmp_path / "d", stages=1, average=0.9, best_every=3, callbacks=[Keep()])
     plain = list(steps)
     steps.clear()
     train(tmp_path / "e", stages=1, callbacks=[Keep()])

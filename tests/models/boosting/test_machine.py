@@ -39,6 +39,7 @@ def run(found: StageMachine, kept=(), *, start=0, stop=None, dev=lambda step: 1.
             done.append("look")
         found.seconds += 1.0
         if turn.closes:
+            done += [] if found.mean_weights is None else [f"mean {found.mean_weights['w'].item():.6f}"]
             keep = kept[turn.stage] if turn.stage < len(kept) else True
             found.close({"eta": 0.5 if keep else 0.0, "kept": keep, "dev/loss": 2.0}, parameters=10)
             done.append("close")
