@@ -31,6 +31,7 @@ from models.windows import Windows
 
 MOST = 12  # tokens ahead
 SHORTEST = 4  # context
+READING = 0.1  # what one token more adds to a reading of the model, as a share
 BEFORE = (4, 3)  # tokens that a row is taken to have judged, and accepted, before any was
 
 
@@ -104,20 +105,23 @@ class Speculative(Engine):
         model: LanguageModel,
         prompts: list[list[int]],
         rows: list[int],
+        draft: Draft,
+        *,
         sampling: Sampling,
         seed: int,
-        use_cache: bool,
-        guide: MakeGuide | None,
-        draft: Draft,
+        use_cache: bool = True,
+        guide: MakeGuide | None = None,
     ):
+        if not use_cache:
+            raise RequestError("use_cache=False: without keys and values a draft saves nothing. Leave it out.")
         check_draft(model, draft.model)
         context = draft.model.seq_len
         self.most = min(draft.ahead or MOST, model.seq_len // 2, context // 2)
-        super().__init__(model, prompts, rows, sampling, seed, use_cache=True, guide=guide, ahead=self.most)
+        super().__init__(model, prompts, rows, sampling, seed, use_cache, guide, ahead=self.most)
         self.draft = draft
         self.reader = Windows(draft.model, [p[-context:] for p in prompts], use_cache=True, ahead=self.most + 1)
         self.lag = 1  # newest tokens of each row that the draft has not read
-        self.cost = _multiplied(draft.model) / _multiplied(model)
+        self.cost = _multiplied(draft.model) / _multiplied(model) + READING
 
     @torch.no_grad()
     def run(self, max_new_tokens: int, n: int, stop_ids: frozenset[int], stop: Stop | None) -> Iterator[Token]:

@@ -24,9 +24,8 @@ SHARED = 16  # tokens that prompts must have in common to be read once
 
 def common(texts: Sequence[Sequence[int]]) -> int:
     """Tokens that all begin with."""
-    first, last = min(texts), max(texts)  # in alphabetical order: what these share, all do
-    most = min(len(first), len(last))
-    return next((i for i in range(most) if first[i] != last[i]), most)
+    most = min(map(len, texts))
+    return next((i for i in range(most) if len({text[i] for text in texts}) > 1), most)
 
 
 class Windows:
@@ -69,7 +68,8 @@ class Windows:
         self.real = [0] * len(self.ids)
         if self.use_cache and max_new_tokens >= WORTHWHILE:
             known = None if self.before is None else self.before.packed
-            self.packed = known or PackedLinears(self.model.decoding, rows=len(self.ids) * (1 + self.ahead))
+            rows = len(self.ids) * (1 + self.ahead) if len(self.ids) > 1 else 1
+            self.packed = known or PackedLinears(self.model.decoding, rows=rows)
         self.before = None
         return logits_BV.repeat_interleave(n, dim=0)
 
@@ -200,6 +200,13 @@ class Windows:
         self.ids, self.used = [list(self.ids[i]) for i in rows], [self.used[i] for i in rows]
         self.source, self.real = [self.source[i] for i in rows], [0] * len(rows)
         self.cache.select(torch.tensor(rows, device=self.device), carried=not within_prompts)
+
+    def row(self, i: int) -> "Windows":
+        """A copy of one row that no other one's padding stands beside, to go on from."""
+        made = Windows(self.model, [list(self.ids[i])], use_cache=self.use_cache)
+        made.ids, made.used, made.slid = [list(self.ids[i])], [self.used[i]], self.slid
+        made.cache = self.cache.row(i)
+        return made
 
     def _padding(self, used: list[int], S: int) -> Tensor:
         """(B, S), True at the last `used` slots of each row."""

@@ -120,7 +120,7 @@ def test_what_a_draft_has_read_is_never_out_of_step(make, new):
     """Rows accept more and fewer tokens than others, and slide; then each is read on as it would be alone."""
     other = near(make())
     with evaluating(model := make()), torch.no_grad():
-        engine = Speculative(model, [list(r) for r in RAGGED], [0, 1, 2, 3], GREEDY, 0, True, None, Draft(other, 3))
+        engine = Speculative(model, [list(r) for r in RAGGED], [0, 1, 2, 3], Draft(other, 3), sampling=GREEDY, seed=0)
         tokens = engine.run(new + 8, 1, frozenset(), None)
         for _ in range(4 * new):
             next(tokens)
@@ -220,6 +220,8 @@ def test_models_that_a_draft_cannot_serve_are_refused():
             check_draft(model, draft)
         with pytest.raises(RequestError, match=words):
             generate(model, [[1, 2]], max_new_tokens=3, draft=Draft(draft))
+    with pytest.raises(RequestError, match="use_cache=False"):
+        generate(tiny(), [[1, 2]], max_new_tokens=3, use_cache=False, draft=Draft(tiny()))
     check_draft(tiny_moe(), choosing)  # whatever a draft says
 
 

@@ -22,7 +22,7 @@ SHAPE = (8, 16, 32)
 
 @pytest.fixture(autouse=True)
 def a_cache_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NANOLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
 
@@ -78,7 +78,9 @@ def test_a_damaged_file_is_written_anew(text):
 
 def test_a_folder_that_cannot_be_made_is_no_reason_to_stop(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.delenv("NANOLAB_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert machine.cache_folder() == tmp_path / "file" / "nanolab"
     assert "8 x 16 x 32" in probe.probed(Counter([SHAPE]))["gflops"]
 
 
@@ -195,21 +197,26 @@ def lab(*words: str) -> int:
 def test_a_run_keeps_to_what_was_chosen_also_elsewhere(monkeypatch, capsys):
     Path("text.txt").write_text("The quick brown fox jumps over the lazy dog.\n" * 60, encoding="utf-8")
     words = [word for word in SHORT if not word.startswith("hardware")] + ["data=text", "data.path=text.txt"]
-    monkeypatch.setattr(choice, "choose", lambda *_: Choice("bf16-mixed", 1, "chosen here"))
+    monkeypatch.setattr(choice, "choose", lambda *_: Choice("bf16-mixed", 2, "chosen here"))
     monkeypatch.setattr(choice, "resolve_accelerator", lambda _: "cpu")
     assert lab(*SMALL, *words, "run_dir=run", "trainer.accelerator=cpu") == 0
     assert "hardware chosen here" in capsys.readouterr().out
     saved = OmegaConf.load("run/.hydra/config.yaml").trainer
-    assert (saved.precision, saved.threads) == ("bf16-mixed", 1)
+    assert (saved.precision, saved.threads) == ("bf16-mixed", 2)
     facts = json.loads(Path("run/hardware.json").read_text(encoding="utf-8"))
-    assert facts == {"processor": machine.processor(), "precision": "bf16-mixed", "threads": 1}
+    assert facts == {"processor": machine.processor(), "precision": "bf16-mixed", "threads": 2}
     assert json.loads(Path("run/summary.json").read_text(encoding="utf-8"))["hardware"] == facts
 
+    before = torch.get_num_threads()
+    used = []
+    settle = choice.torch.set_num_threads
+    monkeypatch.setattr(choice.torch, "set_num_threads", lambda n: used.append(n) or settle(n))
     monkeypatch.setattr(choice, "choose", None)  # nobody asks again
     monkeypatch.setattr(machine, "processor", lambda: "another one")
     assert lab("resume=run", "trainer.max_steps=3") == 0
     said = capsys.readouterr().out
-    assert f"bf16-mixed, 1 thread(s), as it was chosen on {facts['processor']}; this is another one" in said
+    assert f"bf16-mixed, 2 thread(s), as it was chosen on {facts['processor']}; this is another one" in said
+    assert used[:2] == [2, before]
     assert lab("rerun=run", "run_dir=again") == 0
     assert "as it was chosen on" in capsys.readouterr().out
     assert OmegaConf.load("again/.hydra/config.yaml").trainer.precision == "bf16-mixed"
