@@ -15,6 +15,7 @@ from errors import RequestError
 from evaluation.answers import READERS, Kind, Score, is_right
 from evaluation.intervals import Estimate, mean_of_sources, proportion_interval
 from evaluation.metrics import SUMMARY_METRICS, summary_scores
+from evaluation.tool_use import tool_guide
 from models.generation import Completion, generate
 from models.sampling import Sampling
 from tokenization.chat.messages import answer_of
@@ -49,6 +50,7 @@ class ExactMatch(Callback):
         questions: how many. shown: of these, as examples.
         max_new_tokens: of an answer; None: a quarter more than the longest expected one.
         batch_size: questions at a time.
+        tools: write while it answers, as evaluate.tools do.
     """
 
     def __init__(
@@ -60,9 +62,12 @@ class ExactMatch(Callback):
         shown: NonNegativeInt,
         max_new_tokens: PositiveInt | None,
         batch_size: PositiveInt,
+        tools: list[str] | None = None,
     ):
+        """Raises RequestError for a tool that there is not."""
         self.data, self.tokenizer, self.batch_size = data, tokenizer, batch_size
         self.n_questions, self.shown, self.max_new_tokens = questions, shown, max_new_tokens
+        self.guide = tool_guide(tools or [], tokenizer)
         self.before: Measured | None = None
         self.after: Measured | None = None
 
@@ -125,6 +130,7 @@ class ExactMatch(Callback):
             sampling=Sampling(temperature=0),
             stop_ids=[self.data.end],
             batch_size=self.batch_size,
+            guide=self.guide,
         )
         answers = [self.text(completions[0]) for completions in found_ids]
         if self.kind is None:

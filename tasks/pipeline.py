@@ -6,7 +6,9 @@ picking: votes, a verifier, retries, tools. How stages follow each other is in `
 """
 
 import shlex
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
@@ -14,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bounds import NonNegativeInt
 from commands import run_py, word
-from errors import RequestError
+from errors import Interrupted, RequestError, RunError
 from launcher.config.compose import Plan
 from launcher.config.inherit import says
 from launcher.jobs.chain import Step, joined, key_of, lab_of_this_job, rehearsal, run_step
@@ -83,13 +85,24 @@ def pipeline(cfg: DictConfig, run: RunFolder) -> None:
     seconds: dict[str, float] = {}
     for number, (name, step) in enumerate(course.steps.items(), start=1):
         print(f"\n[{number} of {len(course.steps)}] {name}: {' '.join(step.words)}", flush=True)
-        seconds[name] = float(run_step(step, run.path, lab).get("processor_seconds") or 0.0)
+        with going_on(run):
+            seconds[name] = float(run_step(step, run.path, lab).get("processor_seconds") or 0.0)
     found = gains(all_ways(course, run, seconds), seed=seed)
     run.results["metrics"] = gains_page.metrics(found)
     gains_page.write(
         run.path, found, title=TITLE, commands=[run_py(*typed)], most_examples=settings["examples"], seed=seed
     )
     print(gains_page.told(found, run.path))
+
+
+@contextmanager
+def going_on(run: RunFolder) -> Iterator[None]:
+    """What does not come to its end says how the whole pipeline goes on: a stage names its own folder alone."""
+    try:
+        yield
+    except (RunError, Interrupted):
+        print(f"\nThe pipeline goes on by: {run_py(f'resume={run.path}')}", file=sys.stderr, flush=True)
+        raise
 
 
 # ---- before anything runs --------------------------------------------------------------------------------------------

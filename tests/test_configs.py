@@ -29,7 +29,7 @@ OPTIONS = [(group, option) for group, options in LAB.groups.items() for option i
 # what has no default: anything will do, it is not opened
 RECIPES = ("experiment", "debug", "sweeps")
 REQUIRED = (
-    {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf", "crawl", "preference")}
+    {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf", "crawl", "preference", "judged_pairs")}
     | {("gbft", name): ["objective=gbft"] for name in LAB.groups["gbft"]}
     | {
         ("tokenizer", "hf"): ["tokenizer.name=x"],
@@ -46,6 +46,8 @@ INJECTED = {
     *("strategy", "adapter", "run", "load_model", "max_steps", "accelerator", "reward", "began"),
 }
 
+
+NAMED_BY_USERS = ("pipeline.stages.", "pipeline.ways.")  # any name is a stage or a way
 
 # what the data provides -> an objective that takes it; causal_lm takes tokens
 OBJECTIVES = {"conversations": "sft", "pairs": "dpo", "labels": "kto", "judged": "verifier"}
@@ -85,7 +87,8 @@ def own_keys(group: str, option: str) -> Iterator[str]:
     file = LAB.groups[group][option]
     package = re.search(r"# @package (\S+)", file.read_text(encoding="utf-8"))
     prefix = "" if package and package[1] == "_global_" else f"{package[1] if package else group}."
-    yield from (f"{prefix}{key}" for key in read_help(file).keys)
+    keys = (f"{prefix}{key}" for key in read_help(file).keys)
+    yield from (key for key in keys if not key.startswith(NAMED_BY_USERS))
 
 
 def is_a_part(cfg: DictConfig, key: str) -> bool:

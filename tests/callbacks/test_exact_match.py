@@ -16,6 +16,7 @@ from launcher.lab import Lab
 from models.generation import Completion
 from tasks.evaluate import answers_scored
 from tests.small import RandomTokens, make_module, make_trainer
+from tokenization.byte import ByteTokenizer
 
 LAB = Lab(Path(__file__).parents[2])
 NOTHING = SimpleNamespace(questions=lambda limit: [], answers=None)
@@ -119,3 +120,22 @@ KINDS = {"chat": None, "smoltalk": None, "samsum": "summary", "alpaca": None, "g
 @pytest.mark.parametrize(("name", "kind"), [*KINDS.items(), ("sst2", "text")])
 def test_F39_which_data_has_answers_to_match(name: str, kind: str | None):
     assert compose([f"data={name}", "objective=sft", "data.path=x.jsonl"], LAB).cfg.data.answers == kind
+
+
+def test_tools_write_in_the_answers_of_a_validation(tmp_path, monkeypatch):
+    guides = []
+
+    def answers(model: object, prompts: list[list[int]], *, guide: object, **_: object) -> list[list[Completion]]:
+        guides.append(guide)
+        return [[Completion([1], [0.0], False)] for _ in prompts]
+
+    monkeypatch.setattr("callbacks.exact_match.generate", answers)
+    settings = {"data": Asked(), "tokenizer": ByteTokenizer(), "questions": 8, "shown": 0, "max_new_tokens": 4}
+    for tools in (["calculator"], []):
+        callback = ExactMatch(**settings, batch_size=4, tools=tools)
+        make_trainer(tmp_path / str(len(tools)), max_steps=1, callbacks=[callback]).fit(make_module(), RandomTokens())
+    tokens = ByteTokenizer().encode("<<12+7=").tolist()
+    assert ByteTokenizer().decode(guides[0]([]).forced(tokens)) == "19>>"
+    assert guides[-1] is None
+    with pytest.raises(RequestError, match="there is no tool abacus"):
+        ExactMatch(**settings, batch_size=4, tools=["abacus"])

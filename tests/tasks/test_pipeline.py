@@ -9,14 +9,15 @@ import pytest
 from omegaconf import OmegaConf
 
 import folders
-from errors import RequestError
+from errors import Interrupted, RequestError, RunError
 from launcher.cli import main
 from launcher.config.compose import compose
 from launcher.jobs.chain import Step, joined
+from launcher.jobs.run_folder import RunFolder
 from launcher.lab import Lab
 from reports.gains_runs import ways_in
 from runs.removing import kinds_of
-from tasks.pipeline import _cost, check_typed, named, planned
+from tasks.pipeline import _cost, check_typed, going_on, named, planned
 
 ROOT = Path(__file__).parents[2]
 LAB = Lab(ROOT)
@@ -125,6 +126,13 @@ def test_the_recipe_composes_stage_by_stage() -> None:
     assert list(found.answering) == ["base", "sft", "dpo", "longer"]
     for name in ("sft", "drawn", "asked/sft"):
         compose([word for word in found.steps[name].words if not word.startswith("init_from=")], LAB)
+
+
+def test_what_does_not_come_to_its_end_says_how_all_of_it_goes_on(capfd: pytest.CaptureFixture[str]) -> None:
+    for error in (RunError("sft failed"), Interrupted(15)):
+        with pytest.raises(type(error)), going_on(RunFolder(Path("outputs/my run"))):
+            raise error
+        assert "python run.py 'resume=outputs/my run'" in capfd.readouterr().err
 
 
 # ---- a whole one -----------------------------------------------------------------------------------------------------
