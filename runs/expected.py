@@ -31,16 +31,16 @@ class Outside(NamedTuple):
     high: float
 
 
-def compared(run: str | Path, *, summary: dict[str, Any] | None = None, folder: Path = FOLDER) -> str | None:
+def compared(run: str | Path, *, summary: dict[str, Any] | None = None, folder: Path | None = None) -> str | None:
     """Whether a finished run is inside the curves that were recorded with its settings, in words; None: there are none.
 
     Bands are such that 19 of 20 runs with other seeds are inside at every point.
 
     Args:
-        summary: what summary.json will hold, of a run that has not written it yet.
+        summary: what summary.json will hold, of a run that has not written it yet. folder: of the curves; None: FOLDER.
     """
     run = Path(run)
-    known = _recorded_like(run, folder)
+    known = _recorded_like(run, folder or FOLDER)
     if known is None:
         return None
     seen = points(run, list(known["curves"]), summary=summary)

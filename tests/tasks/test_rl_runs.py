@@ -9,6 +9,7 @@ import torch
 from launcher.cli import main
 from launcher.config.compose import compose
 from launcher.lab import Lab
+from reports.expected import record
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["model.n_layer=1", "model.n_embd=16", "model.n_head=2", "model.seq_len=128", "tokenizer=byte", "hardware=cpu"]
@@ -63,6 +64,24 @@ def test_alone_it_learns_a_start_and_shows_what_it_wrote(objective, capsys):
     assert "<script src" not in page
     assert json.loads(Path("page/rollouts.json").read_text())["answers"] == len(rows)
     assert lab("task=generate", "init_from=run", "prompt=1", "max_new_tokens=2", "run_dir=text") == 0
+
+
+def test_rerun_and_the_view_say_whether_a_run_is_inside_the_curves_to_expect(tmp_path, monkeypatch, capsys):
+    """Recorded from two seeds; a third is not told to be outside, nor is one that does the same again."""
+    words = ["objective=grpo", *FORMAT, "callbacks=minimal", *[w for w in SHORT if not w.startswith("callbacks")]]
+    for seed in (0, 1):
+        assert lab(*SMALL, *PAIRS, START, *words, f"seed={seed}", f"run_dir=run{seed}") == 0
+    (tmp_path / "curves").mkdir()
+    record(tmp_path / "curves/toy.yaml", "python run.py objective=grpo", "docs/rl.md", [Path("run0"), Path("run1")])
+    monkeypatch.setattr("runs.expected.FOLDER", tmp_path / "curves")
+    capsys.readouterr()
+    assert lab("rerun=run0", "run_dir=again") == 0
+    told = capsys.readouterr().out
+    assert "the same data, the same result" in told
+    assert "curves  inside the curves of docs/rl.md (2 seeds of python run.py objective=grpo)" in told
+    assert summary("again")["rerun"]["curves"].startswith("curves  inside")
+    assert lab("rerun=run0", "run_dir=other", "objective.kl=0.5") == 0
+    assert "curves " not in capsys.readouterr().out  # of other settings nothing is known
 
 
 def test_ppo_trains_its_reward_model_first_and_goes_on_with_it(capsys):
