@@ -1,7 +1,7 @@
 """One self-contained HTML page about the stages of an ensemble: figures as SVG, tables, examples in context."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from markupsafe import Markup
@@ -33,7 +33,7 @@ def page(
     title: str,
     records: list[dict[str, Any]] | None = None,
     moved: dict[tuple[int, int], Moves] | None = None,
-    stops: dict[str, list[dict[str, Any]]] | None = None,
+    stops: Mapping[Any, list[dict[str, Any]]] | None = None,
     seed: int = 0,
 ) -> str:
     """The whole page. `moved`: at the places of `example_places`, which tokens rose and which fell. `stops`: by the
@@ -115,7 +115,7 @@ def looks_curve(records: list[dict[str, Any]]) -> Markup:
     return line(looked, x="updates", y="loss on the dev part (nats per token)") if looked else Markup()
 
 
-def stopping_table(stops: dict[str, list[dict[str, Any]]]) -> Markup:
+def stopping_table(stops: Mapping[Any, list[dict[str, Any]]]) -> Markup:
     rows = []
     for unit, found in stops.items():
         for row in found:

@@ -90,7 +90,7 @@ def log_log(series: dict[str, Sequence[Point]], *, x: str, y: str) -> Markup:
 
 
 def line(
-    series: dict[str, Sequence[Point]], *, x: str, y: str, intervals: Sequence[tuple[float, float, float]] = ()
+    series: Mapping[str, Sequence[Point]], *, x: str, y: str, intervals: Sequence[tuple[float, float, float]] = ()
 ) -> Markup:
     """Lines of (x, y) on plain axes with round numbers; `intervals`: (x, low, high), as bars across them."""
     points = [point for one in series.values() for point in one]

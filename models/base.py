@@ -157,6 +157,11 @@ class LanguageModel(nn.Module):
         logits = self.head(hidden)
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
+    @property
+    def attention_names(self) -> list[str]:
+        """What each of `attention_weights` is of, where they are not one a layer; else nothing."""
+        return []
+
     def attention_weights(self, ids_BT: Tensor, *, documents_BT: Tensor | None = None, **more: Tensor) -> list[Tensor]:
         """What each token looks at in each layer: (B, H, T, T), rows are the tokens that look. Dropout left out.
 

@@ -47,7 +47,7 @@ def show(cfg: DictConfig, run: RunFolder) -> None:
 
 def layer_names(subject: Subject, n: int) -> list[str]:
     """Of an encoder-decoder which side, and whether answers look at each other or at the source."""
-    return getattr(subject.model, "attention_names", None) or [f"layer {i}" for i in range(n)]
+    return subject.model.attention_names or [f"layer {i}" for i in range(n)]
 
 
 def looking(weights: list[Tensor], subject: Subject) -> list[Head]:
