@@ -1,14 +1,18 @@
-"""GPT-2 124M in bf16 on one GPU: tokens/s and MFU of our Trainer, with and without torch.compile, and of a bare loop.
+"""bf16 on one GPU: tokens/s and MFU of our Trainer, with and without torch.compile, beside a bare PyTorch loop.
 
-python -m benchmarks.gpu            # needs a CUDA device
+python -m benchmarks.gpu            # GPT-2 124M, nanochat's 561M, a mixture of experts; then generation
+python -m benchmarks.gpu cpu        # the same lines at tiny sizes, to know that they run: their figures say nothing
 """
 
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -16,42 +20,82 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from callbacks.metrics import peak_flops
 from lightning_modules.causal_lm import CausalLMModule
+from models.base import LanguageModel
+from models.generation import generate
 from models.gpt import GPT
+from models.layers.moe.settings import MoESettings
+from models.sampling import GREEDY
+from models.transformer import Transformer
 from optimization.adamw import adamw
 from optimization.schedules import constant
 from tasks.trainer import build_trainer, quiet_lightning, set_number_formats
 
-BATCH, SEQ_LEN, VOCAB, STEPS, WARM_UP = 32, 1024, 50_257, 40, 10
+
+class Sizes(NamedTuple):
+    """Of a batch, and how many updates are made and how many of them counted."""
+
+    rows: int
+    vocab: int
+    steps: int
+    warm_up: int
+    new: int  # tokens that are generated
+
+
+FULL = Sizes(rows=32, vocab=50_257, steps=40, warm_up=10, new=128)
+TINY = Sizes(rows=2, vocab=300, steps=5, warm_up=2, new=8)
+
+
+class Kind(NamedTuple):
+    """A model: how it is made for so many ids, and for what share of the rows there is memory."""
+
+    make: Callable[[int], LanguageModel]
+    share: float = 1.0
+
+
+def kinds(tiny: bool) -> dict[str, Kind]:
+    size = {"seq_len": 64, "n_layer": 2, "n_head": 2, "n_embd": 64}
+    gpt2 = size if tiny else {"seq_len": 1024, "n_layer": 12, "n_head": 12, "n_embd": 768}
+    big = size if tiny else {"seq_len": 2048, "n_layer": 20, "n_head": 10, "n_embd": 1280}
+    nanochat: dict[str, Any] = {"mlp": "relu2", "norm_weight": False, "qk_norm": "weightless", "embed_norm": True}
+    nanochat |= {"softcap": 15.0, "init": "nanochat"}
+    moe = MoESettings(n_experts=8, top_k=2, ff=64 if tiny else 1024)
+    return {
+        "GPT-2 124M": Kind(lambda vocab: GPT(vocab_size=vocab, gelu="tanh", **gpt2)),
+        "nanochat 561M": Kind(lambda vocab: Transformer(vocab_size=vocab, **big, **nanochat), share=0.25),
+        "8 experts, 2 used": Kind(lambda vocab: Transformer(vocab_size=vocab, moe=moe, **gpt2), share=0.5),
+    }
 
 
 class RandomTokens(IterableDataset):
+    def __init__(self, rows: int, seq_len: int, vocab: int):
+        self.shape, self.vocab = (rows, seq_len + 1), vocab
+
     def __iter__(self):
         generator = torch.Generator().manual_seed(0)
         while True:
-            ids = torch.randint(0, VOCAB, (BATCH, SEQ_LEN + 1), generator=generator)
+            ids = torch.randint(0, self.vocab, self.shape, generator=generator)
             yield [{"ids": ids[:, :-1], "targets": ids[:, 1:]}]
 
 
 class Data(pl.LightningDataModule):
+    def __init__(self, tokens: RandomTokens, device: torch.device):
+        super().__init__()
+        self.tokens, self.on_gpu = tokens, device.type == "cuda"
+
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(RandomTokens(), batch_size=None, num_workers=2, pin_memory=True)
+        return DataLoader(self.tokens, batch_size=None, num_workers=2 * self.on_gpu, pin_memory=self.on_gpu)
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader([next(iter(RandomTokens()))[0]], batch_size=None)
-
-
-def new_model() -> GPT:
-    torch.manual_seed(0)
-    return GPT(vocab_size=VOCAB, seq_len=SEQ_LEN, n_layer=12, n_head=12, n_embd=768, gelu="tanh")
+        return DataLoader([next(iter(self.tokens))[0]], batch_size=None)
 
 
 optimizer = partial(adamw, lr=3e-4, betas=[0.9, 0.95], eps=1e-8, weight_decay=0.1)
 
 
-def ours(*, compile_model: bool) -> float:
+def ours(model: LanguageModel, data: Data, sizes: Sizes, device: torch.device, *, compile_model: bool) -> float:
     """Median seconds per update of the Trainer, logging and callbacks on."""
     module = CausalLMModule(
-        model=new_model(),
+        model=model,
         optimizer=optimizer,
         schedule=partial(constant, warmup_steps=10),
         grad_clip=1.0,
@@ -66,53 +110,92 @@ def ours(*, compile_model: bool) -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = build_trainer(
-            run_dir=Path(folder), callbacks=[Clock()], loggers=[], max_steps=STEPS, began=0.0, max_time=None,
+            run_dir=Path(folder), callbacks=[Clock()], loggers=[], max_steps=sizes.steps, began=0.0, max_time=None,
             val_every=10**9, checkpoint_every=10**9, log_every=10, grad_clip=1.0, accumulate=1, tokens_per_step=None,
-            compile=compile_model, profile=None, accelerator="gpu", devices=1, nodes=1, strategy="single",
-            precision="bf16-mixed",
+            compile=compile_model, profile=None, accelerator="gpu" if device.type == "cuda" else "cpu", devices=1,
+            nodes=1, strategy="single", precision="bf16-mixed",
         )  # fmt: skip
-        trainer.fit(module, Data())
-    return statistics.median(b - a for a, b in pairwise(times[WARM_UP:]))
+        trainer.fit(module, data)
+    return statistics.median(b - a for a, b in pairwise(times[sizes.warm_up :]))
 
 
-def bare(*, compile_model: bool) -> float:
+def bare(model: LanguageModel, data: Data, sizes: Sizes, device: torch.device, *, compile_model: bool) -> float:
     """Median seconds per update of a plain PyTorch loop over the same model, optimizer and batches."""
-    model = new_model().cuda()
+    model.to(device)
     opt = optimizer(model=model)
     if compile_model:
         model.compile()
     times = []
-    for i, [micro] in zip(range(STEPS), Data().train_dataloader(), strict=False):
-        ids, targets = (micro[name].cuda(non_blocking=True) for name in ("ids", "targets"))
-        with torch.autocast("cuda", dtype=torch.bfloat16):
-            loss = model(ids, targets_BT=targets).loss / targets.numel()
-        loss.backward()
+    for i, [micro] in zip(range(sizes.steps), data.train_dataloader(), strict=False):
+        ids, targets = (micro[name].to(device, non_blocking=True) for name in ("ids", "targets"))
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            out = model(ids, targets_BT=targets)
+        (out.loss / targets.numel() + sum(out.aux.values())).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         opt.step()
         opt.zero_grad(set_to_none=True)
-        torch.cuda.synchronize()
-        if i >= WARM_UP:
+        wait(device)
+        if i >= sizes.warm_up:
             times.append(time.perf_counter())
     return statistics.median(b - a for a, b in pairwise(times))
 
 
-def main() -> None:
-    quiet_lightning()
-    set_number_formats()
-    device = torch.device("cuda")
-    flops, peak = new_model().flops_per_token(SEQ_LEN), peak_flops(device)
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, GPT-2 124M, bf16, {BATCH} x {SEQ_LEN} tokens")
-    print(f"{'':<22}{'tokens/s':>12}{'MFU':>8}{'peak GB':>9}{'of bare loop':>14}")
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def trained(name: str, kind: Kind, sizes: Sizes, device: torch.device, peak: float) -> None:
+    """Prints a line for each way to train a model."""
+    model = kind.make(sizes.vocab)
+    rows, seq_len, flops = max(1, int(sizes.rows * kind.share)), model.seq_len, model.flops_per_token(model.seq_len)
+    data = Data(RandomTokens(rows, seq_len, sizes.vocab), device)
+    print(f"{name}, {rows} x {seq_len} tokens\n{'':<22}{'tokens/s':>12}{'MFU':>8}{'peak GB':>9}{'of bare loop':>14}")
     for compile_model in (False, True):
         seconds = {}
-        for name, measure in (("bare loop", bare), ("nanolab", ours)):
-            torch.cuda.reset_peak_memory_stats()
-            seconds[name] = measure(compile_model=compile_model)
-            speed, memory = BATCH * SEQ_LEN / seconds[name], torch.cuda.max_memory_allocated() / 1e9
-            label = f"{name}{', compiled' if compile_model else ''}"
-            ratio = seconds["bare loop"] / seconds[name]
-            print(f"{label:<22}{speed:>12,.0f}{speed * flops / peak:>8.3f}{memory:>9.1f}{ratio:>14.3f}", flush=True)
+        for label, measure in (("bare loop", bare), ("nanolab", ours)):
+            torch.manual_seed(0)
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            seconds[label] = measure(kind.make(sizes.vocab), data, sizes, device, compile_model=compile_model)
+            speed = rows * seq_len / seconds[label]
+            memory = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else float("nan")
+            shown = f"  {label}{', compiled' if compile_model else ''}"
+            ratio = seconds["bare loop"] / seconds[label]
+            print(f"{shown:<22}{speed:>12,.0f}{speed * flops / peak:>8.3f}{memory:>9.1f}{ratio:>14.3f}", flush=True)
+
+
+def generated(kind: Kind, sizes: Sizes, device: torch.device) -> None:
+    """Prints tokens per second of greedy generation, one row and many."""
+    torch.manual_seed(0)
+    model = kind.make(sizes.vocab).to(device).eval()
+    for rows in (1, sizes.rows):
+        prompts = torch.randint(0, sizes.vocab, (rows, model.seq_len // 8)).tolist()
+        generate(model, prompts, max_new_tokens=2, sampling=GREEDY, batch_size=rows)
+        wait(device)
+        start = time.perf_counter()
+        generate(model, prompts, max_new_tokens=sizes.new, sampling=GREEDY, batch_size=rows)
+        wait(device)
+        speed = rows * sizes.new / (time.perf_counter() - start)
+        print(f"  generation, {rows} row(s), fp32{speed:>12,.0f} tokens/s", flush=True)
+
+
+def main(given: list[str]) -> None:
+    tiny = given == ["cpu"]
+    if given and not tiny:
+        sys.exit(f"{' '.join(given)}: expected nothing, for one GPU, or cpu, for tiny sizes there")
+    if not tiny and not torch.cuda.is_available():
+        sys.exit("PyTorch finds no CUDA device here. Type python -m benchmarks.gpu cpu to run the lines at tiny sizes.")
+    quiet_lightning()
+    set_number_formats()
+    device, sizes = torch.device("cpu" if tiny else "cuda"), TINY if tiny else FULL
+    peak = peak_flops(device)
+    where = "CPU, sizes of no meaning" if tiny else torch.cuda.get_device_name()
+    print(f"{where}, torch {torch.__version__}, bf16-mixed, {peak / 1e12:.2f} TFLOP/s at most")
+    for name, kind in kinds(tiny).items():
+        trained(name, kind, sizes, device, peak)
+    generated(kinds(tiny)["GPT-2 124M"], sizes, device)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
