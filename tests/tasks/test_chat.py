@@ -37,6 +37,28 @@ def test_a_conversation_is_answered_and_kept(tmp_path, monkeypatch, capsys):
     assert [m["content"] for m in messages[::2]] == ["Hello", "And now?"]
 
 
+def test_a_turn_does_not_read_the_conversation_again(tmp_path, monkeypatch, capsys):
+    template, tokenizer = chat_template(ByteTokenizer())
+    model = GPT(vocab_size=tokenizer.vocab_size, seq_len=256, n_layer=1, n_head=2, n_embd=8)
+    monkeypatch.chdir(tmp_path)
+    Path("fake").mkdir()
+    (tmp_path / "fake" / "last.ckpt").write_bytes(b"")
+    monkeypatch.setattr(parts, "saved_tokenizer", lambda cfg: tokenizer)
+    monkeypatch.setattr(parts, "trained_model", lambda cfg, tokenizer: model)
+    read, trunk = [], model.trunk
+    monkeypatch.setattr(model, "trunk", lambda ids_BT, **more: read.append(ids_BT.shape[1]) or trunk(ids_BT, **more))
+    questions = ["Are you there, and how are you?", "And now?"]
+    said = iter([*questions, ""])
+    monkeypatch.setattr("builtins.input", lambda _: next(said))
+    words = ["task=chat", "init_from=fake/last.ckpt", "max_new_tokens=5", "hardware=cpu", "run_dir=talk"]
+    assert main(words, root=ROOT) == 0
+    messages = json.loads(Path("talk/chat.json").read_text())
+    first, second = (len(template.render_for_completion(messages[:n])) for n in (1, 3))
+    prompts = [n for n in read if n > 1]
+    assert prompts[0] == first
+    assert prompts[1] <= second - first
+
+
 ANSWERS = {
     "nothing": [],
     "blanks": ["  ", "\n"],

@@ -15,8 +15,10 @@ from errors import RequestError
 from models.generation import generate
 from models.gpt import GPT
 from models.sampling import GREEDY
+from models.speculative import Draft
 from tasks.guiding.grammar import Vocabulary
 from tasks.guiding.keys import guide_of
+from tests.models.test_speculative import near
 from tests.tokenization import hub_like
 from tokenization.base import Tokenizer
 from tokenization.bpe import BPETokenizer
@@ -153,6 +155,11 @@ def test_speculative_decoding_writes_valid_texts_with_the_same_guide():
     settings = {"max_new_tokens": LONGEST, "stop_ids": [tokenizer.eot], "guide": make}
     assert generate(model, [[tokenizer.eot]], sampling=GREEDY, **settings)[0][0].ids == new
     validate(json.loads(tokenizer.decode(new[:-1])), SCHEMA)
+    small = Draft(near(random_model(tokenizer), 0.05), 4)
+    assert generate(model, [[tokenizer.eot]], sampling=GREEDY, draft=small, **settings)[0][0].ids == new
+    for drawn in generate(model, [[tokenizer.eot]], n=3, draft=small, **settings)[0]:
+        assert not drawn.stopped or validate(json.loads(tokenizer.decode(drawn.ids[:-1])), SCHEMA) is None
+    assert small.accepted > 0
 
 
 def test_a_regular_expression_from_its_first_character_to_its_last():
