@@ -1,7 +1,8 @@
 """Continuous batching: requests join the rows that are being continued, and leave, between any two tokens (Orca, OSDI
 2022, section 3.1).
 
-1. `join` reads a prompt alone and puts its keys and values beside those of the others, newest token under newest token.
+1. `join` reads a prompt alone, but for what one of the latest began with as well (models/remembered.py), and puts its
+   keys and values beside those of the others, newest token under newest token.
 2. `step` gives each row its next token, then reads all of these at once. A row that has ended makes room.
 
 So a request gets the tokens that `generate` gives for it, whoever comes and goes beside it.
@@ -22,7 +23,9 @@ from models.engine import Engine, Stop
 from models.generation import check_prompts
 from models.guides import Guided, MakeGuide
 from models.layers.packing import PackedLinears
+from models.remembered import Remembered
 from models.sampling import PLAIN, Sampling, choose, distribution, penalise, uniform
+from models.windows import Windows
 
 SLOTS = 64  # by which a cache grows at least
 LAID_OUT_FOR = 8  # rows that packed weights are laid out for; more and fewer are as fast
@@ -75,6 +78,7 @@ class Continuous:
         self.model = model
         self.packings: dict[bool, PackedLinears] = {}
         self.batches: list[_Batch] = []
+        self.remembered = Remembered()
 
     @property
     def rows(self) -> int:
@@ -83,7 +87,8 @@ class Continuous:
     def join(self, request: Request) -> None:
         """Reads the prompt. Raises RequestError where there is nothing to read, or more than the model can."""
         check_prompts(self.model, [request.prompt], request.max_new_tokens)
-        batch = _Batch(self.model, request, self.packings)
+        batch = _Batch(self.model, request, self.packings, self.remembered.like(request.prompt))
+        self.remembered.add(batch)
         if self.batches and not self.model.encodes_source:
             self.batches[0].take(batch)
         else:
@@ -106,13 +111,16 @@ class _Batch(Engine):
     """Rows of equal right; `logits_BV` are those of the token that each is to get next."""
 
     @torch.no_grad()
-    def __init__(self, model: LanguageModel, request: Request, packings: dict[bool, PackedLinears]):
+    def __init__(
+        self, model: LanguageModel, request: Request, packings: dict[bool, PackedLinears], before: Windows | None
+    ):
         numbers = list(range(request.n))
         super().__init__(model, [list(request.prompt)], numbers, request.sampling, request.seed, use_cache=True)
         self.packings = packings
         self.most = self.front + model.seq_len + model.seq_len // 2  # slots; the half is for rows that do not slide yet
         make = request.guide
         self.live = [_Row(request, i, None if make is None else Guided(make, [request.prompt])) for i in numbers]
+        self.before = before
         self.logits_BV = self.prefill(1, request.n)
 
     @torch.no_grad()

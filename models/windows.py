@@ -201,6 +201,13 @@ class Windows:
         self.source, self.real = [self.source[i] for i in rows], [0] * len(rows)
         self.cache.select(torch.tensor(rows, device=self.device), carried=not within_prompts)
 
+    def row(self, i: int) -> "Windows":
+        """A copy of one row that no other one's padding stands beside, to go on from."""
+        made = Windows(self.model, [list(self.ids[i])], use_cache=self.use_cache)
+        made.ids, made.used, made.slid = [list(self.ids[i])], [self.used[i]], self.slid
+        made.cache = self.cache.row(i)
+        return made
+
     def _padding(self, used: list[int], S: int) -> Tensor:
         """(B, S), True at the last `used` slots of each row."""
         return torch.arange(S, device=self.device) >= S - torch.tensor(used, device=self.device).unsqueeze(1)

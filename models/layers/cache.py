@@ -63,6 +63,21 @@ class KVCache:
                 stored[:, :, keep : self.length - n] = stored[:, :, keep + n : self.length].clone()
         self.length -= n
 
+    def row(self, row: int) -> "KVCache":
+        """A copy of the filled slots of one row."""
+        made = KVCache(len(self._keys), self.length)
+        made.length = self.length
+        copy = lambda x: None if x is None else x[row : row + 1].clone()  # noqa: E731
+        made._keys = [None if x is None else x[row : row + 1, :, : self.length].clone() for x in self._keys]
+        made._values = [None if x is None else x[row : row + 1, :, : self.length].clone() for x in self._values]
+        made.last_ids_BN, made.last_stream_B1C = copy(self.last_ids_BN), copy(self.last_stream_B1C)
+        return made
+
+    @property
+    def nbytes(self) -> int:
+        """Of keys and values."""
+        return sum(x.nbytes for x in (*self._keys, *self._values) if x is not None)
+
     def mark(self) -> None:
         """From here on what is read can be unread by `rewind`."""
         states = {"last_ids_BN": self.last_ids_BN, "last_stream_B1C": self.last_stream_B1C}
