@@ -12,7 +12,8 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +71,16 @@ def settle(cfg: DictConfig, run: RunFolder, model: LanguageModel, data: StepData
         print(f"hardware {words}", flush=True)
     if isinstance(section.get("threads"), int):
         torch.set_num_threads(section.threads)
+
+
+@contextmanager
+def threads_given_back() -> Iterator[None]:
+    """Another job of this process has its own number of threads."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def is_open(cfg: DictConfig, run: RunFolder) -> bool:

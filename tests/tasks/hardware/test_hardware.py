@@ -205,11 +205,16 @@ def test_a_run_keeps_to_what_was_chosen_also_elsewhere(monkeypatch, capsys):
     assert facts == {"processor": machine.processor(), "precision": "bf16-mixed", "threads": 1}
     assert json.loads(Path("run/summary.json").read_text(encoding="utf-8"))["hardware"] == facts
 
+    before = torch.get_num_threads()
+    used = []
+    settle = choice.torch.set_num_threads
+    monkeypatch.setattr(choice.torch, "set_num_threads", lambda n: used.append(n) or settle(n))
     monkeypatch.setattr(choice, "choose", None)  # nobody asks again
     monkeypatch.setattr(machine, "processor", lambda: "another one")
     assert lab("resume=run", "trainer.max_steps=3") == 0
     said = capsys.readouterr().out
     assert f"bf16-mixed, 1 thread(s), as it was chosen on {facts['processor']}; this is another one" in said
+    assert used == [1, before]
     assert lab("rerun=run", "run_dir=again") == 0
     assert "as it was chosen on" in capsys.readouterr().out
     assert OmegaConf.load("again/.hydra/config.yaml").trainer.precision == "bf16-mixed"
