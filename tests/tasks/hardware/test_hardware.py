@@ -140,7 +140,7 @@ def test_what_is_typed_stays(monkeypatch):
     monkeypatch.setattr(probe, "probed", lambda shapes: everything(shapes))
     monkeypatch.setattr(choice, "kept_short_run", lambda *_: Short(3.0, 0.0))
     words = lambda **typed: choice.choose(tiny(), config(**typed), micro)  # noqa: E731
-    assert words()[:2] == ("bf16-mixed", 1)
+    assert words()[:2] == ("bf16-mixed", 2)
     assert words(precision="32-true")[:2] == ("32-true", 2)
     assert words(threads=7)[:2] == ("bf16-mixed", 7)
     assert "trainer.precision" not in words(precision="32-true").words
@@ -195,14 +195,14 @@ def lab(*words: str) -> int:
 def test_a_run_keeps_to_what_was_chosen_also_elsewhere(monkeypatch, capsys):
     Path("text.txt").write_text("The quick brown fox jumps over the lazy dog.\n" * 60, encoding="utf-8")
     words = [word for word in SHORT if not word.startswith("hardware")] + ["data=text", "data.path=text.txt"]
-    monkeypatch.setattr(choice, "choose", lambda *_: Choice("bf16-mixed", 1, "chosen here"))
+    monkeypatch.setattr(choice, "choose", lambda *_: Choice("bf16-mixed", 2, "chosen here"))
     monkeypatch.setattr(choice, "resolve_accelerator", lambda _: "cpu")
     assert lab(*SMALL, *words, "run_dir=run", "trainer.accelerator=cpu") == 0
     assert "hardware chosen here" in capsys.readouterr().out
     saved = OmegaConf.load("run/.hydra/config.yaml").trainer
-    assert (saved.precision, saved.threads) == ("bf16-mixed", 1)
+    assert (saved.precision, saved.threads) == ("bf16-mixed", 2)
     facts = json.loads(Path("run/hardware.json").read_text(encoding="utf-8"))
-    assert facts == {"processor": machine.processor(), "precision": "bf16-mixed", "threads": 1}
+    assert facts == {"processor": machine.processor(), "precision": "bf16-mixed", "threads": 2}
     assert json.loads(Path("run/summary.json").read_text(encoding="utf-8"))["hardware"] == facts
 
     before = torch.get_num_threads()
@@ -213,8 +213,8 @@ def test_a_run_keeps_to_what_was_chosen_also_elsewhere(monkeypatch, capsys):
     monkeypatch.setattr(machine, "processor", lambda: "another one")
     assert lab("resume=run", "trainer.max_steps=3") == 0
     said = capsys.readouterr().out
-    assert f"bf16-mixed, 1 thread(s), as it was chosen on {facts['processor']}; this is another one" in said
-    assert used == [1, before]
+    assert f"bf16-mixed, 2 thread(s), as it was chosen on {facts['processor']}; this is another one" in said
+    assert used[:2] == [2, before]
     assert lab("rerun=run", "run_dir=again") == 0
     assert "as it was chosen on" in capsys.readouterr().out
     assert OmegaConf.load("again/.hydra/config.yaml").trainer.precision == "bf16-mixed"
