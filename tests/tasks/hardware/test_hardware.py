@@ -140,7 +140,7 @@ def test_what_is_typed_stays(monkeypatch):
     monkeypatch.setattr(probe, "probed", lambda shapes: everything(shapes))
     monkeypatch.setattr(choice, "kept_short_run", lambda *_: Short(3.0, 0.0))
     words = lambda **typed: choice.choose(tiny(), config(**typed), micro)  # noqa: E731
-    assert words()[:2] == ("bf16-mixed", 2)
+    assert words()[:2] == ("bf16-mixed", 1)
     assert words(precision="32-true")[:2] == ("32-true", 2)
     assert words(threads=7)[:2] == ("bf16-mixed", 7)
     assert "trainer.precision" not in words(precision="32-true").words
