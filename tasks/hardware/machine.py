@@ -38,6 +38,9 @@ def cache_file() -> Path:
 
 
 def cache_folder() -> Path:
+    """NANOLAB_CACHE, or where this system has a user's caches."""
+    if folder := os.environ.get("NANOLAB_CACHE"):
+        return Path(folder)
     if folder := os.environ.get("XDG_CACHE_HOME"):
         return Path(folder) / "nanolab"
     return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "nanolab"

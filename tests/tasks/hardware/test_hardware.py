@@ -22,7 +22,7 @@ SHAPE = (8, 16, 32)
 
 @pytest.fixture(autouse=True)
 def a_cache_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NANOLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
 
@@ -78,7 +78,9 @@ def test_a_damaged_file_is_written_anew(text):
 
 def test_a_folder_that_cannot_be_made_is_no_reason_to_stop(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.delenv("NANOLAB_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert machine.cache_folder() == tmp_path / "file" / "nanolab"
     assert "8 x 16 x 32" in probe.probed(Counter([SHAPE]))["gflops"]
 
 
