@@ -2,6 +2,8 @@
 
 python -m benchmarks.speculative                 # trains both here first, MINUTES each, on the docstrings
 python -m benchmarks.speculative MODEL DRAFT     # two runs of yours with the same tokenizer
+python -m benchmarks.speculative costs           # GPT-2 124M and a quarter of it, random: what a round costs by tokens
+                                                 # ahead, and the acceptance from which it pays
 """
 
 import os
@@ -16,8 +18,10 @@ import torch
 
 import nanolab
 from models.generation import generate
+from models.gpt import GPT
 from models.sampling import GREEDY, Sampling
 from models.speculative import Draft
+from tasks.trainer import set_number_formats
 
 MINUTES, PAIRS, NEW, PROMPT = 4, 5, 128, 64
 SHAPE = ["model.seq_len=256", "model.n_embd=384", "model.n_head=6", "model.bias=true", "data.batch_size=4"]
@@ -39,9 +43,37 @@ def trained(folder: Path, n_layer: int) -> str:
     return str(path)
 
 
+def expected(accepted: float, ahead: int) -> float:
+    """Tokens of a round in which each drafted token stays with this probability (2211.17192, equation 1)."""
+    return sum(accepted**i for i in range(ahead + 1))
+
+
+def costs() -> None:
+    """Seconds of a round do not depend on what is accepted: random weights tell them, and the rest is arithmetic."""
+    torch.manual_seed(0)
+    model = GPT(vocab_size=50_257, seq_len=1024, n_layer=12, n_head=12, n_embd=768, gelu="tanh").eval()
+    small = GPT(vocab_size=50_257, seq_len=1024, n_layer=6, n_head=6, n_embd=384, gelu="tanh").eval()
+    sizes = [m.parameter_counts()["total"] for m in (model, small)]
+    prompts = torch.randint(0, 50_257, (1, PROMPT)).tolist()
+    print(f"\n{sizes[0]:,} and {sizes[1]:,} parameters, {torch.get_num_threads()} thread(s), median of {PAIRS} pairs")
+    shares = (0.6, 0.7, 0.8, 0.9)
+    print(f"{'ahead':>8}{'a round, in steps':>19}" + "".join(f"{f'gain at {share}':>14}" for share in shares))
+    for ahead in (1, 2, 3, 4, 6):
+        ratios = []
+        for seed in range(PAIRS):
+            draft = Draft(small, ahead)
+            alone = once(model, prompts, Sampling(), None, seed) / NEW
+            ratios.append(once(model, prompts, Sampling(), draft, seed) / draft.steps / alone)
+        cost = statistics.median(ratios)
+        print(f"{ahead:>8}{cost:>19.2f}" + "".join(f"{expected(s, ahead) / cost:>12.2f} x" for s in shares), flush=True)
+
+
 def main(given: list[str]) -> None:
+    set_number_formats()
+    if given == ["costs"]:
+        return costs()
     if len(given) not in (0, 2):
-        sys.exit("give a run and a smaller one that drafts for it, or nothing")
+        sys.exit("give a run and a smaller one that drafts for it, or costs, or nothing")
     with tempfile.TemporaryDirectory() as folder:
         names = given or [trained(Path(folder), n_layer) for n_layer in (12, 3)]
         runs = [nanolab.load(name, "hardware=cpu") for name in names]
