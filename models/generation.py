@@ -92,6 +92,7 @@ def generate(
     check_prompts(model, prompts, max_new_tokens)
     numbers = range(len(prompts)) if numbers is None else numbers
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
+    how = {"sampling": sampling, "seed": seed, "use_cache": use_cache, "guide": guide}
     at_once = max(1, batch_size // n)
     found: dict[int, list[Token]] = {}
     stopped: set[int] = set()
@@ -102,7 +103,7 @@ def generate(
             rows = [numbers[i] * n + j for i in chosen for j in range(n)]
             found |= {row: [] for row in rows}
             given = [list(prompts[i]) for i in chosen]
-            engine = _engine(model, given, rows, sampling, seed, use_cache, guide, draft)
+            engine = _engine(model, given, rows, how, draft)
             for token in engine.run(max_new_tokens, n, frozenset(stop_ids), stop):
                 found[token.row].append(token)
                 done += 1
@@ -139,7 +140,8 @@ def stream(
     `memory`: what was read for it before is not read again.
     """
     check_prompts(model, [prompt], max_new_tokens)
-    engine = _engine(model, [list(prompt)], [0], sampling, seed, use_cache, guide, draft)
+    how = {"sampling": sampling, "seed": seed, "use_cache": use_cache, "guide": guide}
+    engine = _engine(model, [list(prompt)], [0], how, draft)
     if memory is not None:
         engine.follow(memory.engine)
         memory.engine = engine
@@ -152,9 +154,10 @@ def stream(
         yield token
 
 
-def _engine(model: LanguageModel, prompts: list[list[int]], rows: list[int], *how: Any) -> Engine:
-    *how, draft = how
-    return Engine(model, prompts, rows, *how) if draft is None else Speculative(model, prompts, rows, *how, draft)
+def _engine(
+    model: LanguageModel, prompts: list[list[int]], rows: list[int], how: dict[str, Any], draft: Draft | None
+) -> Engine:
+    return Engine(model, prompts, rows, **how) if draft is None else Speculative(model, prompts, rows, draft, **how)
 
 
 def check_prompts(model: LanguageModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:

@@ -91,10 +91,10 @@ class Proposals:
             logits_BV = only(logits_BV, masks)
         q_BV = engine.probs(logits_BV)
         token_B = draw(q_BV, engine.uniform(PROPOSE, step))
-        for i, drawn in enumerate(token_B.tolist()):
+        for i, (drawn, by_guide) in enumerate(zip(token_B.tolist(), forced, strict=True)):
             if going[i]:
-                self.ids[i].append(drawn if forced[i] is None else forced[i])
-                self.forced[i].append(forced[i] is not None)
+                self.ids[i].append(drawn if by_guide is None else by_guide)
+                self.forced[i].append(by_guide is not None)
                 self.masks[i].append(masks[i])
         self.q.append(q_BV)
         if self.seen:

@@ -104,16 +104,17 @@ class Speculative(Engine):
         model: LanguageModel,
         prompts: list[list[int]],
         rows: list[int],
+        draft: Draft,
+        *,
         sampling: Sampling,
         seed: int,
-        use_cache: bool,
-        guide: MakeGuide | None,
-        draft: Draft,
+        use_cache: bool = True,
+        guide: MakeGuide | None = None,
     ):
         check_draft(model, draft.model)
         context = draft.model.seq_len
         self.most = min(draft.ahead or MOST, model.seq_len // 2, context // 2)
-        super().__init__(model, prompts, rows, sampling, seed, use_cache=True, guide=guide, ahead=self.most)
+        super().__init__(model, prompts, rows, sampling, seed, use_cache, guide, ahead=self.most)
         self.draft = draft
         self.reader = Windows(draft.model, [p[-context:] for p in prompts], use_cache=True, ahead=self.most + 1)
         self.lag = 1  # newest tokens of each row that the draft has not read

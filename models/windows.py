@@ -24,9 +24,8 @@ SHARED = 16  # tokens that prompts must have in common to be read once
 
 def common(texts: Sequence[Sequence[int]]) -> int:
     """Tokens that all begin with."""
-    first, last = min(texts), max(texts)  # in alphabetical order: what these share, all do
-    most = min(len(first), len(last))
-    return next((i for i in range(most) if first[i] != last[i]), most)
+    most = min(map(len, texts))
+    return next((i for i in range(most) if len({text[i] for text in texts}) > 1), most)
 
 
 class Windows:

@@ -23,7 +23,9 @@ def processor() -> str:
     name, able = platform.processor() or platform.machine(), []
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        facts = dict(reversed([tuple(part.strip() for part in line.split(":", 1)) for line in lines if ":" in line]))
+        facts: dict[str, str] = {}
+        for key, value in (line.split(":", 1) for line in lines if ":" in line):
+            facts.setdefault(key.strip(), value.strip())  # the first processor's
         name = facts.get("model name", name)
         flags = facts.get("flags", facts.get("Features", "")).split()
         able = [ability for ability in ABILITIES if ability in flags]

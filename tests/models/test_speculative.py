@@ -120,7 +120,7 @@ def test_what_a_draft_has_read_is_never_out_of_step(make, new):
     """Rows accept more and fewer tokens than others, and slide; then each is read on as it would be alone."""
     other = near(make())
     with evaluating(model := make()), torch.no_grad():
-        engine = Speculative(model, [list(r) for r in RAGGED], [0, 1, 2, 3], GREEDY, 0, True, None, Draft(other, 3))
+        engine = Speculative(model, [list(r) for r in RAGGED], [0, 1, 2, 3], Draft(other, 3), sampling=GREEDY, seed=0)
         tokens = engine.run(new + 8, 1, frozenset(), None)
         for _ in range(4 * new):
             next(tokens)
