@@ -111,6 +111,8 @@ class Speculative(Engine):
         use_cache: bool = True,
         guide: MakeGuide | None = None,
     ):
+        if not use_cache:
+            raise RequestError("use_cache=False: without keys and values a draft saves nothing. Leave it out.")
         check_draft(model, draft.model)
         context = draft.model.seq_len
         self.most = min(draft.ahead or MOST, model.seq_len // 2, context // 2)

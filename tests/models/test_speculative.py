@@ -220,6 +220,8 @@ def test_models_that_a_draft_cannot_serve_are_refused():
             check_draft(model, draft)
         with pytest.raises(RequestError, match=words):
             generate(model, [[1, 2]], max_new_tokens=3, draft=Draft(draft))
+    with pytest.raises(RequestError, match="use_cache=False"):
+        generate(tiny(), [[1, 2]], max_new_tokens=3, use_cache=False, draft=Draft(tiny()))
     check_draft(tiny_moe(), choosing)  # whatever a draft says
 
 
