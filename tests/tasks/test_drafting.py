@@ -71,7 +71,8 @@ def test_drafts_that_cannot_serve_are_refused_in_words(typed, told, capsys):
 
 
 def test_a_judged_text_can_be_drafted(tmp_path):
-    words = ["task=generate", "init_from=model", *ASKED, "max_new_tokens=8", "generate.verify=likelihood"]
+    asked = ["prompt=The ", "max_new_tokens=8", "hardware=cpu"]
+    words = ["task=generate", "init_from=model", *asked, "generate.verify=likelihood"]
     assert lab(*words, "generate.retry=1", "generate.draft=draft", f"run_dir={tmp_path}/judged") == 0
     assert "score" in samples(f"{tmp_path}/judged")[0]
     assert json.loads(Path(tmp_path, "judged/summary.json").read_text(encoding="utf-8"))["draft"]["steps"] > 0
