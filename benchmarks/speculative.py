@@ -106,7 +106,7 @@ def tell(words: str, rows: int, prompts: list[list[int]], how: Sampling, models:
 
 
 def once(model, prompts: list[list[int]], how: Sampling, draft: Draft | None, seed: int) -> float:
-    """Seconds of one generation, prompts included: of one thread the processor's, which others' work does not lengthen."""
+    """Seconds of one generation; of one thread the processor's, which the work of others does not lengthen."""
     clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
     start = clock()
     generate(model, prompts, max_new_tokens=NEW, sampling=how, seed=seed, draft=draft)
