@@ -31,6 +31,7 @@ from models.windows import Windows
 
 MOST = 12  # tokens ahead
 SHORTEST = 4  # context
+READING = 0.1  # what one token more adds to a reading of the model, as a share (models/layers/packing.py)
 BEFORE = (4, 3)  # tokens that a row is taken to have judged, and accepted, before any was
 
 
@@ -120,7 +121,7 @@ class Speculative(Engine):
         self.draft = draft
         self.reader = Windows(draft.model, [p[-context:] for p in prompts], use_cache=True, ahead=self.most + 1)
         self.lag = 1  # newest tokens of each row that the draft has not read
-        self.cost = _multiplied(draft.model) / _multiplied(model)
+        self.cost = _multiplied(draft.model) / _multiplied(model) + READING
 
     @torch.no_grad()
     def run(self, max_new_tokens: int, n: int, stop_ids: frozenset[int], stop: Stop | None) -> Iterator[Token]:

@@ -68,7 +68,8 @@ class Windows:
         self.real = [0] * len(self.ids)
         if self.use_cache and max_new_tokens >= WORTHWHILE:
             known = None if self.before is None else self.before.packed
-            self.packed = known or PackedLinears(self.model.decoding, rows=len(self.ids) * (1 + self.ahead))
+            rows = len(self.ids) * (1 + self.ahead) if len(self.ids) > 1 else 1
+            self.packed = known or PackedLinears(self.model.decoding, rows=rows)
         self.before = None
         return logits_BV.repeat_interleave(n, dim=0)
 

@@ -141,6 +141,15 @@ def test_wrong_prompts_are_refused():
         generate(tiny(), [[1]], max_new_tokens=0)
 
 
+@pytest.mark.parametrize("tokens", [1, 2, 4, 5, 7])
+@pytest.mark.parametrize("vocab_size", [8, 11])
+def test_slices_serve_a_row_that_reads_several_tokens(tokens, vocab_size):
+    model, x = tiny(bias=True, vocab_size=vocab_size).eval(), torch.arange(tokens).unsqueeze(0)
+    with torch.no_grad(), PackedLinears(model, rows=1).active():
+        sliced = model(x, logits="all").logits
+    torch.testing.assert_close(sliced, model(x, logits="all").logits, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("vocab_size", [8, 11])  # 11 does not divide into slices
 def test_packed_layers_give_the_same_and_leave_no_trace(rows, vocab_size):
