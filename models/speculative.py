@@ -31,7 +31,7 @@ from models.windows import Windows
 
 MOST = 12  # tokens ahead
 SHORTEST = 4  # context
-READING = 0.1  # what one token more adds to a reading of the model, as a share (models/layers/packing.py)
+READING = 0.1  # what one token more adds to a reading of the model, as a share
 BEFORE = (4, 3)  # tokens that a row is taken to have judged, and accepted, before any was
 
 

@@ -5,8 +5,8 @@ read 45 to 51 GB/s), in GB/s: F.linear 16 for one row and 8 to 14 for eight; the
 MKL shares out among threads, 29 to 42 for one row; oneDNN's packed layout 28 to 37 for one row and 31 to 42 for eight.
 So one row takes slices of the weights as they lie, more rows a second, packed copy for as long as they are generated.
 
-Where one row reads several tokens now and then (speculative decoding) the slices serve up to FEW of them: on one busy
-core 16 GB/s for one token and for two, 11 for four, where oneDNN's layout read 14, 10 and 11 and has to be made first.
+Where one row reads several tokens now and then (speculative decoding), those take the packed copy, made when they first
+come: of slices times a few tokens MKL made between 16 and 3 GB/s, shape by shape.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 WORTHWHILE = 16  # tokens after which packing has paid for itself
 SLICES = 4
-FEW = 4  # tokens of one row that slices serve
 
 
 class PackedLinears:
@@ -58,25 +57,24 @@ def _packed(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
 
 
 def _sliced(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
-    """For one token or a few. What is left over when the outputs are cut into SLICES, as of 50,257 words, is done by
-    itself; more tokens at once take a packed copy, made when they first come."""
+    """For one token. What is left over when the outputs are cut into SLICES, as of 50,257 words, is done by itself.
+
+    Several tokens take a packed copy, made when they first come.
+    """
     weight, (n_out, n_in) = layer.weight.detach(), layer.weight.shape
     even = n_out - n_out % SLICES
-    slices, left_over = weight[:even].view(SLICES, -1, n_in), weight[even:]
+    slices, rest = weight[:even].view(SLICES, -1, n_in), weight[even:]
     packed: list[Callable[[Tensor], Tensor]] = []
 
     def forward(x: Tensor) -> Tensor:
-        n = x.numel() // n_in
-        if n > FEW:
+        if (n := x.numel() // n_in) > 1:
             if not packed:
                 packed.append(_packed(layer, n))
             return packed[0](x)
-        # transposed from rows, not a view with strides of 1: bmm would take a way three times as slow
-        columns = x.reshape(n, n_in).t()
-        out = torch.bmm(slices, columns.expand(SLICES, -1, -1)).view(even, n)
+        # transposed from a row, not a view with strides of 1: bmm would take a way three times as slow
+        out = torch.bmm(slices, x.view(1, n_in).t().expand(SLICES, -1, -1)).view(even)
         if even < n_out:
-            out = torch.cat([out, left_over @ columns])
-        out = out.t().reshape(*x.shape[:-1], n_out)
-        return out if layer.bias is None else out.add_(layer.bias)
+            out = torch.cat([out, torch.mv(rest, x.view(n_in))])
+        return (out if layer.bias is None else out.add_(layer.bias)).view(*x.shape[:-1], n_out)
 
     return forward
