@@ -19,7 +19,7 @@ def draft_of(cfg: DictConfig, model: LanguageModel, tokenizer: Tokenizer) -> Dra
     Raises:
         RequestError: no such run; another tokenizer; a draft as large as the model, or one that cannot serve it.
     """
-    name, ahead = cfg.generate.draft, cfg.generate.ahead
+    name, ahead = cfg.generate.get("draft"), cfg.generate.get("ahead")  # runs of before do not say them
     if name is None:
         if ahead is not None:
             raise RequestError(f"generate.ahead={ahead} is of generate.draft. Type generate.draft=RUN.")

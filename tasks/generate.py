@@ -52,7 +52,7 @@ def generate(
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     drawn = {"top_p and min_p are of drawing, beams are not drawn": top_p is not None or min_p is not None}
     drawn["tools, schema and regex guide what is drawn or greedy"] = bool(tools or schema or regex)
-    drawn["a draft writes what is drawn or greedy"] = cfg.generate.draft is not None
+    drawn["a draft writes what is drawn or greedy"] = cfg.generate.get("draft") is not None
     drawn["nothing is drawn, so that a rejected text would come again"] = cfg.generate.verify is not None
     check_beams(beams, length_penalty, against=next((words for words, there in drawn.items() if there), None))
     set_number_formats()
