@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "benchmarks": {  # and every third-party package: they measure against others
         *("callbacks", "crawl", "datamodules", "evaluation", "launcher", "lightning_modules", "loggers", "models"),
-        *("optimization", "rewards", "tasks", "tokenization"),
+        *("nanolab", "optimization", "rewards", "tasks", "tokenization"),
     },
     "nanolab": {"launcher", "models", "runs", "tasks", "tokenization"},
     "run": {"launcher"},
