@@ -11,6 +11,7 @@ Friedman 2001 (gradient boosting), 2002 (row subsampling); GrowNet, 2002.07971; 
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,6 @@ class GBFTModule(LanguageModule):
         check_settings(self.model, strategy=strategy, adapter=adapter, optimizer=self._make_optimizer)
         check_logits(self.ensemble)
         self.plan = self.ensemble.plan
-        self.machine = StageMachine(self.plan, first=int(self.ensemble.closed))
         self.dev: list[DevRow] = []
         self.states = RowStates(self.ensemble, None)
         self._spare: DevRow | None = None  # a row to train on where subsampling left none
@@ -63,6 +63,11 @@ class GBFTModule(LanguageModule):
     def ensemble(self) -> Boosted:
         assert isinstance(self.model, Boosted)
         return self.model
+
+    @cached_property
+    def machine(self) -> StageMachine:
+        """Made when it is first asked for: where a run is only planned, nothing can be read of the ensemble before."""
+        return StageMachine(self.plan, first=int(self.ensemble.closed))
 
     @property
     def records(self) -> list[Record]:
