@@ -73,7 +73,8 @@ def hints_of(key: str, node: DictConfig, cfg: DictConfig) -> dict[str, Any]:
     record: Any = next((found for m in beside if (found := getattr(m, first.title(), None)) is not None), None)
     for part in rest:
         record = get_type_hints(record, include_extras=True).get(part) if record is not None else None
-    found = {} if record is None else get_type_hints(record, include_extras=True)
+    keyed = inspect.isclass(record) and get_origin(record) is None  # not a dictionary of the user's own names
+    found = get_type_hints(record, include_extras=True) if keyed else {}
     if not key:
         parameters = inspect.signature(resolve_target(cfg.task._target_)).parameters
         found |= {name: p.annotation for name, p in parameters.items() if p.kind == p.KEYWORD_ONLY}

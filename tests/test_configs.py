@@ -218,7 +218,7 @@ def test_N2_every_key_one_level_off(group: str, option: str) -> None:
             (override,) = parse([f"{wrong}=1"], LAB, multirun=False)
             with pytest.raises(RequestError) as caught:
                 apply(override, schema)
-            assert re.search(rf"(Did you mean [\w.]*\b|is a key of .*\n.* ){leaf}\b", str(caught.value)), wrong
+            assert re.search(rf"(Did you mean [\w.]*\b|is a key of .*\n.*\b){leaf}\b", str(caught.value)), wrong
 
 
 @contextlib.contextmanager

@@ -13,8 +13,15 @@ from launcher.cli import main
 ROOT = Path(__file__).parents[2]
 SMALL = ["model.n_layer=1", "model.n_embd=16", "model.n_head=2", "model.seq_len=16", "data.batch_size=2"]
 SHORT = ["trainer.max_steps=2", "trainer.val_every=1", "trainer.log_every=1", "hardware=cpu"]
-# those on other data than text: tests/tasks/test_pair_runs.py, test_seq2seq_runs.py
-ELSEWHERE = {"dpo_arithmetic", "reward_arithmetic", "samsum_t5_small", "samsum_flan_t5_small_lora", "t5_arithmetic"}
+# those on other data than text: tests/tasks/test_pair_runs.py, test_seq2seq_runs.py; a pipeline: test_pipeline.py
+ELSEWHERE = {
+    "alignment",
+    "dpo_arithmetic",
+    "reward_arithmetic",
+    "samsum_t5_small",
+    "samsum_flan_t5_small_lora",
+    "t5_arithmetic",
+}
 EXPERIMENTS = sorted({path.stem for path in (ROOT / "conf/experiment").glob("*.yaml")} - ELSEWHERE)
 
 

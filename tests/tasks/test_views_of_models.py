@@ -95,7 +95,7 @@ def test_errors_are_grouped_with_examples(tmp_path):
         (["inspect.view=attention", "init_from=RUNS/gpt", "inspect.tokens=1"], "expected a whole number (2 to 512)"),
         (["inspect.view=attention", "init_from=RUNS/gpt", "inspect.text=''"], "inspect.text= is empty"),
         (["inspect.view=errors"], "type inspect.predictions="),
-        (["inspect.view=errors", "inspect.predictions=nowhere"], "there is no such file"),
+        (["inspect.view=errors", "inspect.predictions=nowhere"], "there is no file nowhere"),
         (["inspect.view=errors", "inspect.predictions=RUNS/text.txt"], "text.txt, line 1: not a line of"),
         (["inspect.view=heads"], "attention, boosting, data, errors, positions, rollouts, routing, tokenizer"),
     ],
