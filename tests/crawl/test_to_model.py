@@ -53,9 +53,8 @@ def crawled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "tokenizer", [t if t == "byte" else pytest.param(t, marks=pytest.mark.slow) for t in TOKENIZERS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
 def test_from_a_site_to_generated_text(crawled: Path, tokenizer: str) -> None:
     found = manifest(crawled / "outputs/crawl/docs")
     assert found["kept"] == len(documents(crawled / "outputs/crawl/docs")) == 30
@@ -79,6 +78,7 @@ def test_what_a_crawl_leaves_for_the_launcher(crawled: Path) -> None:
     assert len(log) < 5000, "no page, and no debug line of a library, is in the log"
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on(tmp_path: Path) -> None:
     """resume= with run.py; what is no budget cannot be changed."""
     fast = [f"crawl.{word}" for word in FAST]

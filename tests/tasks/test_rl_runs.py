@@ -125,6 +125,7 @@ def test_ppo_with_a_named_reward_model_from_one_start():
     assert not Path("ppo/reward_model").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("objective", "more"), [("grpo", []), ("ppo", ["objective.critic=shared"])])
 def test_N54_adapters_are_the_policy_and_switched_off_they_are_the_reference(objective, more, capsys):
     """No second model in the checkpoint, KL 0 at the start, and exact after a resume in the middle of a rollout."""

@@ -130,6 +130,7 @@ def test_a_t5_of_the_hub_is_tuned_asked_and_written_again(small_t5, monkeypatch)
     assert theirs.generation_config.decoder_start_token_id == 0
 
 
+@pytest.mark.slow
 def test_summaries_that_ship_with_python_are_learned_scored_and_searched_for(capsys):
     words = ["data=docstring_summaries", "tokenizer=byte", "callbacks.exact_match.questions=3",
              "trainer.monitor=val/rougeL"]  # fmt: skip

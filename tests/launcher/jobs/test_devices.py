@@ -29,7 +29,7 @@ def test_a_process_keeps_the_device_it_has_seen_first(tmp_path: Path, monkeypatc
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,5,6,7"
 
 
-@pytest.mark.parametrize(("gpus", "jobs"), [("0,1,2,3", 4), ("0,1", 5)])
+@pytest.mark.parametrize(("gpus", "jobs"), [("0,1,2,3", 4), pytest.param("0,1", 5, marks=pytest.mark.slow)])
 def test_N6_jobs_side_by_side_never_share_a_gpu(gpus: str, jobs: int, run: Run, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     seeds = ",".join(str(seed) for seed in range(1, jobs + 1))
