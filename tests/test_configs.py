@@ -221,6 +221,18 @@ def test_N2_every_key_one_level_off(group: str, option: str) -> None:
             assert re.search(rf"(Did you mean [\w.]*\b|is a key of .*\n.*\b){leaf}\b", str(caught.value)), wrong
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("pipline.stages", "task=pipeline pipeline.stages=1"), ("evalute.n", "task=evaluate evaluate.n=1"),
+     ("modle.n_layer", "model.n_layer=1")],
+)  # fmt: skip
+def test_N2_a_section_of_another_task_misspelled_names_that_task(typed: str, meant: str) -> None:
+    plan = compose([], LAB)
+    (override,) = parse([f"{typed}=1"], LAB, multirun=False)
+    with pytest.raises(RequestError, match=f"Type: {meant}$"):
+        apply(override, Schema(plan.cfg, plan.choices, LAB))
+
+
 @contextlib.contextmanager
 def renamed(cfg: DictConfig, key: str, other: str) -> Iterator[None]:
     """Within it, the key has another name."""

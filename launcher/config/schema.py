@@ -7,6 +7,7 @@ keys at the top level are those of conf/config.yaml, one section per group, and 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,13 @@ class Schema:
             own = next((name for name in self._keys_of_the_task() if name.endswith(f".{leaf}")), None)
             typed = f"task={tasks[0]} {key}={value}" if own is None else f"{own}={value}"
             return f"{cut(key)} is a key of task={' and task='.join(tasks)} only.\nType: {typed}"
+        known = {*names, *(name.rpartition(".")[2] for name in self.valid_keys())}
+        strange = not parent and leaf not in known and not get_close_matches(leaf, names, n=1)
+        if strange and (of_others := self._like_a_key_of_a_task(leaf)):
+            other, task = of_others
+            typed = key.replace(leaf, other, 1) + ("" if value is None else f"={value}")
+            meant = f"Did you mean {other}, a key of task={task}?\nType: task={task} {typed}"
+            return f"there is no key {cut(key)}.\n{takes}\n{meant}"
         close = nearest_key(key, list(self.valid_keys(in_file=value is None)))
         meant = "" if close is None else f"\nDid you mean {close}?"
         meant += f"\nType: {close}={value}" if close is not None and value is not None else ""
@@ -150,6 +158,13 @@ class Schema:
     def _tasks_with(self, key: str) -> list[str]:
         options = self.lab.groups.get("task", {}).items()
         return [name for name, file in options if _is_global(file) and key in _load(file)]
+
+    def _like_a_key_of_a_task(self, key: str) -> tuple[str, str] | None:
+        """(a key that looks like this one, the task it belongs to)."""
+        options = self.lab.groups.get("task", {}).items()
+        owners = {name: task for task, file in options if _is_global(file) for name in _load(file)}
+        found = get_close_matches(key, owners, n=1, cutoff=0.8)
+        return (found[0], owners[found[0]]) if found else None
 
     def _declared_under(self, key: str) -> dict[str, Any]:
         tree: Any = self.declared
