@@ -207,13 +207,14 @@ def test_N2_every_key_misspelled_in_its_file(group: str, option: str) -> None:
 def test_N2_every_key_one_level_off(group: str, option: str) -> None:
     plan = composed(group, option)
     schema = Schema(plan.cfg, plan.choices, LAB)
+    valid = set(schema.valid_keys())
     for key in own_keys(group, option):
         parent, _, leaf = key.rpartition(".")
         free = is_free_dict(schema.params(parent)[0][leaf].annotation, schema.aliases(parent))
         for wrong in {f"{parent.rpartition('.')[0]}.{leaf}".lstrip("."), f"{parent}.{leaf}.{leaf}".lstrip(".")} - {key}:
             if free and wrong.startswith(f"{key}."):
                 continue  # its keys are the user's own
-            if wrong in set(schema.valid_keys()):
+            if wrong in valid:
                 continue  # also a key, of something else: seed
             (override,) = parse([f"{wrong}=1"], LAB, multirun=False)
             with pytest.raises(RequestError) as caught:

@@ -139,9 +139,7 @@ class Schema:
             own = next((name for name in self._keys_of_the_task() if name.endswith(f".{leaf}")), None)
             typed = f"task={tasks[0]} {key}={value}" if own is None else f"{own}={value}"
             return f"{cut(key)} is a key of task={' and task='.join(tasks)} only.\nType: {typed}"
-        known = {*names, *(name.rpartition(".")[2] for name in self.valid_keys())}
-        strange = not parent and leaf not in known and not get_close_matches(leaf, names, n=1)
-        if strange and (of_others := self._like_a_key_of_a_task(leaf)):
+        if not parent and self._is_strange(leaf, names) and (of_others := self._like_a_key_of_a_task(leaf)):
             other, task = of_others
             typed = key.replace(leaf, other, 1) + ("" if value is None else f"={value}")
             meant = f"Did you mean {other}, a key of task={task}?\nType: task={task} {typed}"
@@ -150,6 +148,12 @@ class Schema:
         meant = "" if close is None else f"\nDid you mean {close}?"
         meant += f"\nType: {close}={value}" if close is not None and value is not None else ""
         return f"there is no key {cut(key)}.\n{takes}{meant}"
+
+    def _is_strange(self, leaf: str, names: dict[str, Param]) -> bool:
+        """No key is called so, at any depth, and none of `names` nearly so."""
+        if get_close_matches(leaf, names, n=1):
+            return False
+        return leaf not in {*names, *(name.rpartition(".")[2] for name in self.valid_keys())}
 
     def _keys_of_the_task(self) -> list[str]:
         """Those of the section that bears the task's name, such as `evaluate.n`."""

@@ -27,9 +27,9 @@ class Param:
     required: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
-    """A class or function that a config may name, and the keys it takes."""
+    """A class or function that a config may name, and the keys it takes. There is one of each: see `_defined`."""
 
     name: str
     tree: ast.Module
@@ -47,23 +47,42 @@ def read_target(name: object, lab: Lab, *, key: str) -> Target:
     if not isinstance(name, str) or name.count(".") < 1:
         raise RequestError(f"{key}={name}: expected package.module.Name, a class or function of this program.")
     if name in THIRD_PARTY:
-        tree, node = _third_party(name)
-        init = _init(node)
-        params = {} if init is None else _function_params(init, keyword_only=False)
-        params |= {extra: Param(None, False) for extra in THIRD_PARTY[name]}
-        return Target(name, tree, node, params, _aliases(tree, node, lab))
+        return _of_a_library(name, lab)
+    if (target := _defined(name, lab)) is not None:
+        return target
     module, _, attribute = name.rpartition(".")
     file = module_file(module, lab) if module.split(".")[0] in FIRST_PARTY else None
     if file is None:
         raise RequestError(_refusal(name, key))
+    names = [d.name for d in parse(file).body if isinstance(d, Definition) and not d.name.startswith("_")]
+    close = nearest(attribute, names)
+    hint = f" Did you mean {module}.{close}?" if close else ""
+    raise RequestError(f"{key}={name}: {module} defines no {attribute}; it defines: {listing(names)}.{hint}")
+
+
+@cache
+def _defined(name: str, lab: Lab) -> Target | None:
+    """First-party code that a config may name; kept, since a key is looked up through its targets again and again."""
+    module, _, attribute = name.rpartition(".")
+    file = module_file(module, lab) if module.split(".")[0] in FIRST_PARTY else None
+    if file is None:
+        return None
     tree = parse(file)
     found = _definition(tree, attribute)
-    if found is None:
-        names = [d.name for d in tree.body if isinstance(d, Definition) and not d.name.startswith("_")]
-        close = nearest(attribute, names)
-        hint = f" Did you mean {module}.{close}?" if close else ""
-        raise RequestError(f"{key}={name}: {module} defines no {attribute}; it defines: {listing(names)}.{hint}")
-    return Target(name, tree, found, _params(tree, found, lab), _aliases(tree, found, lab))
+    return None if found is None else _target(name, tree, found, lab)
+
+
+@cache
+def _of_a_library(name: str, lab: Lab) -> Target:
+    tree, node = _third_party(name)
+    init = _init(node)
+    params = {} if init is None else _function_params(init, keyword_only=False)
+    params |= {extra: Param(None, False) for extra in THIRD_PARTY[name]}
+    return Target(name, tree, node, params, _aliases(tree, node, lab))
+
+
+def _target(name: str, tree: ast.Module, node: Definition, lab: Lab) -> Target:
+    return Target(name, tree, node, _params(tree, node, lab), _aliases(tree, node, lab))
 
 
 def module_target(module: ModuleType) -> Target:
@@ -73,13 +92,13 @@ def module_target(module: ModuleType) -> Target:
     return Target(module.__name__, tree, first, aliases=assigned(tree))
 
 
+@cache
 def read_record(name: str, beside: Target, lab: Lab) -> Target | None:
     """The dataclass or TypedDict that `name` stands for in the module of `beside`; None if there is none."""
     found = _lookup(beside.tree, name, lab)
     if found is None or not isinstance(found[1], ast.ClassDef) or not _is_record(found[0], found[1], lab):
         return None
-    tree, node = found
-    return Target(name, tree, node, _params(tree, node, lab), _aliases(tree, node, lab))
+    return _target(name, *found, lab)
 
 
 def record_of(section: str, modules: Iterable[Target], lab: Lab) -> Target | None:
@@ -97,6 +116,7 @@ def record_of(section: str, modules: Iterable[Target], lab: Lab) -> Target | Non
     return next((record for record in found if record is not None), None)
 
 
+@cache
 def class_attribute(target: Target, attribute: str, lab: Lab) -> object:
     """A literal set in the body of the class or of its first-party bases (`needs = ("tokens",)`), or None."""
     for _, node in _lineage(target.tree, target.node, lab):
