@@ -102,6 +102,7 @@ def test_a_run_leaves_what_the_contract_promises(trained: Path) -> None:
     assert all(summary[key] for key in ("tokens_seen", "tokens_per_second", "peak_memory_bytes", "data_fingerprint"))
 
 
+@pytest.mark.slow
 def test_what_a_run_offers_to_type_next_works(trained: Path) -> None:
     assert "The" in run("task=generate", "init_from=first", "prompt=The ", "max_new_tokens=2", cwd=trained).stdout
     assert run("first", cwd=trained).returncode == 2

@@ -84,6 +84,7 @@ def test_without_a_terminal_progress_is_lines(tmp_path, capsys):
     assert "tok/s" in lines[1]
 
 
+@pytest.mark.slow
 def test_validation_and_checkpoints_do_not_count_as_training_time(tmp_path):
     import time
 

@@ -159,7 +159,9 @@ def reopened(folder: Path) -> tuple[int, bytes]:
     return queued, (folder / "documents-00000.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_signal_ends_cleanly(tmp_path: Path, number: signal.Signals, status: int) -> None:
     """Also with an answer that never comes to its end, and a host that waits."""
     with Site() as site:
@@ -207,6 +209,7 @@ def group_is_alive(group: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_other_settings_are_another_crawl(tmp_path: Path) -> None:
     """N2: refused in plain words; what may change may."""
     with Site() as site:
@@ -272,6 +275,7 @@ def memory_mb(group: int) -> float:
     return total / 2**20
 
 
+@pytest.mark.slow
 def test_ledger_keeps_nothing_in_memory(tmp_path: Path) -> None:
     """The quick half of the memory test: 6,000 addresses through the ledger, without the network."""
     frontier = Frontier(tmp_path / "crawl.sqlite", CRAWL)

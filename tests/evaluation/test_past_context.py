@@ -98,6 +98,7 @@ def test_spans_double_and_texts_are_spread():
         text_starts(100, length=200, most=8, context=8)
 
 
+@pytest.mark.slow
 def test_a_table_and_a_figure_of_two_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_text("to be or not to be, that is the question. " * 40)

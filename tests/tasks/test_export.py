@@ -33,7 +33,9 @@ def train(*words: str) -> None:
     assert lab(*words, *SHORT, "data=text", "data.path=text.txt", "run_dir=run") == 0
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if "gpt" in kind else []) for kind in MODELS]
+)
 def test_N34_export_loads_in_transformers_and_here(kind, capsys):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -97,6 +99,7 @@ def test_N25_a_dense_run_goes_on_as_a_mixture_that_computes_the_same(capsys):
     assert sparse["val/loss"] == pytest.approx(last, abs=1e-5), dense
 
 
+@pytest.mark.slow
 def test_the_readmes_line_for_upcycling_runs_and_narrower_experts_are_told_of_it(capsys):
     data = ["data=text", "data.path=text.txt", *SHORT]
     train("model=modern", *SIZES)
@@ -219,6 +222,7 @@ def test_F31_an_export_says_what_it_has_checked(capsys):
     assert f"{trained['total']:,} parameters as gpt2 -> out" in screen
 
 
+@pytest.mark.slow
 def test_a_family_can_be_asked_for_by_name(capsys):
     train(*MODELS["llama"])
     words = ["task=export", "init_from=run", "hardware=cpu"]

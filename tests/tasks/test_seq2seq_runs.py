@@ -59,6 +59,7 @@ def test_two_processes_learn_what_one_does(hardware):
     assert lab("task=evaluate", "init_from=two", "run_dir=evaluated") == 0
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_planned_and_written_for_transformers(capsys):
     assert train("run", *CHAT) == 0
     assert lab("task=evaluate", "init_from=run", "run_dir=evaluated") == 0

@@ -80,6 +80,7 @@ def test_N17_a_resumed_run_is_the_run_that_was_never_stopped(batching):
     assert before[0] == before[1]
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_by_a_chosen_metric():
     """By a metric of which less is better, as its name says; the opposite is refused before anything is trained."""
     assert train("run", "trainer.monitor=val/unparsed", "data.val_examples=8") == 0

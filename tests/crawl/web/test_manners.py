@@ -21,6 +21,7 @@ def small(site: Site, n: int = 4) -> None:
     site.fallback = tree(n)
 
 
+@pytest.mark.slow
 def test_crawl_delay_and_user_agent(tmp_path: Path) -> None:
     """Also with AutoThrottle on, which would go down to delay_s, and with parallel requests allowed."""
     with Site(robots=b"User-agent: *\nCrawl-delay: 0.5\n") as site:
@@ -79,6 +80,7 @@ def test_robots(robots_crawl, name: str) -> None:
     assert sum(n for path, n in site.hits.items() if path.startswith("/page/")) == kept
 
 
+@pytest.mark.slow
 def test_retry_after_holds_back_the_whole_host(tmp_path: Path) -> None:
     with Site() as site:
         small(site, 6)
