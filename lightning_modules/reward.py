@@ -94,7 +94,9 @@ class RewardModule(PairModule):
 
     def loss(self, micro: Batch) -> Output:
         assert isinstance(self.model, RewardModel)
-        wanted = {"targets_BT": self._chosen_targets(micro), "per_token": True} if self.nll_weight else {}
+        wanted: dict[str, Any] = {"compact": self.model.compact_of(micro)}
+        if self.nll_weight:
+            wanted |= {"targets_BT": self._chosen_targets(micro), "per_token": True}
         real_BT = real_tokens(micro)
         assert real_BT is not None
         scores_B, out = score(self.model, micro["ids"], real_BT, **wanted)

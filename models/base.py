@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from batch import IGNORE, Batch
 from models.layers.cache import KVCache
+from models.layers.compact import Compact, compacted
 from models.layers.loss import linear_cross_entropy, linear_token_nll, sparse_cross_entropy
 
 FORWARD_KEYS = {"ids_BT": "ids", "targets_BT": "targets", "weights_BT": "weights", "documents_BT": "documents"}
@@ -51,6 +52,7 @@ class LanguageModel(nn.Module):
     has_cache: bool = True  # False: generation reads everything again for each token
     encodes_source: bool = False  # True: what stands before an answer is read by an encoder, both ways
     overflows_fp16: bool = False  # True: 16-mixed ends in infinities
+    reads_compact: bool = False  # True: its trunk can leave out padding and what pairs of rows share
     serves: tuple[str, ...] = ()  # classes of the objectives that can train it; (): all
 
     @property
@@ -92,6 +94,7 @@ class LanguageModel(nn.Module):
         padding_BT: Tensor | None = None,
         cache: KVCache | None = None,
         source_B: Tensor | None = None,
+        compact: Compact | None = None,
         logits: Literal["none", "last", "all"] = "none",
         sparse_targets: bool = False,
         per_token: bool = False,
@@ -106,13 +109,16 @@ class LanguageModel(nn.Module):
             padding_BT: True at real tokens (over all S positions if there is a cache).
             cache: keys and values of earlier tokens; extended by these.
             source_B: of encoder-decoders, how many of a row's first tokens the encoder reads; others are never told.
+            compact: which tokens have to be read, see `inputs_of`; it says all that padding_BT does.
             logits: "last" position or "all" of them; "none" costs nothing.
             sparse_targets: most targets have no loss: the head is run only at those that do.
             per_token: `nll_BT` carries the gradient, for losses that are no sum over tokens; `loss` stays None.
             temperature: of per_token: logits are divided by it, as in sampling. With a softcap it must be 1.
         """
-        source: dict[str, Any] = {} if source_B is None else {"source_B": source_B}
-        found = self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache, **source)
+        told: dict[str, Any] = {} if source_B is None else {"source_B": source_B}
+        if compact is not None:
+            told["compact"], padding_BT = compact, None
+        found = self.trunk(ids_BT, documents_BT=documents_BT, padding_BT=padding_BT, cache=cache, **told)
         hidden, aux, stats = Trunk(*found)
         loss = nll_BT = None
         if targets_BT is not None and per_token:
@@ -130,15 +136,30 @@ class LanguageModel(nn.Module):
             nll_BT = nll.view_as(targets_BT)
         return Output(hidden, loss, nll_BT, self._logits(hidden, logits), aux, stats=stats)
 
-    def inputs_of(self, micro: Batch) -> dict[str, Tensor]:
+    def inputs_of(self, micro: Batch) -> dict[str, Any]:
         """What of a batch `forward` takes, by argument: the one place where keys (batch.py) become arguments.
 
-        Padding comes last, where causal attention never looks: only a model that counts its tokens is told (S15).
+        Padding comes last, where causal attention never looks. A model that counts its tokens is told of it (S15); one
+        that `reads_compact` leaves it out.
         """
-        inputs = {argument: micro[key] for argument, key in FORWARD_KEYS.items() if key in micro}
+        inputs: dict[str, Any] = {argument: micro[key] for argument, key in FORWARD_KEYS.items() if key in micro}
         if self.inactive_parameters() and (padding_BT := real_tokens(micro)) is not None:
             inputs["padding_BT"] = padding_BT
+        if (compact := self.compact_of(micro)) is not None:
+            inputs["compact"] = compact
         return inputs
+
+    def compact_of(self, micro: Batch) -> Compact | None:
+        """Which tokens of a batch have to be read; None: all that there are, as they lie.
+
+        So it is where a model does not `reads_compact`; where rows are packed, and have hardly any padding; and where
+        the model is compiled, which wants shapes that come again.
+        """
+        compiled = self._compiled_call_impl is not None
+        if not self.reads_compact or compiled or "documents" in micro or (real_BT := real_tokens(micro)) is None:
+            return None
+        pairs = "index" in micro and len(micro["ids"]) == 2 * len(micro["index"])
+        return compacted(real_BT, micro["ids"] if pairs else None)
 
     def _token_nll(self, hidden_BTC: Tensor, targets_BT: Tensor) -> Tensor:
         """Differentiable loss of each token; logits are computed at the tokens that count only."""

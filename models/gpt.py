@@ -18,6 +18,7 @@ from errors import RequestError
 from models.base import LanguageModel, restarting_positions
 from models.layers.attention import CausalSelfAttention, attention_mask
 from models.layers.cache import KVCache, positions_of
+from models.layers.compact import Compact
 
 
 class LayerNorm(nn.Module):
@@ -64,9 +65,16 @@ class Block(nn.Module):
         self.mlp = MLP(n_embd=n_embd, bias=bias, dropout=dropout, gelu=gelu)
 
     def forward(
-        self, x_BTC: Tensor, mask_BTS: Tensor | None, cache: KVCache | None, weights: list[Tensor] | None = None
+        self,
+        x_BTC: Tensor,
+        mask_BTS: Tensor | None,
+        cache: KVCache | None,
+        weights: list[Tensor] | None = None,
+        compact: Compact | None = None,
     ) -> Tensor:
-        x_BTC = x_BTC + self.attention(self.norm1(x_BTC), mask_BTS=mask_BTS, cache=cache, weights=weights)
+        x_BTC = x_BTC + self.attention(
+            self.norm1(x_BTC), mask_BTS=mask_BTS, cache=cache, weights=weights, compact=compact
+        )
         return x_BTC + self.mlp(self.norm2(x_BTC))
 
 
@@ -84,6 +92,8 @@ class GPT(LanguageModel):
     Raises:
         RequestError: n_embd is not divisible by n_head.
     """
+
+    reads_compact = True
 
     def __init__(
         self,
@@ -137,17 +147,20 @@ class GPT(LanguageModel):
         padding_BT: Tensor | None = None,
         cache: KVCache | None = None,
         weights: list[Tensor] | None = None,
+        compact: Compact | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         positions, mask_BTS = positions_and_mask(ids_BT, documents_BT, padding_BT, cache, seq_len=self.seq_len)
         x = F.dropout(self.embed(ids_BT) + self.position(positions), self.dropout, self.training)
+        x = x if compact is None else compact.tokens(x)
         for block in self.blocks:
             if self.checkpoint_blocks and self.training and weights is None:
-                x = checkpoint(block, x, mask_BTS, cache, use_reentrant=False)
+                x = checkpoint(block, x, mask_BTS, cache, None, compact, use_reentrant=False)
             else:
-                x = block(x, mask_BTS, cache, weights)
+                x = block(x, mask_BTS, cache, weights, compact)
         if cache is not None:
             cache.length += ids_BT.shape[1]
-        return self.norm(x), {}
+        hidden = self.norm(x)
+        return hidden if compact is None else compact.rows(hidden), {}
 
 
 def positions_and_mask(

@@ -43,6 +43,10 @@ class Scored(LanguageModel):
     def blocks(self) -> Any:
         return self.backbone.blocks
 
+    @property
+    def reads_compact(self) -> bool:  # type: ignore[override]
+        return self.backbone.reads_compact
+
     def trunk(self, ids_BT: Tensor, **settings: Any) -> Any:
         return self.backbone.trunk(ids_BT, **settings)
 

@@ -16,6 +16,7 @@ from models.base import LanguageModel
 from models.gpt import check_heads, positions_and_mask
 from models.layers.attention import CausalSelfAttention
 from models.layers.cache import KVCache
+from models.layers.compact import Compact
 from models.layers.ngrams import HashedNGrams
 from models.layers.norm import rms_norm
 from models.layers.rope import Rope
@@ -44,9 +45,10 @@ class Block(nn.Module):
         mask_BTS: Tensor | None,
         cache: KVCache | None,
         weights: list[Tensor] | None = None,
+        compact: Compact | None = None,
     ) -> Tensor:
         x_BTC = x_BTC + self.attention(
-            rms_norm(x_BTC), positions_T=positions_T, mask_BTS=mask_BTS, cache=cache, weights=weights
+            rms_norm(x_BTC), positions_T=positions_T, mask_BTS=mask_BTS, cache=cache, weights=weights, compact=compact
         )
         return x_BTC + self.down(F.relu(self.up(rms_norm(x_BTC))).square())
 
@@ -64,6 +66,8 @@ class NGramGPT(LanguageModel):
     Raises:
         RequestError: n_embd is not divisible by n_head, or an n-gram is shorter than 2.
     """
+
+    reads_compact = True
 
     def __init__(
         self,
@@ -123,14 +127,17 @@ class NGramGPT(LanguageModel):
         padding_BT: Tensor | None = None,
         cache: KVCache | None = None,
         weights: list[Tensor] | None = None,
+        compact: Compact | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         positions, mask_BTS = positions_and_mask(ids_BT, documents_BT, padding_BT, cache, seq_len=self.seq_len)
         x = rms_norm(self.embed(ids_BT) + self._ngrams(ids_BT, documents_BT, padding_BT, cache))
+        x = x if compact is None else compact.tokens(x)
         for block in self.blocks:
-            x = block(x, positions, mask_BTS, cache, weights)
+            x = block(x, positions, mask_BTS, cache, weights, compact)
         if cache is not None:
             cache.length += ids_BT.shape[1]
-        return rms_norm(x), {}
+        hidden = rms_norm(x)
+        return hidden if compact is None else compact.rows(hidden), {}
 
     def _ngrams(
         self, ids_BT: Tensor, documents_BT: Tensor | None, padding_BT: Tensor | None, cache: KVCache | None

@@ -23,6 +23,7 @@ from models.gpt import check_heads, check_length
 from models.initialise import initialise
 from models.layers.attention import attention_mask
 from models.layers.cache import KVCache, positions_of
+from models.layers.compact import Compact
 from models.layers.grouped_attention import GroupedAttention
 from models.layers.mlp import MLP, default_width
 from models.layers.moe.layer import MoE, Routing
@@ -63,11 +64,12 @@ class Block(nn.Module):
         real_BT: Tensor | None,
         need_weights: bool,
         embedded_BTK: Tensor | None = None,
+        compact: Compact | None = None,
     ) -> tuple[Tensor, Routing | None, Tensor | None]:
         """The stream, what a layer of experts says about its routing, attention weights. `real_BT`: no padding."""
         y, weights = self.attention(
             self.norm1(x_BTC), positions_T=positions_T, mask_BTS=mask_BTS, cache=cache, need_weights=need_weights,
-            embedded_BTK=embedded_BTK,
+            embedded_BTK=embedded_BTK, compact=compact,
         )  # fmt: skip
         x_BTC = x_BTC + self._scaled(y, self.post_norm1)
         if isinstance(self.mlp, MoE):
@@ -252,6 +254,11 @@ class Transformer(LanguageModel):
     def head(self) -> nn.Linear:
         return self.lm_head
 
+    @property
+    def reads_compact(self) -> bool:  # type: ignore[override]
+        """Not with experts, which count tokens row by row and get no padding anyway, nor with tokens in front of rows."""
+        return self.moe is None and not self.n_sink
+
     def attention_flops_per_token(self, seq_len: int) -> int:
         seen = sum(min(seq_len, self.window or seq_len) if b.windowed else seq_len for b in self.blocks)
         return 12 * self.n_head * self.head_dim * seen
@@ -264,18 +271,20 @@ class Transformer(LanguageModel):
         padding_BT: Tensor | None = None,
         cache: KVCache | None = None,
         weights: list[Tensor] | None = None,
+        compact: Compact | None = None,
     ) -> Trunk:
         x, documents_BT, padding_BT, positions = self._enter(ids_BT, documents_BT, padding_BT, cache)
         T, start = x.shape[1], cache.length if cache is not None else 0
         masks = self._masks(T, start + T, documents_BT, padding_BT, x.device)
         real_BT = None if padding_BT is None else padding_BT[:, -T:]
         routings: list[Routing] = []
+        x = x if compact is None else compact.tokens(x)
         first = middle = x
         for i, block in enumerate(self.blocks):
             if self.lambdas is not None:
                 x = self.lambdas(x, first, i)
             embedded = self._values_of(ids_BT, i, T)
-            inputs = (x, positions, masks[bool(block.windowed)], cache, real_BT, weights is not None, embedded)
+            inputs = (x, positions, masks[bool(block.windowed)], cache, real_BT, weights is not None, embedded, compact)
             if self.checkpoint_blocks and self.training:
                 x, routing, seen = checkpoint(block, *inputs, use_reentrant=False)
             else:
@@ -290,8 +299,9 @@ class Transformer(LanguageModel):
             x = x - self.backout_lambda.to(x.dtype) * middle
         if cache is not None:
             cache.length += T
-        hidden = self.norm(x[:, -ids_BT.shape[1] :])
+        hidden = self.norm(x[:, self.n_sink if start == 0 else 0 :])
         hidden = hidden if self.logits_scaling == 1.0 else hidden / self.logits_scaling  # the head is linear
+        hidden = hidden if compact is None else compact.rows(hidden)
         return Trunk(hidden, self._auxiliary_losses(routings), stacked(routings))
 
     def _values_of(self, ids_BT: Tensor, layer: int, T: int) -> Tensor | None:

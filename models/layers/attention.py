@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers.cache import KVCache
+from models.layers.compact import Compact
 from models.layers.rope import Rope
 
 
@@ -40,13 +41,16 @@ class CausalSelfAttention(nn.Module):
         mask_BTS: Tensor | None = None,
         cache: KVCache | None = None,
         weights: list[Tensor] | None = None,
+        compact: Compact | None = None,
     ) -> Tensor:
         """`mask_BTS`: True where attention is allowed, None is plain causal. `positions_T`, or (B, T), feeds RoPE.
 
-        `weights`: a list that takes the weights (B, H, T, S); only then are they ever held.
+        `weights`: a list that takes the weights (B, H, T, S); only then are they ever held. `compact`: the rows in
+        which the tokens (1, N, C) lie; the output is of the tokens again.
         """
-        B, T, C = x_BTC.shape
-        qkv = self.qkv(x_BTC).view(B, T, 3, self.n_head, C // self.n_head)
+        qkv = self.qkv(x_BTC) if compact is None else compact.rows(self.qkv(x_BTC))
+        B, T, C = *qkv.shape[:2], x_BTC.shape[2]
+        qkv = qkv.view(B, T, 3, self.n_head, C // self.n_head)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
         if self.rope is not None:
             q, k = self.rope(q, positions_T), self.rope(k, positions_T)
@@ -67,6 +71,7 @@ class CausalSelfAttention(nn.Module):
             is_causal=plain and T > 1,
         )
         y = y.transpose(1, 2).reshape(B, T, C)
+        y = y if compact is None else compact.tokens(y)
         return F.dropout(self.proj(y), self.dropout, self.training)
 
 

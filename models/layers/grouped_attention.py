@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models.layers.attention import attention_weights
 from models.layers.cache import KVCache
+from models.layers.compact import Compact
 from models.layers.norm import RMSNorm
 from models.layers.rope import Rope
 
@@ -88,26 +89,34 @@ class GroupedAttention(nn.Module):
         cache: KVCache | None,
         need_weights: bool = False,
         embedded_BTK: Tensor | None = None,
+        compact: Compact | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Output, and the weights (B, H, T, S) if they are asked for: only then are they ever held.
 
         `mask_BTS`: True where attention is allowed, None is plain causal. `positions_T`, or (B, T), feeds RoPE.
         `embedded_BTK`: the value embeddings of a layer that has a gate for them, all heads side by side.
+        `compact`: the rows in which the tokens (1, N, C) lie; the output is of the tokens again.
         """
-        q, k, v = self._queries_keys_values(x_BTC, positions_T)
+        q, k, v = self._queries_keys_values(x_BTC, positions_T, compact)
         if self.value_gate is not None and embedded_BTK is not None:
             gate_BTK = GATE_MOST * torch.sigmoid(self.value_gate(x_BTC[..., : self.value_gate.in_features]))
+            gate_BTK = gate_BTK if compact is None else compact.rows(gate_BTK)
             embedded = gate_BTK.unsqueeze(-1) * embedded_BTK.unflatten(-1, (-1, self.head_dim)).to(v.dtype)
             v = v + embedded.transpose(1, 2)
         if cache is not None:
             k, v = cache.append(self.layer, k, v, self.capacity)
         weights = attention_weights(q, k, mask_BTS, self.sinks) if need_weights else None
         y = self._attend(q, k, v, None if mask_BTS is None else mask_BTS.unsqueeze(1))  # (B, 1, T, S)
-        y = self.proj(y.transpose(1, 2).flatten(2))
+        y = y.transpose(1, 2).flatten(2)
+        y = self.proj(y if compact is None else compact.tokens(y))
         return F.dropout(y, self.dropout, self.training), weights
 
-    def _queries_keys_values(self, x_BTC: Tensor, positions_T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _queries_keys_values(
+        self, x_BTC: Tensor, positions_T: Tensor, compact: Compact | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.q(x_BTC), self.k(x_BTC), self.v(x_BTC)
+        if compact is not None:
+            q, k, v = compact.rows(q), compact.rows(k), compact.rows(v)
         if self.qk_norm == "full":
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = (x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for x in (q, k, v))  # (B, H or K, T, D)

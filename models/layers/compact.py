@@ -1,0 +1,60 @@
+"""A batch as the tokens that have to be read: without padding, and what two rows begin with only once.
+
+    rows   p p p c c .        N = 8 tokens   p p p c c r r r
+           p p p r r r
+
+Everything in a transformer but attention looks at one token at a time, so that N tokens are enough for it. Attention
+lays them out in the rows again: each token sees what it would see without this, at the same positions, through the same
+window. Loss and gradients are the same but for the order of sums; a token that stands in two rows gets both gradients.
+
+Why no mask of one long row [prompt | chosen | rejected]: fused kernels leave out what causality hides, but not what a
+mask hides. In two rows the prompt's own attention is computed twice, which is less than the half that is left out.
+
+Shapes: B rows, T tokens of a row, P pairs (B = 2 P), N tokens that are read.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+WORTHWHILE = 0.95  # of a batch's places; where more than these are read, it is read as it lies
+
+
+class Compact(NamedTuple):
+    """Where the tokens that are read lie in the rows."""
+
+    place_N: Tensor  # int64: of each of them, in the flat batch
+    token_BT: Tensor  # int64: which of them stands at each place; any of them at padding, whose outputs nobody reads
+
+    def tokens(self, x_BTC: Tensor) -> Tensor:
+        """(B, T, C) -> (1, N, C)."""
+        return x_BTC.flatten(0, 1).index_select(0, self.place_N).unsqueeze(0)
+
+    def rows(self, x_1NC: Tensor) -> Tensor:
+        """(1, N, C) -> (B, T, C)."""
+        return x_1NC.squeeze(0).index_select(0, self.token_BT.flatten()).unflatten(0, self.token_BT.shape)
+
+
+def compacted(real_BT: Tensor, pairs_BT: Tensor | None = None) -> Compact | None:
+    """None where it would save next to nothing.
+
+    Args:
+        real_BT: True at real tokens; padding is on the right.
+        pairs_BT: the ids, where row i and row i + P may begin alike.
+    """
+    own_BT, alike_PT = real_BT, None
+    if pairs_BT is not None:
+        (a_PT, b_PT), (real_a_PT, real_b_PT) = pairs_BT.chunk(2), real_BT.chunk(2)
+        alike_PT = ((a_PT == b_PT) & real_a_PT & real_b_PT).cumprod(1).bool()
+        own_BT = torch.cat([real_a_PT, real_b_PT & ~alike_PT])
+    place_N = own_BT.flatten().nonzero().squeeze(1)
+    if not 0 < len(place_N) <= WORTHWHILE * real_BT.numel():
+        return None
+    token_BT = (own_BT.flatten().cumsum(0) - 1).clamp_min(0).view_as(own_BT)
+    if alike_PT is not None:
+        first_PT, second_PT = token_BT.chunk(2)
+        token_BT = torch.cat([first_PT, second_PT.where(~alike_PT, first_PT)])
+    return Compact(place_N, token_BT)
