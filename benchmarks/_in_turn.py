@@ -62,6 +62,8 @@ def in_turn(module: str, sides: list[str], *, rounds: int) -> dict[str, Side]:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         children = {side: stack.enter_context(started(module, side, f"{folder}/{side}")) for side in sides}
+        for child in children.values():
+            stack.callback(child.kill)  # which no longer runs where all goes well
         for turn in range(WARM_UP + rounds):
             for side, child in children.items():  # all are ready before the first one begins
                 heard(child, "ready", f"{folder}/{side}")

@@ -1,31 +1,31 @@
-"""One DPO update: TRL's trainer, a bare loop with logits at completion tokens only, ours. Each in a process of its own.
+"""One DPO update: TRL's trainer, a bare loop with logits at completion tokens only, ours.
 
-Llama of 4 layers x 256 (transformers' code in all three, random weights), vocabulary 50,257, 4 pairs of at most 512
-tokens, AdamW, fp32. Half of each row is the prompt. TRL computes its reference's log-probabilities once, before
-training, as ours does; the bare loop is given them. Times are medians over updates, memory is the process's peak.
+Llama of 4 layers x 256 (transformers' code in the bare loop and TRL's, random weights), vocabulary 50,257, 4 pairs of
+at most 512 tokens, AdamW; in fp32, then in bf16. Half of each row is the prompt. TRL computes its reference's
+log-probabilities once, before training, as ours does; the bare loop is given them. All take turns
+(benchmarks/_in_turn.py).
+
+python -m benchmarks.dpo            # both precisions
+python -m benchmarks.dpo fp32       # one
 """
 
-import json
-import resource
-import statistics
-import subprocess
+import contextlib
 import sys
 import tempfile
-import time
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from models.base import LanguageModel
+from benchmarks._in_turn import WARM_UP, Turns, in_turn
 
-VOCAB, WIDTH, LAYERS, PAIRS, LONGEST, STEPS = 50_257, 256, 4, 4, 512, 4
+VOCAB, WIDTH, LAYERS, PAIRS, LONGEST, ROUNDS = 50_257, 256, 4, 4, 512, 5
+STEPS = WARM_UP + ROUNDS
 BETA, LR = 0.1, 1e-6
+SIDES = ("ours", "bare", "trl")
 
 
 def llama() -> Any:
@@ -50,27 +50,8 @@ def parts(n: int) -> list[tuple[list[int], list[int], list[int]]]:
     return [(some(half, half), some(half // 2, half), some(half // 2, half)) for _ in range(n)]
 
 
-class Wrapped(LanguageModel):
-    """transformers' Llama behind our model's face."""
-
-    def __init__(self, inner: Any):
-        super().__init__()
-        self.inner = inner
-        self.vocab_size, self.seq_len, self.n_layer = VOCAB, LONGEST, LAYERS
-
-    @property
-    def head(self) -> torch.nn.Linear:
-        return self.inner.lm_head
-
-    def trunk(self, ids_BT: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.inner.model(ids_BT, use_cache=False).last_hidden_state, {}
-
-    def attention_flops_per_token(self, seq_len: int) -> int:
-        return 12 * LAYERS * WIDTH * seq_len
-
-
-def trl(folder: Path) -> list[float]:
-    """Seconds of each update of TRL's DPOTrainer."""
+def trl(turns: Turns, folder: Path, *, bf16: bool) -> None:
+    """TRL's DPOTrainer."""
     from datasets import Dataset
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, TrainerCallback
@@ -87,17 +68,16 @@ def trl(folder: Path) -> list[float]:
         for pair in parts(PAIRS * STEPS)
     ]
     rows = [row | {"chosen": " " + row["chosen"], "rejected": " " + row["rejected"]} for row in rows]
-    clock: list[float] = []
 
     class Clock(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.started = time.perf_counter()
+            turns.wait()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            clock.append(time.perf_counter() - self.started)
+            turns.done()
 
     args = DPOConfig(
-        output_dir=str(folder), use_cpu=True, bf16=False, report_to=[], per_device_train_batch_size=PAIRS,
+        output_dir=str(folder), use_cpu=True, bf16=bf16, report_to=[], per_device_train_batch_size=PAIRS,
         max_steps=STEPS, max_length=LONGEST, beta=BETA, learning_rate=LR, gradient_checkpointing=False,
         precompute_ref_log_probs=True, save_strategy="no", logging_steps=10**6, disable_tqdm=True,
     )  # fmt: skip
@@ -105,24 +85,24 @@ def trl(folder: Path) -> list[float]:
         model=llama(), args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=[Clock()]
     )
     trainer.train()
-    return clock
 
 
-def bare(_: Path) -> list[float]:
-    """Seconds of each update of a plain loop: hidden states of completions are gathered, then logits, then the loss."""
+def bare(turns: Turns, _: Path, *, bf16: bool) -> None:
+    """A plain loop: hidden states of completions are gathered, then logits, then the loss."""
     from datamodules.batching.preference_table import PairSteps
     from tests.pairs import table_of
 
     model = llama()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, fused=True)
     steps = PairSteps(table_of(parts(PAIRS * STEPS)), batch_size=PAIRS, accumulate=1, rank=0, world_size=1, seed=0)
-    seconds = []
     for step in range(STEPS):
-        started = time.perf_counter()
+        turns.wait()
         [micro] = steps[step]
         at = (micro["targets"] >= 0).nonzero(as_tuple=True)
-        hidden = model.model(micro["ids"], use_cache=False).last_hidden_state[at]
-        nll = F.cross_entropy(model.lm_head(hidden), micro["targets"][at], reduction="none")
+        with torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext():
+            hidden = model.model(micro["ids"], use_cache=False).last_hidden_state[at]
+            logits = model.lm_head(hidden)
+        nll = F.cross_entropy(logits.float(), micro["targets"][at], reduction="none")
         log_probs = -nll.new_zeros(2 * PAIRS).index_add(0, at[0], nll)
         reference = log_probs.detach()
         chosen, rejected = (log_probs - reference).chunk(2)
@@ -130,17 +110,17 @@ def bare(_: Path) -> list[float]:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seconds.append(time.perf_counter() - started)
-    return seconds
+        turns.done()
 
 
-def ours(folder: Path) -> list[float]:
-    """Seconds of each update of our Trainer, bar and logs on."""
+def ours(turns: Turns, folder: Path, *, bf16: bool) -> None:
+    """Our Trainer, bar and logs on; each update from the start of one to the start of the next."""
     import lightning.pytorch as pl
 
     from callbacks.progress import Progress
     from lightning_modules.dpo import DPOModule
     from loggers.metrics_csv import MetricsCSV
+    from models.transformer import Transformer
     from optimization.adamw import adamw
     from tasks.trainer import build_trainer, keep_freed_memory, quiet_lightning, set_number_formats
     from tests.pairs import PairData
@@ -148,19 +128,24 @@ def ours(folder: Path) -> list[float]:
     quiet_lightning()
     set_number_formats()
     keep_freed_memory()
-    clock: list[float] = []
 
     class Clock(pl.Callback):
-        def on_train_batch_start(self, *_: Any) -> None:
-            clock.append(time.perf_counter())
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_step:
+                turns.done()
+            turns.wait()
 
         def on_train_end(self, *_: Any) -> None:
-            clock.append(time.perf_counter())
+            turns.done()
 
     data = PairData(parts(PAIRS * STEPS), batch_size=PAIRS)
     data.val_dataloader = lambda: torch.utils.data.DataLoader([], batch_size=None)  # type: ignore[method-assign]
+    torch.manual_seed(0)
+    model = Transformer(
+        vocab_size=VOCAB, seq_len=LONGEST, n_layer=LAYERS, n_embd=WIDTH, n_head=4, n_inner=688, tied=False
+    )
     module = DPOModule(
-        model=Wrapped(llama()), loss_type="sigmoid", beta=BETA, cache_dir=str(folder / "cache"), grad_clip=1.0,
+        model=model, loss_type="sigmoid", beta=BETA, cache_dir=str(folder / "cache"), grad_clip=1.0,
         optimizer=partial(adamw, lr=LR, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.0),
     )  # fmt: skip
     trainer = build_trainer(
@@ -168,33 +153,33 @@ def ours(folder: Path) -> list[float]:
         loggers=[MetricsCSV(run_dir=folder, start_step=0)], max_steps=STEPS, began=0.0,
         max_time=None, val_every=10**9, checkpoint_every=10**9,
         log_every=10, grad_clip=1.0, accumulate=1, tokens_per_step=None, compile=False, profile=None, accelerator="cpu",
-        devices=1, nodes=1, strategy="single", precision="32-true",
+        devices=1, nodes=1, strategy="single", precision="bf16-mixed" if bf16 else "32-true",
     )  # fmt: skip
     trainer.fit(module, data)
-    return [after - before for before, after in pairwise(clock)]
 
 
-def measured(name: str) -> tuple[float, float]:
-    """Median seconds of an update without the first, and peak memory in GB, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.dpo", name]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    seconds, memory = json.loads(output.splitlines()[-1])
-    return statistics.median(seconds[1:]), memory
+def one_side(side: str) -> None:
+    name, precision = side.split("-")
+    with tempfile.TemporaryDirectory() as folder:
+        {"trl": trl, "bare": bare, "ours": ours}[name](Turns(), Path(folder), bf16=precision == "bf16")
 
 
-def main() -> None:
-    print(f"\nDPO, Llama {LAYERS} x {WIDTH}, vocabulary {VOCAB:,}, {PAIRS} pairs of at most {LONGEST} tokens")
-    found = {name: measured(name) for name in ("bare", "ours", "trl")}
-    for name, (seconds, memory) in found.items():
-        print(f"  {name:<5}{seconds:>7.2f} s an update   peak memory {memory:.2f} GB")
-    faster, slower = found["trl"][0] / found["ours"][0], found["ours"][0] / found["bare"][0]
-    print(f"  TRL / ours {faster:.1f} (aim 10);  ours / bare {slower:.2f} (aim 1.15);  memory at most 2 GB\n")
+def main(precisions: list[str]) -> None:
+    for precision in precisions or ["fp32", "bf16"]:
+        found = in_turn("benchmarks.dpo", [f"{side}-{precision}" for side in SIDES], rounds=ROUNDS)
+        sizes = f"Llama {LAYERS} x {WIDTH}, vocabulary {VOCAB:,}, {PAIRS} pairs of at most {LONGEST} tokens"
+        print(f"\nDPO, {sizes}, {precision}")
+        for side, facts in found.items():
+            print(f"  {side.partition('-')[0]:<5}{facts.median:>7.2f} s an update   peak memory {facts.memory:.2f} GB")
+        mine, plain, theirs = found.values()
+        print(
+            f"  TRL / ours {theirs.times(mine):.1f} (aim 12);  ours / bare {mine.times(plain):.2f};  memory: aim 2 GB"
+        )
+    print()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        main()
+    if "-" in "".join(sys.argv[1:]):
+        one_side(sys.argv[1])
     else:
-        with tempfile.TemporaryDirectory() as folder:
-            seconds = {"trl": trl, "bare": bare, "ours": ours}[sys.argv[1]](Path(folder))
-        print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
+        main(sys.argv[1:])

@@ -95,6 +95,7 @@ def trl(turns: Turns, *, bf16: bool, recompute: bool, padding: bool) -> None:
                 bf16=bf16,
                 gradient_checkpointing=recompute,
                 padding_free=not padding,
+                max_length=1024 if padding else None,
                 report_to=[],
                 save_strategy="no",
                 logging_steps=1000,

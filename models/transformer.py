@@ -256,7 +256,7 @@ class Transformer(LanguageModel):
 
     @property
     def reads_compact(self) -> bool:  # type: ignore[override]
-        """Not with experts, which count tokens row by row and get no padding anyway, nor with tokens in front of rows."""
+        """Not with experts, which count tokens by rows and get no padding anyway, nor with tokens in front of rows."""
         return self.moe is None and not self.n_sink
 
     def attention_flops_per_token(self, seq_len: int) -> int:

@@ -28,14 +28,46 @@ class Compact(NamedTuple):
 
     place_N: Tensor  # int64: of each of them, in the flat batch
     token_BT: Tensor  # int64: which of them stands at each place; any of them at padding, whose outputs nobody reads
+    again_M: Tensor  # int64: places whose token stands at another place, too, as which it is read
+    own_BT1: Tensor  # bool: the places that are no padding, and not among those
 
     def tokens(self, x_BTC: Tensor) -> Tensor:
         """(B, T, C) -> (1, N, C)."""
-        return x_BTC.flatten(0, 1).index_select(0, self.place_N).unsqueeze(0)
+        return _Tokens.apply(x_BTC.flatten(0, 1), *self).unsqueeze(0)
 
     def rows(self, x_1NC: Tensor) -> Tensor:
-        """(1, N, C) -> (B, T, C)."""
-        return x_1NC.squeeze(0).index_select(0, self.token_BT.flatten()).unflatten(0, self.token_BT.shape)
+        """(1, N, C) -> (B, T, C). No gradient comes back from padding."""
+        return _Rows.apply(x_1NC.squeeze(0), *self).unflatten(0, self.token_BT.shape)
+
+
+class _Tokens(torch.autograd.Function):
+    """A selection, as `_Rows`: autograd would scatter and add, one by one, what is known to lie apart."""
+
+    @staticmethod
+    def forward(ctx, x_MC, place_N, token_BT, again_M, own_BT1):
+        ctx.save_for_backward(token_BT, own_BT1)
+        return x_MC.index_select(0, place_N)
+
+    @staticmethod
+    def backward(ctx, grad_NC):
+        token_BT, own_BT1 = ctx.saved_tensors
+        grad_MC = grad_NC.index_select(0, token_BT.flatten()).mul_(own_BT1.flatten(0, 1))
+        return grad_MC, None, None, None, None
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_NC, place_N, token_BT, again_M, own_BT1):
+        ctx.save_for_backward(place_N, token_BT, again_M)
+        return x_NC.index_select(0, token_BT.flatten())
+
+    @staticmethod
+    def backward(ctx, grad_MC):
+        place_N, token_BT, again_M = ctx.saved_tensors
+        grad_NC = grad_MC.index_select(0, place_N)
+        if len(again_M):
+            grad_NC.index_add_(0, token_BT.flatten()[again_M], grad_MC.index_select(0, again_M))
+        return grad_NC, None, None, None, None
 
 
 def compacted(real_BT: Tensor, pairs_BT: Tensor | None = None) -> Compact | None:
@@ -54,7 +86,9 @@ def compacted(real_BT: Tensor, pairs_BT: Tensor | None = None) -> Compact | None
     if not 0 < len(place_N) <= WORTHWHILE * real_BT.numel():
         return None
     token_BT = (own_BT.flatten().cumsum(0) - 1).clamp_min(0).view_as(own_BT)
+    again_M = place_N[:0]
     if alike_PT is not None:
         first_PT, second_PT = token_BT.chunk(2)
         token_BT = torch.cat([first_PT, second_PT.where(~alike_PT, first_PT)])
-    return Compact(place_N, token_BT)
+        again_M = alike_PT.flatten().nonzero().squeeze(1) + alike_PT.numel()
+    return Compact(place_N, token_BT, again_M, own_BT.unsqueeze(2))

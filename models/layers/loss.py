@@ -90,7 +90,7 @@ class _LinearTokenNLL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden_NC, weight_VC, targets_N, softcap):
-        nll_N = torch.empty(len(targets_N), dtype=torch.float32, device=hidden_NC.device)
+        nll_N = torch.empty(len(targets_N), dtype=_exact(hidden_NC), device=hidden_NC.device)
         room = KEEP_ELEMENTS.get(hidden_NC.device.type, KEEP_ELEMENTS["cpu"]) if any(ctx.needs_input_grad) else 0
         ctx.kept = []
         for rows in _chunks(len(targets_N), weight_VC):
@@ -108,21 +108,19 @@ class _LinearTokenNLL(torch.autograd.Function):
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         kept, ctx.kept = ctx.kept, []  # used up: a second backward pass computes them again
         grad_NC = torch.empty_like(hidden_NC) if wants_hidden else None
-        grad_VC = torch.zeros_like(weight_VC, dtype=torch.float32) if wants_weight else None
+        grad_VC = _sum_like(weight_VC, len(targets_N)) if wants_weight else None
         for i, rows in enumerate(_chunks(len(targets_N), weight_VC)):
             hidden, targets = hidden_NC[rows], targets_N[rows]
             if i < len(kept):
                 (probs, slope), kept[i] = kept[i], None
             else:
                 probs, slope, _ = _chunk_nll(hidden, weight_VC, targets, ctx.softcap)
-            delta = _logit_gradient(probs, targets, grad_N[rows])  # (n, V)
-            if slope is not None:
-                delta.mul_(slope.square_().neg_().add_(1))
-            delta = delta.to(hidden.dtype)
+            delta = _logit_gradient(probs, targets, slope).to(hidden.dtype)  # (n, V)
+            weights = _weights(targets, grad_N[rows], grad_N.dtype)
             if grad_NC is not None:
-                torch.mm(delta, weight_VC, out=grad_NC[rows])
+                torch.mm(delta, weight_VC, out=grad_NC[rows]).mul_(weights)
             if grad_VC is not None:
-                _accumulate(grad_VC, delta, hidden)
+                _accumulate(grad_VC, delta, (hidden * weights).to(hidden.dtype), rows)
         return grad_NC, None if grad_VC is None else grad_VC.to(weight_VC.dtype), None, None
 
 
@@ -130,9 +128,10 @@ def _chunk_nll(
     hidden_nC: Tensor, weight_VC: Tensor, targets_n: Tensor, softcap: float | None
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Probabilities (n, V), tanh of the capped logits if there is a cap, and the loss of each target (n,)."""
-    logits, slope = (hidden_nC @ weight_VC.T).float(), None
+    logits, slope = hidden_nC @ weight_VC.T, None  # (n, V)
+    logits = logits.to(_exact(logits))
     if softcap is not None:
-        slope = logits.div_(softcap).tanh_()
+        slope = logits.div_(softcap).tanh_()  # d softcap*tanh(x/softcap) / dx = 1 - tanh^2
         logits = slope * softcap
     probs, nll_n = _softmax_and_nll(logits, targets_n)
     return probs, slope, nll_n
@@ -142,29 +141,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden_NC, weight_VC, targets_N, weights_N, softcap):
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
-        nll_N = torch.empty(len(targets_N), dtype=torch.float32, device=hidden_NC.device)
+        nll_N = torch.empty(len(targets_N), dtype=_exact(hidden_NC), device=hidden_NC.device)
         grad_NC = torch.empty_like(hidden_NC) if wants_hidden else None
-        # fp32, whatever the inputs: it is summed over chunks
-        grad_VC = torch.zeros_like(weight_VC, dtype=torch.float32) if wants_weight else None
+        grad_VC = _sum_like(weight_VC, len(targets_N)) if wants_weight else None
         for rows in _chunks(len(targets_N), weight_VC):
             hidden, targets = hidden_NC[rows], targets_N[rows]
-            logits = hidden @ weight_VC.T  # (n, V)
-            slope = None
-            logits = logits.float()
-            if softcap is not None:
-                slope = logits.div_(softcap).tanh_()  # d softcap*tanh(x/softcap) / dx = 1 - tanh^2
-                logits = slope * softcap
-            probs, nll_N[rows] = _softmax_and_nll(logits, targets)
+            probs, slope, nll_N[rows] = _chunk_nll(hidden, weight_VC, targets, softcap)
             if not (wants_hidden or wants_weight):
                 continue
-            delta = _logit_gradient(probs, targets, None if weights_N is None else weights_N[rows])  # (n, V)
-            if slope is not None:
-                delta.mul_(slope.square_().neg_().add_(1))
-            delta = delta.to(hidden.dtype)
+            delta = _logit_gradient(probs, targets, slope).to(hidden.dtype)  # (n, V)
+            weights = _weights(targets, None if weights_N is None else weights_N[rows], nll_N.dtype)
             if grad_NC is not None:
-                torch.mm(delta, weight_VC, out=grad_NC[rows])
+                torch.mm(delta, weight_VC, out=grad_NC[rows]).mul_(weights)
             if grad_VC is not None:
-                _accumulate(grad_VC, delta, hidden)
+                _accumulate(grad_VC, delta, (hidden * weights).to(hidden.dtype), rows)
         ctx.save_for_backward(grad_NC, grad_VC)
         ctx.weight_dtype = weight_VC.dtype
         ctx.mark_non_differentiable(nll_N)
@@ -181,6 +171,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return grad_NC, grad_VC, None, None, None
 
 
+def _sum_like(weight_VC: Tensor, n: int) -> Tensor:
+    """What gradients of n rows are summed up in, chunk by chunk; zeros only where there is none."""
+    return (torch.empty_like if n else torch.zeros_like)(weight_VC, dtype=_exact(weight_VC))
+
+
+def _exact(x: Tensor) -> torch.dtype:
+    """What sums are held in: fp32, or fp64 where that is what comes."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 def _chunks(n: int, weight_VC: Tensor) -> list[slice]:
     budget = CHUNK_ELEMENTS.get(weight_VC.device.type, CHUNK_ELEMENTS["cpu"])
     size = max(64, budget // len(weight_VC))
@@ -191,27 +191,34 @@ def _softmax_and_nll(logits_nV: Tensor, targets_n: Tensor) -> tuple[Tensor, Tens
     """Probabilities and the loss of each target, from one pass of softmax.
 
     logsumexp comes from the largest entry (largest logit minus log of its probability), whose probability cannot
-    underflow as the target's can.
+    underflow as the target's can. Two amax without their places take a third of the time of one max with them.
     """
     ignored = targets_n == IGNORE
     probs = logits_nV.softmax(-1)
-    top, at = logits_nV.max(-1, keepdim=True)
-    logsumexp = top - probs.gather(-1, at).log()  # (n, 1)
+    logsumexp = logits_nV.amax(-1, keepdim=True) - probs.amax(-1, keepdim=True).log()  # (n, 1)
     picked = logits_nV.gather(-1, targets_n.masked_fill(ignored, 0).unsqueeze(-1))
     return probs, (logsumexp - picked).squeeze(-1).masked_fill_(ignored, 0.0)
 
 
-def _logit_gradient(probs_nV: Tensor, targets_n: Tensor, weights_n: Tensor | None) -> Tensor:
-    """softmax - onehot(target), in place; zero rows where the target is ignored."""
-    counted = targets_n != IGNORE
-    scale = counted.to(probs_nV.dtype) if weights_n is None else counted * weights_n.to(probs_nV.dtype)
-    minus_one = torch.full_like(scale, -1.0).unsqueeze(-1)
+def _logit_gradient(probs_nV: Tensor, targets_n: Tensor, slope_nV: Tensor | None) -> Tensor:
+    """softmax - onehot(target), in place, through the cap if there is one; what a target weighs is left to others."""
+    minus_one = probs_nV.new_full((len(targets_n), 1), -1.0)
     probs_nV.scatter_add_(-1, targets_n.clamp_min(0).unsqueeze(-1), minus_one)
-    return probs_nV.mul_(scale.unsqueeze(-1))
+    return probs_nV if slope_nV is None else probs_nV.mul_(slope_nV.square_().neg_().add_(1))
 
 
-def _accumulate(grad_VC: Tensor, delta_nV: Tensor, hidden_nC: Tensor) -> None:
+def _weights(targets_n: Tensor, weights_n: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """(n, 1) of each target, 0 where it is ignored. They scale what has C columns, not the logits with V."""
+    counted = targets_n != IGNORE
+    return (counted if weights_n is None else counted * weights_n).to(dtype).unsqueeze(-1)
+
+
+def _accumulate(grad_VC: Tensor, delta_nV: Tensor, hidden_nC: Tensor, rows: slice) -> None:
+    """Adds the gradient of some rows; with the first ones `grad_VC` begins, whatever was in it."""
+    first = rows.start == 0
     if delta_nV.dtype == grad_VC.dtype:
-        grad_VC.addmm_(delta_nV.T, hidden_nC)
+        grad_VC.addmm_(delta_nV.T, hidden_nC, beta=0 if first else 1)
+    elif first:
+        grad_VC.copy_(delta_nV.T @ hidden_nC)
     else:
         grad_VC += delta_nV.T @ hidden_nC

@@ -11,6 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from errors import RequestError
 from lightning_modules.dpo import DPOModule
 from lightning_modules.reward import RewardModule
+from lightning_modules.sft import SFTModule
 from models.adapters.lora import (
     adapted_layers,
     adapter_state,
@@ -205,3 +206,38 @@ def test_qlora_leaves_whole_what_t5_would_read_as_bytes(monkeypatch):
 def test_qlora_says_what_is_missing():
     with pytest.raises(RequestError, match="adapter=lora"):
         qlora(model=gpt(), **SETTINGS, double_quant=True)
+
+
+def products(model, *, backward: bool) -> int:
+    """FLOPs of matrix products outside attention in a forward pass of SFT, or in the backward pass behind it."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    ids = torch.randint(0, VOCAB, (4, 16), generator=torch.Generator().manual_seed(0))
+    loss = SFTModule(model=model).loss({"ids": ids, "targets": ids}).loss if backward else None
+    with FlopCounterMode(display=False) as counter:
+        if backward:
+            loss.backward()
+        else:
+            SFTModule(model=model).loss({"ids": ids, "targets": ids})
+    counts = counter.get_flop_counts()["Global"]
+    return sum(n for op, n in counts.items() if op in (torch.ops.aten.mm, torch.ops.aten.addmm))
+
+
+def test_nothing_is_spent_on_the_gradient_of_frozen_weights():
+    """A weight takes 2 FLOPs a token forward and 2 to carry the gradient on; 2 more only where it learns.
+
+    The head carries its gradient on in the forward pass; that a frozen one has none of its own, test_loss.py says.
+    """
+    tokens, head, blocks = 64, VOCAB * 16, 2 * 12 * 16 * 16
+    whole, adapted, upper = gpt(), lora(model=gpt(), **SETTINGS), gpt()
+    thin = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    upper.embed.requires_grad_(False)
+    upper.position.requires_grad_(False)
+    upper.blocks[0].requires_grad_(False)
+    assert products(whole, backward=False) == tokens * (4 * head + 2 * blocks)
+    assert products(whole, backward=True) == tokens * 4 * blocks
+    assert products(adapted, backward=False) == tokens * (4 * head + 2 * blocks + 2 * thin)
+    first = 3 * 16 * 16  # queries, keys and values of the first block: below them nothing learns
+    assert products(adapted, backward=True) == tokens * (2 * (blocks - first) + 4 * thin - 2 * 16 * SETTINGS["rank"])
+    assert products(upper, backward=False) == tokens * (4 * head + 2 * blocks)
+    assert products(upper, backward=True) == tokens * 4 * blocks // 2  # nothing of the lower half

@@ -1,4 +1,4 @@
-"""What need not be read is left out: padding, and what a pair begins with twice. Loss and gradients stay what they were.
+"""What need not be read is left out, padding and what a pair begins with twice; loss and gradients stay what they were.
 
 In float64, where sums in another order differ by some 1e-15 of their size.
 """
@@ -128,7 +128,8 @@ def test_only_pairs_share_and_only_what_they_begin_with():
     micro = as_pairs([([7, 8], [1, 2], [3, 2]), ([7, 8], [1, 2], [1, 2, 4])]).micro([0, 1])
     real = torch.arange(5) < micro["lengths"].unsqueeze(1)
     pairs, rows = compacted(real, micro["ids"]), compacted(real)
-    assert pairs is not None and rows is not None
+    assert pairs is not None
+    assert rows is not None
     assert len(rows.place_N) == 4 + 4 + 4 + 5
     assert len(pairs.place_N) == 4 + 4 + 2 + 1  # the same question twice is read twice, a pair's common answer once
 
