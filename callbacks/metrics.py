@@ -19,8 +19,8 @@ class Metrics(Callback):
 
     train/tokens_per_second is the median over the updates since the last log; `tokens_per_second` (a property) the
     median over all of them. Both count supervised tokens. train/mfu is over the work that was done: the FLOPs of all
-    positions of the batches, prompts and padding too, of the weights that were used and learned (`flops_per_token`),
-    and of the head where a target counts, as a share of this device's matmul peak.
+    positions that were read, prompts too, of the weights that were used and learned (`flops_per_token`), and of the head
+    where a target counts, as a share of this device's matmul peak.
     """
 
     def __init__(self, *, log_every: int):
@@ -70,10 +70,19 @@ class Metrics(Callback):
 
 
 def batch_flops(model: LanguageModel, batch: list[Batch], *, supervised: int) -> int:
-    """Training FLOPs of micro-batches: every position goes through the trunk, `supervised` of them meet the head."""
+    """Training FLOPs of micro-batches: what has to be read goes through the trunk, `supervised` tokens meet the head.
+
+    Padding is read where a model does not leave it out, and what the two rows of a pair begin with once or twice.
+    """
     head = model.head_flops_per_token()
-    shapes = [micro["ids"].shape for micro in batch]
-    return supervised * head + sum(rows * length * (model.flops_per_token(length) - head) for rows, length in shapes)
+    return supervised * head + sum(
+        positions_read(model, micro) * (model.flops_per_token(micro["ids"].shape[1]) - head) for micro in batch
+    )
+
+
+def positions_read(model: LanguageModel, micro: Batch) -> int:
+    compact = model.compact_of(micro)
+    return micro["ids"].numel() if compact is None else len(compact.place_N)
 
 
 def peak_flops(device: torch.device) -> float:

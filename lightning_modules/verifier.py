@@ -121,7 +121,10 @@ class VerifierModule(LanguageModule):
         real_BT = real_tokens(micro)
         assert real_BT is not None
         answer_BT = answer_tokens(micro["targets"])
-        logits_BT, nats_BT, out = judge(self.model, micro["ids"], real_BT, answer_BT, features=self.features)
+        compact = self.model.compact_of(micro)
+        logits_BT, nats_BT, out = judge(
+            self.model, micro["ids"], real_BT, answer_BT, features=self.features, compact=compact
+        )
         end_B = at_end(logits_BT, real_BT)
         counted_BT = answer_BT if self.at == "every" else last_only(answer_BT)
         loss_B = verifier_loss(logits_BT, micro["labels"], counted_BT)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from batch import IGNORE
 from models.base import LanguageModel, Output
+from models.layers.compact import Compact
 
 FEATURES = 2  # that a verifier reads beside the hidden state
 FEATURE_SCALE = 10.0  # their weights are stored divided by it, so that one learning rate serves for all of the head
@@ -113,7 +114,13 @@ class Verifier(Scored):
 
 
 def judge(
-    model: Verifier, ids_BT: Tensor, padding_BT: Tensor, answer_BT: Tensor, *, features: bool = True
+    model: Verifier,
+    ids_BT: Tensor,
+    padding_BT: Tensor,
+    answer_BT: Tensor,
+    *,
+    features: bool = True,
+    compact: Compact | None = None,
 ) -> tuple[Tensor, Tensor, Output]:
     """Logits of "this answer is right" after each token, (B, T) fp32; nats of each answer's token, (B, T); and all that
     the forward pass gave. The one way to judge (S20); what an answer is worth is `at_end` of the logits.
@@ -122,11 +129,12 @@ def judge(
         padding_BT: True at real tokens; padding may be on either side, in any amount (S19).
         answer_BT: True at the tokens of the answer, the one that ends it included.
         features: False: the head sees zeros in place of log-probabilities.
+        compact: as in `LanguageModel.forward`; padding is on the right then.
     """
     targets_BT = torch.full_like(ids_BT, IGNORE)
     targets_BT[:, :-1] = ids_BT[:, 1:].masked_fill(~answer_BT[:, 1:], IGNORE)
     with torch.set_grad_enabled(torch.is_grad_enabled() and not model.is_frozen):
-        out = model(ids_BT, padding_BT=padding_BT, targets_BT=targets_BT, per_token=True)
+        out = model(ids_BT, padding_BT=padding_BT, targets_BT=targets_BT, compact=compact, per_token=True)
     assert out.nll_BT is not None
     nats_BT = out.nll_BT.float().roll(1, dims=1)  # of the token itself, not of the one that follows
     facts_BTF = features_of(-nats_BT.detach(), answer_BT) if features else nats_BT.new_zeros(*ids_BT.shape, FEATURES)

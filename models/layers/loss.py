@@ -182,9 +182,11 @@ def _exact(x: Tensor) -> torch.dtype:
 
 
 def _chunks(n: int, weight_VC: Tensor) -> list[slice]:
+    """Rows of each chunk, as many in one as in the other: a last one of a few would cost as much as a whole one."""
     budget = CHUNK_ELEMENTS.get(weight_VC.device.type, CHUNK_ELEMENTS["cpu"])
-    size = max(64, budget // len(weight_VC))
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+    budget = budget * 4 // weight_VC.element_size()  # in bf16 each chunk costs a pass over the head's gradient more
+    count = -(-n // max(64, budget // len(weight_VC)))
+    return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
 
 def _softmax_and_nll(logits_nV: Tensor, targets_n: Tensor) -> tuple[Tensor, Tensor]:

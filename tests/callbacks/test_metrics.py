@@ -81,6 +81,16 @@ def test_F37_a_boosted_stage_works_with_its_learner_and_the_blocks_it_runs_throu
     assert model.flops_per_token(T) == 6 * own + 4 * block + 12 * 8 * T + 4 * 20 * 8
 
 
+def test_F37_what_was_not_read_is_no_work() -> None:
+    """Rows of 6 and 2 tokens in a batch of 2 x 6, the second one's both the first one's: 6 are read, or 8 if no pair."""
+    model = tiny()
+    micro = {"ids": torch.zeros(2, 6, dtype=torch.long), "lengths": torch.tensor([6, 2])}
+    pair = micro | {"index": torch.zeros(1, dtype=torch.long)}
+    per_token = model.flops_per_token(6) - model.head_flops_per_token()
+    assert batch_flops(model, [micro], supervised=0) == 8 * per_token
+    assert batch_flops(model, [micro, pair], supervised=0) == (8 + 6) * per_token
+
+
 def test_F37_mfu_is_that_of_all_positions(tmp_path, monkeypatch) -> None:
     """Half of the targets masked: half the supervised tokens a second, but nearly the same work."""
     monkeypatch.setattr("callbacks.metrics.peak_flops", lambda device: 1e9)
