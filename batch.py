@@ -29,7 +29,8 @@ Of rollouts (lightning_modules/rl/rollouts.py), whose targets are the tokens tha
 | `scores` | (B,) float32 | reward of each row |
 | `stopped`, `counted` | (B,) bool | ended by itself; takes part in the update |
 
-Pairs have B = 2 P rows: the P chosen completions with their prompts, then the P rejected ones.
+Pairs have B = 2 P rows: the P chosen completions with their prompts, then the P rejected ones. What rows i and i + P
+begin with is read once by a model that can (models/layers/compact.py).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers.attention import attention_weights
+from models.layers.attention import attention_weights, fused_attention
 from models.layers.cache import KVCache
 from models.layers.compact import Compact
 from models.layers.norm import RMSNorm
@@ -133,7 +133,7 @@ class GroupedAttention(nn.Module):
         causal = mask is None and S == T > 1  # one new token sees everything: no mask is needed
         if self.sinks is not None:
             q, k, v, mask = with_sink(q, k, v, mask, self.sinks, causal=causal)
-        y = F.scaled_dot_product_attention(
+        y = fused_attention(
             q.to(v.dtype),
             k,
             v,

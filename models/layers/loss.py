@@ -41,11 +41,8 @@ def linear_cross_entropy(
         loss: () weighted sum over the tokens, in nats; differentiable.
         nll_N: unweighted loss of each token, detached; 0 where the target is `IGNORE`.
     """
-    device = hidden_NC.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        hidden_NC, weight_VC = hidden_NC.to(dtype), weight_VC.to(dtype)
-    with torch.autocast(device, enabled=False):
+    hidden_NC = _cast(hidden_NC)
+    with torch.autocast(hidden_NC.device.type, enabled=False):
         return _LinearCrossEntropy.apply(hidden_NC, weight_VC, targets_N, weights_N, softcap)
 
 
@@ -77,12 +74,15 @@ def linear_token_nll(
     For losses that are no weighted sum of tokens (preferences): what each token weighs is known only after all of them.
     Arguments as `linear_cross_entropy`.
     """
-    device = hidden_NC.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        hidden_NC, weight_VC = hidden_NC.to(dtype), weight_VC.to(dtype)
-    with torch.autocast(device, enabled=False):
+    hidden_NC = _cast(hidden_NC)
+    with torch.autocast(hidden_NC.device.type, enabled=False):
         return _LinearTokenNLL.apply(hidden_NC, weight_VC, targets_N, softcap)
+
+
+def _cast(hidden_NC: Tensor) -> Tensor:
+    """In autocast's precision. The head follows within the functions: so its gradient stays in the head's own."""
+    device = hidden_NC.device.type
+    return hidden_NC.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else hidden_NC
 
 
 class _LinearTokenNLL(torch.autograd.Function):
@@ -90,6 +90,7 @@ class _LinearTokenNLL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden_NC, weight_VC, targets_N, softcap):
+        ctx.weight_dtype, weight_VC = weight_VC.dtype, weight_VC.to(hidden_NC.dtype)
         nll_N = torch.empty(len(targets_N), dtype=_exact(hidden_NC), device=hidden_NC.device)
         room = KEEP_ELEMENTS.get(hidden_NC.device.type, KEEP_ELEMENTS["cpu"]) if any(ctx.needs_input_grad) else 0
         ctx.kept = []
@@ -121,7 +122,7 @@ class _LinearTokenNLL(torch.autograd.Function):
                 torch.mm(delta, weight_VC, out=grad_NC[rows]).mul_(weights)
             if grad_VC is not None:
                 _accumulate(grad_VC, delta, (hidden * weights).to(hidden.dtype), rows)
-        return grad_NC, None if grad_VC is None else grad_VC.to(weight_VC.dtype), None, None
+        return grad_NC, None if grad_VC is None else grad_VC.to(ctx.weight_dtype), None, None
 
 
 def _chunk_nll(
@@ -141,6 +142,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden_NC, weight_VC, targets_N, weights_N, softcap):
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
+        ctx.weight_dtype, weight_VC = weight_VC.dtype, weight_VC.to(hidden_NC.dtype)
         nll_N = torch.empty(len(targets_N), dtype=_exact(hidden_NC), device=hidden_NC.device)
         grad_NC = torch.empty_like(hidden_NC) if wants_hidden else None
         grad_VC = _sum_like(weight_VC, len(targets_N)) if wants_weight else None
@@ -156,7 +158,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if grad_VC is not None:
                 _accumulate(grad_VC, delta, (hidden * weights).to(hidden.dtype), rows)
         ctx.save_for_backward(grad_NC, grad_VC)
-        ctx.weight_dtype = weight_VC.dtype
         ctx.mark_non_differentiable(nll_N)
         loss = nll_N.sum() if weights_N is None else (nll_N * weights_N).sum()
         return loss, nll_N

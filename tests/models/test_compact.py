@@ -97,7 +97,7 @@ def result(loss: Any, model: LanguageModel) -> tuple[Tensor, dict[str, Tensor]]:
 
 @models
 @pytest.mark.parametrize("loss", [sft, dpo, kto, reward])
-def test_loss_and_gradients_are_those_of_whole_rows(name, loss, monkeypatch):
+def test_N28_loss_and_gradients_are_those_of_whole_rows(name, loss, monkeypatch):
     model = reward_model(name) if loss is reward else make(name)
     seen: list[int] = []
     first_block: Any = model.blocks[0]
