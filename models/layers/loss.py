@@ -16,6 +16,8 @@ from batch import IGNORE
 # Elements of one chunk of logits. Measured on 2 CPU cores with V = 50,257: below 4M the matrix products lose speed,
 # above 32M the chunk leaves the cache; a GPU wants fewer and larger products.
 CHUNK_ELEMENTS = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
+# Elements in 16 bits that wait for each other until the head's gradient is made of them.
+WAIT_ELEMENTS = 64 * 2**20
 # Elements of probabilities that `linear_token_nll` keeps for its backward pass; what is beyond is computed again.
 KEEP_ELEMENTS = {"cpu": 96 * 2**20, "cuda": 512 * 2**20}
 
@@ -109,7 +111,7 @@ class _LinearTokenNLL(torch.autograd.Function):
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         kept, ctx.kept = ctx.kept, []  # used up: a second backward pass computes them again
         grad_NC = torch.empty_like(hidden_NC) if wants_hidden else None
-        grad_VC = _sum_like(weight_VC, len(targets_N)) if wants_weight else None
+        head = _HeadGradient(weight_VC) if wants_weight else None
         for i, rows in enumerate(_chunks(len(targets_N), weight_VC)):
             hidden, targets = hidden_NC[rows], targets_N[rows]
             if i < len(kept):
@@ -120,9 +122,9 @@ class _LinearTokenNLL(torch.autograd.Function):
             weights = _weights(targets, grad_N[rows], grad_N.dtype)
             if grad_NC is not None:
                 torch.mm(delta, weight_VC, out=grad_NC[rows]).mul_(weights)
-            if grad_VC is not None:
-                _accumulate(grad_VC, delta, (hidden * weights).to(hidden.dtype), rows)
-        return grad_NC, None if grad_VC is None else grad_VC.to(ctx.weight_dtype), None, None
+            if head is not None:
+                head.add(delta, (hidden * weights).to(hidden.dtype))
+        return grad_NC, None if head is None else head.sum().to(ctx.weight_dtype), None, None
 
 
 def _chunk_nll(
@@ -145,7 +147,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx.weight_dtype, weight_VC = weight_VC.dtype, weight_VC.to(hidden_NC.dtype)
         nll_N = torch.empty(len(targets_N), dtype=_exact(hidden_NC), device=hidden_NC.device)
         grad_NC = torch.empty_like(hidden_NC) if wants_hidden else None
-        grad_VC = _sum_like(weight_VC, len(targets_N)) if wants_weight else None
+        head = _HeadGradient(weight_VC) if wants_weight else None
         for rows in _chunks(len(targets_N), weight_VC):
             hidden, targets = hidden_NC[rows], targets_N[rows]
             probs, slope, nll_N[rows] = _chunk_nll(hidden, weight_VC, targets, softcap)
@@ -155,9 +157,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             weights = _weights(targets, None if weights_N is None else weights_N[rows], nll_N.dtype)
             if grad_NC is not None:
                 torch.mm(delta, weight_VC, out=grad_NC[rows]).mul_(weights)
-            if grad_VC is not None:
-                _accumulate(grad_VC, delta, (hidden * weights).to(hidden.dtype), rows)
-        ctx.save_for_backward(grad_NC, grad_VC)
+            if head is not None:
+                head.add(delta, (hidden * weights).to(hidden.dtype))
+        ctx.save_for_backward(grad_NC, None if head is None else head.sum())
         ctx.mark_non_differentiable(nll_N)
         loss = nll_N.sum() if weights_N is None else (nll_N * weights_N).sum()
         return loss, nll_N
@@ -172,11 +174,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return grad_NC, grad_VC, None, None, None
 
 
-def _sum_like(weight_VC: Tensor, n: int) -> Tensor:
-    """What gradients of n rows are summed up in, chunk by chunk; zeros only where there is none."""
-    return (torch.empty_like if n else torch.zeros_like)(weight_VC, dtype=_exact(weight_VC))
-
-
 def _exact(x: Tensor) -> torch.dtype:
     """What sums are held in: fp32, or fp64 where that is what comes."""
     return torch.promote_types(x.dtype, torch.float32)
@@ -185,7 +182,7 @@ def _exact(x: Tensor) -> torch.dtype:
 def _chunks(n: int, weight_VC: Tensor) -> list[slice]:
     """Rows of each chunk, as many in one as in the other: a last one of a few would cost as much as a whole one."""
     budget = CHUNK_ELEMENTS.get(weight_VC.device.type, CHUNK_ELEMENTS["cpu"])
-    budget = budget * 4 // weight_VC.element_size()  # in bf16 each chunk costs a pass over the head's gradient more
+    budget = budget * 4 // weight_VC.element_size()  # as many bytes
     count = -(-n // max(64, budget // len(weight_VC)))
     return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
@@ -216,12 +213,37 @@ def _weights(targets_n: Tensor, weights_n: Tensor | None, dtype: torch.dtype) ->
     return (counted if weights_n is None else counted * weights_n).to(dtype).unsqueeze(-1)
 
 
-def _accumulate(grad_VC: Tensor, delta_nV: Tensor, hidden_nC: Tensor, rows: slice) -> None:
-    """Adds the gradient of some rows; with the first ones `grad_VC` begins, whatever was in it."""
-    first = rows.start == 0
-    if delta_nV.dtype == grad_VC.dtype:
-        grad_VC.addmm_(delta_nV.T, hidden_nC, beta=0 if first else 1)
-    elif first:
-        grad_VC.copy_(delta_nV.T @ hidden_nC)
-    else:
-        grad_VC += delta_nV.T @ hidden_nC
+class _HeadGradient:
+    """The sum over chunks of delta^T hidden, (V, C).
+
+    In 16 bits several chunks wait for each other, and one product is made of them: each that is added in fp32 takes two
+    passes more over (V, C), a tenth of the head's time.
+    """
+
+    def __init__(self, weight_VC: Tensor):
+        self.weight_VC, self.sum_VC = weight_VC, None
+        self.waiting: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, delta_nV: Tensor, hidden_nC: Tensor) -> None:
+        self.waiting.append((delta_nV, hidden_nC))
+        exact = delta_nV.dtype == _exact(delta_nV)
+        if exact or sum(delta.numel() for delta, _ in self.waiting) >= WAIT_ELEMENTS:
+            self._multiply()
+
+    def sum(self) -> Tensor:
+        if self.waiting:
+            self._multiply()
+        if self.sum_VC is None:  # of nothing
+            self.sum_VC = torch.zeros_like(self.weight_VC, dtype=_exact(self.weight_VC))
+        return self.sum_VC
+
+    def _multiply(self) -> None:
+        deltas, hiddens = zip(*self.waiting, strict=True)
+        delta_nV, hidden_nC = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (deltas, hiddens))
+        self.waiting.clear()
+        if self.sum_VC is None:
+            self.sum_VC = (delta_nV.T @ hidden_nC).to(_exact(delta_nV))
+        elif delta_nV.dtype == self.sum_VC.dtype:
+            self.sum_VC.addmm_(delta_nV.T, hidden_nC)
+        else:
+            self.sum_VC += delta_nV.T @ hidden_nC

@@ -10,8 +10,8 @@ if __name__ == "__main__":
     if hundredths == 0:
         raise SystemExit("no time at all")
     turns = Turns()
-    for update in range(WARM_UP + 3):
+    for _ in range(WARM_UP + 3):
         print("something else")
         turns.wait()
-        time.sleep(hundredths / 100 if update >= WARM_UP else 0.5)
+        time.sleep(hundredths / 100)
         turns.done()

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from batch import IGNORE
 from models.layers import loss as loss_module
-from models.layers.loss import linear_cross_entropy
+from models.layers.loss import linear_cross_entropy, linear_token_nll
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +100,38 @@ def test_a_second_backward_pass_is_refused_rather_than_wrong():
     (loss / 2).backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         (loss / 2).backward()
+
+
+def test_in_bf16_the_heads_gradient_is_summed_in_fp32_and_chunks_may_wait_for_each_other(monkeypatch):
+    """A product is rounded to 8 bits: one of all chunks, or each of 40, whose sum is rounded no more."""
+    hidden, weight, targets = inputs(n=64 * 40)
+    found = []
+    for wait in (0, 2**20):
+        monkeypatch.setattr(loss_module, "WAIT_ELEMENTS", wait)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss, _ = linear_cross_entropy(hidden, weight, targets)
+        found.append(torch.autograd.grad(loss, weight)[0])
+    apart, together = found
+    assert apart.dtype == together.dtype == torch.float32
+    assert (apart - together).norm() < 2**-8 * together.norm()
+    assert not torch.equal(apart, apart.bfloat16().float())
+    assert torch.equal(together, together.bfloat16().float())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_target_at_all_is_a_gradient_of_zeros(dtype):
+    hidden, weight, targets = inputs(dtype=dtype)
+    loss, _ = linear_cross_entropy(hidden[:0], weight, targets[:0])
+    (grad,) = torch.autograd.grad(loss, weight)
+    assert grad.dtype == dtype
+    assert not grad.any()
+
+
+def test_in_64_bits_the_loss_is_made_in_64_bits():
+    hidden, weight, targets = inputs(dtype=torch.float64)
+    expected = F.cross_entropy(hidden @ weight.T, targets, reduction="sum")
+    for loss in (linear_cross_entropy(hidden, weight, targets)[0], linear_token_nll(hidden, weight, targets).sum()):
+        torch.testing.assert_close(loss, expected, rtol=1e-13, atol=0)
+        for mine, theirs in zip(*(torch.autograd.grad(x, (hidden, weight), retain_graph=x is expected)
+                                  for x in (loss, expected)), strict=True):  # fmt: skip
+            torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-13)
