@@ -17,7 +17,7 @@ from batch import IGNORE
 # above 32M the chunk leaves the cache; a GPU wants fewer and larger products.
 CHUNK_ELEMENTS = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 # Elements in 16 bits that wait for each other until the head's gradient is made of them.
-WAIT_ELEMENTS = 64 * 2**20
+WAIT_ELEMENTS = 32 * 2**20
 # Elements of probabilities that `linear_token_nll` keeps for its backward pass; what is beyond is computed again.
 KEEP_ELEMENTS = {"cpu": 96 * 2**20, "cuda": 512 * 2**20}
 
@@ -182,7 +182,6 @@ def _exact(x: Tensor) -> torch.dtype:
 def _chunks(n: int, weight_VC: Tensor) -> list[slice]:
     """Rows of each chunk, as many in one as in the other: a last one of a few would cost as much as a whole one."""
     budget = CHUNK_ELEMENTS.get(weight_VC.device.type, CHUNK_ELEMENTS["cpu"])
-    budget = budget * 4 // weight_VC.element_size()  # as many bytes
     count = -(-n // max(64, budget // len(weight_VC)))
     return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from batch import IGNORE
 from datamodules.batching.example_batches import padded
 from lightning_modules.dpo import DPOModule
 from lightning_modules.kto import KTOModule
@@ -132,6 +133,16 @@ def test_only_pairs_share_and_only_what_they_begin_with():
     assert rows is not None
     assert len(rows.place_N) == 4 + 4 + 4 + 5
     assert len(pairs.place_N) == 4 + 4 + 2 + 1  # the same question twice is read twice, a pair's common answer once
+
+
+def test_a_batch_of_pairs_is_known_by_its_keys():
+    """Five pairs: chosen and rejected answers have no token in common, so that each prompt is read once."""
+    real = torch.arange(PAIRS["ids"].shape[1]) < PAIRS["lengths"].unsqueeze(1)
+    prompts = (PAIRS["targets"][:6] != IGNORE).int().argmax(1)[:5] + 1
+    model = make("rotary")
+    assert len(model.inputs_of(PAIRS)["compact"].place_N) == real.sum() - prompts.sum()
+    rows = {name: value for name, value in PAIRS.items() if name != "index"}
+    assert len(model.inputs_of(rows)["compact"].place_N) == real.sum()
 
 
 def test_rows_that_fill_the_batch_are_read_as_they_lie():
