@@ -19,8 +19,8 @@ class Metrics(Callback):
 
     train/tokens_per_second is the median over the updates since the last log; `tokens_per_second` (a property) the
     median over all of them. Both count supervised tokens. train/mfu is over the work that was done: the FLOPs of all
-    positions that were read, prompts too, of the weights that were used and learned (`flops_per_token`), and of the head
-    where a target counts, as a share of this device's matmul peak.
+    positions that were read, prompts too, of the weights that were used and learned (`flops_per_token`), and of the
+    head where a target counts, as a share of this device's matmul peak.
     """
 
     def __init__(self, *, log_every: int):

@@ -82,7 +82,7 @@ def test_F37_a_boosted_stage_works_with_its_learner_and_the_blocks_it_runs_throu
 
 
 def test_F37_what_was_not_read_is_no_work() -> None:
-    """Rows of 6 and 2 tokens in a batch of 2 x 6, the second one's both the first one's: 6 are read, or 8 if no pair."""
+    """Rows of 6 and 2 tokens, padded to 6, the second one's both the first one's: 6 are read, or 8 if no pair."""
     model = tiny()
     micro = {"ids": torch.zeros(2, 6, dtype=torch.long), "lengths": torch.tensor([6, 2])}
     pair = micro | {"index": torch.zeros(1, dtype=torch.long)}
