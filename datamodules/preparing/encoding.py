@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,10 @@ from errors import RequestError
 from tokenization.base import Tokenizer, utf8
 
 PART_BYTES = 1 << 19
-CHECK_CHARS = 1 << 15  # of each part, as much is decoded again to see what the tokenizer loses
-COMPARE_CHARS, COMPARISONS = 1 << 10, 8  # where something is lost: samples in which the loss is measured
+CHECK_IDS = 1 << 14  # of each part, as many are decoded again to see what the tokenizer loses
+HALF = "\ufffd"  # what is decoded of a character of which a part is missing
+# where something is lost: of so much text some samples, in which the loss is measured
+CHECK_CHARS, COMPARE_CHARS, COMPARISONS = 1 << 15, 1 << 10, 8
 
 
 @dataclass(frozen=True)
@@ -87,32 +90,36 @@ def encode_part(
 
     Raises RequestError, naming the document of `source`, where the tokenizer refuses a text.
     """
+    dtype = DTYPES[dtype_for(tokenizer.vocab_size)]
+    ids = [] if skip_ids else [encode_piece(piece, tokenizer, source, dtype) for piece in part]
     sides: dict[Side, EncodedSide] = {}
     for side in ("train", "val"):
-        pieces = [piece for piece in part if piece.side == side]
-        if pieces:
-            ids, ends = encode_pieces([] if skip_ids else pieces, tokenizer, source, add_eot=add_eot)
-            sides[side] = describe_side(pieces, ids, ends, bits)
-    return EncodedPart(sides, *((0, 0) if skip_ids else round_trip(part, tokenizer)))
+        at = [i for i, piece in enumerate(part) if piece.side == side]
+        if at:
+            pieces, eot = [part[i] for i in at], [tokenizer.eot] if add_eot else []
+            joined, ends = join([], [], eot, dtype) if skip_ids else join(pieces, [ids[i] for i in at], eot, dtype)
+            sides[side] = describe_side(pieces, joined, ends, bits)
+    return EncodedPart(sides, *round_trip(part, ids, tokenizer))
 
 
-def encode_pieces(part: Part, tokenizer: Tokenizer, source: str, *, add_eot: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(tokens,) ids, and (documents that end,) int64 where they end."""
-    dtype = DTYPES[dtype_for(tokenizer.vocab_size)]
-    eot = np.array([tokenizer.eot], dtype=dtype)
+def encode_piece(piece: Piece, tokenizer: Tokenizer, source: str, dtype: np.dtype[Any]) -> np.ndarray:
+    """(tokens,) ids."""
+    try:
+        return tokenizer.encode_as(piece.text, dtype)
+    except RequestError as error:
+        where = f"document {piece.document:,}, from its character {piece.at:,} on"
+        raise RequestError(f"{source}, {where}:\n{error}") from None
+
+
+def join(pieces: Part, ids: list[np.ndarray], eot: list[int], dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """(tokens,) ids of all pieces, `eot` behind each document, and (documents that end,) int64 where they end."""
     runs, ends, n = [np.empty(0, dtype)], [], 0
-    for piece in part:
-        try:
-            ids = tokenizer.encode_as(piece.text, dtype)
-        except RequestError as error:
-            where = f"document {piece.document:,}, from its character {piece.at:,} on"
-            raise RequestError(f"{source}, {where}:\n{error}") from None
-        runs.append(ids)
-        n += len(ids)
+    for piece, run in zip(pieces, ids, strict=True):
+        runs.append(run)
+        n += len(run)
         if piece.is_last:
-            if add_eot:
-                runs.append(eot)
-                n += 1
+            runs.append(np.array(eot, dtype))
+            n += len(eot)
             ends.append(n)
     return np.concatenate(runs), np.array(ends, dtype=np.int64)
 
@@ -142,27 +149,24 @@ def describe_side(pieces: Part, ids: np.ndarray, ends: np.ndarray, bits: int) ->
     )
 
 
-def round_trip(part: Part, tokenizer: Tokenizer) -> tuple[int, int]:
-    """Bytes of text that were encoded and decoded again, and how many of them did not come back (N14)."""
+def round_trip(part: Part, ids: list[np.ndarray], tokenizer: Tokenizer) -> tuple[int, int]:
+    """Bytes of text that were decoded again from the ids of a part's pieces, and how many of them are missing (N14)."""
     checked = lost = 0
-    left, comparisons = CHECK_CHARS, COMPARISONS  # measuring a loss is slow
-    for piece in part:
-        text = piece.text[:left]
-        left -= len(text)
-        if decodes(text, tokenizer):
+    left, comparisons = CHECK_IDS, COMPARISONS  # measuring a loss is slow
+    for piece, run in zip(part, ids, strict=False):  # no ids: nothing is checked
+        head = tokenizer.decode(run[:left]).rstrip(HALF if len(run) > left else "")
+        text = piece.text[: len(head)] if len(run) > left else piece.text
+        left -= len(run)
+        if utf8(head) == utf8(text):
             checked += len(utf8(text))
         else:
-            samples = spread(text)[:comparisons]
+            samples = spread(piece.text[:CHECK_CHARS])[:comparisons]
             comparisons -= len(samples)
             checked += sum(len(utf8(sample)) for sample in samples)
             lost += sum(lost_bytes(sample, tokenizer.decode(tokenizer.encode(sample))) for sample in samples)
         if left <= 0 or comparisons <= 0:
             break
     return checked, lost
-
-
-def decodes(text: str, tokenizer: Tokenizer) -> bool:
-    return utf8(tokenizer.decode(tokenizer.encode(text))) == utf8(text)
 
 
 def spread(text: str) -> list[str]:
