@@ -7,6 +7,9 @@ tasks/<verb>.py. Nothing heavy (torch, lightning) is imported before the config 
 import stopping
 
 if __name__ == "__main__":
+    import gc
+
+    gc.disable()  # until the task begins (launcher/jobs/job.py): of what is imported nothing is garbage
     stopping.listen()  # before anything that takes time
     stopping.keep_going_without_a_screen()
 

@@ -18,6 +18,7 @@ from bounds import PositiveInt
 from errors import RequestError
 from models.base import LanguageModel
 from models.generation import evaluating
+from models.sharding import is_sharded
 from models.sources import first_example
 
 PIXELS = 128  # edge of a head's square, about
@@ -45,7 +46,7 @@ class AttentionPicture(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         model = pl_module.model
-        sharded = isinstance(model, torch.distributed.fsdp.FSDPModule)
+        sharded = is_sharded(model)
         if not boards or sharded or self._row is None or not self.tokens:
             return
         model = getattr(model, "_orig_mod", model)  # compiled: weights are asked for outside of the graph

@@ -18,6 +18,7 @@ from evaluation.metrics import SUMMARY_METRICS, summary_scores
 from evaluation.tool_use import tool_guide
 from models.generation import Completion, generate
 from models.sampling import Sampling
+from models.sharding import is_sharded
 from tokenization.chat.messages import answer_of
 
 
@@ -120,7 +121,7 @@ class ExactMatch(Callback):
 
     def measure(self, trainer: Trainer, module: Any) -> Measured:
         """Ranks share the questions, but where the weights are sharded all answer all of them together."""
-        sharded = isinstance(module.model, torch.distributed.fsdp.FSDPModule)
+        sharded = is_sharded(module.model)
         world, rank = (1, 0) if sharded else (trainer.world_size, trainer.global_rank)
         mine = self.mine = self.questions[rank::world]
         found_ids = generate(

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from bounds import NonNegativeFloat, PositiveInt, Seed, Text
 from models.generation import stream
 from models.sampling import Sampling
+from models.sharding import is_sharded
 from tokenization.base import Tokenizer
 
 
@@ -34,7 +34,7 @@ class SampleText(Callback):
         self.temperature, self.top_k, self.seed = temperature, top_k, seed
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        sharded = isinstance(pl_module.model, torch.distributed.fsdp.FSDPModule)
+        sharded = is_sharded(pl_module.model)
         if not (trainer.is_global_zero or sharded):  # sharded weights are gathered by all ranks together
             return
         text = self._sample(pl_module, may_stop=trainer.world_size == 1)

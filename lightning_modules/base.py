@@ -27,6 +27,7 @@ from errors import RunError
 from lightning_modules.sums import Sums, source_metrics, source_sums, text_metrics, text_sums
 from models.adapters.packed import adopt
 from models.base import LanguageModel, Output, real_tokens
+from models.sharding import is_sharded
 
 
 class NonFiniteError(RunError):
@@ -317,7 +318,7 @@ class LanguageModule(pl.LightningModule):
         wrapped = self.trainer.strategy.model
         if isinstance(wrapped, torch.nn.parallel.DistributedDataParallel):
             wrapped.require_backward_grad_sync = last
-        elif isinstance(self.model, torch.distributed.fsdp.FSDPModule):
+        elif is_sharded(self.model):
             self.model.set_requires_gradient_sync(last)
 
     def _clip(self) -> float:

@@ -1,0 +1,3 @@
+from tasks import lean
+
+lean.install()  # before a task imports torch

@@ -1,5 +1,6 @@
 """One job, from a checked plan to its end: claim a folder, save the config, run the task, write the summary."""
 
+import gc
 import logging
 import os
 import sys
@@ -192,6 +193,7 @@ def _call_task(job: Job, run: RunFolder) -> BaseException | None:
         with stopping.raising():
             remember(job.plan.hydra)
             function = resolve_target(job.plan.cfg.task._target_)
+            _collect_garbage_from_now()
             own = {key: job.plan.cfg[key] for key in _keyword_only(function) if key in job.plan.cfg}
             function(job.plan.cfg, run, **own)
         return None
@@ -204,6 +206,13 @@ def _call_task(job: Job, run: RunFolder) -> BaseException | None:
         if wants_traceback():
             traceback.print_exception(error)
         return error
+
+
+def _collect_garbage_from_now() -> None:
+    """run.py imports without; what lives by now lives to the end, and is never looked at again."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _tell(run: RunFolder, ending: Ending, *, untouched: bool) -> None:
