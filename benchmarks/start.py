@@ -45,7 +45,7 @@ def main() -> None:
     print(f"\nStart, seconds (median of {REPEATS}, warm file cache)")
     for name, value in medians.items():
         print(f"  {name:<28}{value:.2f}")
-    print("  aims: --help and a config error 1.0; the first update 2.5, with all that it imports (tasks/lean)\n")
+    print("  aims: --help and a config error 1.0; the first update 2.5, with all that it imports (tasks/lean.py)\n")
 
 
 if __name__ == "__main__":
