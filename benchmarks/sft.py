@@ -19,7 +19,7 @@ import torch
 from benchmarks._in_turn import WARM_UP, Turns, in_turn
 
 VOCAB, ROUNDS = 50_257, 7
-SIZES = {"n_layer": 4, "n_embd": 256, "n_head": 4, "n_inner": 688}
+SIZES: dict[str, Any] = {"n_layer": 4, "n_embd": 256, "n_head": 4, "n_inner": 688}
 # tokens of question and answer of GSM8K's first eight rows under GPT-2's tokenizer
 LENGTHS = [(36, 71), (30, 58), (65, 95), (51, 108), (25, 46), (69, 88), (60, 78), (72, 132)]
 SIDES = ("ours", "trl", "trl_whole", "trl_unpadded")

@@ -220,7 +220,8 @@ class _HeadGradient:
     """
 
     def __init__(self, weight_VC: Tensor):
-        self.weight_VC, self.sum_VC = weight_VC, None
+        self.weight_VC = weight_VC
+        self.sum_VC: Tensor | None = None
         self.waiting: list[tuple[Tensor, Tensor]] = []
 
     def add(self, delta_nV: Tensor, hidden_nC: Tensor) -> None:
