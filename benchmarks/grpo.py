@@ -1,8 +1,9 @@
 """One GRPO update, generation included: TRL's GRPOTrainer against ours. Each in a process of its own.
 
-Llama of 4 layers x 256 (random weights), vocabulary 4,096, 8 prompts of 32 tokens, 8 answers of 64 tokens each, no KL,
-one update a rollout, AdamW, fp32. The reward is the share of one token. Times are medians over updates without the
-first; ours also says what share of it is generation, and how that compares with `generate` by itself at the same rows.
+Llama from random weights, no KL, one update a rollout, AdamW, fp32. Two sizes: that of `objective=grpo` as it stands,
+and one of five times the arithmetic a token. The reward is the share of even ids, so that every row has an advantage.
+Times are medians over updates without the first; ours also says what share of it is generation, and how that compares
+with `generate` by itself at the same rows.
 """
 
 import json
@@ -14,20 +15,43 @@ import time
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-VOCAB, WIDTH, LAYERS, HEADS, MLP = 4_096, 256, 4, 4, 688
-PROMPTS, GROUP, PROMPT, NEW, STEPS, LR, WANTED = 8, 8, 32, 64, 5, 1e-5, 7
+STEPS, LR, END = 6, 1e-5, 2
 
 
-def prompts(n: int) -> list[list[int]]:
-    rng = np.random.default_rng(0)
-    return [rng.integers(3, VOCAB, PROMPT).tolist() for _ in range(n)]
+class Size(NamedTuple):
+    """Of the model, and of a rollout: prompts of so many tokens, answers to each, tokens of one."""
+
+    vocab: int
+    width: int
+    mlp: int
+    prompts: int
+    prompt: int
+    group: int
+    new: int
+    layers: int = 4
+    heads: int = 4
+
+    def questions(self, n: int) -> list[list[int]]:
+        rng = np.random.default_rng(0)
+        return [rng.integers(3, self.vocab, self.prompt).tolist() for _ in range(n)]
 
 
-def trl(folder: Path) -> dict[str, Any]:
+SIZES = {
+    "as_it_stands": Size(vocab=384, width=128, mlp=344, prompts=32, prompt=32, group=8, new=32),
+    "wider": Size(vocab=4_096, width=256, mlp=688, prompts=8, prompt=32, group=8, new=64),
+}
+
+
+def worth(ids: list[int]) -> float:
+    """Share of even ids."""
+    return sum(i % 2 == 0 for i in ids) / len(ids)
+
+
+def trl(size: Size, folder: Path) -> dict[str, Any]:
     """Seconds of each update of TRL's GRPOTrainer."""
     import torch
     from datasets import Dataset
@@ -35,7 +59,7 @@ def trl(folder: Path) -> dict[str, Any]:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    words = {"<pad>": 0, "<s>": 1, "</s>": 2} | {f"w{i}": i for i in range(3, VOCAB)}
+    words = {"<pad>": 0, "<s>": 1, "</s>": 2} | {f"w{i}": i for i in range(3, size.vocab)}
     plain = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
     plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(
@@ -43,9 +67,9 @@ def trl(folder: Path) -> dict[str, Any]:
     )
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=VOCAB, hidden_size=WIDTH, intermediate_size=MLP, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-        num_key_value_heads=HEADS, max_position_embeddings=256, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-        tie_word_embeddings=False,
+        vocab_size=size.vocab, hidden_size=size.width, intermediate_size=size.mlp, num_hidden_layers=size.layers,
+        num_attention_heads=size.heads, num_key_value_heads=size.heads, max_position_embeddings=256, pad_token_id=0,
+        bos_token_id=1, eos_token_id=END, tie_word_embeddings=False,
     )  # fmt: skip
     clock: list[float] = []
 
@@ -57,15 +81,15 @@ def trl(folder: Path) -> dict[str, Any]:
             clock.append(time.perf_counter())
 
     def reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
-        return [ids.count(WANTED) / len(ids) for ids in completion_ids]
+        return [worth(ids) for ids in completion_ids]
 
     args = GRPOConfig(
-        output_dir=str(folder), use_cpu=True, bf16=False, report_to=[], per_device_train_batch_size=PROMPTS * GROUP,
-        num_generations=GROUP, max_completion_length=NEW, max_steps=STEPS, learning_rate=LR, beta=0.0,
-        gradient_checkpointing=False, save_strategy="no", logging_steps=10**6, disable_tqdm=True, loss_type="dr_grpo",
-        scale_rewards=False, temperature=1.0,
+        output_dir=str(folder), use_cpu=True, bf16=False, report_to=[], max_steps=STEPS, learning_rate=LR,
+        per_device_train_batch_size=size.prompts * size.group, num_generations=size.group,
+        max_completion_length=size.new, beta=0.0, gradient_checkpointing=False, save_strategy="no",
+        logging_steps=10**6, disable_tqdm=True, loss_type="dr_grpo", scale_rewards=False, temperature=1.0,
     )  # fmt: skip
-    rows = [{"prompt": " ".join(f"w{i}" for i in ids)} for ids in prompts(PROMPTS * STEPS)]
+    rows = [{"prompt": " ".join(f"w{i}" for i in ids)} for ids in size.questions(size.prompts * STEPS)]
     trainer = GRPOTrainer(
         model=LlamaForCausalLM(config), reward_funcs=reward, args=args, train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer, callbacks=[Clock()],
@@ -74,7 +98,7 @@ def trl(folder: Path) -> dict[str, Any]:
     return {"seconds": [b - a for a, b in pairwise(clock)]}
 
 
-def ours(folder: Path) -> dict[str, Any]:
+def ours(size: Size, folder: Path) -> dict[str, Any]:
     """Seconds of our module, bar and logs off; and of generation by itself at the same rows."""
     import lightning.pytorch as pl
     import torch
@@ -93,7 +117,7 @@ def ours(folder: Path) -> dict[str, Any]:
 
     class Share(Reward):
         def forward(self, answers: Any) -> Any:
-            return torch.tensor([list(ids).count(WANTED) / len(ids) for ids in answers.ids])
+            return torch.tensor([worth(list(ids)) for ids in answers.ids])
 
     clock: list[float] = []
 
@@ -106,48 +130,56 @@ def ours(folder: Path) -> dict[str, Any]:
 
     torch.manual_seed(0)
     model = Transformer(
-        vocab_size=VOCAB, seq_len=256, n_layer=LAYERS, n_head=HEADS, n_kv_head=HEADS, n_embd=WIDTH, n_inner=MLP
-    )
+        vocab_size=size.vocab, seq_len=256, n_layer=size.layers, n_head=size.heads, n_kv_head=size.heads,
+        n_embd=size.width, n_inner=size.mlp,
+    )  # fmt: skip
     data = PromptData()
-    data.end = 2
+    data.end = END
     data.sides = {
-        side: [Question(np.array(ids), "", "") for ids in prompts(PROMPTS * STEPS)] for side in ("train", "val")
+        side: [Question(np.array(ids), "", "") for ids in size.questions(size.prompts * STEPS)]
+        for side in ("train", "val")
     }
     module = GRPOModule(
-        model=model, data=data, tokenizer=Words(), reward={"share": Share()}, prompts=PROMPTS, group=GROUP,
-        max_new_tokens=NEW, truncated="rule", checks="warn", val_prompts=1, val_group=1, grad_clip=1.0, log_every=10**6,
-        optimizer=partial(adamw, lr=LR, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.0),
+        model=model, data=data, tokenizer=Words(), reward={"share": Share()}, prompts=size.prompts, group=size.group,
+        max_new_tokens=size.new, truncated="rule", checks="warn", val_prompts=1, val_group=1, grad_clip=1.0,
+        log_every=10**6, optimizer=partial(adamw, lr=LR, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.0),
     )  # fmt: skip
     module.begin(type("Start", (), {"data": data})())
     train(folder, module, data, steps=STEPS, callbacks=[Clock()], log_every=10**6)
     means = module.meter.read(world_size=1, device=torch.device("cpu"))
-    alone = []
+    alone, alike = [], size.questions(size.prompts)
     for step in range(3):
         started = time.perf_counter()
-        generate(model, prompts(PROMPTS), max_new_tokens=NEW, n=GROUP, seed=step, stop_ids=[2], batch_size=512)
+        generate(model, alike, max_new_tokens=size.new, n=size.group, seed=step, stop_ids=[END], batch_size=512)
         alone.append(time.perf_counter() - started)
     return {"seconds": [b - a for a, b in pairwise(clock)], "alone": statistics.median(alone)} | means
 
 
-def measured(name: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.grpo", name]
+def measured(name: str, size: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.grpo", name, size]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return json.loads(output.splitlines()[-1])
 
 
-def main() -> None:
-    print(f"\nGRPO, Llama {LAYERS} x {WIDTH}, {PROMPTS} prompts x {GROUP} answers of {NEW} tokens")
-    found = {name: measured(name) for name in ("ours", "trl")}
-    seconds = {name: statistics.median(result["seconds"][1:]) for name, result in found.items()}
-    for name, value in seconds.items():
-        print(f"  {name:<5}{value:>7.2f} s an update")
-    generation = found["ours"]["time/generation"]
+def compare(name: str, size: Size) -> None:
+    rows = f"{size.prompts} prompts of {size.prompt} tokens x {size.group} answers of {size.new}"
+    print(f"\nGRPO, {name}: Llama {size.layers} x {size.width}, vocabulary {size.vocab:,}, {rows}")
+    found = {side: measured(side, name) for side in ("ours", "trl")}
+    seconds = {side: statistics.median(result["seconds"][1:]) for side, result in found.items()}
+    for side, value in seconds.items():
+        print(f"  {side:<5}{value:>7.2f} s an update")
     print(f"  TRL / ours {seconds['trl'] / seconds['ours']:.1f} (aim 5)")
-    alone = found["ours"]["alone"]
+    generation, alone = found["ours"]["time/generation"], found["ours"]["alone"]
     print(
         f"  generation {generation:.2f} s, {generation / seconds['ours']:.0%} of an update; "
-        f"task=generate's at the same rows {alone:.2f} s ({alone / generation:.2f}, aim 0.95)\n"
+        f"task=generate's at the same rows {alone:.2f} s ({alone / generation:.2f}, aim 0.95)"
     )
+
+
+def main() -> None:
+    for name, size in SIZES.items():
+        compare(name, size)
+    print()
 
 
 if __name__ == "__main__":
@@ -155,5 +187,5 @@ if __name__ == "__main__":
         main()
     else:
         with tempfile.TemporaryDirectory() as folder:
-            result = {"trl": trl, "ours": ours}[sys.argv[1]](Path(folder))
+            result = {"trl": trl, "ours": ours}[sys.argv[1]](SIZES[sys.argv[2]], Path(folder))
         print(json.dumps(result))
