@@ -99,7 +99,8 @@ def distribution(logits_BV: Tensor, how: Sampling) -> Tensor:
     logits_BV = logits_BV.float()
     if how.temperature == 0:
         return logits_BV.log_softmax(-1)
-    return filter_logits(logits_BV / how.temperature, top_k=how.top_k, top_p=how.top_p, min_p=how.min_p).log_softmax(-1)
+    scaled_BV = logits_BV if how.temperature == 1 else logits_BV / how.temperature
+    return filter_logits(scaled_BV, top_k=how.top_k, top_p=how.top_p, min_p=how.min_p).log_softmax(-1)
 
 
 def draw(probs_BV: Tensor, uniform_B: Tensor) -> Tensor:
@@ -107,8 +108,11 @@ def draw(probs_BV: Tensor, uniform_B: Tensor) -> Tensor:
     exact = probs_BV if probs_BV.device.type == "mps" else probs_BV.double()
     cumulated = exact.cumsum(-1)
     wanted = uniform_B.to(cumulated).unsqueeze(-1) * cumulated[:, -1:]
-    last = (probs_BV > 0).long().cumsum(-1).argmax(-1)  # the last possible one, should rounding lead beyond it
-    return torch.searchsorted(cumulated, wanted, right=True).squeeze(-1).minimum(last)
+    token_B = torch.searchsorted(cumulated, wanted, right=True).squeeze(-1)
+    if (token_B == probs_BV.shape[-1]).any():  # rounding led beyond the last possible one
+        last = (probs_BV > 0).long().cumsum(-1).argmax(-1)
+        token_B = token_B.minimum(last)
+    return token_B
 
 
 def uniform(seed: int, row: int, step: int, what: int = 0) -> float:
