@@ -26,6 +26,7 @@ Of rollouts (lightning_modules/rl/rollouts.py), whose targets are the tokens tha
 | `ref` | (B, T) float32 | under the reference |
 | `values`, `returns` | (B, T) float32 | the critic's expectation of what is to come, and what came |
 | `advantages` | (B, T) float32 | of each target |
+| `asked` | (B,) int64 | number of the question that a row answers: rows with the same one begin alike |
 | `scores` | (B,) float32 | reward of each row |
 | `stopped`, `counted` | (B,) bool | ended by itself; takes part in the update |
 

@@ -1,7 +1,8 @@
 """One GRPO update, generation included: TRL's GRPOTrainer against ours. Each in a process of its own.
 
-Llama from random weights, no KL, one update a rollout, AdamW, fp32. Two sizes: that of `objective=grpo` as it stands,
-and one of five times the arithmetic a token. The reward is the share of even ids, so that every row has an advantage.
+Llama, no KL, one update a rollout, AdamW, fp32. Two sizes: that of `objective=grpo` as it stands, and one of five times
+the arithmetic a token. Prompts are ragged, and the model has learned to end its answers, half way to the longest on
+average, as real ones do; else its weights are random. The reward is the share of even ids: every row has an advantage.
 Times are medians over updates without the first; ours also says what share of it is generation, and how that compares
 with `generate` by itself at the same rows.
 """
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -19,11 +21,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-STEPS, LR, END = 6, 1e-5, 2
+STEPS, LR, END, UPDATES_TO_END = 6, 1e-5, 2, 60
 
 
 class Size(NamedTuple):
-    """Of the model, and of a rollout: prompts of so many tokens, answers to each, tokens of one."""
+    """Of the model, and of a rollout: prompts of at most so many tokens, answers to each, most tokens of one."""
 
     vocab: int
     width: int
@@ -37,11 +39,12 @@ class Size(NamedTuple):
 
     def questions(self, n: int) -> list[list[int]]:
         rng = np.random.default_rng(0)
-        return [rng.integers(3, self.vocab, self.prompt).tolist() for _ in range(n)]
+        lengths = rng.integers(self.prompt // 2, self.prompt + 1, n)
+        return [rng.integers(3, self.vocab, length).tolist() for length in lengths]
 
 
 SIZES = {
-    "as_it_stands": Size(vocab=384, width=128, mlp=344, prompts=32, prompt=32, group=8, new=32),
+    "as_it_stands": Size(vocab=384, width=128, mlp=344, prompts=32, prompt=36, group=8, new=40),
     "wider": Size(vocab=4_096, width=256, mlp=688, prompts=8, prompt=32, group=8, new=64),
 }
 
@@ -49,6 +52,21 @@ SIZES = {
 def worth(ids: list[int]) -> float:
     """Share of even ids."""
     return sum(i % 2 == 0 for i in ids) / len(ids)
+
+
+def learn_to_end(model: Any, size: Size, logits_of: Callable[[Any], Any]) -> None:
+    """Some updates on random ids, of which one in new / 2 is the end. Args: logits_of: ids (B, T) -> (B, T, V)."""
+    import torch
+    import torch.nn.functional as F
+
+    torch.manual_seed(1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(UPDATES_TO_END):
+        ids = torch.randint(3, size.vocab, (16, size.prompt + 1))
+        ids[torch.rand(ids.shape) < 2 / size.new] = END
+        F.cross_entropy(logits_of(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def trl(size: Size, folder: Path) -> dict[str, Any]:
@@ -90,12 +108,15 @@ def trl(size: Size, folder: Path) -> dict[str, Any]:
         logging_steps=10**6, disable_tqdm=True, loss_type="dr_grpo", scale_rewards=False, temperature=1.0,
     )  # fmt: skip
     rows = [{"prompt": " ".join(f"w{i}" for i in ids)} for ids in size.questions(size.prompts * STEPS)]
+    model = LlamaForCausalLM(config)
+    learn_to_end(model, size, lambda ids: model(input_ids=ids).logits)
     trainer = GRPOTrainer(
-        model=LlamaForCausalLM(config), reward_funcs=reward, args=args, train_dataset=Dataset.from_list(rows),
+        model=model, reward_funcs=reward, args=args, train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer, callbacks=[Clock()],
     )  # fmt: skip
     trainer.train()
-    return {"seconds": [b - a for a, b in pairwise(clock)]}
+    length = trainer.state.log_history[-1]["completions/mean_length"]
+    return {"seconds": [b - a for a, b in pairwise(clock)], "rollout/length": length}
 
 
 def ours(size: Size, folder: Path) -> dict[str, Any]:
@@ -133,6 +154,7 @@ def ours(size: Size, folder: Path) -> dict[str, Any]:
         vocab_size=size.vocab, seq_len=256, n_layer=size.layers, n_head=size.heads, n_kv_head=size.heads,
         n_embd=size.width, n_inner=size.mlp,
     )  # fmt: skip
+    learn_to_end(model, size, lambda ids: model(ids, logits="all").logits)
     data = PromptData()
     data.end = END
     data.sides = {
@@ -162,12 +184,12 @@ def measured(name: str, size: str) -> dict[str, Any]:
 
 
 def compare(name: str, size: Size) -> None:
-    rows = f"{size.prompts} prompts of {size.prompt} tokens x {size.group} answers of {size.new}"
+    rows = f"{size.prompts} prompts of up to {size.prompt} tokens x {size.group} answers of up to {size.new}"
     print(f"\nGRPO, {name}: Llama {size.layers} x {size.width}, vocabulary {size.vocab:,}, {rows}")
     found = {side: measured(side, name) for side in ("ours", "trl")}
     seconds = {side: statistics.median(result["seconds"][1:]) for side, result in found.items()}
     for side, value in seconds.items():
-        print(f"  {side:<5}{value:>7.2f} s an update")
+        print(f"  {side:<5}{value:>7.2f} s an update, answers of {found[side]['rollout/length']:.1f} tokens")
     print(f"  TRL / ours {seconds['trl'] / seconds['ours']:.1f} (aim 5)")
     generation, alone = found["ours"]["time/generation"], found["ours"]["alone"]
     print(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from batch import IGNORE, Batch
 from models.layers.cache import KVCache
-from models.layers.compact import Compact, compacted
+from models.layers.compact import Compact, compacted, firsts
 from models.layers.loss import linear_cross_entropy, linear_token_nll, sparse_cross_entropy
 
 FORWARD_KEYS = {"ids_BT": "ids", "targets_BT": "targets", "weights_BT": "weights", "documents_BT": "documents"}
@@ -158,8 +158,13 @@ class LanguageModel(nn.Module):
         compiled = self._compiled_call_impl is not None
         if not self.reads_compact or compiled or "documents" in micro or (real_BT := real_tokens(micro)) is None:
             return None
-        pairs = "index" in micro and len(micro["ids"]) == 2 * len(micro["index"])
-        return compacted(real_BT, micro["ids"] if pairs else None)
+        if "index" in micro and len(micro["ids"]) == 2 * len(micro["index"]):  # pairs
+            group_B = torch.arange(len(micro["index"]), device=real_BT.device).repeat(2)
+        elif "asked" in micro:
+            group_B = micro["asked"]
+        else:
+            return compacted(real_BT)
+        return compacted(real_BT, micro["ids"], firsts(group_B))
 
     def _token_nll(self, hidden_BTC: Tensor, targets_BT: Tensor) -> Tensor:
         """Differentiable loss of each token; logits are computed at the tokens that count only."""

@@ -45,9 +45,16 @@ def micro_batches(
     whole["targets"] = whole["targets"].where(whole["counted"].unsqueeze(1), IGNORE)
     size = units(norm, rows=per, actions=int(mask_of(whole).sum()), longest=longest)
     used = torch.arange(per) if every_row or "values" in whole else with_gradient(whole)
-    order = used[whole["lengths"][used].argsort(stable=True)]
+    order = used[longest_of_group(whole["lengths"], whole["asked"])[used].argsort(stable=True)]
     micros = [rows_of(whole, some) for some in order.split(rows)]
     return [micro | {"units": torch.tensor(size if i == 0 else 0)} for i, micro in enumerate(micros)]
+
+
+def longest_of_group(lengths_N: Tensor, asked_N: Tensor) -> Tensor:
+    """(N,) of each row, the longest one's length that answers the same question: rows in this order have little padding,
+    and what a question's answers begin with stands in one forward pass."""
+    _, which_N = asked_N.unique(return_inverse=True)
+    return torch.zeros_like(lengths_N).scatter_reduce(0, which_N, lengths_N, "amax")[which_N]
 
 
 def with_gradient(whole: Batch) -> Tensor:

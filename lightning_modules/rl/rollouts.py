@@ -37,7 +37,7 @@ class Drawing(NamedTuple):
 def roll_out(
     model: LanguageModel, prompts: Sequence[Sequence[int]], how: Drawing, *, n: int, seed: int, numbers: Sequence[int]
 ) -> tuple[Batch, list[Completion]]:
-    """`n` answers to each prompt, side by side: ids, targets, lengths, generated, stopped; and the answers themselves.
+    """`n` answers to each prompt, side by side: ids, targets, lengths, generated, asked, stopped; and the answers.
 
     Args:
         numbers: of the prompts among those of all ranks: what is drawn depends on them, not on the rank.
@@ -55,7 +55,8 @@ def roll_out(
         guide=how.guide,
     )
     answers = [answer for group in groups for answer in group]
-    return padded([list(prompt) for prompt in prompts for _ in range(n)], answers), answers
+    rows = padded([list(prompt) for prompt in prompts for _ in range(n)], answers)
+    return rows | {"asked": torch.tensor(list(numbers)).repeat_interleave(n)}, answers
 
 
 def padded(prompts: Sequence[list[int]], answers: Sequence[Completion]) -> Batch:

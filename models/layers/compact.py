@@ -1,16 +1,19 @@
-"""A batch as the tokens that have to be read: without padding, and what two rows begin with only once.
+"""A batch as the tokens that have to be read: without padding, and what several rows begin with only once.
 
     rows   p p p c c .        N = 8 tokens   p p p c c r r r
            p p p r r r
 
 Everything in a transformer but attention looks at one token at a time, so that N tokens are enough for it. Attention
 lays them out in the rows again: each token sees what it would see without this, at the same positions, through the same
-window. Loss and gradients are the same but for the order of sums; a token that stands in two rows gets both gradients.
+window. Loss and gradients are the same but for the order of sums; a token that stands in several rows gets the gradients
+of all.
+
+Rows that may begin alike are the two of a pair, and the answers to one question (of a rollout).
 
 Why no mask of one long row [prompt | chosen | rejected]: fused kernels leave out what causality hides, but not what a
 mask hides. In two rows the prompt's own attention is computed twice, which is less than the half that is left out.
 
-Shapes: B rows, T tokens of a row, P pairs (B = 2 P), N tokens that are read.
+Shapes: B rows, T tokens of a row, N tokens that are read.
 """
 
 from __future__ import annotations
@@ -70,25 +73,31 @@ class _Rows(torch.autograd.Function):
         return grad_NC, None, None, None, None
 
 
-def compacted(real_BT: Tensor, pairs_BT: Tensor | None = None) -> Compact | None:
+def compacted(real_BT: Tensor, ids_BT: Tensor | None = None, first_B: Tensor | None = None) -> Compact | None:
     """None where it would save next to nothing.
 
     Args:
         real_BT: True at real tokens; padding is on the right.
-        pairs_BT: the ids, where row i and row i + P may begin alike.
+        ids_BT, first_B: which row each row may begin like, itself or one that names itself; `firsts` gives them.
     """
-    own_BT, alike_PT = real_BT, None
-    if pairs_BT is not None:
-        (a_PT, b_PT), (real_a_PT, real_b_PT) = pairs_BT.chunk(2), real_BT.chunk(2)
-        alike_PT = ((a_PT == b_PT) & real_a_PT & real_b_PT).cumprod(1).bool()
-        own_BT = torch.cat([real_a_PT, real_b_PT & ~alike_PT])
+    own_BT, alike_BT = real_BT, None
+    if ids_BT is not None and first_B is not None:
+        alike_BT = ((ids_BT == ids_BT[first_B]) & real_BT & real_BT[first_B]).cumprod(1).bool()
+        alike_BT &= (first_B != torch.arange(len(first_B), device=first_B.device)).unsqueeze(1)
+        own_BT = real_BT & ~alike_BT
     place_N = own_BT.flatten().nonzero().squeeze(1)
     if not 0 < len(place_N) <= WORTHWHILE * real_BT.numel():
         return None
     token_BT = (own_BT.flatten().cumsum(0) - 1).clamp_min(0).view_as(own_BT)
     again_M = place_N[:0]
-    if alike_PT is not None:
-        first_PT, second_PT = token_BT.chunk(2)
-        token_BT = torch.cat([first_PT, second_PT.where(~alike_PT, first_PT)])
-        again_M = alike_PT.flatten().nonzero().squeeze(1) + alike_PT.numel()
+    if alike_BT is not None:
+        token_BT = token_BT.where(~alike_BT, token_BT[first_B])
+        again_M = alike_BT.flatten().nonzero().squeeze(1)
     return Compact(place_N, token_BT, again_M, own_BT.unsqueeze(2))
+
+
+def firsts(group_B: Tensor) -> Tensor:
+    """(B,) the first row of each row's group. Args: group_B: any numbers, the same for rows that may begin alike."""
+    _, which_B = group_B.unique(return_inverse=True)
+    rows_B = torch.arange(len(group_B), device=group_B.device)
+    return torch.full_like(rows_B, len(rows_B)).scatter_reduce(0, which_B, rows_B, "amin")[which_B]

@@ -5,6 +5,7 @@ In float64, where sums in another order differ by some 1e-15 of their size.
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from lightning_modules.sft import SFTModule
 from models.base import LanguageModel, Output
 from models.gpt import GPT
 from models.heads import RewardModel
-from models.layers.compact import compacted
+from models.layers.compact import compacted, firsts
 from models.layers.moe.settings import MoESettings
 from models.ngram_gpt import NGramGPT
 from models.seq2seq import T5
@@ -89,6 +90,20 @@ def kto(model: LanguageModel) -> Output:
     return module.loss(micro)
 
 
+ANSWERS = {0: ([3, 4, 5], [[6, 7, 8], [6], [9, 10]]), 1: ([3, 4, 11, 12], [[5, 6], [7] * 9])}  # question -> answers
+ROWS = [(question, [*asked, *ids]) for question, (asked, answers) in ANSWERS.items() for ids in answers]
+
+
+def grpo(model: LanguageModel) -> Output:
+    """Answers to two questions, of which the second one's come first and last."""
+    order = [3, 0, 1, 2, 4]
+    micro = padded([Rendered(np.array(ROWS[i][1]), np.arange(len(ROWS[i][1])) > 2) for i in order], pad=0)
+    micro |= {"asked": torch.tensor([ROWS[i][0] for i in order]) + 7}
+    micro["advantages"] = torch.linspace(-1, 2, micro["ids"].numel(), dtype=torch.float64).view_as(micro["ids"])
+    nll_BT = model(**model.inputs_of(micro), per_token=True, temperature=0.7).nll_BT
+    return Output(nll_BT, loss=(nll_BT * micro["advantages"]).sum(), nll_BT=nll_BT)
+
+
 def result(loss: Any, model: LanguageModel) -> tuple[Tensor, dict[str, Tensor]]:
     model.zero_grad()
     found = loss(model).loss
@@ -97,7 +112,7 @@ def result(loss: Any, model: LanguageModel) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 @models
-@pytest.mark.parametrize("loss", [sft, dpo, kto, reward])
+@pytest.mark.parametrize("loss", [sft, dpo, kto, reward, grpo])
 def test_N28_loss_and_gradients_are_those_of_whole_rows(name, loss, monkeypatch):
     model = reward_model(name) if loss is reward else make(name)
     seen: list[int] = []
@@ -115,7 +130,7 @@ def test_N28_loss_and_gradients_are_those_of_whole_rows(name, loss, monkeypatch)
 def test_a_pair_and_an_empty_one_by_hand():
     """Rows 7 8 1 2 and 7 8 3: two tokens are shared; what fills up the batch has none."""
     micro = as_pairs([([7, 8], [1, 2], [3])]).micro([0], fill=1)
-    compact = compacted(torch.arange(4) < micro["lengths"].unsqueeze(1), micro["ids"])
+    compact = compacted(torch.arange(4) < micro["lengths"].unsqueeze(1), micro["ids"], torch.tensor([0, 1, 0, 1]))
     assert compact is not None
     assert compact.place_N.tolist() == [0, 1, 2, 3, 10]
     assert compact.token_BT[0].tolist() == [0, 1, 2, 3]
@@ -125,10 +140,20 @@ def test_a_pair_and_an_empty_one_by_hand():
     assert compact.rows(read)[2, :3].flatten().tolist() == [7, 8, 3]
 
 
+def test_answers_to_one_question_begin_alike_wherever_they_stand():
+    ids = torch.tensor([[5, 6, 7], [8, 8, 8], [5, 6, 9], [5, 6, 9]])
+    first = firsts(torch.tensor([40, 2, 40, 3]))
+    assert first.tolist() == [0, 1, 0, 3]
+    compact = compacted(torch.ones_like(ids, dtype=torch.bool), ids, first)
+    assert compact is not None
+    assert compact.place_N.tolist() == [0, 1, 2, 3, 4, 5, 8, 9, 10, 11]  # the last row is of another question
+    assert compact.token_BT.tolist() == [[0, 1, 2], [3, 4, 5], [0, 1, 6], [7, 8, 9]]
+
+
 def test_only_pairs_share_and_only_what_they_begin_with():
     micro = as_pairs([([7, 8], [1, 2], [3, 2]), ([7, 8], [1, 2], [1, 2, 4])]).micro([0, 1])
     real = torch.arange(5) < micro["lengths"].unsqueeze(1)
-    pairs, rows = compacted(real, micro["ids"]), compacted(real)
+    pairs, rows = compacted(real, micro["ids"], torch.tensor([0, 1, 0, 1])), compacted(real)
     assert pairs is not None
     assert rows is not None
     assert len(rows.place_N) == 4 + 4 + 4 + 5
