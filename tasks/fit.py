@@ -87,7 +87,10 @@ def callbacks_of(cfg: DictConfig, data: StepDataModule, *, only: tuple[str, ...]
 def short_run(
     cfg: DictConfig, run: RunFolder, module: LanguageModule, data: StepDataModule, *, steps: int, folder: str
 ) -> None:
-    """A run of its own below this one's folder, with the trainer's keys and its progress on the screen."""
+    """A run of its own below this one's folder, with the trainer's keys and its progress on the screen.
+
+    An item of data serves as many updates as `module` says, not as many as the run's objective does.
+    """
     section = cfg.trainer.copy()
     section.max_steps = section.val_every = section.checkpoint_every = steps
     section.monitor, section.monitor_mode = "val/loss", None  # another objective than the run's, with other metrics
@@ -95,8 +98,11 @@ def short_run(
     OmegaConf.update(section, "ema", None, force_add=True)
     callbacks = callbacks_of(cfg, data, only=("progress",))
     trainer = build(section, run_dir=run.path / folder, began=run.began, callbacks=callbacks, loggers=[])
-    trainer.fit(module, data)
-    data.trainer = None
+    whole_run, data.updates_per_item = data.updates_per_item, module.updates_per_item
+    try:
+        trainer.fit(module, data)
+    finally:
+        data.updates_per_item, data.trainer = whole_run, None
 
 
 def last_checkpoint(cfg: DictConfig, run: RunFolder) -> Path | None:

@@ -104,6 +104,14 @@ def test_ppo_trains_its_reward_model_first_and_goes_on_with_it(capsys):
     assert all(torch.equal(kept[name], ends[0][name]) for name in judge)  # it is judged by, not trained
 
 
+def test_what_comes_first_takes_a_batch_an_update_however_many_a_rollout_serves():
+    for run, more in (("one", []), ("two", ["objective.epochs=2"])):
+        assert fit(run, "objective=grpo", *FORMAT, *more) == 0
+    one, two = (torch.load(f"{run}/start/checkpoints/last.ckpt", weights_only=True) for run in ("one", "two"))
+    for name, value in one["state_dict"].items():
+        assert torch.equal(two["state_dict"][name], value), name
+
+
 def test_ppo_with_a_named_reward_model_from_one_start():
     assert fit("grpo", "objective=grpo", *FORMAT) == 0
     assert (

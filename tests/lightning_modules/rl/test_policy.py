@@ -254,6 +254,19 @@ def test_N44_micro_batches_do_not_change_the_update(tmp_path, norm, kl):
         torch.testing.assert_close(value, ends[3][name], rtol=0, atol=1e-6, msg=name)
 
 
+def test_the_answers_to_a_question_stand_in_one_forward_pass(tmp_path):
+    """Then what they begin with is read once; groups come in the order of their longest answers: little padding."""
+    data = PromptData()
+    module = make_policy(GRPOModule, data, rows=8, kl=0.1)  # two groups of 4; with kl no row is left out
+    rollout = collected(module, data, tmp_path)
+    assert rollout["asked"].unique().numel() == 8
+    micros = module.micro_batches(0, 0)
+    for micro in micros:
+        assert micro["asked"].unique(return_counts=True)[1].tolist() == [4, 4]
+    longest = [int(lengths.max()) for micro in micros for lengths in micro["lengths"].split(4)]
+    assert longest == sorted(longest)
+
+
 # ---- dealing and draws --------------------------------------------------------------------------------------------
 
 
