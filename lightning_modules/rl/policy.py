@@ -189,7 +189,8 @@ class PolicyModule(AnsweringModule):
         super().on_load_checkpoint(checkpoint)
         if "rollout" in checkpoint:
             places_P = self._deal(checkpoint["global_step"] // self.updates_per_item).flatten()
-            self.rollout = own_rows(checkpoint["rollout"], places_P, group=self.group, device=self.device)
+            whole = {"asked": torch.arange(self.prompts).repeat_interleave(self.group)} | checkpoint["rollout"]
+            self.rollout = own_rows(whole, places_P, group=self.group, device=self.device)
 
     # ---- small helpers ---------------------------------------------------------------------------------------------
 
