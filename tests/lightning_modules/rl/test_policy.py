@@ -358,6 +358,21 @@ def test_the_rollout_in_the_checkpoint_is_what_makes_it_exact(tmp_path):
         train(tmp_path, again, again.data, steps=4, resume=True)
 
 
+def test_a_rollout_of_an_earlier_version_that_does_not_number_its_questions_goes_on_the_same(tmp_path):
+    settings, ends = {"epochs": 2, "minibatches": 2}, {}
+    for name in ("numbered", "not"):
+        train(tmp_path / name, make_policy(GRPOModule, data := PromptData(), **settings), data, steps=2)
+        file = tmp_path / name / "checkpoints/last.ckpt"
+        saved = torch.load(file, weights_only=True)
+        if name == "not":
+            del saved["rollout"]["asked"]
+        torch.save(saved, file)
+        again = make_policy(GRPOModule, PromptData(), **settings)
+        train(tmp_path / name, again, again.data, steps=4, resume=True)
+        ends[name] = again.model.head.weight.detach()
+    assert torch.equal(ends["numbered"], ends["not"])
+
+
 def test_the_gain_of_held_out_answers_is_a_ratio_over_kinds_worked_by_hand():
     """Six kinds of four answers each: 2 right -> 3 of each but one, which stays; one kind is not asked at the end."""
     found = BeforeAndAfter()
