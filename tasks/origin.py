@@ -43,8 +43,7 @@ def origin_of(cfg: DictConfig) -> Origin:
 
 def _tokenizer_of(cfg: DictConfig, sources: list[str]) -> Path | None:
     for source in sources:
-        path = Path(source).expanduser()
-        run = path.parent.parent if path.is_file() else path
+        run = _run_of(Path(source).expanduser())
         if not (run / "tokenizer").is_dir() or nanochat.is_checkpoint(source):  # there it holds a pickle
             continue
         own = _saved_section(run)
@@ -59,6 +58,13 @@ def _tokenizer_of(cfg: DictConfig, sources: list[str]) -> Path | None:
             "Leave tokenizer=... out, or type init.resize_vocab=true: ids that both have keep their rows."
         )
     return None
+
+
+def _run_of(path: Path) -> Path:
+    """The folder that keeps the tokenizer of a run or checkpoint: of what a run learned first (start/), the run's."""
+    run = path.parent.parent if path.is_file() else path
+    inside = not (run / "tokenizer").is_dir() and (run.parent / ".hydra" / "config.yaml").is_file()
+    return run.parent if inside else run
 
 
 def _saved_section(run: Path) -> Any:

@@ -112,6 +112,18 @@ def test_what_comes_first_takes_a_batch_an_update_however_many_a_rollout_serves(
         assert torch.equal(two["state_dict"][name], value), name
 
 
+def test_another_run_goes_on_from_the_start_with_its_tokenizer():
+    """Which has the specials of conversations: without them its rows would be too many."""
+    assert fit("run", "objective=grpo", *FORMAT) == 0
+    words = ["objective=sft", "data=arithmetic", "data.val_examples=4", "trainer.max_steps=1", "hardware=cpu"]
+    for start in ("run/start", "run/start/checkpoints/last.ckpt"):
+        run = start.replace("/", "-")
+        assert (
+            lab(*words, *SMALL[:-2], "tokenizer=byte", "callbacks=minimal", f"init_from={start}", f"run_dir={run}") == 0
+        )
+        assert Path(run, "tokenizer/tokenizer.json").read_bytes() == Path("run/tokenizer/tokenizer.json").read_bytes()
+
+
 def test_ppo_with_a_named_reward_model_from_one_start():
     assert fit("grpo", "objective=grpo", *FORMAT) == 0
     assert (
