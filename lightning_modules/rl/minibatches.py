@@ -51,8 +51,10 @@ def micro_batches(
 
 
 def longest_of_group(lengths_N: Tensor, asked_N: Tensor) -> Tensor:
-    """(N,) of each row, the longest one's length that answers the same question: rows in this order have little padding,
-    and what a question's answers begin with stands in one forward pass."""
+    """(N,) of each row, the length of the longest answer to its question.
+
+    Rows in this order have little padding, and what a question's answers begin with stands in one forward pass.
+    """
     _, which_N = asked_N.unique(return_inverse=True)
     return torch.zeros_like(lengths_N).scatter_reduce(0, which_N, lengths_N, "amax")[which_N]
 
