@@ -15,8 +15,9 @@ SETTINGS = {"prompts": 24, "minibatches": 2, "critic_lr": 1e-2, "log_every": 2}
 @pytest.mark.parametrize("critic", ["own", "shared"])
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3, 4))])
 def test_the_share_of_token_a_rises(tmp_path, critic, seed):
+    """At a rate of 1e-2 the policy still leaps at the end, and one run in ten was seen to end in a dip of .81."""
     data = PromptData()
-    module = make_policy(PPOModule, data, seed=seed, critic=critic, lr=1e-2, **SETTINGS)
+    module = make_policy(PPOModule, data, seed=seed, critic=critic, lr=4e-3, **SETTINGS)
     train(tmp_path, module, data, steps=120)
     assert module.found.before["reward"] < 0.3
     assert module.found.after["reward"] > 0.8
