@@ -5,8 +5,7 @@
 
 Everything in a transformer but attention looks at one token at a time, so that N tokens are enough for it. Attention
 lays them out in the rows again: each token sees what it would see without this, at the same positions, through the same
-window. Loss and gradients are the same but for the order of sums; a token that stands in several rows gets the gradients
-of all.
+window. Loss and gradients are the same but for the order of sums; a token of several rows gets the gradients of all.
 
 Rows that may begin alike are the two of a pair, and the answers to one question (of a rollout).
 
