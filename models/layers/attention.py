@@ -51,7 +51,7 @@ class CausalSelfAttention(nn.Module):
         which the tokens (1, N, C) lie; the output is of the tokens again.
         """
         qkv = self.qkv(x_BTC) if compact is None else compact.rows(self.qkv(x_BTC))
-        B, T, C = *qkv.shape[:2], x_BTC.shape[2]
+        (B, T, _), C = qkv.shape, x_BTC.shape[2]
         qkv = qkv.view(B, T, 3, self.n_head, C // self.n_head)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
         if self.rope is not None:
