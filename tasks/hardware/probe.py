@@ -2,7 +2,8 @@
 
 Each shape is measured once a machine and kept (tasks/hardware/machine.py): tens of milliseconds a shape. bf16 is
 measured as a layer under autocast runs it, with the casts of what comes in. It can be 100 times slower than fp32 where
-a processor has no units for it: a small product is tried first, and what is hopeless is not measured further.
+a processor has no units for it: a small product is tried first, and what is hopeless is not measured further. That one is
+without the casts, which would be most of its time and hide what units can do.
 
 Shapes: (M, K, N) is a product of M rows with a weight of N x K.
 """
@@ -25,7 +26,7 @@ Shape = tuple[int, int, int]
 
 MOST_SHAPES = 4  # those with the most arithmetic
 MOST_FLOPS = 4e8  # of one product: more rows are as fast
-TRIAL_ROWS, HOPELESS = 16, 0.5  # rows of the first product; of fp32's speed, below which bf16 is not measured further
+TRIAL_FLOPS, HOPELESS = 1e7, 0.1  # of the first product; of fp32's speed, below which bf16 is not measured further
 REPEATS = 3
 READ_BYTES = 2**27  # more than any cache
 KINDS = ("fp32", "fp32_onednn", "bf16")
@@ -86,9 +87,10 @@ def measured(shape: Shape, n_threads: int) -> dict[str, float]:
             packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), M)
             by_onednn = lambda: torch.ops.mkldnn._linear_pointwise(x_MK, packed, None, "none", [], "")  # noqa: E731
             found["fp32_onednn"] = speed(shape, by_onednn)
-        few = min(M, TRIAL_ROWS)
-        trial = speed((few, K, N), lambda: cast_linear(x_MK[:few], weight), repeats=1)
-        plain = speed((few, K, N), lambda: F.linear(x_MK[:few], weight), repeats=1)
+        few = max(1, min(M, int(TRIAL_FLOPS / (2 * K * N))))
+        x16_mK, weight16 = x_MK[:few].bfloat16(), weight.bfloat16()
+        trial = speed((few, K, N), lambda: F.linear(x16_mK, weight16))
+        plain = speed((few, K, N), lambda: F.linear(x_MK[:few], weight))
         hopeless = trial < HOPELESS * plain
         found["bf16"] = trial if hopeless else speed(shape, lambda: cast_linear(x_MK, weight))
     return {kind: round(value, 2) for kind, value in found.items()}

@@ -84,17 +84,26 @@ def test_a_folder_that_cannot_be_made_is_no_reason_to_stop(tmp_path, monkeypatch
     assert "8 x 16 x 32" in probe.probed(Counter([SHAPE]))["gflops"]
 
 
-def test_hopeless_bf16_is_tried_on_a_few_rows_only(monkeypatch):
-    rows = []
+@pytest.mark.parametrize(("seconds", "measured_rows"), [(0.02, set()), (0.0, {64})], ids=["hopeless", "fast"])
+def test_bf16_is_tried_without_the_casts_and_measured_with_them_unless_hopeless(monkeypatch, seconds, measured_rows):
+    """A trial with the casts found AMX, ten times as fast, hopeless."""
+    tried, measured = set(), set()
 
-    def slow(x, weight):
-        rows.append(len(x))
-        time.sleep(0.01)
+    def linear(x, weight):
+        if x.dtype == torch.bfloat16:
+            tried.add(len(x))
+        time.sleep(seconds if x.dtype == torch.bfloat16 else 0.001)
         return x
 
-    monkeypatch.setattr(probe, "cast_linear", slow)
-    speeds = probe.measured((64, 256, 256), 1)
-    assert set(rows) == {probe.TRIAL_ROWS}
+    def with_casts(x, weight):
+        measured.add(len(x))
+        time.sleep(0.02)
+        return x
+
+    monkeypatch.setattr(probe.F, "linear", linear)
+    monkeypatch.setattr(probe, "cast_linear", with_casts)
+    speeds = probe.measured((64, 256, 1024), 1)
+    assert (measured, max(tried)) == (measured_rows, int(probe.TRIAL_FLOPS / (2 * 256 * 1024)))
     assert speeds["bf16"] < speeds["fp32"]
 
 
