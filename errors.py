@@ -27,3 +27,8 @@ class Interrupted(BaseException):
         super().__init__(f"stopped by signal {signum}")
         self.signum = signum
         self.at_full_step = at_full_step
+
+
+def is_panic(error: BaseException) -> bool:
+    """Of a library in Rust: no `Exception`, so that whatever catches those lets it pass."""
+    return type(error).__name__ == "PanicException"

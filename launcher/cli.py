@@ -39,10 +39,10 @@ def main(argv: Sequence[str], root: Path) -> int:
             raise Interrupted(stopping.asked())
         return code
     except (Exception, KeyboardInterrupt, Interrupted) as error:
-        from launcher.jobs.endings import explain, wants_traceback
+        from launcher.jobs.endings import explain, is_out_of_memory, wants_traceback
 
         ending = explain(error)
-        if wants_traceback() or ending.is_bug:
+        if wants_traceback() or (ending.is_bug and not is_out_of_memory(error)):
             traceback.print_exc()
         elif ending.words:
             print(ending.words, file=sys.stderr)

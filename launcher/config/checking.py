@@ -63,6 +63,8 @@ def _nested(schema: Schema, key: str, param: Param, before: DictConfig | None) -
         "_target_" in child or not parent or not types.is_free_dict(param.annotation, schema.aliases(parent))
     ):
         yield from _problems(schema, key, child, before)
+    elif isinstance(child, ListConfig) and not parent and schema.declared.get(key) == {}:
+        yield f"{key}={schema.choices.get(key)}: its file holds a list, where the keys of an option belong."
     elif isinstance(child, DictConfig | ListConfig) and targets_inside(OmegaConf.to_container(child)):
         yield f"{key}: a list or a free dictionary cannot hold a _target_; give the object a key of its own."
 

@@ -34,7 +34,6 @@ NO_HOME = (
     "A path begins with ~, and that user has no home folder here.\n"
     "Type the whole path, or ./~NAME for what is called so."
 )
-NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,8 @@ def explain(error: BaseException | None) -> Ending:
             return Ending(
                 "failed", FAILED, f"{os.fsdecode(error.filename)}: you have no permission to read or write it."
             )
-        case _ if NO_SPACE in str(error):  # a library in another language has lost the number
-            return Ending("failed", FAILED, f"{DISK[errno.ENOSPC]}: nothing more could be written.")
+        case _ if (number := _disk_in_words(error)) is not None:
+            return Ending("failed", FAILED, f"{DISK[number]}: nothing more could be written.")
     if is_out_of_memory(error):
         return Ending("failed", FAILED, _out_of_memory(error), is_bug=True)
     last = traceback.format_exception_only(error)[-1].strip()
@@ -101,6 +100,11 @@ def _limit_met(error: OSError | RuntimeError) -> int | None:
     """Which of LIMITS; a process that loads batches hands on only the words of its error."""
     number = getattr(error, "errno", None)
     return number if number in LIMITS else next((n for n in LIMITS if os.strerror(n) in str(error)), None)
+
+
+def _disk_in_words(error: BaseException) -> int | None:
+    """Which of DISK; a library in another language has lost the number."""
+    return next((n for n in DISK if os.strerror(n) in str(error)), None)
 
 
 def wants_traceback() -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from errors import RequestError
+from errors import RequestError, is_panic
 from models.guides import Ids, MakeGuide
 from tasks.guiding.schema import Schema, as_text
 from tokenization.base import Tokenizer
@@ -106,7 +106,7 @@ def told(what: str) -> Iterator[None]:
     except ValueError as error:
         raise RequestError(f"{what}: {str(error).partition(': ')[0][:200]}.") from None
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if not is_panic(error):
             raise
         raise RequestError(f"{what}: llguidance itself fails on it ({str(error)[:200]}).") from None
 

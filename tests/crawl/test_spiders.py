@@ -97,6 +97,31 @@ def test_F23_a_damaged_record_is_counted_or_told(lines: bytes, status: int, says
     assert "Traceback" not in done.stderr
 
 
+HEADERS = (
+    b"WARC/1.0\r\nWARC-Type: %s\r\nWARC-Record-ID: <urn:uuid:1>\r\nWARC-Date: 2026-01-01T00:00:00Z\r\n"
+    b"WARC-Target-URI: http://a.org/%d\r\nContent-Type: application/http; msgtype=response\r\nContent-Length: %d\r\n\r\n"
+)
+
+
+def _record(number: int, kind: bytes = b"response") -> bytes:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + article(number)
+    return HEADERS % (kind, number, len(answer)) + answer + b"\r\n\r\n"
+
+
+def test_F23_a_warc_file_that_ends_within_a_record_is_named_with_a_count(tmp_path: Path) -> None:
+    """What there was of the last page was taken for the whole of it, and a cut header for nothing, without a word."""
+    cuts = [(b"response", 0.9), (b"response", 0.05), (b"metadata", 0.9), (b"response", 1.0)]  # 0.05: in its header
+    for i, (kind, left) in enumerate(cuts):
+        for j, form in enumerate((bytes, gzip.compress)):
+            last = form(_record(20 + 2 * i + j, kind))
+            (tmp_path / f"{i}{j}.warc").write_bytes(form(_record(10 + 2 * i + j)) + last[: int(left * len(last))])
+    done = crawl(tmp_path / "out", "spider=warc", f"warc_files=[{tmp_path}/*.warc]")
+    assert paths(tmp_path / "out") == [f"/{n}" for n in (*range(10, 18), 26, 27)]
+    found = manifest(tmp_path / "out")
+    assert (found["failed"], found["skipped"]) == ({"broken_off": 2}, {"broken_off": 4})
+    assert [f"{i}{j}.warc ends in the midst" in done.stderr for i in range(4) for j in range(2)] == [True] * 6 + [False] * 2
+
+
 def test_warc_and_wet(tmp_path: Path) -> None:
     """Responses are extracted, conversions taken as text, other records passed over; a second run adds nothing."""
     from warcio.statusandheaders import StatusAndHeaders

@@ -7,14 +7,16 @@ FUZZ_KIND=served only those of that kind; FUZZ_YARD=FOLDER keeps what they start
 
 import json
 import os
+import resource
 import shlex
 import shutil
 import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
+from statistics import median
 
 import forked
 import judging
@@ -74,7 +76,7 @@ def _worker(numbers: range, seed: int, place: Path, end: float) -> int:
 
 
 def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
-    around = place / f"case-{number}"
+    around, worked = place / f"case-{number}", _processor_time()
     around.mkdir()
     kind, case = kinds.make(seed, number, place / "yard", around / "here", os.environ.get("FUZZ_KIND"))
     before = judging.Photograph(around / "here")
@@ -92,8 +94,15 @@ def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
     return {
         **{"number": number, "kind": kind, "words": words, "damage": repr(case.damage), "status": outcome.status},
         **{"seconds": round(outcome.seconds, 1), "faults": found, "seed": seed, "shot": case.shot},
+        "work": round(_processor_time() - worked, 2),
         "said": outcome.said[-400:].encode("utf-8", "backslashreplace").decode() if found else "",
     }
+
+
+def _processor_time() -> float:
+    """Seconds of this process and of those it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _tell(result: dict) -> None:
@@ -125,8 +134,12 @@ def _report(place: Path, seed: int) -> int:
     longest = max(done, key=lambda result: result["seconds"], default=None)
     if longest is not None:
         print(f"  the longest took {longest['seconds']} s: number {longest['number']}, {longest['kind']}")
+    costs = defaultdict(list)
+    for result in done:
+        costs[result["kind"]].append(result["work"])
     for name, n in sorted(kinds.items()):
-        print(f"  {name:<20}{n:5}{f'   {faulty[name]} not as promised' if faulty[name] else ''}")
+        bad_of = f"   {faulty[name]} not as promised" if faulty[name] else ""
+        print(f"  {name:<20}{n:5}   {median(costs[name]):5.2f} s of the processor, the most {max(costs[name]):.1f} s{bad_of}")
     return 1 if bad or not done else 0
 
 

@@ -92,14 +92,15 @@ def test_F20_a_signal_that_was_swallowed_comes_again(monkeypatch: pytest.MonkeyP
 def test_F29_limits_of_the_system_are_said_plainly() -> None:
     for number, words in (
         (errno.EMFILE, "too many files are open"),
-        (None, "too many files are open"),
+        ("Caught OSError in DataLoader worker process 0.\n[Errno 24] Too many open files: 'x'", "too many files are open"),
+        ("Error while serializing: I/O error: File too large (os error 27)", "larger than ulimit -f"),
         (errno.EAGAIN, "no further process"),
         (errno.EFBIG, "larger than ulimit -f"),
         (errno.EACCES, "x: you have no permission"),
         (errno.EPERM, "x: you have no permission"),
     ):
-        as_words = RuntimeError("Caught OSError in DataLoader worker process 0.\n[Errno 24] Too many open files: 'x'")
-        ending = explain(as_words if number is None else OSError(number, os.strerror(number), "x"))
+        error = RuntimeError(number) if isinstance(number, str) else OSError(number, os.strerror(number), "x")
+        ending = explain(error)
         assert (ending.code, ending.is_bug) == (1, False)
         assert words in (ending.words or "")
 
