@@ -36,7 +36,7 @@ class Format(Reward):
                 return self.pattern.search(text) is not None
         except TimeoutError:
             raise RequestError(
-                f"reward.format.pattern={self.pattern.pattern!r:.200}: {LOOKING_S:g} s were not enough to look for it in "
-                f"one answer of {len(text):,} characters.\nA repetition inside a repetition, such as (a+)+, is tried in "
-                "every way that it can be divided: write it with one, such as a+."
+                f"reward.format.pattern={self.pattern.pattern!r:.200}: {LOOKING_S:g} s were not enough to look for it"
+                f" in one answer of {len(text):,} characters.\nA repetition inside a repetition, such as (a+)+, is"
+                " tried in every way that it can be divided: write it with one, such as a+."
             ) from None

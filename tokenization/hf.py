@@ -61,8 +61,8 @@ class HFTokenizer(Tokenizer):
             self._read(name, eot)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:  # whatever stands there instead
             raise RequestError(
-                f"tokenizer.name={name}: {MAIN} is not as tokenizers writes it ({type(error).__name__}: {error!s:.200}). "
-                "Fetch it again."
+                f"tokenizer.name={name}: {MAIN} is not as tokenizers writes it ({type(error).__name__}:"
+                f" {error!s:.200}). Fetch it again."
             ) from None
 
     def _read(self, name: str, eot: str | None) -> None:
@@ -157,7 +157,9 @@ class HFTokenizer(Tokenizer):
         except BaseException as error:
             if not is_panic(error):
                 raise
-            raise RequestError(f"tokenizer.name={self.name}: tokenizers itself fails on a text ({error!s:.200}).") from None
+            raise RequestError(
+                f"tokenizer.name={self.name}: tokenizers itself fails on a text ({error!s:.200})."
+            ) from None
         return [np.array(encoding.ids, dtype=np.int64) for encoding in found]
 
     @cached_property

@@ -211,7 +211,12 @@ def explained(error: Exception, data: HubData) -> Exception:
         )
     if "DatasetGenerationError" in names and error.__cause__ is not None:
         what = first_line(error.__cause__)
-    if {"ValueError", "FileNotFoundError", "DatasetsError", "DatasetGenerationError"} & names or "Arrow" in str(names):
+    of_a_library = isinstance(error, OSError) and error.errno is None  # pyarrow's, of a damaged file
+    if (
+        of_a_library
+        or {"ValueError", "FileNotFoundError", "DatasetsError", "DatasetGenerationError"} & names
+        or "Arrow" in str(names)
+    ):
         return RequestError(f"{given} (name={data.config}, split={data.split}) cannot be used: {what}")
     return error
 

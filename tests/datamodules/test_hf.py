@@ -194,6 +194,7 @@ class DatasetNotFoundError(HubError):
         (RuntimeError("Dataset scripts are no longer supported, but found y.py"), RequestError, "refs/convert/parquet"),
         (HubError("Forbidden", 403), RequestError, "gated"),
         (ConnectionError("Couldn't reach 'x/y' on the Hub"), RunError, "not in the cache here"),
+        (OSError("Verification of flatbuffer-encoded Footer failed."), RequestError, "cannot be used: Verification of"),
         (ValueError("Unknown split 'z'"), RequestError, "cannot be used: Unknown split 'z'"),
     ],
     ids=lambda value: str(value)[:30],

@@ -80,7 +80,7 @@ def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
     around.mkdir()
     kind, case = kinds.make(seed, number, place / "yard", around / "here", os.environ.get("FUZZ_KIND"))
     before = judging.Photograph(around / "here")
-    outcomes = forked.run_at_once(case.words, around / "here", case.around, processes=1 + case.twice)
+    outcomes = forked.run_at_once(case.words, around / "here", case, processes=1 + case.twice)
     after = judging.Photograph(around / "here", before)
     found = [f"{name} was executed" for name in judging.executed(after)]
     for outcome in outcomes:
@@ -89,7 +89,7 @@ def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
             print(outcome.out, outcome.said, sep="\n--- said\n")
     outcome = outcomes[-1]
     forked.clear(around)
-    around = {name: value for name, value in vars(case.around).items() if value and name in TOLD}
+    around = {name: value for name, value in vars(case).items() if value and name in TOLD}
     words = f"{shlex.join(case.words)}  {around or ''}".encode("utf-8", "backslashreplace").decode()
     return {
         **{"number": number, "kind": kind, "words": words, "damage": repr(case.damage), "status": outcome.status},
@@ -139,7 +139,8 @@ def _report(place: Path, seed: int) -> int:
         costs[result["kind"]].append(result["work"])
     for name, n in sorted(kinds.items()):
         bad_of = f"   {faulty[name]} not as promised" if faulty[name] else ""
-        print(f"  {name:<20}{n:5}   {median(costs[name]):5.2f} s of the processor, the most {max(costs[name]):.1f} s{bad_of}")
+        cost = f"{median(costs[name]):5.2f} s of the processor, {max(costs[name]):.1f} at most"
+        print(f"  {name:<20}{n:5}   {cost}{bad_of}")
     return 1 if bad or not done else 0
 
 

@@ -80,7 +80,7 @@ def import_everything() -> None:
     gc.freeze()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Around:
     """What a case has around it.
 

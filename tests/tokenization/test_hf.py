@@ -153,9 +153,14 @@ def test_older_formats_are_converted(folders, loaded, tmp_path) -> None:
 def test_F25_a_pattern_that_tries_everything_ends_in_words(tmp_path, folders) -> None:
     """tokenizers gives up after so many tries, with a panic of its Rust, which is no Exception."""
     found = json.loads((folders["gpt2_like"] / "tokenizer.json").read_text())
-    found["pre_tokenizer"] = {"type": "Split", "pattern": {"Regex": "(a|aa)+$"}, "behavior": "Isolated", "invert": False}
+    found["pre_tokenizer"] = {
+        "type": "Split",
+        "pattern": {"Regex": "(a|aa)+$"},
+        "behavior": "Isolated",
+        "invert": False,
+    }
     (tmp_path / "tokenizer.json").write_text(json.dumps(found))
-    with pytest.raises(RequestError, match="tokenizers itself fails on a text .*retry"):
+    with pytest.raises(RequestError, match=r"tokenizers itself fails on a text .*retry"):
         HFTokenizer(name=str(tmp_path)).encode("a" * 400 + "c")
 
 

@@ -92,7 +92,10 @@ def test_F20_a_signal_that_was_swallowed_comes_again(monkeypatch: pytest.MonkeyP
 def test_F29_limits_of_the_system_are_said_plainly() -> None:
     for number, words in (
         (errno.EMFILE, "too many files are open"),
-        ("Caught OSError in DataLoader worker process 0.\n[Errno 24] Too many open files: 'x'", "too many files are open"),
+        (
+            "Caught OSError in DataLoader worker process 0.\n[Errno 24] Too many open files: 'x'",
+            "too many files are open",
+        ),
         ("Error while serializing: I/O error: File too large (os error 27)", "larger than ulimit -f"),
         (errno.EAGAIN, "no further process"),
         (errno.EFBIG, "larger than ulimit -f"),
