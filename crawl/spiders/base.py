@@ -148,9 +148,7 @@ class CrawlSpider(scrapy.Spider):
 
 
 def _state_from_words(name: str, words: dict[str, Any]) -> State:
-    """Open a crawl for `scrapy crawl`. Raises SystemExit, after saying why: 2 for a wrong request, 1 where the disk does
-    not let it begin.
-    """
+    """Open a crawl for `scrapy crawl`. Raises SystemExit: 2 for a wrong request, 1 for a full disk, after saying so."""
     logging.getLogger("scrapy").setLevel(logging.WARNING)
     folder = Path(str(words.pop("output", None) or f"outputs/crawl/{name}"))
     try:
