@@ -289,3 +289,16 @@ def test_F25_a_sweep_has_an_end(words: list[str], toy: Lab) -> None:
         compose(words, toy, multirun=True)
     with pytest.raises(RequestError, match="more than 2,000 jobs"):
         check_jobs(parse(words, toy, multirun=True), toy)
+
+
+@pytest.mark.parametrize("word", ["crawl=[1]", "crawl=3", "crawl=null", "crawl.filters.repeated_ngrams=[[1],2]"])
+def test_F23_a_section_is_no_value(word: str) -> None:
+    """A list where keys stand was a traceback of OmegaConf; a section of the task's own came as far as the task."""
+    assert "is a section. Set its keys one by one." in refusal(["task=crawl", word], Lab(Path(__file__).parents[2]))
+
+
+def test_F23_an_option_holds_keys(own_root) -> None:
+    (own_root / "conf/model/mine.yaml").write_text("[1, 2]\n", encoding="utf-8")
+    assert refusal(["model=mine"], Lab(own_root)) == (
+        "model=mine: its file holds a list, where the keys of an option belong."
+    )
