@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from errors import RequestError, is_panic
+from errors import RequestError, panics_told
 from tokenization.base import EOT, Tokenizer, digest, utf8
 from tokenization.hf_files import MAIN, read_files, read_json
 from tokenization.hf_vocabulary import (
@@ -152,14 +152,8 @@ class HFTokenizer(Tokenizer):
 
     def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         clean = [utf8(text).decode("utf-8") for text in texts]
-        try:
+        with panics_told(f"tokenizer.name={self.name}: tokenizers"):
             found = self._backend.encode_batch_fast(clean, add_special_tokens=False)
-        except BaseException as error:
-            if not is_panic(error):
-                raise
-            raise RequestError(
-                f"tokenizer.name={self.name}: tokenizers itself fails on a text ({error!s:.200})."
-            ) from None
         return [np.array(encoding.ids, dtype=np.int64) for encoding in found]
 
     @cached_property
@@ -172,7 +166,8 @@ class HFTokenizer(Tokenizer):
     def _decode_text(self, ids: np.ndarray) -> str:
         if is_byte_level(self._json):
             return b"".join([self._pieces[i] for i in ids.tolist()]).decode("utf-8", errors="replace")
-        return self._backend.decode(ids.tolist(), skip_special_tokens=False)
+        with panics_told(f"tokenizer.name={self.name}: tokenizers"):
+            return self._backend.decode(ids.tolist(), skip_special_tokens=False)
 
     def _pieces_of_text(self) -> list[bytes | None]:
         unknown = self._vocabulary.get(unknown_token(self._json) or "")

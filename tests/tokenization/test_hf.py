@@ -160,7 +160,7 @@ def test_F25_a_pattern_that_tries_everything_ends_in_words(tmp_path, folders) ->
         "invert": False,
     }
     (tmp_path / "tokenizer.json").write_text(json.dumps(found))
-    with pytest.raises(RequestError, match=r"tokenizers itself fails on a text .*retry"):
+    with pytest.raises(RequestError, match=r"tokenizers itself fails on it .*retry"):
         HFTokenizer(name=str(tmp_path)).encode("a" * 400 + "c")
 
 
