@@ -67,7 +67,12 @@ class HubData:
             )
 
     def _from_disk(self, datasets: Any, folder: Path, streaming: bool) -> Any:
-        found = datasets.load_from_disk(str(folder))
+        try:
+            found = datasets.load_from_disk(str(folder))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RequestError(
+                f"data.path={self.path} is damaged: not as Dataset.save_to_disk writes it ({error!r:.200})."
+            ) from None
         if isinstance(found, datasets.DatasetDict):
             if self.split not in found:
                 raise ValueError(f"Unknown split {self.split!r}; there are {', '.join(found)}.")

@@ -87,6 +87,9 @@ def test_what_save_to_disk_wrote(tmp_path, build):
     assert text_of(module, "val") == joined(VAL)
     with pytest.raises(RequestError, match="Unknown split 'test'; there are train, validation"):
         build(tmp_path / "saved", val_split="test")
+    (tmp_path / "saved/train/state.json").write_text("{}")
+    with pytest.raises(RequestError, match=r"is damaged: not as Dataset\.save_to_disk writes it"):
+        build(tmp_path / "saved", val_split="validation")
 
 
 def test_a_folder_as_a_stream(folder, build):
