@@ -209,6 +209,13 @@ def test_what_the_hub_says_in_plain_words(error, kind, words):
         raise found
 
 
+@pytest.mark.parametrize("path", ["../x", "/no/such", "~/x", "a/b/c", "-", "a b/c"])
+def test_what_cannot_be_a_name_is_not_asked_for(path):
+    """Without a network it was a failed run, "the Hub cannot be reached", and not a wrong request."""
+    with pytest.raises(RequestError, match="there is no such folder here"):
+        HubData(path, None, "train", None, "text").load(streaming=False)
+
+
 def test_a_bug_is_not_hidden():
     bug = ZeroDivisionError("division by zero")
     assert explained(bug, HubData("x/y", None, "train", None, "text")) is bug
