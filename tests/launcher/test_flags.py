@@ -34,6 +34,7 @@ def test_F29_without_memory_it_says_so(
         (["--cfg", "job", "--package", "modle"], "Did you mean model?"),
         (["--shell-completion", "install=tcsh"], "install=bash"),
         (["--shell-completion", "x"], "install=bash"),
+        (["--hydra-help", "mo#del=x"], "--hydra-help tells of Hydra alone"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

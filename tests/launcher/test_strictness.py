@@ -302,3 +302,12 @@ def test_F23_an_option_holds_keys(own_root) -> None:
     assert refusal(["model=mine"], Lab(own_root)) == (
         "model=mine: its file holds a list, where the keys of an option belong."
     )
+
+
+def test_glob_stands_for_the_options_of_a_group(toy: Lab) -> None:
+    """Hydra's own loader, which it asked for them, is not there where jobs are counted: a traceback."""
+    found = {o.text for o in parse(["model=glob(*)"], toy, multirun=True)}
+    assert found == {f"model={','.join(toy.groups['model'])}"}
+    assert "none" in refusal(["model=glob(x*)"], toy)
+    with pytest.raises(RequestError, match=r"seed=glob\(\*\): glob.* chooses among the options of a group"):
+        parse(["seed=glob(*)"], toy, multirun=True)
