@@ -13,6 +13,8 @@ from errors import Interrupted, RequestError, RunError, WorkerKilled
 
 FINISHED, FAILED, WRONG_REQUEST = 0, 1, 2
 TORCH_ON_A_CPU = ("DefaultCPUAllocator", "bad_alloc", "Cannot allocate memory")
+# all that oneDNN says where the system gives no more; with `descriptor` behind it, it is another fault
+ONEDNN = ("could not create a primitive", "could not execute a primitive", "could not create a memory")
 DISK = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your disk quota is used up",
@@ -122,6 +124,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         or isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or (isinstance(error, RuntimeError) and any(words in str(error) for words in TORCH_ON_A_CPU))
+        or (isinstance(error, RuntimeError) and str(error) in ONEDNN)
     )
 
 
@@ -131,7 +134,7 @@ def _wanted(error: BaseException) -> str:
     asked = re.search(r"allocate (\d+) bytes", first)
     if asked:
         return f"{int(asked[1]) / 1e9:.2f} GB more were asked for than this machine has left"
-    return "this machine has no more to give" if "bad_alloc" in first or not first else first
+    return "this machine has no more to give" if "bad_alloc" in first or not first or first in ONEDNN else first
 
 
 def _out_of_memory(error: BaseException) -> str:

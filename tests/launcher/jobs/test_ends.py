@@ -159,6 +159,7 @@ def test_F23_a_home_that_nobody_has_is_a_wrong_request() -> None:
             "out of memory: 40.00 GB more were asked for",
         ),
         (RuntimeError("std::bad_alloc"), "out of memory: this machine has no more to give"),
+        (RuntimeError("could not create a primitive"), "out of memory: this machine has no more to give"),
         (MemoryError(), "out of memory: this machine has no more to give"),
         (OSError(12, "Cannot allocate memory"), "out of memory:"),
     ],
