@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from statistics import median
 
+import cases
 import forked
 import judging
 import kinds
@@ -36,6 +37,8 @@ def main() -> int:
         _lay_out(place)
         if only is not None:
             return _one(seed, int(only), place)
+        for words in yard.RUNS.values():  # so that sources are read once, and not in each process
+            cases.keys_of(words)
         workers = min(2, os.cpu_count() or 1)
         children = [_worker(range(first, last, workers), seed, place, end) for first in range(workers)]
         for child in children:
