@@ -26,6 +26,7 @@ LIMITS = {
     errno.ENFILE: "too many files are open on this machine.",
     errno.EAGAIN: "no further process or thread could be started: ulimit -u allows no more. Try data.workers=0.",
 }
+SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # of numpy's tofile, which keeps no reason
 NO_FILE = {
     errno.EISDIR: "is a folder, where a file was expected",
     errno.ENOTDIR: "lies below a file, where a folder was expected",
@@ -89,6 +90,10 @@ def explain(error: BaseException | None) -> Ending:
             )
         case _ if (number := _disk_in_words(error)) is not None:
             return Ending("failed", FAILED, f"{DISK[number]}: nothing more could be written.")
+        case OSError() if SHORT_WRITE.fullmatch(str(error)):
+            return Ending(
+                "failed", FAILED, "the disk is full, or a file has met ulimit -f: nothing more could be written."
+            )
     if is_out_of_memory(error):
         return Ending("failed", FAILED, _out_of_memory(error), is_bug=True)
     last = traceback.format_exception_only(error)[-1].strip()

@@ -96,14 +96,16 @@ def test_F29_limits_of_the_system_are_said_plainly() -> None:
             "Caught OSError in DataLoader worker process 0.\n[Errno 24] Too many open files: 'x'",
             "too many files are open",
         ),
+        (OSError("4480 requested and 3784 written"), "the disk is full, or a file has met ulimit -f"),
         ("Error while serializing: I/O error: File too large (os error 27)", "larger than ulimit -f"),
         (errno.EAGAIN, "no further process"),
         (errno.EFBIG, "larger than ulimit -f"),
         (errno.EACCES, "x: you have no permission"),
         (errno.EPERM, "x: you have no permission"),
     ):
-        error = RuntimeError(number) if isinstance(number, str) else OSError(number, os.strerror(number), "x")
-        ending = explain(error)
+        if isinstance(number, str):
+            number = RuntimeError(number)
+        ending = explain(number if isinstance(number, Exception) else OSError(number, os.strerror(number), "x"))
         assert (ending.code, ending.is_bug) == (1, False)
         assert words in (ending.words or "")
 
