@@ -90,22 +90,21 @@ def test_F20_a_signal_that_was_swallowed_comes_again(monkeypatch: pytest.MonkeyP
 
 
 def test_F29_limits_of_the_system_are_said_plainly() -> None:
-    for number, words in (
-        (errno.EMFILE, "too many files are open"),
-        (
-            "Caught OSError in DataLoader worker process 0.\n[Errno 24] Too many open files: 'x'",
-            "too many files are open",
-        ),
+    def of(number: int) -> OSError:
+        return OSError(number, os.strerror(number), "x")
+
+    in_a_worker = "Caught OSError in DataLoader worker process 0.\n[Errno 24] Too many open files: 'x'"
+    for error, words in (
+        (of(errno.EMFILE), "too many files are open"),
+        (RuntimeError(in_a_worker), "too many files are open"),
+        (of(errno.EAGAIN), "no further process"),
+        (of(errno.EFBIG), "larger than ulimit -f"),
+        (RuntimeError("Error while serializing: I/O error: File too large (os error 27)"), "larger than ulimit -f"),
         (OSError("4480 requested and 3784 written"), "the disk is full, or a file has met ulimit -f"),
-        ("Error while serializing: I/O error: File too large (os error 27)", "larger than ulimit -f"),
-        (errno.EAGAIN, "no further process"),
-        (errno.EFBIG, "larger than ulimit -f"),
-        (errno.EACCES, "x: you have no permission"),
-        (errno.EPERM, "x: you have no permission"),
+        (of(errno.EACCES), "x: you have no permission"),
+        (of(errno.EPERM), "x: you have no permission"),
     ):
-        if isinstance(number, str):
-            number = RuntimeError(number)
-        ending = explain(number if isinstance(number, Exception) else OSError(number, os.strerror(number), "x"))
+        ending = explain(error)
         assert (ending.code, ending.is_bug) == (1, False)
         assert words in (ending.words or "")
 
