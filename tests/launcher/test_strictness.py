@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from errors import RequestError
 from launcher.config.compose import compose
@@ -291,10 +292,19 @@ def test_F25_a_sweep_has_an_end(words: list[str], toy: Lab) -> None:
         check_jobs(parse(words, toy, multirun=True), toy)
 
 
-@pytest.mark.parametrize("word", ["crawl=[1]", "crawl=3", "crawl=null", "crawl.filters.repeated_ngrams=[[1],2]"])
+@pytest.mark.parametrize("word", ["crawl=[1]", "crawl=3", "crawl=null"])
 def test_F23_a_section_is_no_value(word: str) -> None:
-    """A list where keys stand was a traceback of OmegaConf; a section of the task's own came as far as the task."""
+    """A section of the task's own came as far as the task."""
     assert "is a section. Set its keys one by one." in refusal(["task=crawl", word], Lab(Path(__file__).parents[2]))
+
+
+def test_F23_a_list_where_keys_stand_is_refused_by_the_crawl() -> None:
+    """A traceback of OmegaConf, which merged them before anything was checked."""
+    from crawl.options import check
+
+    plan = compose(["task=crawl", "crawl.filters.repeated_ngrams=[[1],2]"], Lab(Path(__file__).parents[2]))
+    with pytest.raises(RequestError, match=r"is a section\. Set its keys one by one"):
+        check(OmegaConf.to_container(plan.cfg.crawl))  # type: ignore[arg-type]
 
 
 def test_F23_an_option_holds_keys(own_root) -> None:
