@@ -3,6 +3,9 @@
 Plain words only: these messages are what the user reads.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RequestError(Exception):
     """The request was wrong: a bad key, a bad combination, a missing or damaged file. Exit status 2, no traceback."""
@@ -27,3 +30,14 @@ class Interrupted(BaseException):
         super().__init__(f"stopped by signal {signum}")
         self.signum = signum
         self.at_full_step = at_full_step
+
+
+@contextmanager
+def panics_told(what: str) -> Iterator[None]:
+    """Raises RequestError for a panic of `what`, a library in Rust: no `Exception`, so that nothing else catches it."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise RequestError(f"{what} itself fails on it ({error!s:.200}).") from None

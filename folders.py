@@ -12,12 +12,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
+from commands import word
 from errors import RequestError
 from strict_yaml import value_in
 
 Kind = Literal[
     "claim", "run", "pipeline", "token files", "token files in the making", "begun crawl", "merged crawl", "crawl"
 ]
+PREDICTIONS = "predictions.jsonl"  # of task=evaluate
 SHOWN = 6
 _CONFIG = ".hydra/config.yaml"
 _SHARD, _PID = "[0-9]" * 5, "[0-9]*"
@@ -57,7 +59,7 @@ _RUN = (
     "hardware.json",
     *("profile.txt", "fit-profile.txt", f"fit-profile-{_PID}.txt"),
     *(
-        "predictions.jsonl",
+        PREDICTIONS,
         "answers.json",
         "rollouts.jsonl",
         ".rollouts.jsonl.*",
@@ -152,6 +154,23 @@ def refuse_pipes(folder: Path, *, key: str) -> None:
             with suppress(OSError):  # a link to nothing, or to itself, is missed where it is wanted
                 if not stat.S_ISREG(path.stat().st_mode):
                     raise RequestError(f"{key}={folder}: {path} is a pipe or a device, not a file. Take it away.")
+
+
+def predictions_file(given: str | Path, *, key: str, more: str = "") -> Path:
+    """predictions.jsonl itself, or the one in a run folder. `key`: of the config, that named it; `more`: further words
+    of the command that writes one.
+
+    Raises:
+        RequestError: there is none.
+    """
+    path = Path(given).expanduser()
+    file = path / PREDICTIONS if path.is_dir() else path
+    if not file.is_file():
+        raise RequestError(
+            f"{word(f'{key}={given}')}: there is no file {file}. It is written by\n"
+            f"python run.py task=evaluate init_from=RUN benchmark=NAME{more}, into the folder of that run."
+        )
+    return file
 
 
 def listing(names: list[str]) -> str:

@@ -88,11 +88,13 @@ def object_in(file: str | Path) -> dict[str, Any]:
     """The object in a file. Raises OSError where it cannot be read, ValueError where it holds something else."""
     if not os.path.isfile(file) and os.path.exists(file):
         raise ValueError("it is no plain file")
+    data = bytearray()
     with open(file, "rb") as opened:
-        data = opened.read(LARGEST_FILE + 1)
+        while len(data) <= LARGEST_FILE and (more := opened.read(1 << 20)):  # at once, room for the largest is taken
+            data += more
     if len(data) > LARGEST_FILE:
         raise ValueError(f"it is larger than {LARGEST_FILE >> 20} MiB")
-    found = value_of(data.removeprefix(codecs.BOM_UTF8))
+    found = value_of(bytes(data).removeprefix(codecs.BOM_UTF8))
     if not isinstance(found, dict):
         raise ValueError(f"it holds {type(found).__name__}, no object")
     return found

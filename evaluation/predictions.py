@@ -3,29 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from commands import word
 from errors import RequestError
 from evaluation.mistakes import class_of
+from folders import PREDICTIONS
 from strict_json import value_of
 
-PREDICTIONS = "predictions.jsonl"
 Prediction = dict[str, Any]
-
-
-def predictions_file(given: str | Path, *, key: str) -> Path:
-    """The file itself, or the one in a run folder. `key`: of the config, that named it.
-
-    Raises:
-        RequestError: there is none.
-    """
-    path = Path(given).expanduser()
-    file = path / PREDICTIONS if path.is_dir() else path
-    if not file.is_file():
-        raise RequestError(
-            f"{word(f'{key}={given}')}: there is no file {file}. It is written by\n"
-            "python run.py task=evaluate init_from=RUN benchmark=NAME, into the folder of that run."
-        )
-    return file
 
 
 def read_predictions(file: Path) -> list[Prediction]:

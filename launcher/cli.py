@@ -39,10 +39,10 @@ def main(argv: Sequence[str], root: Path) -> int:
             raise Interrupted(stopping.asked())
         return code
     except (Exception, KeyboardInterrupt, Interrupted) as error:
-        from launcher.jobs.endings import explain, wants_traceback
+        from launcher.jobs.endings import explain, is_out_of_memory, wants_traceback
 
         ending = explain(error)
-        if wants_traceback() or ending.is_bug:
+        if wants_traceback() or (ending.is_bug and not is_out_of_memory(error)):
             traceback.print_exc()
         elif ending.words:
             print(ending.words, file=sys.stderr)
@@ -188,6 +188,8 @@ def _ask_hydra(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
     words = {}
     if flags.shell_completion and COMPLETION.isdisjoint(flags.words):
         raise RequestError('--shell-completion: type eval "$(python run.py -sc install=bash)", or uninstall=bash.')
+    if flags.hydra_help and flags.words:
+        raise RequestError("--hydra-help tells of Hydra alone: leave the words out, or type --help with them.")
     if flags.info:
         compose(flags.words, lab, multirun=flags.multirun)
         words = {o.typed: o.text for o in parse(flags.words, lab, multirun=flags.multirun)}

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from errors import RequestError
-from evaluation.predictions import PREDICTIONS, predictions_file, read_predictions
+from evaluation.predictions import read_predictions
+from folders import PREDICTIONS, predictions_file
 from reports.collect import Run, find_runs
 from reports.gains import Way, ways_of
 from runs.files import read_json

@@ -6,13 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bounds import expression
+from bounds import expression, work_of_at_most
 from errors import RequestError
 from rewards.base import Answers, Reward
 
+LOOKING_S = 5.0  # of the processor, for one answer
+
 
 class Format(Reward):
-    """Args: pattern: must be found in the answer; `.` also stands for a line's end, ^ and $ for ends of lines."""
+    """Args: pattern: must be found in the answer; `.` also stands for a line's end, ^ and $ for ends of lines.
+
+    Raises:
+        RequestError: no regular expression, or one that has no end within LOOKING_S on an answer.
+    """
 
     def __init__(self, *, pattern: str, **shared: Any):
         super().__init__(**shared)
@@ -22,4 +28,15 @@ class Format(Reward):
             raise RequestError(f"reward.format.pattern={pattern!r:.200} is no regular expression: {error}.") from None
 
     def forward(self, answers: Answers) -> Tensor:
-        return torch.tensor([float(self.pattern.search(text) is not None) for text in answers.texts])
+        return torch.tensor([float(self._is_in(text)) for text in answers.texts])
+
+    def _is_in(self, text: str) -> bool:
+        try:
+            with work_of_at_most(LOOKING_S):
+                return self.pattern.search(text) is not None
+        except TimeoutError:
+            raise RequestError(
+                f"reward.format.pattern={self.pattern.pattern!r:.200}: {LOOKING_S:g} s were not enough to look for it"
+                f" in one answer of {len(text):,} characters.\nA repetition inside a repetition, such as (a+)+, is"
+                " tried in every way that it can be divided: write it with one, such as a+."
+            ) from None

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
+from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy, Strategy
@@ -90,7 +91,7 @@ def build_trainer(
         num_nodes=nodes,
         strategy=_strategy(strategy, device),
         precision=resolve_precision(precision, device),
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), _environment()],
         max_steps=max_steps,
         max_epochs=-1,  # the training loader has no end
         # never by Lightning's own count, see callbacks/validation.py
@@ -115,6 +116,14 @@ def build_trainer(
             *([] if max_time is None else [Deadline(max_time, began=began)]),
         ],
     )
+
+
+def _environment() -> ClusterEnvironment:
+    """Ours and torchrun's ranks, or none. Lightning's own look around takes the shell of a batch system, which has
+    SLURM_NTASKS set, for one of its tasks.
+    """
+    launched = dist.is_available() and dist.is_torchelastic_launched()
+    return TorchElasticEnvironment() if launched else LightningEnvironment()
 
 
 class Patience(EarlyStopping):

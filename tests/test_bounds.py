@@ -5,6 +5,8 @@ the annotations as Python has them.
 import contextlib
 import inspect
 import math
+import signal
+import time
 import types
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -12,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from bounds import Bound, MayBeEmpty, above, at_least, at_most, below, between
+from bounds import Bound, MayBeEmpty, above, at_least, at_most, below, between, expression, work_of_at_most
 from errors import RequestError
 from launcher.cli import FLAGS
 from launcher.config import standard
@@ -215,3 +217,14 @@ def test_F22_help_says_what_a_number_may_be() -> None:
     assert lines["top_p"].endswith("(above 0, at most 1)")
     assert lines["evaluate.shots"].endswith("(0 or more)")
     assert "(" not in lines["trainer.profile"].rpartition("profile.txt")[2]
+
+
+def test_F25_work_ends_after_its_share_of_the_processor_and_what_was_set_is_set_again() -> None:
+    """A match of `re` has no end of its own: 2 ** 60 ways to divide this text."""
+    before = signal.getsignal(signal.SIGVTALRM)
+    with pytest.raises(TimeoutError), work_of_at_most(0.05):
+        expression("(a+)+$").search("a" * 60 + "b")
+    assert signal.getsignal(signal.SIGVTALRM) is before
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+    with work_of_at_most(0.05):
+        time.sleep(0.1)  # no work

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,16 @@ def test_F23_half_of_a_surrogate_pair_in_a_name_is_counted_too():
     halves: Counter[str] = Counter()
     assert value_of(r'{"\ud800": 1}', halves) == {"\ufffd": 1}
     assert halves == {HALF_A_PAIR: 1}
+
+
+def test_F29_a_small_file_takes_little_memory(tmp_path):
+    """256 MiB, the most that is read of any file, were asked for at once: with less left, no run could be looked at."""
+    (tmp_path / "a.json").write_text('{"a": 1}')
+    tracemalloc.start()
+    object_in(tmp_path / "a.json")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 22
 
 
 def test_F2_F25_a_file_holds_one_object_and_is_a_plain_file(tmp_path):

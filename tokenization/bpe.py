@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bounds import PositiveInt, Seed, Text
-from errors import RequestError
+from errors import RequestError, panics_told
 from tokenization.byte_bpe import ByteBPE
 from tokenization.merges import Merge, describe_merges, from_tsv, to_tsv, words_of
 from tokenization.patterns import split_pattern
@@ -155,7 +155,8 @@ def learn(texts: list[str], wanted: int, pattern: str) -> list[bytes]:
     more = 0
     while True:
         trainer = rustbpe.Tokenizer()
-        trainer.train_from_iterator(iter(texts), wanted + more, buffer_size=BUFFER, pattern=pattern)
+        with panics_told("tokenizer.pattern: rustbpe"):
+            trainer.train_from_iterator(iter(texts), wanted + more, buffer_size=BUFFER, pattern=pattern)
         ranks = trainer.get_mergeable_ranks()
         tokens = list(dict.fromkeys(bytes(token) for token, _ in ranks))
         if len(tokens) >= wanted or len(ranks) < wanted + more:

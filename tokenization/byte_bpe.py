@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from errors import panics_told
 from tokenization.base import Tokenizer
 from tokenization.pieces import PIECE_CHARS, pieces
 
@@ -72,7 +73,11 @@ def encode_with(encoding: Any, text: str, dtype: Any = np.int64) -> np.ndarray:
     """(n,) ids. Long texts go in pieces that end with a word: the ids are the same. Lone surrogates become U+FFFD.
 
     By way of a list: tiktoken's `encode_to_numpy` looks for specials on the way, which takes longer than copying.
+
+    Raises:
+        RequestError: the pattern that splits words would try too many ways to divide this text.
     """
-    if len(text) <= PIECE_CHARS:
-        return np.array(encoding.encode_ordinary(text), dtype=dtype)
-    return np.concatenate([np.array(encoding.encode_ordinary(piece), dtype=dtype) for piece in pieces(text)])
+    with panics_told("tokenizer.pattern: tiktoken"):
+        if len(text) <= PIECE_CHARS:
+            return np.array(encoding.encode_ordinary(text), dtype=dtype)
+        return np.concatenate([np.array(encoding.encode_ordinary(piece), dtype=dtype) for piece in pieces(text)])

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from errors import RequestError
+from errors import RequestError, panics_told
 from tokenization.base import EOT, Tokenizer, digest, utf8
 from tokenization.hf_files import MAIN, read_files, read_json
 from tokenization.hf_vocabulary import (
@@ -54,9 +54,18 @@ class HFTokenizer(Tokenizer):
         eot: str | None = None,
         specials: list[str] | None = None,
     ):
-        """Raises RequestError if there is no such tokenizer, or it has no token called `eot`."""
+        """Raises RequestError if there is no such tokenizer, it is damaged, or it has no token called `eot`."""
         super().__init__(specials=specials, brings_eot=True)
         self.name, self._files = name, read_files(name, revision)
+        try:
+            self._read(name, eot)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:  # whatever stands there instead
+            raise RequestError(
+                f"tokenizer.name={name}: {MAIN} is not as tokenizers writes it ({type(error).__name__}:"
+                f" {error!s:.200}). Fetch it again."
+            ) from None
+
+    def _read(self, name: str, eot: str | None) -> None:
         self._json = self._read_main()
         config = read_json(self._files, "tokenizer_config.json", name)
         self.roles = named_roles(config, read_json(self._files, "special_tokens_map.json", name))
@@ -143,7 +152,8 @@ class HFTokenizer(Tokenizer):
 
     def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         clean = [utf8(text).decode("utf-8") for text in texts]
-        found = self._backend.encode_batch_fast(clean, add_special_tokens=False)
+        with panics_told(f"tokenizer.name={self.name}: tokenizers"):
+            found = self._backend.encode_batch_fast(clean, add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int64) for encoding in found]
 
     @cached_property
@@ -156,7 +166,8 @@ class HFTokenizer(Tokenizer):
     def _decode_text(self, ids: np.ndarray) -> str:
         if is_byte_level(self._json):
             return b"".join([self._pieces[i] for i in ids.tolist()]).decode("utf-8", errors="replace")
-        return self._backend.decode(ids.tolist(), skip_special_tokens=False)
+        with panics_told(f"tokenizer.name={self.name}: tokenizers"):
+            return self._backend.decode(ids.tolist(), skip_special_tokens=False)
 
     def _pieces_of_text(self) -> list[bytes | None]:
         unknown = self._vocabulary.get(unknown_token(self._json) or "")

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from errors import RequestError
+from errors import RequestError, panics_told
 from strict_json import value_of
 
 MAIN = "tokenizer.json"
@@ -78,10 +78,13 @@ def convert(folder: Path, name: str) -> dict[str, bytes]:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with panics_told(f"tokenizer.name={name}: tokenizers"):
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         with tempfile.TemporaryDirectory() as temporary:
             tokenizer.save_pretrained(temporary)
             files = {path.name: path.read_bytes() for path in Path(temporary).iterdir() if path.is_file()}
+    except RequestError:
+        raise
     except Exception as error:  # transformers raises whatever comes: OSError, ValueError, KeyError, TypeError, ...
         there = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
         reason = (str(error).splitlines() or [type(error).__name__])[0]

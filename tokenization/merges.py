@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from errors import RequestError
 from strict_json import value_of
 
 N_BYTES = 256
 N_WORDS = 3  # examples of each
 COUNT_BYTES = 1 << 22  # of the sample that are counted; half a second
+COUNT_S = 30.0  # for one text
 HEADER = "id\tleft\tright\ttimes\ttoken\twords"
 
 
@@ -32,14 +34,24 @@ class Merge(NamedTuple):
 
 
 def words_of(texts: Iterable[str], pattern: str) -> Counter[str]:
-    """How often each word, as `pattern` splits them, is in the first `COUNT_BYTES` of `texts`."""
+    """How often each word, as `pattern` splits them, is in the first `COUNT_BYTES` of `texts`.
+
+    Raises:
+        RequestError: a pattern that takes longer than COUNT_S for one text, since it tries every way to divide it.
+    """
     import regex
 
     words: Counter[str] = Counter()
     room = COUNT_BYTES
     find = regex.compile(pattern).findall
     for text in texts:
-        words.update(find(text[:room]))
+        try:
+            words.update(find(text[:room], timeout=COUNT_S))
+        except TimeoutError:
+            raise RequestError(
+                f"tokenizer.pattern={pattern!r:.200}: {COUNT_S:g} s were not enough to split a text of {len(text):,}"
+                " characters.\nWrite it without a repetition inside a repetition, or type tokenizer.pattern=gpt4."
+            ) from None
         room -= len(text)
         if room <= 0:
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from errors import RequestError
+from errors import RequestError, panics_told
 
 # GPT-4's (tiktoken's cl100k_base); {n}: digits in one token at most, 3 there, 2 in nanochat
 GPT4 = (
@@ -36,7 +36,9 @@ def check(pattern: str) -> None:
             f"tokenizer.pattern={pattern!r}: expected gpt4, gpt2 or a regular expression ({reason})."
         ) from None
     probe = "Two words, 12 345\n\n  \u00e9l\u00e8ve's \u4e2d\u6587 \U0001f600!\t"
-    if encoding.decode(encoding.encode_ordinary(probe)) != probe:
+    with panics_told(f"tokenizer.pattern={pattern!r}: tiktoken"):
+        found = encoding.decode(encoding.encode_ordinary(probe))
+    if found != probe:
         raise RequestError(
             f"tokenizer.pattern={pattern!r} leaves out part of the text: what it does not match would be lost.\n"
             r"End it with |\s|. so that something matches everywhere, or type tokenizer.pattern=gpt4."

@@ -14,6 +14,7 @@ from scrapy.exceptions import StopDownload
 from scrapy.http import Request, Response
 
 from crawl import options
+from crawl.failing import in_words
 from crawl.items import Item
 from crawl.queueing.ledger import Ending, Link
 from crawl.settings import scrapy_settings
@@ -29,12 +30,14 @@ class CrawlSpider(scrapy.Spider):
 
     follow = True  # do links of pages lead on?
     state: State
+    alone: bool  # started by `scrapy crawl`
 
     @classmethod
     def from_crawler(cls, crawler: Any, *args: Any, state: State | None = None, **kwargs: Any) -> "CrawlSpider":
         """With `state` from crawl.runner; with `scrapy crawl` the -a words are the settings, and -a output=FOLDER the
         folder.
         """
+        alone = state is None
         if state is None:
             state = _state_from_words(cls.name, kwargs)
             kwargs = {}
@@ -43,7 +46,7 @@ class CrawlSpider(scrapy.Spider):
             crawler.settings.set(key, value, priority="spider")
         spider = super().from_crawler(crawler, *args, **kwargs)
         assert isinstance(spider, cls)
-        spider.state = state
+        spider.state, spider.alone = state, alone
         crawler.signals.connect(spider.check_headers, signals.headers_received)
         crawler.signals.connect(spider.close_state, signals.engine_stopped)
         return spider
@@ -139,10 +142,13 @@ class CrawlSpider(scrapy.Spider):
         from crawl.report import finish
 
         finish(self.state)
+        if self.alone and self.state.error is not None:
+            print(in_words(self.state.error, self.state.folder), file=sys.stderr)
+            self.crawler.spider = None  # by which alone Scrapy's command sees that it is to end with 1
 
 
 def _state_from_words(name: str, words: dict[str, Any]) -> State:
-    """Open a crawl for `scrapy crawl`. Raises SystemExit(2) for a wrong request, after saying why."""
+    """Open a crawl for `scrapy crawl`. Raises SystemExit: 2 for a wrong request, 1 for a full disk, after saying so."""
     logging.getLogger("scrapy").setLevel(logging.WARNING)
     folder = Path(str(words.pop("output", None) or f"outputs/crawl/{name}"))
     try:
@@ -151,3 +157,6 @@ def _state_from_words(name: str, words: dict[str, Any]) -> State:
     except RequestError as error:
         print(error, file=sys.stderr)  # Scrapy would print a traceback and exit with 1
         raise SystemExit(2) from None
+    except (OSError, sqlite3.Error) as error:
+        print(in_words(error, folder), file=sys.stderr)
+        raise SystemExit(1) from None

@@ -5,6 +5,7 @@ asked.
 import asyncio
 import glob
 import io
+import os
 import sqlite3
 import zlib
 from collections.abc import AsyncIterator
@@ -63,7 +64,8 @@ class WarcSpider(CrawlSpider):
     async def _items_of(self, stream: BinaryIO) -> AsyncIterator[Item]:
         from warcio.archiveiterator import ArchiveIterator  # optional: Scrapy loads this file for every spider
 
-        for number, record in enumerate(ArchiveIterator(stream)):
+        records, record, item = ArchiveIterator(stream), None, None
+        for number, record in enumerate(records):
             if number % AHEAD == 0:
                 await asyncio.sleep(0)  # a long file of other records: signals and timers have their turn
             item = self._item(record)
@@ -74,6 +76,11 @@ class WarcSpider(CrawlSpider):
             if item is not None:
                 self.state.frontier.in_flight += 1
                 yield item
+        cut = record is not None and _lacks_bytes(record)
+        if cut or records.offset < os.fstat(stream.fileno()).st_size:
+            self.logger.warning("%s ends in the midst of a record, which is left out: fetch it again", stream.name)
+            if not cut or item is None:  # no page of ours, whose ending says it
+                self.state.frontier.skipped["broken_off"] += 1
 
     def _full(self) -> bool:
         """Are enough pages on their way, or all that the budget allows?"""
@@ -107,6 +114,8 @@ class WarcSpider(CrawlSpider):
         most = self.state.settings["max_page_bytes"]
         try:
             body = record.content_stream().read(most + 1)
+            while len(body) <= most and record.raw_stream.read(1 << 16):
+                pass
         except StoppedError:
             raise
         except (OSError, EOFError, zlib.error):
@@ -116,7 +125,9 @@ class WarcSpider(CrawlSpider):
             item.ending = Ending("failed", "damaged")
             return item
         item.bytes = len(body)
-        if status != 200:
+        if len(body) <= most and _lacks_bytes(record):
+            item.ending = Ending("failed", "broken_off")
+        elif status != 200:
             item.ending = Ending("failed", f"http_{status}")
         elif len(body) > most:
             item.ending = Ending("failed", "too_large")
@@ -133,6 +144,11 @@ class WarcSpider(CrawlSpider):
                 entry.url, body, charset, kind.lower(), headers, record.rec_headers.get_header("WARC-Date") or ""
             )
         return item
+
+
+def _lacks_bytes(record: Any) -> bool:
+    """Of a record that was read to its end: has the file ended before the length that it announces, or before that?"""
+    return getattr(record.raw_stream, "limit", 1) > 0
 
 
 def _http(record: Any) -> tuple[int, dict[str, str]]:

@@ -12,6 +12,8 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlj
 
 from w3lib.url import safe_url_string
 
+from bounds import work_of_at_most
+
 # Files that are never HTML or plain text; asking for them would waste a page of the budget.
 NOT_PAGES = frozenset(
     (
@@ -28,6 +30,7 @@ SAFE = "!$&'()*+,;=:@/-._~"
 DATE_PART = re.compile(
     r"(?<!\d)(?:19|20|21)\d\d(?:[-/_.]?(?:0?[1-9]|1[0-2]))?(?:[-/_.]?(?:0?[1-9]|[12]\d|3[01]))?(?!\d)"
 )
+PATTERNS_S = 0.5  # of the processor, to look for the patterns of crawl.include and crawl.exclude in one address
 CALENDAR_WORD = re.compile(r"calend|kalend|agenda|/events?\b|tribe-bar-date|[?&](?:year|month|day|date|week)=", re.I)
 
 
@@ -161,10 +164,14 @@ class Rules:
         if len(url) > self.max_length:
             return "trap_long_address"
         forms = (url, self.canonical(url) or url)  # %7Euser or ~user: whoever writes a pattern thinks of one of them
-        if any(pattern.search(form) for pattern in self.exclude for form in forms):
-            return "excluded"
-        if not listed and self.include and not any(p.search(form) for p in self.include for form in forms):
-            return "not_included"
+        try:
+            with work_of_at_most(PATTERNS_S):
+                if any(pattern.search(form) for pattern in self.exclude for form in forms):
+                    return "excluded"
+                if not listed and self.include and not any(p.search(form) for p in self.include for form in forms):
+                    return "not_included"
+        except TimeoutError:  # an address that a site may have made for it
+            return "slow_pattern"
         return self._judge_path(parts)
 
     def _judge_path(self, parts: SplitResult) -> str | None:

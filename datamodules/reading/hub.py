@@ -6,6 +6,7 @@ What the library raises is said in plain words here, with what to type; `dataset
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from datamodules.reading.retry import resuming, with_retries
 from errors import RequestError, RunError
 
 ON_DISK = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")  # of a data set, with its owner or without
 AT_ONCE = 64  # rows
 FIRST_TRIES = 3  # at the start somebody may be waiting: do not let a machine without network try for minutes
 
@@ -51,6 +53,8 @@ class HubData:
         if not sys.stderr.isatty():
             datasets.disable_progress_bars()
         folder = Path(self.path).expanduser()
+        if not folder.exists() and NAME.fullmatch(self.path) is None:  # the Hub is not asked: it may be out of reach
+            raise RequestError(nowhere(self.path))
         with plain_words(self):
             if any((folder / name).is_file() for name in ON_DISK):
                 return self._from_disk(datasets, folder, streaming)
@@ -67,7 +71,12 @@ class HubData:
             )
 
     def _from_disk(self, datasets: Any, folder: Path, streaming: bool) -> Any:
-        found = datasets.load_from_disk(str(folder))
+        try:
+            found = datasets.load_from_disk(str(folder))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RequestError(
+                f"data.path={self.path} is damaged: not as Dataset.save_to_disk writes it ({error!r:.200})."
+            ) from None
         if isinstance(found, datasets.DatasetDict):
             if self.split not in found:
                 raise ValueError(f"Unknown split {self.split!r}; there are {', '.join(found)}.")
@@ -195,10 +204,7 @@ def explained(error: Exception, data: HubData) -> Exception:
     if "Revision" in what and "doesn't exist" in what:
         return RequestError(f"{given} has no revision {data.revision}.\nType data.revision=null for the newest.")
     if "DatasetNotFoundError" in names or "RepositoryNotFoundError" in names or status == 404:
-        return RequestError(
-            f"{given}: there is no such folder here and no such data set on the Hub, or it is private.\n"
-            "Type data.path=<owner/name as on https://huggingface.co/datasets>, or hf auth login for a private one."
-        )
+        return RequestError(nowhere(data.path))
     if "scripts are no longer supported" in what:
         return RequestError(
             f"{given} is a script, and datasets runs none any more (since version 4).\n"
@@ -211,9 +217,21 @@ def explained(error: Exception, data: HubData) -> Exception:
         )
     if "DatasetGenerationError" in names and error.__cause__ is not None:
         what = first_line(error.__cause__)
-    if {"ValueError", "FileNotFoundError", "DatasetsError", "DatasetGenerationError"} & names or "Arrow" in str(names):
+    of_a_library = isinstance(error, OSError) and error.errno is None  # pyarrow's, of a damaged file
+    if (
+        of_a_library
+        or {"ValueError", "FileNotFoundError", "DatasetsError", "DatasetGenerationError"} & names
+        or "Arrow" in str(names)
+    ):
         return RequestError(f"{given} (name={data.config}, split={data.split}) cannot be used: {what}")
     return error
+
+
+def nowhere(path: str) -> str:
+    return (
+        f"data.path={path}: there is no such folder here and no such data set on the Hub, or it is private.\n"
+        "Type data.path=<owner/name as on https://huggingface.co/datasets>, or hf auth login for a private one."
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from datamodules.reading.records import Asked, read_rows
 from errors import RequestError
+from folders import PREDICTIONS, predictions_file
 
-PREDICTIONS = "predictions.jsonl"
 Line = tuple[dict[str, Any], str]  # and where it stands
 
 
@@ -27,13 +26,7 @@ class Judged:
 
 def lines_of(path: str) -> Iterator[Line]:
     """(line, where it stands) of a predictions.jsonl, or of the one in a run folder."""
-    given = Path(path).expanduser()
-    file = given / PREDICTIONS if given.is_dir() else given
-    if not file.is_file():
-        raise RequestError(
-            f"data.path={path}: there is no {file}. It is written by\n"
-            "python run.py task=evaluate init_from=RUN benchmark=NAME evaluate.samples=16, into the folder of that run."
-        )
+    file = predictions_file(path, key="data.path", more=" evaluate.samples=16")
     asked = Asked("data.path", "answers that are right or wrong")
     return read_rows(str(file), name=None, split="train", revision=None, columns=None, asked=asked)
 

@@ -20,6 +20,7 @@ from datamodules.reading.json_rows import json_lines, json_rows
 from datamodules.reading.sources import files_in, plain_file, what_is_near
 from datamodules.reading.tables import table_cells
 from errors import RequestError
+from strict_json import object_in
 
 Row = dict[str, Any]
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -66,7 +67,7 @@ def read_rows(
     """
     given = Path(path).expanduser()
     if (given / "dataset_info.json").is_file() or (given / "dataset_dict.json").is_file():
-        yield from saved_rows(given, split)
+        yield from saved_rows(given, split, asked.key)
     elif given.exists():
         ignored = Ignored() if ignored is None else ignored
         for file in files_of(given, split, asked.key, ignored):
@@ -149,17 +150,28 @@ def table_rows(file: Path, columns: list[str] | None) -> Iterator[tuple[Row, str
         yield dict(zip(names, cells, strict=True)), f"{file}, row {number:,}"
 
 
-def saved_rows(folder: Path, split: str) -> Iterator[tuple[Row, str]]:
-    """A folder that `Dataset.save_to_disk` wrote."""
-    from datasets import DatasetDict, load_from_disk
+def saved_rows(folder: Path, split: str, key: str) -> Iterator[tuple[Row, str]]:
+    """A folder that `Dataset.save_to_disk` wrote, or one with a folder for each split; its files as any other Arrow,
+    each batch checked: `datasets` maps them into memory as they are.
 
-    data = load_from_disk(str(folder))
-    if isinstance(data, DatasetDict):
-        if split not in data:
-            raise RequestError(f"data.path={folder} has no split {split!r}; there are {', '.join(data)}.")
-        data = data[split]
-    for number, row in enumerate(data, start=1):
-        yield dict(row), f"{folder}, row {number:,}"
+    Raises:
+        RequestError: there is no such split, or what describes the folder is damaged.
+    """
+    try:
+        if (folder / "dataset_dict.json").is_file():
+            splits = object_in(folder / "dataset_dict.json")["splits"]
+            if split not in splits:
+                raise RequestError(f"{key}={folder} has no split {split!r}; there are {', '.join(map(str, splits))}.")
+            folder /= split
+        files = [folder / Path(file["filename"]).name for file in object_in(folder / "state.json")["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(
+            f"{key}={folder} is damaged: not as Dataset.save_to_disk writes it ({error!r:.200})."
+        ) from None
+    for file in files:
+        if not file.is_file():
+            raise RequestError(f"{key}={folder} is damaged: {file.name} is missing, or no plain file.")
+        yield from arrow_records(file)
 
 
 def hub_rows(path: str, name: str | None, split: str, revision: str | None, asked: Asked) -> Iterator[tuple[Row, str]]:

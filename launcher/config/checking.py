@@ -63,8 +63,17 @@ def _nested(schema: Schema, key: str, param: Param, before: DictConfig | None) -
         "_target_" in child or not parent or not types.is_free_dict(param.annotation, schema.aliases(parent))
     ):
         yield from _problems(schema, key, child, before)
+    elif not parent and isinstance(schema.declared.get(key), dict) and (schema.declared[key] or not _is_null(child)):
+        if key in schema.choices and isinstance(child, ListConfig):
+            yield f"{key}={schema.choices[key]}: its file holds a list, where the keys of an option belong."
+        else:
+            yield f"{key}={child}: is a section. Set its keys one by one."
     elif isinstance(child, DictConfig | ListConfig) and targets_inside(OmegaConf.to_container(child)):
         yield f"{key}: a list or a free dictionary cannot hold a _target_; give the object a key of its own."
+
+
+def _is_null(node: Any) -> bool:
+    return node is None or node._is_none()
 
 
 def _missing_target(key: str, node: DictConfig) -> Iterator[str]:

@@ -199,7 +199,8 @@ def apply(override: Override, schema: Schema) -> None:
     if not fits and not isinstance(value, str) and annotations.allows_text(param.annotation, aliases):
         value = override.raw
     try:
-        OmegaConf.update(cfg, key, value, merge=True, force_add=True)
+        merge = not isinstance(value, list)  # with keys that are there it would raise, before anything is checked
+        OmegaConf.update(cfg, key, value, merge=merge, force_add=True)
     except GrammarParseError as error:
         why = str(error).splitlines()[0]
         raise RequestError(

@@ -11,8 +11,8 @@ from itertools import islice
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Quote, QuotedString
 from hydra.core.override_parser.types import Override as HydraOverride
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
 from commands import run_py
@@ -117,7 +117,20 @@ def _parse_one(word: str, parser: OverridesParser, lab: Lab, multirun: bool) -> 
             parsed = parser.parse_override(text)
         except HydraException:  # then it is the key: two dots side by side, a letter of another alphabet
             raise RequestError(f"{cut(word)}: {cut(key)} is not the name of a key.") from None
+    if isinstance(parsed.value(), Glob):
+        text = f"{key}={','.join(_globbed(word, key, parsed.value(), lab))}"
+        parsed = parser.parse_override(text)
     return Override(word.lstrip("+"), text, key, raw, sign == "~", parsed)
+
+
+def _globbed(word: str, key: str, glob: Any, lab: Lab) -> list[str]:
+    """The options that `glob(...)` stands for, which Hydra asks a loader of its own for."""
+    if found := glob.filter(list(lab.groups.get(key, ()))):
+        return [*found]
+    raise RequestError(
+        f"{cut(word)}: glob(...) chooses among the options of a group, and finds none."
+        + (f"\nOptions: {listing(lab.groups[key])}." if key in lab.groups else "")
+    )
 
 
 def _quoted(text: str) -> str:

@@ -13,6 +13,8 @@ from errors import Interrupted, RequestError, RunError, WorkerKilled
 
 FINISHED, FAILED, WRONG_REQUEST = 0, 1, 2
 TORCH_ON_A_CPU = ("DefaultCPUAllocator", "bad_alloc", "Cannot allocate memory")
+# all that oneDNN says where the system gives no more; with `descriptor` behind it, it is another fault
+ONEDNN = ("could not create a primitive", "could not execute a primitive", "could not create a memory")
 DISK = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your disk quota is used up",
@@ -24,6 +26,7 @@ LIMITS = {
     errno.ENFILE: "too many files are open on this machine.",
     errno.EAGAIN: "no further process or thread could be started: ulimit -u allows no more. Try data.workers=0.",
 }
+SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # of numpy's tofile, which keeps no reason
 NO_FILE = {
     errno.EISDIR: "is a folder, where a file was expected",
     errno.ENOTDIR: "lies below a file, where a folder was expected",
@@ -34,7 +37,6 @@ NO_HOME = (
     "A path begins with ~, and that user has no home folder here.\n"
     "Type the whole path, or ./~NAME for what is called so."
 )
-NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,12 @@ def explain(error: BaseException | None) -> Ending:
             return Ending(
                 "failed", FAILED, f"{os.fsdecode(error.filename)}: you have no permission to read or write it."
             )
-        case _ if NO_SPACE in str(error):  # a library in another language has lost the number
-            return Ending("failed", FAILED, f"{DISK[errno.ENOSPC]}: nothing more could be written.")
+        case _ if (number := _disk_in_words(error)) is not None:
+            return Ending("failed", FAILED, f"{DISK[number]}: nothing more could be written.")
+        case OSError() if SHORT_WRITE.fullmatch(str(error)):
+            return Ending(
+                "failed", FAILED, "the disk is full, or a file has met ulimit -f: nothing more could be written."
+            )
     if is_out_of_memory(error):
         return Ending("failed", FAILED, _out_of_memory(error), is_bug=True)
     last = traceback.format_exception_only(error)[-1].strip()
@@ -101,6 +107,11 @@ def _limit_met(error: OSError | RuntimeError) -> int | None:
     """Which of LIMITS; a process that loads batches hands on only the words of its error."""
     number = getattr(error, "errno", None)
     return number if number in LIMITS else next((n for n in LIMITS if os.strerror(n) in str(error)), None)
+
+
+def _disk_in_words(error: BaseException) -> int | None:
+    """Which of DISK; a library in another language has lost the number."""
+    return next((n for n in DISK if os.strerror(n) in str(error)), None)
 
 
 def wants_traceback() -> bool:
@@ -118,6 +129,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         or isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or (isinstance(error, RuntimeError) and any(words in str(error) for words in TORCH_ON_A_CPU))
+        or (isinstance(error, RuntimeError) and str(error) in ONEDNN)
     )
 
 
@@ -127,7 +139,7 @@ def _wanted(error: BaseException) -> str:
     asked = re.search(r"allocate (\d+) bytes", first)
     if asked:
         return f"{int(asked[1]) / 1e9:.2f} GB more were asked for than this machine has left"
-    return "this machine has no more to give" if "bad_alloc" in first or not first else first
+    return "this machine has no more to give" if "bad_alloc" in first or not first or first in ONEDNN else first
 
 
 def _out_of_memory(error: BaseException) -> str:

@@ -98,7 +98,11 @@ def adopt_srun(environment: Any) -> None:
     Raises:
         RequestError: one of them is missing, or no number.
     """
-    if "RANK" in environment or "SLURM_STEP_ID" not in environment or number(environment, "SLURM_NTASKS", 1) < 2:
+    if "RANK" in environment:
+        return
+    for name in ("SLURM_PROCID", "JSM_NAMESPACE_RANK"):  # Lightning reads both as it is imported
+        number(environment, name, 0)
+    if "SLURM_STEP_ID" not in environment or number(environment, "SLURM_NTASKS", 1) < 2:
         return
     hosts = environment.get("SLURM_STEP_NODELIST", "127.0.0.1")
     first = re.sub(r"\[(\d+)[^\]]*\].*", r"\1", hosts).split(",")[0]

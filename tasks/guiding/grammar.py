@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from errors import RequestError
+from errors import RequestError, panics_told
 from models.guides import Ids, MakeGuide
 from tasks.guiding.schema import Schema, as_text
 from tokenization.base import Tokenizer
@@ -99,16 +99,13 @@ class Vocabulary:
 @contextmanager
 def told(what: str) -> Iterator[None]:
     """Raises RequestError for what llguidance raises: ValueError for halves of characters and numbers beyond those of
-    JSON elsewhere, and the panics of its Rust, which are no `Exception` and would end a server.
+    JSON elsewhere, and the panics of its Rust, which would end a server.
     """
-    try:
-        yield
-    except ValueError as error:
-        raise RequestError(f"{what}: {str(error).partition(': ')[0][:200]}.") from None
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise RequestError(f"{what}: llguidance itself fails on it ({str(error)[:200]}).") from None
+    with panics_told(f"{what}: llguidance"):
+        try:
+            yield
+        except ValueError as error:
+            raise RequestError(f"{what}: {str(error).partition(': ')[0][:200]}.") from None
 
 
 class _Bytes:

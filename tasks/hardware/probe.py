@@ -2,8 +2,8 @@
 
 Each shape is measured once a machine and kept (tasks/hardware/machine.py): tens of milliseconds a shape. bf16 is
 measured as a layer under autocast runs it, with the casts of what comes in. It can be 100 times slower than fp32 where
-a processor has no units for it: a small product is tried first, and what is hopeless is not measured further. That one is
-without the casts, which would be most of its time and hide what units can do.
+a processor has no units for it: a small product is tried first, and what is hopeless is not measured further. The trial
+is without the casts, which would be most of its time and hide what units can do.
 
 Shapes: (M, K, N) is a product of M rows with a weight of N x K.
 """

@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 
 from errors import RequestError
 from evaluation.mistakes import CLASSES, answer_in, class_of, drawn
-from evaluation.predictions import Prediction, predictions_file, read_predictions
+from evaluation.predictions import Prediction, read_predictions
+from folders import predictions_file
 from inspection.cases import Case, cases
 from inspection.charts import bars
 from inspection.page import Page, facts

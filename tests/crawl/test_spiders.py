@@ -97,6 +97,34 @@ def test_F23_a_damaged_record_is_counted_or_told(lines: bytes, status: int, says
     assert "Traceback" not in done.stderr
 
 
+HEADERS = (
+    b"WARC/1.0\r\nWARC-Type: %s\r\nWARC-Record-ID: <urn:uuid:1>\r\nWARC-Date: 2026-01-01T00:00:00Z\r\n"
+    b"WARC-Target-URI: http://a.org/%d\r\nContent-Type: application/http; msgtype=response\r\n"
+    b"Content-Length: %d\r\n\r\n"
+)
+
+
+def _record(number: int, kind: bytes = b"response") -> bytes:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + article(number)
+    return HEADERS % (kind, number, len(answer)) + answer + b"\r\n\r\n"
+
+
+def test_F23_a_warc_file_that_ends_within_a_record_is_named_with_a_count(tmp_path: Path) -> None:
+    """What there was of the last page was taken for the whole of it, and a cut header for nothing, without a word."""
+    cuts = [(b"response", 0.9), (b"response", 0.05), (b"metadata", 0.9), (b"response", 1.0)]  # 0.05: in its header
+    for i, (kind, left) in enumerate(cuts):
+        for j, form in enumerate((bytes, gzip.compress)):
+            last = form(_record(20 + 2 * i + j, kind))
+            (tmp_path / f"{i}{j}.warc").write_bytes(form(_record(10 + 2 * i + j)) + last[: int(left * len(last))])
+    done = crawl(tmp_path / "out", "spider=warc", f"warc_files=[{tmp_path}/*.warc]")
+    assert paths(tmp_path / "out") == [f"/{n}" for n in (*range(10, 18), 26, 27)]
+    found = manifest(tmp_path / "out")
+    assert (found["failed"], found["skipped"]) == ({"broken_off": 2}, {"broken_off": 4})
+    assert [f"{i}{j}.warc ends in the midst" in done.stderr for i in range(4) for j in range(2)] == [True] * 6 + [
+        False
+    ] * 2
+
+
 def test_warc_and_wet(tmp_path: Path) -> None:
     """Responses are extracted, conversions taken as text, other records passed over; a second run adds nothing."""
     from warcio.statusandheaders import StatusAndHeaders
@@ -151,32 +179,39 @@ def test_depth_and_patterns(tmp_path: Path) -> None:
     assert found["skipped"]["too_deep"] > 0
 
 
+def scrapy_crawl(site: Site, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    given = ["contact=me@example.org", "allow_private=true", "delay_s=0", "progress_s=0", f"output={folder}"]
+    words = [*given, f"start_urls={site.url}/page/0", *more]
+    line = [sys.executable, "-m", "scrapy", "crawl", "site", *[word for text in words for word in ("-a", text)]]
+    return subprocess.run(line, cwd=ROOT / "crawl", env=environment(), capture_output=True, text=True, timeout=60)
+
+
 def test_scrapy_crawl_works(tmp_path: Path) -> None:
     """For those who know Scrapy; wrong requests are plain words there too."""
     with Site() as site:
         site.fallback = tree(5)
-        given = [
-            "contact=me@example.org",
-            "allow_private=true",
-            "delay_s=0",
-            "progress_s=0",
-            f"output={tmp_path}",
-            f"start_urls={site.url}/page/0",
-        ]
-        line = [sys.executable, "-m", "scrapy", "crawl", "site", *[word for text in given for word in ("-a", text)]]
-        done = subprocess.run(line, cwd=ROOT / "crawl", env=environment(), capture_output=True, text=True, timeout=60)
+        done = scrapy_crawl(site, tmp_path)
         assert done.returncode == 0, done.stderr
         assert manifest(tmp_path)["kept"] == 5
-        done = subprocess.run(
-            [*line[:-1], "max_depht=3"],
-            cwd=ROOT / "crawl",
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = scrapy_crawl(site, tmp_path, "max_depht=3")
         assert done.returncode == 2
         assert "Did you mean crawl.max_depth?" in done.stderr + done.stdout
+
+
+def test_F29_scrapy_crawl_that_fails_says_so_in_its_status(tmp_path: Path) -> None:
+    """It ended with 0, and without a word, where what it writes could not be written."""
+    with Site() as site:
+
+        def page(handler: Any) -> None:
+            (tmp_path / "manifest.json").mkdir(exist_ok=True)  # while the crawl is on: its report has no place
+            tree(5)(handler)
+
+        site.fallback = page
+        done = scrapy_crawl(site, tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "manifest.json" in done.stderr
+    assert "cannot be read or written" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_F13_pages_are_found_under_the_addresses_that_a_site_links(tmp_path: Path) -> None:

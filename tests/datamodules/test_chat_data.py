@@ -141,6 +141,24 @@ def test_saved_by_datasets(tmp_path):
     assert data.train.size + data.val.size == 30
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("dataset_dict.json", b"[", "dict.json|not as Dataset.save_to_disk writes it"),
+        ("train/state.json", b'{"_data_files": [1]}', "not as Dataset.save_to_disk writes it"),
+        ("train/data-00000-of-00001.arrow", b"ARROW1", "is damaged, cut off or no Arrow file"),
+        ("train/data-00000-of-00001.arrow", None, "arrow is missing"),
+    ],
+)
+def test_F23_a_damaged_folder_of_datasets_is_refused(tmp_path, file, content, words):
+    from datasets import Dataset, DatasetDict
+
+    DatasetDict({"train": Dataset.from_list([ROWS["alpaca"]] * 3)}).save_to_disk(tmp_path / "saved")
+    (tmp_path / "saved" / file).unlink() if content is None else (tmp_path / "saved" / file).write_bytes(content)
+    with pytest.raises(RequestError, match=words):
+        module(tmp_path / "saved", seq_len=128).prepare()
+
+
 def test_N12_the_same_question_is_on_one_side_only(tmp_path):
     path = tmp_path / "rows.jsonl"
     rows = [{"question": f"{i % 30}?", "answer": str(i)} for i in range(90)]

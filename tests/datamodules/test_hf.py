@@ -87,6 +87,9 @@ def test_what_save_to_disk_wrote(tmp_path, build):
     assert text_of(module, "val") == joined(VAL)
     with pytest.raises(RequestError, match="Unknown split 'test'; there are train, validation"):
         build(tmp_path / "saved", val_split="test")
+    (tmp_path / "saved/train/state.json").write_text("{}")
+    with pytest.raises(RequestError, match=r"is damaged: not as Dataset\.save_to_disk writes it"):
+        build(tmp_path / "saved", val_split="validation")
 
 
 def test_a_folder_as_a_stream(folder, build):
@@ -194,6 +197,7 @@ class DatasetNotFoundError(HubError):
         (RuntimeError("Dataset scripts are no longer supported, but found y.py"), RequestError, "refs/convert/parquet"),
         (HubError("Forbidden", 403), RequestError, "gated"),
         (ConnectionError("Couldn't reach 'x/y' on the Hub"), RunError, "not in the cache here"),
+        (OSError("Verification of flatbuffer-encoded Footer failed."), RequestError, "cannot be used: Verification of"),
         (ValueError("Unknown split 'z'"), RequestError, "cannot be used: Unknown split 'z'"),
     ],
     ids=lambda value: str(value)[:30],
@@ -203,6 +207,13 @@ def test_what_the_hub_says_in_plain_words(error, kind, words):
     assert isinstance(found, kind)
     with pytest.raises(kind, match=words):
         raise found
+
+
+@pytest.mark.parametrize("path", ["../x", "/no/such", "~/x", "a/b/c", "-", "a b/c"])
+def test_what_cannot_be_a_name_is_not_asked_for(path):
+    """Without a network it was a failed run, "the Hub cannot be reached", and not a wrong request."""
+    with pytest.raises(RequestError, match="there is no such folder here"):
+        HubData(path, None, "train", None, "text").load(streaming=False)
 
 
 def test_a_bug_is_not_hidden():

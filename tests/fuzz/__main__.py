@@ -7,15 +7,18 @@ FUZZ_KIND=served only those of that kind; FUZZ_YARD=FOLDER keeps what they start
 
 import json
 import os
+import resource
 import shlex
 import shutil
 import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
+from statistics import median
 
+import cases
 import forked
 import judging
 import kinds
@@ -34,6 +37,8 @@ def main() -> int:
         _lay_out(place)
         if only is not None:
             return _one(seed, int(only), place)
+        for words in yard.RUNS.values():  # so that sources are read once, and not in each process
+            cases.keys_of(words)
         workers = min(2, os.cpu_count() or 1)
         children = [_worker(range(first, last, workers), seed, place, end) for first in range(workers)]
         for child in children:
@@ -74,11 +79,11 @@ def _worker(numbers: range, seed: int, place: Path, end: float) -> int:
 
 
 def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
-    around = place / f"case-{number}"
+    around, worked = place / f"case-{number}", _processor_time()
     around.mkdir()
     kind, case = kinds.make(seed, number, place / "yard", around / "here", os.environ.get("FUZZ_KIND"))
     before = judging.Photograph(around / "here")
-    outcomes = forked.run_at_once(case.words, around / "here", case.around, processes=1 + case.twice)
+    outcomes = forked.run_at_once(case.words, around / "here", case, processes=1 + case.twice)
     after = judging.Photograph(around / "here", before)
     found = [f"{name} was executed" for name in judging.executed(after)]
     for outcome in outcomes:
@@ -87,13 +92,20 @@ def _try(seed: int, number: int, place: Path, *, show: bool = False) -> dict:
             print(outcome.out, outcome.said, sep="\n--- said\n")
     outcome = outcomes[-1]
     forked.clear(around)
-    around = {name: value for name, value in vars(case.around).items() if value and name in TOLD}
+    around = {name: value for name, value in vars(case).items() if value and name in TOLD}
     words = f"{shlex.join(case.words)}  {around or ''}".encode("utf-8", "backslashreplace").decode()
     return {
         **{"number": number, "kind": kind, "words": words, "damage": repr(case.damage), "status": outcome.status},
         **{"seconds": round(outcome.seconds, 1), "faults": found, "seed": seed, "shot": case.shot},
+        "work": round(_processor_time() - worked, 2),
         "said": outcome.said[-400:].encode("utf-8", "backslashreplace").decode() if found else "",
     }
+
+
+def _processor_time() -> float:
+    """Seconds of this process and of those it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _tell(result: dict) -> None:
@@ -125,8 +137,13 @@ def _report(place: Path, seed: int) -> int:
     longest = max(done, key=lambda result: result["seconds"], default=None)
     if longest is not None:
         print(f"  the longest took {longest['seconds']} s: number {longest['number']}, {longest['kind']}")
+    costs = defaultdict(list)
+    for result in done:
+        costs[result["kind"]].append(result["work"])
     for name, n in sorted(kinds.items()):
-        print(f"  {name:<20}{n:5}{f'   {faulty[name]} not as promised' if faulty[name] else ''}")
+        bad_of = f"   {faulty[name]} not as promised" if faulty[name] else ""
+        cost = f"{median(costs[name]):5.2f} s of the processor, {max(costs[name]):.1f} at most"
+        print(f"  {name:<20}{n:5}   {cost}{bad_of}")
     return 1 if bad or not done else 0
 
 

@@ -1,8 +1,8 @@
 """A case: what is typed, in a folder of which some parts are damaged. All of it follows from a seed and a number."""
 
 import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -15,33 +15,21 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL)
 PATHS_OF_OURS = ("run_dir", "data.out", "data.cache_dir", "export.path", "hydra.sweep.dir", "hydra.run.dir")
 
 
-@dataclass
-class Case:
-    """One command line, with what is around it (forked.Around).
+@dataclass(frozen=True)
+class Case(Around):
+    """One command line, with what is around it.
 
     `may_be_long`: a number typed may ask for hours; it is enough that it stops when asked to.
     `writes`: folders of runs that the command may go on writing into. `keeps`: files that nobody may touch even there.
     """
 
     words: list[str]
-    program: str = "run"
-    screen: str = ""
-    shot: tuple[int, float] | None = None
-    typed: bytes = b""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    limits: Mapping[str, int] = field(default_factory=dict)
-    asks: tuple[bytes, ...] = ()
-    impatient: bool = False
     twice: bool = False
     may_be_long: bool = False
     writes: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
     works: bool = False  # nothing is wrong with it: it ends with 0
     damage: list[str] = field(default_factory=list)
-
-    @property
-    def around(self) -> Around:
-        return Around(**{part.name: getattr(self, part.name) for part in fields(Around)})
 
 
 Maker = Callable[[Random, Path], Case]

@@ -34,7 +34,6 @@ WORK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # words, and what 
     "boosting": (yard.RUNS["gbft"], ()),
     "sweep": (("-m", "seed=1,2", *yard.RUNS["gpt"]), ()),
     "prepare": (("task=prepare", *yard.ON_TEXT, *yard.BPE, "data.out=new"), ()),
-    "prepare again": (("task=prepare", *yard.ON_TEXT, "data.out=tokens", "data.val_fraction=0.3"), ("tokens",)),
     "evaluate": (("task=evaluate", "benchmark=arithmetic", "evaluate.limit=4", "init_from=runs/sft", *LOADED), ()),
     "generate": (("task=generate", "init_from=runs/gpt", "max_new_tokens=4", *LOADED), ()),
     "inspect": (("task=inspect", "init_from=runs/gpt"), ()),

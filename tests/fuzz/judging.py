@@ -24,7 +24,14 @@ FAILURES = (  # what may be said of a run that failed, though nothing about the 
         "cannot be read or written",
         "The crawl cannot go on",
     ),
-    *("went on without", "stopped: ", "too many files are open", "no further process", "you have no permission"),
+    *(
+        "went on without",
+        "the Hub cannot be reached",
+        "stopped: ",
+        "too many files are open",
+        "no further process",
+        "you have no permission",
+    ),
 )
 
 

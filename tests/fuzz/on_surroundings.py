@@ -129,7 +129,7 @@ def odd_names(rng: Random, folder: Path) -> Case:
     """Folders and files as people call them, typed as they are."""
     name = rng.choice(ODD_NAMES)
     (folder / "runs/gpt").rename(folder / f"runs/{name}")
-    (folder / "text.txt").rename(folder / f"{name}.txt")
+    shutil.copy(folder / "text.txt", folder / f"{name}.txt")  # the run that is resumed reads the first
     start = [f"init_from=runs/{name}", "hardware=cpu"]
     text = [f"data.path={name}.txt" if word.startswith("data.path") else word for word in RUNS["gpt"]]
     words = rng.choice(

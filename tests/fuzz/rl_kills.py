@@ -1,13 +1,12 @@
 """kill -9 inside the phases of online RL, then resume=: each policy ends on the bits of the run that was never killed.
 
-`PYTHONPATH=. python tests/fuzz/rl_kills.py [kind ...]`, KILLS of each kind (10): in the midst of generation, of scoring
-and reading, of an update (also between the updates of one rollout) and of a checkpoint; moments out of FUZZ_SEED.
+`PYTHONPATH=. python tests/fuzz/rl_kills.py [kind ...]`: see killing.py; ten kills of each, in the midst of generation,
+of scoring and reading, of an update (also between the updates of one rollout) and of a checkpoint.
 """
 
 import os
 import signal
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +15,8 @@ from random import Random
 from typing import Any
 
 import forked
-from kills import _bits
+import killing
 
-KILLS = int(os.environ.get("KILLS", "10"))
 SMALL = (
     *("model.n_layer=1", "model.n_embd=16", "model.n_head=2", "model.seq_len=128", "tokenizer=byte", "hardware=cpu"),
     *("data.pairs=8", "data.val_pairs=4", "data.max_steps=1", "data.batch_size=2", "logger=csv"),
@@ -49,51 +47,23 @@ PHASES = {
 
 
 def main() -> int:
-    forked.import_everything()
-    place = Path(tempfile.mkdtemp(prefix="rl-kills-"))
-    try:
-        os.chdir(place)
-        _must(["objective=grpo", "objective.sft_steps=2", *FORMAT, *SMALL, *EACH, "run_dir=base"])
-        wanted = sys.argv[1:] or list(KINDS)
-        found = [_kind(name, Random(f"{os.environ.get('FUZZ_SEED', '0')}:{name}")) for name in wanted]
-    finally:
-        forked.clear(place)
-    exact, killed = sum(exact for exact, _ in found), sum(killed for _, killed in found)
-    print(f"{exact} of {killed} kills were followed by an exact resume")
-    return 0 if exact == killed >= KILLS * len(wanted) else 1
+    words = {name: (*KINDS[name], *_size(KINDS[name]), *EACH) for name in KINDS}
+    return killing.main(words, kills=10, begin=_begin, strike=_strike, ends=_ends)
 
 
-def _kind(name: str, rng: Random) -> tuple[int, int]:
-    """(kills whose run ended on the right bits, kills)."""
-    small = SMALL if "init_from=base" not in KINDS[name] else tuple(w for w in SMALL if not w.startswith("model."))
-    words = [*KINDS[name], *small, *EACH]
-    _must([*words, f"run_dir={name}-whole"])
-    killed = _killed_run(words, f"{name}-parts", rng)
-    same = _ends(name, "parts") == _ends(name, "whole")
-    told = ", ".join(f"{n} in {phase}" for phase, n in sorted(killed.items()))
-    print(f"{name:<10} killed {killed.total()} times ({told}): {'the same bits' if same else 'OTHER BITS'}", flush=True)
-    return (killed.total() if same else 0), killed.total()
+def _begin() -> None:
+    killing.must(["objective=grpo", "objective.sft_steps=2", *FORMAT, *SMALL, *EACH, "run_dir=base"])
 
 
-def _killed_run(words: list[str], run: str, rng: Random) -> Counter[str]:
-    """Runs to the end, killed KILLS times on the way; returns how often in each phase."""
-    killed: Counter[str] = Counter()
-    while True:
-        # the phase that was hit least, so that each is; at one of its first calls, somewhere inside
-        phase = min(PHASES, key=lambda name: (killed[name], rng.random()))
-        begun = Path(run, ".hydra/config.yaml").is_file()
-        with dying(phase, call=rng.randint(1, 2), after=rng.choice((0.0, 0.001, 0.004, 0.012))):
-            outcome = forked.run([f"resume={run}"] if begun else [*words, f"run_dir={run}"], Path.cwd())
-        if outcome.status == -signal.SIGKILL:
-            killed[phase] += 1
-        elif outcome.status != 0:
-            sys.exit(f"{run}: exit {outcome.status}\n{outcome.text[-2000:]}")
-        else:  # no such moment was left
-            forked.clear(Path(run))
-        if killed.total() >= KILLS:
-            begun = Path(run, ".hydra/config.yaml").is_file()
-            _must([f"resume={run}"] if begun else [*words, f"run_dir={run}"])
-            return killed
+def _size(words: tuple[str, ...]) -> tuple[str, ...]:
+    return SMALL if "init_from=base" not in words else tuple(w for w in SMALL if not w.startswith("model."))
+
+
+def _strike(words: list[str], killed: Counter[str], rng: Random, seconds: float) -> tuple[str, forked.Outcome]:
+    """In the phase that was hit least, so that each is; at one of its first calls, somewhere inside."""
+    phase = min(PHASES, key=lambda name: (killed[name], rng.random()))
+    with dying(phase, call=rng.randint(1, 2), after=rng.choice((0.0, 0.001, 0.004, 0.012))):
+        return phase, forked.run(words, Path.cwd())
 
 
 @contextmanager
@@ -130,16 +100,9 @@ def _owner(where: str) -> Any:
     return getattr(sys.modules[module], name)
 
 
-def _must(words: list[str]) -> None:
-    outcome = forked.run(words, Path.cwd())
-    if outcome.status:
-        sys.exit(f"{' '.join(words)}: exit {outcome.status}\n{outcome.text[-2000:]}")
-
-
-def _ends(name: str, which: str) -> tuple[Any, ...]:
-    """All that a run has come to: weights, optimizers, metrics, and the answers that it kept."""
-    run = Path(f"{name}-{which}")
-    return _bits(run), (run / "rollouts.jsonl").read_text(encoding="utf-8")
+def _ends(run: Path) -> tuple[Any, ...]:
+    """Weights, optimizers, metrics, and the answers that were kept."""
+    return killing.bits(run), (run / "rollouts.jsonl").read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,21 @@ import pytest
 from launcher.cli import main
 
 
+def test_F29_without_memory_it_says_so(
+    toy_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a run has a log for it, a traceback is of no use to anybody."""
+
+    def ask(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("launcher.cli._dispatch", ask)
+    assert main([], toy_root) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("out of memory: ")
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -19,6 +34,7 @@ from launcher.cli import main
         (["--cfg", "job", "--package", "modle"], "Did you mean model?"),
         (["--shell-completion", "install=tcsh"], "install=bash"),
         (["--shell-completion", "x"], "install=bash"),
+        (["--hydra-help", "mo#del=x"], "--hydra-help tells of Hydra alone"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

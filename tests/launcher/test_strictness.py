@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from errors import RequestError
 from launcher.config.compose import compose
@@ -289,3 +290,34 @@ def test_F25_a_sweep_has_an_end(words: list[str], toy: Lab) -> None:
         compose(words, toy, multirun=True)
     with pytest.raises(RequestError, match="more than 2,000 jobs"):
         check_jobs(parse(words, toy, multirun=True), toy)
+
+
+@pytest.mark.parametrize("word", ["crawl=[1]", "crawl=3", "crawl=null"])
+def test_F23_a_section_is_no_value(word: str) -> None:
+    """A section of the task's own came as far as the task."""
+    assert "is a section. Set its keys one by one." in refusal(["task=crawl", word], Lab(Path(__file__).parents[2]))
+
+
+def test_F23_a_list_where_keys_stand_is_refused_by_the_crawl() -> None:
+    """A traceback of OmegaConf, which merged them before anything was checked."""
+    from crawl.options import check
+
+    plan = compose(["task=crawl", "crawl.filters.repeated_ngrams=[[1],2]"], Lab(Path(__file__).parents[2]))
+    with pytest.raises(RequestError, match=r"is a section\. Set its keys one by one"):
+        check(OmegaConf.to_container(plan.cfg.crawl))  # type: ignore[arg-type]
+
+
+def test_F23_an_option_holds_keys(own_root) -> None:
+    (own_root / "conf/model/mine.yaml").write_text("[1, 2]\n", encoding="utf-8")
+    assert refusal(["model=mine"], Lab(own_root)) == (
+        "model=mine: its file holds a list, where the keys of an option belong."
+    )
+
+
+def test_glob_stands_for_the_options_of_a_group(toy: Lab) -> None:
+    """Hydra's own loader, which it asked for them, is not there where jobs are counted: a traceback."""
+    found = {o.text for o in parse(["model=glob(*)"], toy, multirun=True)}
+    assert found == {f"model={','.join(toy.groups['model'])}"}
+    assert "none" in refusal(["model=glob(x*)"], toy)
+    with pytest.raises(RequestError, match=r"seed=glob\(\*\): glob.* chooses among the options of a group"):
+        parse(["seed=glob(*)"], toy, multirun=True)

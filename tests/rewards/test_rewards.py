@@ -1,6 +1,7 @@
 """Parts of a reward by hand, their weighted sum, and what is refused."""
 
 import copy
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -30,6 +31,15 @@ def test_answer_is_1_where_right():
 
 def test_format_looks_for_a_whole_line():
     assert Format(pattern="^#### -?[0-9]+$")(answers()).tolist() == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_F25_a_pattern_that_tries_everything_is_refused_in_bounded_time(monkeypatch):
+    """`(a+)+$` in an answer of 5,000 a's and a b would take longer than there is time."""
+    monkeypatch.setattr("rewards.format.LOOKING_S", 0.05)
+    long = dataclasses.replace(answers(), texts=["a" * 5000 + "b"])
+    with pytest.raises(RequestError, match=r"\(a\+\)\+\$.* one answer of 5,001 characters"):
+        Format(pattern="(a+)+$")(long)
+    assert Format(pattern="a+$")(answers()).tolist() == [0.0, 0.0, 0.0, 0.0]
 
 
 def test_N60_wrong_answers_do_not_pay_for_their_length():

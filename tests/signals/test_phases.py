@@ -34,7 +34,7 @@ TRAINING = (
     *("lightning_modules.base:LanguageModule.training_step", "callbacks.validation:Validation.on_train_batch_end"),
     *("lightning_modules.base:LanguageModule.validation_step", "callbacks.sample_text:SampleText.on_validation_end"),
     *("torch:save!", "callbacks.checkpoints:Checkpoints.save_last", "callbacks.checkpoints:Checkpoints.on_train_end"),
-    *("callbacks.stop:StopOnSignal.on_train_end"),
+    "callbacks.stop:StopOnSignal.on_train_end",
 )
 AFTERWARDS = (
     *("tasks.fit:record", "tasks.fit:log_hyperparameters", "tasks.fit:farewell", "launcher.jobs.job:close"),

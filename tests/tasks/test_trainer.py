@@ -46,6 +46,13 @@ def test_an_accelerator_that_is_not_here(monkeypatch):
         resolve_accelerator("gpu")
 
 
+def test_F23_the_shell_of_a_batch_system_is_no_task_of_it(monkeypatch, tmp_path):
+    """There SLURM_NTASKS is set, of which Lightning made as many ranks, or a traceback."""
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    trainer = make_trainer(tmp_path, max_steps=1)
+    assert (trainer.world_size, trainer.global_rank) == (1, 0)
+
+
 def test_max_time_counts_from_the_beginning_of_the_run(tmp_path):
     """Set-up has taken it all: one look at the clock, no update; a run that began now goes on to its last one."""
     for name, began, steps in (("late", time.monotonic() - 61, 0), ("early", time.monotonic(), 3)):

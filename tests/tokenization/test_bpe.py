@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from errors import RequestError
 from tokenization.base import load_tokenizer
 from tokenization.bpe import BPETokenizer, learn, made_of
-from tokenization.merges import table
+from tokenization.byte_bpe import encode_with
+from tokenization.merges import table, words_of
 from tokenization.patterns import GPT2, split_pattern
 
 CORPUS = "".join(text for _, text in sorted(topics.items()))[:200_000]  # English and Python, in every Python
@@ -184,6 +185,23 @@ def test_merges_that_are_none_are_refused(merges: str) -> None:
 def test_a_pattern_that_would_lose_text_is_refused(pattern: str, words: str) -> None:
     with pytest.raises(RequestError, match=words):
         bpe(pattern=pattern)
+
+
+def test_F25_a_pattern_that_tries_everything_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tiktoken takes it; the count of the words would have no end."""
+    monkeypatch.setattr("tokenization.merges.COUNT_S", 0.05)
+    with pytest.raises(RequestError, match=r"were not enough to split a text of 401"):
+        words_of(["a" * 400 + "c"], r"(a|aa)+$|\s|.")
+
+
+def test_F25_a_pattern_that_tiktoken_gives_up_is_told() -> None:
+    """A panic of its Rust, which is no Exception: a traceback, and the end of a server."""
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    encoding = tiktoken.Encoding("x", pat_str=r"(a|aa)+(?=b)|\s|.", mergeable_ranks=ranks, special_tokens={})
+    with pytest.raises(RequestError, match=r"tiktoken itself fails on it .*BacktrackLimit"):
+        encode_with(encoding, "a" * 400 + "c")
+    with pytest.raises(RequestError, match="rustbpe itself fails on it"):
+        learn(["a" * 400 + "c"], 260, r"(a|aa)+(?=b)|\s|.")
 
 
 def test_untrained_says_what_to_do() -> None:

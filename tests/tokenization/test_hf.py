@@ -150,6 +150,20 @@ def test_older_formats_are_converted(folders, loaded, tmp_path) -> None:
     assert tokenizer.decode([tokenizer.eot]) == EOT
 
 
+def test_F25_a_pattern_that_tries_everything_ends_in_words(tmp_path, folders) -> None:
+    """tokenizers gives up after so many tries, with a panic of its Rust, which is no Exception."""
+    found = json.loads((folders["gpt2_like"] / "tokenizer.json").read_text())
+    found["pre_tokenizer"] = {
+        "type": "Split",
+        "pattern": {"Regex": "(a|aa)+$"},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(found))
+    with pytest.raises(RequestError, match=r"tokenizers itself fails on it .*retry"):
+        HFTokenizer(name=str(tmp_path)).encode("a" * 400 + "c")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -158,6 +172,8 @@ def test_older_formats_are_converted(folders, loaded, tmp_path) -> None:
         ('{"kind": "byte"}', "is a byte tokenizer of this program"),
         ('{"model": {"type": "BPE"}}', "no vocabulary"),
         ('{"model": {"vocab": {"a": 0}, "type": "?"}}', "cannot be read"),
+        ('{"model": {"vocab": [1, 2]}}', "not as tokenizers writes it"),
+        ('{"model": {"vocab": {}}, "added_tokens": [3]}', "not as tokenizers writes it"),
     ],
 )
 def test_a_folder_without_a_tokenizer_is_refused(content, words, tmp_path) -> None:

@@ -115,6 +115,14 @@ def test_rules(url: str, reason: str | None) -> None:
     assert rules.judge(url) == reason
 
 
+@pytest.mark.parametrize("key", ["include", "exclude"])
+def test_F25_an_address_that_a_pattern_has_no_end_on_is_passed_over(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crawl.web.urls.PATTERNS_S", 0.05)
+    rules = Rules(CRAWL | {key: ["/(a+)+$"]}, ["a.org"])
+    assert rules.judge("http://a.org/" + "a" * 60 + "!") == "slow_pattern"
+    assert rules.judge("http://a.org/b") == (None if key == "exclude" else "not_included")
+
+
 @pytest.mark.parametrize(
     ("first", "second", "kind"),
     [

@@ -90,16 +90,21 @@ def test_F20_a_signal_that_was_swallowed_comes_again(monkeypatch: pytest.MonkeyP
 
 
 def test_F29_limits_of_the_system_are_said_plainly() -> None:
-    for number, words in (
-        (errno.EMFILE, "too many files are open"),
-        (None, "too many files are open"),
-        (errno.EAGAIN, "no further process"),
-        (errno.EFBIG, "larger than ulimit -f"),
-        (errno.EACCES, "x: you have no permission"),
-        (errno.EPERM, "x: you have no permission"),
+    def of(number: int) -> OSError:
+        return OSError(number, os.strerror(number), "x")
+
+    in_a_worker = "Caught OSError in DataLoader worker process 0.\n[Errno 24] Too many open files: 'x'"
+    for error, words in (
+        (of(errno.EMFILE), "too many files are open"),
+        (RuntimeError(in_a_worker), "too many files are open"),
+        (of(errno.EAGAIN), "no further process"),
+        (of(errno.EFBIG), "larger than ulimit -f"),
+        (RuntimeError("Error while serializing: I/O error: File too large (os error 27)"), "larger than ulimit -f"),
+        (OSError("4480 requested and 3784 written"), "the disk is full, or a file has met ulimit -f"),
+        (of(errno.EACCES), "x: you have no permission"),
+        (of(errno.EPERM), "x: you have no permission"),
     ):
-        as_words = RuntimeError("Caught OSError in DataLoader worker process 0.\n[Errno 24] Too many open files: 'x'")
-        ending = explain(as_words if number is None else OSError(number, os.strerror(number), "x"))
+        ending = explain(error)
         assert (ending.code, ending.is_bug) == (1, False)
         assert words in (ending.words or "")
 
@@ -155,6 +160,7 @@ def test_F23_a_home_that_nobody_has_is_a_wrong_request() -> None:
             "out of memory: 40.00 GB more were asked for",
         ),
         (RuntimeError("std::bad_alloc"), "out of memory: this machine has no more to give"),
+        (RuntimeError("could not create a primitive"), "out of memory: this machine has no more to give"),
         (MemoryError(), "out of memory: this machine has no more to give"),
         (OSError(12, "Cannot allocate memory"), "out of memory:"),
     ],

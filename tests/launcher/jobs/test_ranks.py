@@ -62,6 +62,7 @@ def test_srun_speaks_torchruns_dialect() -> None:
         ({"LOCAL_RANK": "1" + "0" * 40}, "LOCAL_RANK is '1000"),
         ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "1"}, "LOCAL_RANK=1 and LOCAL_WORLD_SIZE=1"),
         ({"SLURM_NTASKS": "x", "SLURM_STEP_ID": "0", "RANK": None}, "SLURM_NTASKS is 'x'"),
+        ({"SLURM_PROCID": "x", "RANK": None}, "SLURM_PROCID is 'x'"),
         ({"SLURM_NTASKS": "2", "SLURM_STEP_ID": "0", "RANK": None}, "SLURM_JOB_ID is not set"),
     ],
 )
