@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-from commands import word
+from commands import run_py, word
 from errors import RequestError
 from strict_yaml import value_in
 
@@ -156,7 +156,7 @@ def refuse_pipes(folder: Path, *, key: str) -> None:
                     raise RequestError(f"{key}={folder}: {path} is a pipe or a device, not a file. Take it away.")
 
 
-def predictions_file(given: str | Path, *, key: str, more: str = "") -> Path:
+def predictions_file(given: str | Path, *, key: str, more: tuple[str, ...] = ()) -> Path:
     """predictions.jsonl itself, or the one in a run folder. `key`: of the config, that named it; `more`: further words
     of the command that writes one.
 
@@ -166,9 +166,10 @@ def predictions_file(given: str | Path, *, key: str, more: str = "") -> Path:
     path = Path(given).expanduser()
     file = path / PREDICTIONS if path.is_dir() else path
     if not file.is_file():
+        command = run_py("task=evaluate", "init_from=RUN", "benchmark=NAME", *more)
         raise RequestError(
             f"{word(f'{key}={given}')}: there is no file {file}. It is written by\n"
-            f"python run.py task=evaluate init_from=RUN benchmark=NAME{more}, into the folder of that run."
+            f"{command}, into the folder of that run."
         )
     return file
 

@@ -26,7 +26,7 @@ class Judged:
 
 def lines_of(path: str) -> Iterator[Line]:
     """(line, where it stands) of a predictions.jsonl, or of the one in a run folder."""
-    file = predictions_file(path, key="data.path", more=" evaluate.samples=16")
+    file = predictions_file(path, key="data.path", more=("evaluate.samples=16",))
     asked = Asked("data.path", "answers that are right or wrong")
     return read_rows(str(file), name=None, split="train", revision=None, columns=None, asked=asked)
 
