@@ -9,9 +9,6 @@ TORCH := $(shell grep '^torch==' $(CONSTRAINTS))
 PIP := PIP_CONSTRAINT=$(CONSTRAINTS) $(PY) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-
-# tests of crawls, signals and servers wait more than they work: one more than there are cores
-WORKERS := $(shell echo $$(($$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)))
 NUMERICS := tests/models tests/lightning_modules tests/optimization tests/evaluation tests/callbacks
 # what another processor would compute with; AVX-512 only where this one has it
 SETTINGS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 $(shell grep -qs avx512f /proc/cpuinfo && echo ATEN_CPU_CAPABILITY=avx512) \
@@ -39,16 +36,16 @@ demo: $(VENV)/run.stamp ## train the default model on the embedded corpus and re
 	@$(PY) run.py experiment=demo
 
 test: $(VENV)/dev.stamp ## run the tests (no network, no GPU)
-	@$(PY) -m pytest -n $(WORKERS)
+	@$(PY) -m pytest -n auto
 
 test-numerics: $(VENV)/dev.stamp ## run the tests that compute as other processors would, on 1 and 2 threads (half an hour)
 	@for setting in $(SETTINGS); do for threads in 1 2; do \
 	  echo "$$setting OMP_NUM_THREADS=$$threads"; \
-	  env $$setting OMP_NUM_THREADS=$$threads $(PY) -m pytest -n $(WORKERS) $(NUMERICS) || exit 1; \
+	  env $$setting OMP_NUM_THREADS=$$threads $(PY) -m pytest -n auto $(NUMERICS) || exit 1; \
 	done; done
 
 test-all: $(VENV)/dev.stamp ## run the slow tests too
-	@$(PY) -m pytest -n $(WORKERS) -m ''
+	@$(PY) -m pytest -n auto -m ''
 
 test-browser: $(VENV)/dev.stamp ## run the tests of pages in a real Chromium (Debian: apt install chromium)
 	@$(PY) -m pytest -m "" tests/tasks/serving/test_page.py tests/inspection/test_look.py
