@@ -85,8 +85,11 @@ def fit(cfg, run):
     facts = f"{run.rank}/{run.world_size} {cfg.seed} {threads} {gpus}"
     with (run.path / f"ran{run.rank}.txt").open("a") as file:
         file.write(facts + "\\n")
-    if cfg.data.action == "wait":
+    if cfg.data.action in ("wait", "meet 4"):
         start = time.time()
+        while cfg.data.action == "meet 4" and len(list(run.path.parent.glob("*/ran0.txt"))) < 4:
+            assert time.time() < start + 60, "four jobs of a sweep are never at work at one time"
+            time.sleep(0.02)
         time.sleep(0.4)
         (run.path / "times.txt").write_text(f"{start} {time.time()}")
     action, _, rank = cfg.data.action.partition("@")
