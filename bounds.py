@@ -6,10 +6,6 @@ Numbers are finite in any case, and a text is not empty unless it is a `Text`. C
 
 import math
 import re
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -78,27 +74,6 @@ def expression(pattern: str, flags: int = 0) -> re.Pattern[str]:
         raise ValueError("it is nested too deeply") from None
     except (re.error, OverflowError) as error:
         raise ValueError(str(error)) from None
-
-
-@contextmanager
-def work_of_at_most(seconds: float) -> Iterator[None]:
-    """Ends what is done inside, a match of `re` in its midst too, with TimeoutError after so many seconds of the
-    processor: a busy machine is no reason. In the main thread, to which signals come; elsewhere nothing is bounded.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: object) -> None:
-        raise TimeoutError(f"more than {seconds:g} s of work")
-
-    before = signal.signal(signal.SIGVTALRM, end)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
 
 
 PositiveInt = Annotated[int, at_least(1)]

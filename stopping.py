@@ -14,6 +14,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -138,6 +139,33 @@ def blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def time_limit(seconds: float, error: Exception, *, clock: Literal["wall", "work"]) -> Iterator[None]:
+    """Raises `error` inside, in the midst of a match of `re` too, after so many seconds: on the wall's clock, or of work
+    of the processor, for which a busy machine is no reason.
+
+    In the main thread, to which signals come, and where the system has such clocks; elsewhere nothing is bounded.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    number, timer = {
+        "wall": (signal.SIGALRM, signal.ITIMER_REAL),
+        "work": (signal.SIGVTALRM, signal.ITIMER_VIRTUAL),
+    }[clock]
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        raise error
+
+    before = signal.signal(number, end)
+    signal.setitimer(timer, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(timer, 0)
+        signal.signal(number, before)
 
 
 # ---- the screen ------------------------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bounds import expression, work_of_at_most
+from bounds import expression
 from errors import RequestError
 from rewards.base import Answers, Reward
+from stopping import time_limit
 
 LOOKING_S = 5.0  # of the processor, for one answer
 
@@ -32,7 +33,7 @@ class Format(Reward):
 
     def _is_in(self, text: str) -> bool:
         try:
-            with work_of_at_most(LOOKING_S):
+            with time_limit(LOOKING_S, TimeoutError(), clock="work"):
                 return self.pattern.search(text) is not None
         except TimeoutError:
             raise RequestError(

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from bounds import Bound, MayBeEmpty, above, at_least, at_most, below, between, expression, work_of_at_most
+from bounds import Bound, MayBeEmpty, above, at_least, at_most, below, between, expression
 from errors import RequestError
 from launcher.cli import FLAGS
 from launcher.config import standard
@@ -24,6 +24,7 @@ from launcher.config.instantiate import resolve_target, signature_of
 from launcher.config.nodes import has_target, node_at
 from launcher.config.schema import Schema
 from launcher.help.screens import help_text
+from stopping import time_limit
 from tests.test_configs import LAB, OPTIONS, RECIPES, composed
 
 MISSING = object()
@@ -222,9 +223,9 @@ def test_F22_help_says_what_a_number_may_be() -> None:
 def test_F25_work_ends_after_its_share_of_the_processor_and_what_was_set_is_set_again() -> None:
     """A match of `re` has no end of its own: 2 ** 60 ways to divide this text."""
     before = signal.getsignal(signal.SIGVTALRM)
-    with pytest.raises(TimeoutError), work_of_at_most(0.05):
+    with pytest.raises(TimeoutError), time_limit(0.05, TimeoutError(), clock="work"):
         expression("(a+)+$").search("a" * 60 + "b")
     assert signal.getsignal(signal.SIGVTALRM) is before
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
-    with work_of_at_most(0.05):
+    with time_limit(0.05, TimeoutError(), clock="work"):
         time.sleep(0.1)  # no work

@@ -8,13 +8,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from crawl.document import Document, Drop, Page
 from crawl.processing.links import Found, find_links
 from crawl.web.urls import Rules
+from stopping import time_limit
 
 _state: dict = {}
 
@@ -47,32 +46,14 @@ def work(page: Page, follow: bool) -> Worked:
     Raises TooSlowError when the page's time is over.
     """
     settings = _state["settings"]
-    with _limit(settings["extract_timeout_s"]):
+    # the pool's own clock covers what this cannot interrupt
+    with time_limit(settings["extract_timeout_s"], TooSlowError(), clock="wall"):
         found = Found()
         if page.content_type != "text/plain":
             found = find_links(page, _state["rules"] if follow else None, settings["obey_meta_robots"])
         if found.noindex:
             return Worked(Drop("noindex"), found.links, dict(found.skipped))
         return Worked(_state["process"](page, settings), found.links, dict(found.skipped))
-
-
-@contextmanager
-def _limit(seconds: float) -> Iterator[None]:
-    """An alarm clock for Python code; the pool's own clock covers what this cannot interrupt."""
-
-    def ring(_signum: int, _frame: object) -> None:
-        raise TooSlowError
-
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    old = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
 
 
 def _die_with(parent: int) -> None:

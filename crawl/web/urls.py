@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlj
 
 from w3lib.url import safe_url_string
 
-from bounds import work_of_at_most
+from stopping import time_limit
 
 # Files that are never HTML or plain text; asking for them would waste a page of the budget.
 NOT_PAGES = frozenset(
@@ -165,7 +165,7 @@ class Rules:
             return "trap_long_address"
         forms = (url, self.canonical(url) or url)  # %7Euser or ~user: whoever writes a pattern thinks of one of them
         try:
-            with work_of_at_most(PATTERNS_S):
+            with time_limit(PATTERNS_S, TimeoutError(), clock="work"):
                 if any(pattern.search(form) for pattern in self.exclude for form in forms):
                     return "excluded"
                 if not listed and self.include and not any(p.search(form) for p in self.include for form in forms):
