@@ -143,7 +143,7 @@ def blocked() -> Iterator[None]:
 
 @contextmanager
 def time_limit(seconds: float, error: Exception, *, clock: Literal["wall", "work"]) -> Iterator[None]:
-    """Raises `error` inside, in the midst of a match of `re` too, after so many seconds: on the wall's clock, or of work
+    """Raises `error` inside, in the midst of a match of `re` too, after so many seconds: on the clock, or of work
     of the processor, for which a busy machine is no reason.
 
     In the main thread, to which signals come, and where the system has such clocks; elsewhere nothing is bounded.
