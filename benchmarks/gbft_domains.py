@@ -4,6 +4,7 @@ A base of yours and some texts. Of each text the first 13,000 bytes are learned,
 after every text. All arms: LoRA of the upper blocks with dropout, the best of each text's updates by its own dev rows.
 
     stages       one more stage for each text, of rank 40, behind those that are there; those stay as they are
+    by text      the same stages, each row asked by those that have told it best so far (gbft.use_stages=by_text)
     in turn      one adapter of rank 40, trained on with the next text
     on all       the same adapter, on all texts at once, for as many updates: it needs them all at once
 
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 
 from batch import IGNORE
+from benchmarks._domains_figure import draw
 from benchmarks._stages import fit_stages
 from datamodules.text import TextDataModule
 from launcher.config.compose import compose
@@ -72,16 +74,21 @@ def ensemble(
     return model
 
 
-def stages(base: LanguageModel, domains: list[Domain], folder: Path, *, seed: int, updates: int) -> Losses:
-    state, losses = None, []
+def stages(
+    base: LanguageModel, domains: list[Domain], folder: Path, *, seed: int, updates: int
+) -> tuple[Losses, Losses]:
+    """Losses by all stages, and by those that each row chooses."""
+    state, losses, chosen = None, [], []
     for k, domain in enumerate(domains):
         model = ensemble(base, state, stages=k + 1, seed=seed, steps_per_stage=updates)
         fit_stages(GBFTModule, model, domain.data, folder / f"stages{k}", lr=3e-3, seed=seed)
         state = {name: value.clone() for name, value in model.state_dict().items()}
         losses.append([other.loss(model) for other in domains])
+        model = ensemble(base, state, stages=k + 1, seed=seed, use_stages="by_text")
+        chosen.append([other.loss(model) for other in domains])
     model = ensemble(base, state, stages=len(domains), seed=seed, use_stages=1)
     assert domains[0].loss(model) == losses[0][0]  # what was learned first is there, bit for bit
-    return losses
+    return losses, chosen
 
 
 def in_turn(base: LanguageModel, domains: list[Domain], folder: Path, *, seed: int, updates: int) -> Losses:
@@ -109,9 +116,11 @@ def one_seed(base: LanguageModel, tokenizer: Any, texts: list[bytes], *, seed: i
         domains = [Domain(text, folder / f"text{i}", tokenizer, seed=seed) for i, text in enumerate(texts)]
         how: dict[str, Any] = {"seed": seed, "updates": updates}
         before = [[domain.loss(base) for domain in domains]]
+        together, chosen = stages(base, domains, folder, **how)
         return {
             "base": before,
-            "stages": stages(base, domains, folder, **how),
+            "stages": together,
+            "by text": chosen,
             "in turn": in_turn(base, domains, folder, **how),
             "on all": on_all(base, domains, folder, **how, text=b"".join(text[:LEARNED] for text in texts)),
         }
@@ -123,6 +132,7 @@ def main() -> None:
     asked.add_argument("texts", nargs="+", help="files of text, in the order in which they are learned")
     asked.add_argument("--seeds", type=int, default=3)
     asked.add_argument("--updates", type=int, default=300, help="of each text")
+    asked.add_argument("--figure", type=Path, help="where to draw it, such as domains.png")
     args = asked.parse_args()
     quiet_lightning()
     set_number_formats()
@@ -130,17 +140,23 @@ def main() -> None:
     tokenizer = parts.saved_tokenizer(cfg)
     base = parts.trained_model(cfg, tokenizer).requires_grad_(False)
     texts = [Path(text).read_bytes() for text in args.texts]
-    found = [one_seed(base, tokenizer, texts, seed=seed, updates=args.updates) for seed in range(args.seeds)]
+    found = []
+    for seed in range(args.seeds):
+        found.append(one_seed(base, tokenizer, texts, seed=seed, updates=args.updates))
+        print(f"seed {seed} done", flush=True)
     print(f"\nNats per byte of what was held out of each text, {args.seeds} seeds, {args.updates} updates a text")
     for arm in found[0]:
         for k in range(len(found[0][arm])):
             means = [statistics.mean(f[arm][k][i] for f in found) for i in range(len(texts))]
             name = arm if arm in ("base", "on all") else f"{arm}, after text {k + 1}"
             print(f"  {name:<24}" + "".join(f"{value:>9.4f}" for value in means), flush=True)
-    for arm in ("stages", "in turn"):
+    for arm in ("stages", "by text", "in turn"):
         lost = [f[arm][-1][0] - f[arm][0][0] for f in found]
-        print(f"  {arm}: of the first text is forgotten {' '.join(f'{value:+.4f}' for value in lost)}")
+        print(f"  {arm}: the first text's loss rises by {' '.join(f'{value:+.4f}' for value in lost)}")
     print("  stages, gbft.use_stages=1: the first text's loss is what it was, to the last bit")
+    if args.figure:
+        draw(found, [Path(text).stem for text in args.texts], args.figure)
+        print(f"  drawn in {args.figure}")
 
 
 if __name__ == "__main__":

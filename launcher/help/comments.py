@@ -26,16 +26,16 @@ class FileHelp:
 
 
 def read_help(file: Path, inside: tuple[Path, ...] = ()) -> FileHelp:
-    """The comments of one config file; what it inherits from options beside it (`defaults: [hf, _self_]`) is told too,
-    a key's value by the file that is nearer, its help by the nearest that has one. `inside`: files that inherit this
-    one; one that inherits itself, which composing refuses, is read once.
+    """The comments of one config file; what it inherits from options beside it (`defaults: [hf, _self_]`, or
+    `[short@gbft, _self_]`) is told too, a key's value by the file that is nearer, its help by the nearest that has one.
+    `inside`: files that inherit this one; one that inherits itself, which composing refuses, is read once.
     """
     lines = file.read_text(encoding="utf-8").splitlines()
     comments = [line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line]
     keys: dict[str, KeyHelp] = {}
-    for parent in parents(file):
+    for parent, section in [*((parent, "") for parent in parents(file)), *placed_parents(file)]:
         if parent not in (*inside, file):
-            keys |= read_help(parent, (*inside, file)).keys
+            keys |= {section + key: known for key, known in read_help(parent, (*inside, file)).keys.items()}
     stack: list[tuple[int, str]] = []
     for line in lines:
         match = KEY.fullmatch(line.rstrip())
@@ -53,11 +53,21 @@ def read_help(file: Path, inside: tuple[Path, ...] = ()) -> FileHelp:
 
 def parents(file: Path) -> list[Path]:
     """Options beside this one that its defaults list names without a group: `- hf`."""
-    text = file.read_text(encoding="utf-8")
-    block = re.search(r"^defaults:\n((?:  - .*\n)+)", text, re.MULTILINE)
-    names = re.findall(r"^  - ([\w.-]+)\s*(?:#.*)?$", block[1], re.MULTILINE) if block else []
+    names = re.findall(r"^  - ([\w.-]+)\s*(?:#.*)?$", _defaults(file), re.MULTILINE)
     beside = [file.with_name(f"{name}.yaml") for name in names if name != "_self_"]
     return [parent for parent in beside if parent.is_file()]
+
+
+def placed_parents(file: Path) -> list[tuple[Path, str]]:
+    """Those that it names with the section where their keys go, and that section: `- short@gbft` -> (short, "gbft.")."""
+    names = re.findall(r"^  - ([\w.-]+)@([\w.]+)\s*(?:#.*)?$", _defaults(file), re.MULTILINE)
+    beside = [(file.with_name(f"{name}.yaml"), f"{section}.") for name, section in names]
+    return [(parent, section) for parent, section in beside if parent.is_file()]
+
+
+def _defaults(file: Path) -> str:
+    block = re.search(r"^defaults:\n((?:  - .*\n)+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return block[1] if block else ""
 
 
 def split_comment(text: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from errors import RequestError
 from models.base import LanguageModel
+from models.boosting.choosing import by_text
 from models.boosting.learners.base import Learner, UpperLearner
 from models.boosting.learners.bias import Bias
 from models.boosting.learners.lora import LoRA
@@ -43,7 +44,8 @@ class Boosted(LanguageModel):
         super().__init__()
         self.base, self.plan = base.requires_grad_(False).eval(), plan
         self.vocab_size, self.seq_len, self.softcap = base.vocab_size, base.seq_len, base.softcap
-        self.n_sink, self.n_ids, self.has_cache = base.n_sink, base.n_ids, base.has_cache
+        self.n_sink, self.n_ids = base.n_sink, base.n_ids
+        self.has_cache = base.has_cache and not plan.by_text  # what each prefix foretold is not kept
         with torch.random.fork_rng(devices=[]):
             self.learners = nn.ModuleList(self._draw(learner, m, seed) for m in range(plan.stages)).eval()
         self.register_buffer("etas", torch.zeros(plan.stages, dtype=torch.float64))
@@ -123,8 +125,12 @@ class Boosted(LanguageModel):
         weights: list[Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """`weights`: takes the frozen base's attention weights."""
-        context = {"documents_BT": documents_BT, "padding_BT": padding_BT, "cache": cache, "weights": weights}
-        return self.prefixes(ids_BT, [self.stages_in_use], **context)[0], {}
+        context: dict[str, Any] = {"documents_BT": documents_BT, "padding_BT": padding_BT}
+        counts = [*range(self.stages_in_use + 1)] if self.plan.by_text else [self.stages_in_use]
+        found = self.prefixes(ids_BT, counts, cache=cache, weights=weights, **context)
+        if self.plan.by_text:
+            return by_text(found, ids_BT, self.head.weight, softcap=self.softcap, **context), {}
+        return found[0], {}
 
     def prefixes(self, ids_BT: Tensor, counts: list[int], *, cache: Any = None, **context: Any) -> list[Tensor]:
         """G_m, (B, T, C), for each m of the ascending `counts`, out of one walk through the stages."""
@@ -204,6 +210,11 @@ class Boosted(LanguageModel):
         Raises:
             RequestError: stages in logit space add up passes, which no single set of weights can do.
         """
+        if self.plan.by_text:
+            raise RequestError(
+                "gbft.use_stages=by_text answers by other stages in each text, which no single set of weights can do.\n"
+                "Type gbft.use_stages=1, or as many of the first stages as shall be merged."
+            )
         count = self.stages_in_use
         active = [(m, self.eta(m, of=count)) for m in range(count) if self.eta(m, of=count) != 0]
         learners = [(self.learners[m], eta) for m, eta in active]

@@ -14,7 +14,7 @@ class Plan:
     part_of_model = True  # not a key: init_from takes the section along with the model
 
     stages: PositiveInt = 5
-    use_stages: NonNegativeInt | list[PositiveInt] | None = None
+    use_stages: NonNegativeInt | list[PositiveInt] | Literal["by_text"] | None = None
     steps_per_stage: PositiveInt = 100
     ensemble: Literal["boosted", "bagged"] = "boosted"
     bag: PositiveInt = 1
@@ -63,6 +63,8 @@ class Plan:
             raise RequestError("gbft.space=weight goes with gbft.objective=ce, without refit_etas and bagging.")
         if self.ensemble == "bagged" and (self.objective != "ce" or self.corrective_steps or self.refit_etas):
             raise RequestError("gbft.ensemble=bagged averages learners fitted alone: gbft.objective=ce, nothing else.")
+        if self.ensemble == "bagged" and self.by_text:
+            raise RequestError("gbft.use_stages=by_text weighs stages behind one another: gbft.ensemble=boosted.")
         if self.bag > 1 and (self.ensemble == "bagged" or self.space == "weight"):
             raise RequestError(
                 f"gbft.bag={self.bag} fits that many stages to the same ensemble and adds up their corrections: it "
@@ -102,12 +104,18 @@ class Plan:
     def last_used(self) -> int | None:
         """Number of the last stage that `use_stages` names, 0 for the base alone; None where it names none."""
         given = self.use_stages
-        return given if given is None or isinstance(given, int) else max(given, default=0)
+        if isinstance(given, list):
+            return max(given, default=0)
+        return given if isinstance(given, int) else None
+
+    @property
+    def by_text(self) -> bool:
+        """Whether each text chooses its stages, see choosing.py."""
+        return self.use_stages == "by_text"
 
     def leaves_out(self, m: int) -> bool:
         """Whether `use_stages` is a list without stage m (from 0)."""
-        given = self.use_stages
-        return not (given is None or isinstance(given, int)) and m + 1 not in given
+        return isinstance(self.use_stages, list) and m + 1 not in self.use_stages
 
     def seen_by(self, m: int) -> int:
         """How many stages the learner m finds in place: bagged ones find the base alone, those of a bag what was there

@@ -180,3 +180,21 @@ def test_help_for_one_thing() -> None:
 def test_help_names_keys_that_only_the_code_knows(toy: Lab) -> None:
     text = help_text(["model=small"], toy, FLAGS)
     assert "Also, with defaults in the code: model.depth, model.act, model.sizes, model.extra" in text
+
+
+def test_what_an_option_inherits_into_a_section_is_told_under_it(tmp_path: Path) -> None:
+    (tmp_path / "short.yaml").write_text("stages: 5  # learners\neta: 0.5  # their steps\n")
+    (tmp_path / "long.yaml").write_text(
+        "# @package _global_\n# two\ndefaults:\n  - short@gbft\n  - _self_\n\ngbft:\n  stages: 2\n"
+    )
+    keys = read_help(tmp_path / "long.yaml").keys
+    assert {key: (known.value, known.help) for key, known in keys.items() if not known.is_section} == {
+        "gbft.stages": ("2", "learners"),
+        "gbft.eta": ("0.5", "their steps"),
+    }
+
+
+def test_help_of_a_setting_of_boosting_has_all_its_keys() -> None:
+    shown = help_text(["gbft=default"], Lab(Path(__file__).parents[2]), FLAGS)
+    assert "gbft.eta=0.7" in shown
+    assert "gbft.cache_gb=4.0" in shown
