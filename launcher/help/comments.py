@@ -59,7 +59,7 @@ def parents(file: Path) -> list[Path]:
 
 
 def placed_parents(file: Path) -> list[tuple[Path, str]]:
-    """Those that it names with the section where their keys go, and that section: `- short@gbft` -> (short, "gbft.")."""
+    """Those that it names with the section where their keys go, and that: `- short@gbft` -> (short, "gbft.")."""
     names = re.findall(r"^  - ([\w.-]+)@([\w.]+)\s*(?:#.*)?$", _defaults(file), re.MULTILINE)
     beside = [(file.with_name(f"{name}.yaml"), f"{section}.") for name, section in names]
     return [(parent, section) for parent, section in beside if parent.is_file()]

@@ -103,5 +103,5 @@ def test_generation_reads_the_text_again_and_follows_the_whole_pass() -> None:
 def test_what_cannot_be_is_refused_in_words() -> None:
     with pytest.raises(RequestError, match=r"use_stages=by_text .* no single set of weights"):
         boosted(use_stages="by_text", space="weight").merged()
-    with pytest.raises(RequestError, match="gbft.ensemble=boosted"):
+    with pytest.raises(RequestError, match=r"gbft\.ensemble=boosted"):
         boosted(use_stages="by_text", ensemble="bagged")
