@@ -50,8 +50,8 @@ def tell(layers: NarrowLinears | None, model: LanguageModel, texts: Sequence[Tex
 def difference(layers: NarrowLinears, model: LanguageModel, prompt: Sequence[int], new: Sequence[int]) -> Tensor:
     """(N,) log-probabilities of the new tokens by narrow weights, less those by full ones.
 
-    Both are of one pass over the text, at temperature 1, whatever was drawn from. Of a text longer than the context, its
-    end counts, read by itself.
+    Both are of one pass over the text, at temperature 1, whatever was drawn from. Of a text longer than the context,
+    its end counts, read by itself.
     """
     ids = [*prompt, *new][-model.seq_len :]
     count = min(len(new), len(ids) - 1)

@@ -1,7 +1,7 @@
 """Linear layers that keep their weights in fewer bytes than fp32, for generation on a CPU, which is bound by reading
 them. What comes in, the sums and what goes out stay fp32.
 
-    bfloat16    2 bytes: the nearest number of 8 significant bits, off by 2^-9 of the weight at most
+    bfloat16    2 bytes: the nearest number of 8 significant bits, off by 2^-8 of the weight at most
     int8        1 byte: a whole number from -127 to 127 times a scale, 1/127 of the largest weight of the same output;
                 off by half of that scale at most
 
