@@ -9,17 +9,17 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import get_args
 
 import torch
 
 from models.generation import generate
 from models.gpt import GPT
-from models.layers.narrow import PARTS, NarrowLinears
+from models.layers.narrow import PARTS, Kind, NarrowLinears
 from models.sampling import GREEDY
 from tasks.trainer import set_number_formats
 
 PROMPT, NEW, BATCH, VOCAB, ROUNDS = 64, 128, 8, 50_257, 5
-KINDS = ("float32", "bfloat16", "int8")
 
 
 def read_bandwidth() -> float:
@@ -68,16 +68,17 @@ def main() -> None:
     set_number_formats()
     torch.manual_seed(0)
     model = GPT(vocab_size=VOCAB, seq_len=1024, n_layer=12, n_head=12, n_embd=768, gelu="tanh").eval()
-    layers = {kind: None if kind == "float32" else NarrowLinears(model, kind) for kind in KINDS}
+    layers: dict[str, NarrowLinears | None] = {"float32": None}
+    layers |= {kind: NarrowLinears(model, kind) for kind in get_args(Kind)}
     them, bandwidths, told = theirs(), [], []
     for _ in range(ROUNDS):
         bandwidths.append(read_bandwidth())
-        told.append({(kind, rows): ours(model, rows, layers[kind]) for rows in (1, BATCH) for kind in KINDS})
+        told.append({(kind, rows): ours(model, rows, layers[kind]) for rows in (1, BATCH) for kind in layers})
         told[-1] |= {("transformers", rows): them(rows) for rows in (1, BATCH)}
     print(f"\nGPT-2 124M, {PROMPT} tokens of prompt, {NEW} new, {torch.get_num_threads()} thread(s), {ROUNDS} rounds")
     print(f"  reads at {statistics.median(bandwidths) / 1e9:.1f} GB/s ({min(bandwidths) / 1e9:.1f} to "
           f"{max(bandwidths) / 1e9:.1f})")  # fmt: skip
-    for kind in KINDS:
+    for kind in layers:
         limit = bytes_read(model, layers[kind])
         share = statistics.median(r[kind, 1] * limit / b for r, b in zip(told, bandwidths, strict=True))
         for rows in (1, BATCH):
