@@ -90,10 +90,11 @@ def test_the_product_is_that_of_the_rounded_weights(kind, shape, bias):
 
 @compiled
 def test_any_shape_of_input_and_number_of_threads():
-    layer, x = nn.Linear(24, 40), torch.randn(2, 3, 24)
+    layer, x = nn.Linear(32, 40), torch.randn(2, 3, 64)[..., :32]  # not contiguous
     forward, before = narrow(layer, "int8"), torch.get_num_threads()
     found = forward(x)
     assert found.shape == (2, 3, 40)
+    torch.testing.assert_close(forward(x.contiguous()), found, rtol=0, atol=0)
     torch.testing.assert_close(forward(x.transpose(0, 1)).transpose(0, 1), found, rtol=1e-5, atol=1e-5)
     try:
         torch.set_num_threads(3)
