@@ -96,12 +96,11 @@ def narrow(layer: nn.Linear, kind: Kind) -> Callable[[Tensor], Tensor]:
     laid_out = groups.permute(0, 2, 1, 4, 3).contiguous()
 
     def forward(x: Tensor) -> Tensor:
-        x_MK = x.reshape(-1, n_in).float()
-        x_MK = (F.pad(x_MK, (0, K - n_in)) if n_in < K else x_MK).contiguous()
-        y_MN = torch.empty(len(x_MK), N)
-        pointers = [t.data_ptr() for t in (x_MK, laid_out, scale_N, bias_N, y_MN)]
-        product(*pointers, len(x_MK), K, N, torch.get_num_threads())
-        return y_MN[:, :n_out].reshape(*x.shape[:-1], n_out)
+        x = x.float().contiguous() if n_in == K else F.pad(x.float(), (0, K - n_in)).contiguous()
+        y = torch.empty(*x.shape[:-1], N)
+        weights = laid_out.data_ptr(), scale_N.data_ptr(), bias_N.data_ptr()
+        product(x.data_ptr(), *weights, y.data_ptr(), x.numel() // K, K, N, torch.get_num_threads())
+        return y if n_out == N else y[..., :n_out]
 
     return forward
 
