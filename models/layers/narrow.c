@@ -18,7 +18,7 @@ typedef int words __attribute__((vector_size(4 * LANES)));
 /* Part i of each word as a float: of bfloat16 the number itself, its upper half; of int8 2^24 times it, exactly, which
    saves moving it down again (`scale` is 2^-24 of what it would be). */
 INLINE floats part(words w, const int i, const int parts) {
-  const int bits = 32 / parts, up = 32 - bits * (i + 1), upper = -1 << (32 - bits);
+  const int bits = 32 / parts, up = 32 - bits * (i + 1), upper = (int)(~0u << (32 - bits));
   const words at_top = i == parts - 1 ? w & upper : i == 0 ? w << up : (w << up) & upper;
   return parts == 2 ? (floats)at_top : __builtin_convertvector(at_top, floats);
 }
@@ -29,22 +29,22 @@ INLINE floats load(const float *x) {
   return v;
 }
 
-/* R rows times O outputs of a group: as many sums as registers hold. */
+/* R rows times O outputs of a group, 8 sums at most: as many as registers hold. */
 INLINE void block(const int parts, const int R, const int O, const float *x, const words *w, const float *scale,
                   const float *bias, float *y, long K, long N) {
-  floats sums[R][O];
+  floats sums[8];
   for (int r = 0; r < R; r++)
-    for (int o = 0; o < O; o++) sums[r][o] = (floats){0};
+    for (int o = 0; o < O; o++) sums[r * O + o] = (floats){0};
   for (long k = 0; k < K; k += parts * LANES, w += GROUP)
     for (int o = 0; o < O; o++)
       for (int i = 0; i < parts; i++) {
         const floats v = part(w[o], i, parts);
-        for (int r = 0; r < R; r++) sums[r][o] += load(x + r * K + k + i * LANES) * v;
+        for (int r = 0; r < R; r++) sums[r * O + o] += load(x + r * K + k + i * LANES) * v;
       }
   for (int r = 0; r < R; r++)
     for (int o = 0; o < O; o++) {
       float sum = 0;
-      for (int l = 0; l < LANES; l++) sum += sums[r][o][l];
+      for (int l = 0; l < LANES; l++) sum += sums[r * O + o][l];
       y[r * N + o] = sum * scale[o] + bias[o];
     }
 }

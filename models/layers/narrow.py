@@ -3,7 +3,7 @@ them. What comes in, the sums and what goes out stay fp32.
 
     bfloat16    2 bytes: the nearest number of 8 significant bits, off by 2^-8 of the weight at most
     int8        1 byte: a whole number from -127 to 127 times a scale, 1/127 of the largest weight of the same output;
-                off by half of that scale at most
+                off by half of that scale at most (the weights of LLM.int8(), 2208.07339, section 2)
 
 PyTorch has no such product on a CPU without units for bf16 (docs/findings.md says what was measured); ours, narrow.c,
 is compiled where it is used.
