@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import psutil
@@ -67,16 +69,14 @@ def held_by(root: psutil.Process) -> float:
         return 0.0
 
 
-def of_a_model(axis: str) -> list[Point]:
+def of_a_model(axis: str) -> Iterator[Point]:
     key, sizes = AXES[axis]
-    points = []
     for size in sizes:
         words = json.dumps(BASE | {key: size})
         printed, most = watched([sys.executable, "-m", "benchmarks._scaling_point", words])
         found = json.loads(printed)
         held = (found["parameters"], found["activations"])
-        points.append(Point(axis, size, found["seconds"], most - found["before"], found["flops"], held))
-    return points
+        yield Point(axis, size, found["seconds"], most - found["before"], found["flops"], held)
 
 
 def of_a_run(axis: str, size: int, words: list[str], *, copies: int) -> Point:
@@ -95,12 +95,13 @@ def cache() -> Path:
     return Path(tempfile.gettempdir()) / "nanolab_scaling"
 
 
-def of_runs() -> list[Point]:
+def of_runs() -> Iterator[Point]:
     one = ["hardware=cpu", "trainer.threads=1"]
     many = ["hardware=ddp_cpu", "trainer.threads=1"]
-    workers = [of_a_run("workers", n, [*one, f"data.workers={n}"], copies=1) for n in WORKERS]
-    ranks = [of_a_run("ranks", n, one if n == 1 else [*many, f"trainer.devices={n}"], copies=n) for n in RANKS]
-    return [*workers, *ranks]
+    for n in WORKERS:
+        yield of_a_run("workers", n, [*one, f"data.workers={n}"], copies=1)
+    for n in RANKS:
+        yield of_a_run("ranks", n, one if n == 1 else [*many, f"trainer.devices={n}"], copies=n)
 
 
 def named(points: list[Point]) -> list[str]:
@@ -118,24 +119,23 @@ def named(points: list[Point]) -> list[str]:
     ]
 
 
-def table(points: list[Point]) -> str:
-    lines = [f"{'':<12}{'size':>8}{'ms':>10}{'MB':>8}{'x ms':>9}{'x arithmetic':>14}{'x MB':>8}"]
-    first = points[0]
-    for point in points:
-        first = point if point.axis != first.axis else first
-        ratios = (point.seconds / first.seconds, point.arithmetic / first.arithmetic, point.memory / first.memory)
-        shown = f"{ratios[0]:>9.2f}{ratios[1]:>14.2f}{ratios[2]:>8.2f}"
-        label = point.axis if point is first else ""
-        lines.append(f"{label:<12}{point.size:>8,}{1e3 * point.seconds:>10.1f}{point.memory / 1e6:>8,.0f}{shown}")
-    return "\n".join(lines)
+HEADER = f"{'':<12}{'size':>8}{'ms':>10}{'MB':>8}{'x ms':>9}{'x arithmetic':>14}{'x MB':>8}"
+
+
+def row(point: Point, first: Point) -> str:
+    """A point as it is measured, and against the first of its axis."""
+    ratios = (point.seconds / first.seconds, point.arithmetic / first.arithmetic, point.memory / first.memory)
+    shown = f"{ratios[0]:>9.2f}{ratios[1]:>14.2f}{ratios[2]:>8.2f}"
+    label = point.axis if point is first else ""
+    return f"{label:<12}{point.size:>8,}{1e3 * point.seconds:>10.1f}{point.memory / 1e6:>8,.0f}{shown}"
 
 
 def main(given: list[str]) -> None:
-    by_axis = {axis: of_a_model(axis) for axis in AXES}
-    for point in of_runs():
+    by_axis: dict[str, list[Point]] = {}
+    print(f"\nAn update as one size grows\n{HEADER}", flush=True)
+    for point in chain(*map(of_a_model, AXES), of_runs()):
         by_axis.setdefault(point.axis, []).append(point)
-    points = [point for axis in by_axis.values() for point in axis]
-    print(f"\nAn update as one size grows\n{table(points)}")
+        print(row(point, by_axis[point.axis][0]), flush=True)
     faster = [line for axis in by_axis.values() for line in named(axis)]
     print("\ngrows faster than its arithmetic:", *(faster or ["nothing"]), sep="\n  ")
     if given:

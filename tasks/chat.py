@@ -18,6 +18,9 @@ from tasks import parts
 from tasks.drafting import draft_of, tell
 from tasks.gate import Gated, gate_of
 from tasks.guiding.keys import guide_of
+from tasks.narrowing import Text as Written
+from tasks.narrowing import narrowed
+from tasks.narrowing import tell as tell_narrow
 from tasks.text import StopStrings, stream_text
 from tasks.trainer import set_number_formats
 from tokenization.base import Tokenizer
@@ -51,6 +54,8 @@ def chat(
     guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=turns.end)
     model = parts.trained_model(cfg, tokenizer)
     draft = draft_of(cfg, model, saved)
+    narrow = narrowed(cfg.generate.get("weights"), model, draft)
+    texts: list[Written] = []
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     messages, shown = opening, Shown(tokenizer, [])
     gate, memory = gate_of(cfg, model, temperature), Memory()
@@ -77,8 +82,10 @@ def chat(
             answer = verdict.completion.ids[: -1 if verdict.completion.stopped else None]
             print(f"{shown.text(answer)}\n({verdict.words})")
         messages.append(turns.answer(answer))
+        texts.append((ids, answer))
         (run.path / "chat.json").write_text(json.dumps(messages, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     tell(draft, run)
+    tell_narrow(narrow, model, texts, run)
 
 
 def opened(tokenizer: Tokenizer, template: Any) -> tuple[ChatTemplate, Tokenizer]:

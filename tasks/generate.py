@@ -17,6 +17,8 @@ from tasks import parts
 from tasks.drafting import draft_of, tell
 from tasks.gate import Gated, gate_of
 from tasks.guiding.keys import guide_of, say_unfinished
+from tasks.narrowing import narrowed
+from tasks.narrowing import tell as tell_narrow
 from tasks.text import StopStrings, stream_text, typed
 from tasks.trainer import set_number_formats
 from tokenization.base import Tokenizer
@@ -61,6 +63,7 @@ def generate(
     model = parts.trained_model(cfg, tokenizer)
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampling": sampling, "seed": cfg.seed, "guide": guide}
     draft = how["draft"] = draft_of(cfg, model, tokenizer)
+    narrow = narrowed(cfg.generate.get("weights"), model, draft)
     gate, verdicts = gate_of(cfg, model, temperature), None
     ids, ends, ending = asked(model, tokenizer, prompt, strings, cfg)
     before = f"{prompt}\n" if model.encodes_source else prompt  # an answer is no continuation of its question
@@ -84,6 +87,7 @@ def generate(
     (run.path / "sample.txt").write_text("\n\n".join(before + text for text in texts) + "\n", encoding="utf-8")
     _write(run, prompt, texts, completions, verdicts)
     tell(draft, run)
+    tell_narrow(narrow, model, [(ids, made.ids) for made in completions], run)
     if schema or regex:
         say_unfinished(completions, max_new_tokens)
     if tools:

@@ -6,7 +6,7 @@ import socket
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from omegaconf import DictConfig, open_dict
 
@@ -17,6 +17,7 @@ from launcher.config.inherit import read_run, run_folder_of
 from launcher.jobs.run_folder import RunFolder
 from models.continuous import Continuous
 from tasks import parts
+from tasks.narrowing import narrowed
 from tasks.serving.runs import Runs
 from tasks.serving.shelf import Loaded, Shelf
 from tasks.trainer import set_number_formats
@@ -35,6 +36,7 @@ class Serve(TypedDict):
     rows: PositiveInt
     waiting: PositiveInt
     max_new_tokens: PositiveInt
+    weights: Literal["bfloat16", "int8"] | None
 
 
 def serve(cfg: DictConfig, run: RunFolder) -> None:
@@ -80,6 +82,7 @@ def load(cfg: DictConfig, name: str, place: Path | None) -> Loaded:
     tokenizer = parts.saved_tokenizer(theirs)
     turns, tokenizer = turns_of(theirs, tokenizer)
     model = parts.trained_model(theirs, tokenizer).requires_grad_(False).eval()
+    narrowed(cfg.serve.get("weights"), model)
     return Loaded(name, model, tokenizer, turns, Continuous(model))
 
 

@@ -16,8 +16,9 @@ class Standard(TypedDict):
 
 
 class Generate(TypedDict):
-    """The section `generate` of task=generate and task=chat: who says whether an answer is good enough."""
+    """The section `generate` of task=generate and task=chat: what reads a text, and says whether it is good enough."""
 
+    weights: Literal["bfloat16", "int8"] | None
     verify: str | None
     retry: NonNegativeInt | None
     accept: float | None

@@ -19,30 +19,45 @@ WORTHWHILE = 16  # tokens after which packing has paid for itself
 SLICES = 4
 
 
-class PackedLinears:
-    """Packed copies of a model's fp32 linear layers; `active()` puts them in the place of the originals.
+class Replaced:
+    """Other ways to compute some layers, each with its way. The weights must not change while they are in use."""
 
-    Args:
-        rows: how many tokens are read at once; with 1, sometimes more. The weights must not change while the copies
-            are in use.
-    """
+    def __init__(self, forwards: list[tuple[nn.Linear, Callable[[Tensor], Tensor]]]):
+        self._forwards = forwards
 
-    def __init__(self, model: nn.Module, *, rows: int):
-        self._forwards = [
-            (layer, _sliced(layer) if rows == 1 and torch.backends.mkl.is_available() else _packed(layer, rows))
-            for layer in model.modules()
-            if type(layer) is nn.Linear and is_packable(layer.weight)
-        ]
+    def put(self) -> None:
+        """In the place of the layers' own."""
+        for layer, forward in self._forwards:
+            layer.__dict__["forward"] = forward  # hides the method; nothing of it enters a state_dict
+
+    def take_away(self) -> None:
+        for layer, _ in self._forwards:
+            layer.__dict__.pop("forward", None)
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        for layer, forward in self._forwards:
-            layer.__dict__["forward"] = forward  # hides the method; nothing of it enters a state_dict
+        self.put()
         try:
             yield
         finally:
-            for layer, _ in self._forwards:
-                layer.__dict__.pop("forward", None)
+            self.take_away()
+
+
+class PackedLinears(Replaced):
+    """Packed copies of a model's fp32 linear layers, but of those that are replaced already (models/layers/narrow.py).
+
+    Args:
+        rows: how many tokens are read at once; with 1, sometimes more.
+    """
+
+    def __init__(self, model: nn.Module, *, rows: int):
+        super().__init__(
+            [
+                (layer, _sliced(layer) if rows == 1 and torch.backends.mkl.is_available() else _packed(layer, rows))
+                for layer in model.modules()
+                if type(layer) is nn.Linear and is_packable(layer.weight) and "forward" not in layer.__dict__
+            ]
+        )
 
 
 def is_packable(weight: Tensor) -> bool:

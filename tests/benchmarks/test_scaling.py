@@ -25,11 +25,22 @@ def test_what_grows_faster_is_named_with_both_figures():
     assert memory == "width 64 -> 1,024: memory x 2.00, expected x 1.00"
 
 
-def test_ratios_of_an_axis_are_to_its_own_first_point():
-    other = Point("depth", 2, 10.0, 5e6, 1.0, (1.0,))
-    lines = scaling.table([point(64, 1.0, 1e6), point(128, 2.0, 3e6), other]).splitlines()
-    assert lines[2].split() == ["128", "2000.0", "3", "2.00", "1.00", "3.00"]
-    assert lines[3].split() == ["depth", "2", "10000.0", "5", "1.00", "1.00", "1.00"]
+def test_ratios_of_an_axis_are_to_its_own_first_point_and_each_row_is_told_as_it_is_measured(monkeypatch, capsys):
+    seen = []
+
+    def measured(axis):
+        for size in (1, 2):
+            seen.append(capsys.readouterr().out)
+            yield Point(axis, size, float(size), size * 1e6, 1.0, (1.0,))
+
+    monkeypatch.setattr(scaling, "of_a_model", measured)
+    monkeypatch.setattr(scaling, "of_runs", lambda: iter([Point("ranks", 1, 10.0, 5e6, 1.0, (1.0,))]))
+    scaling.main([])
+    assert seen[1].split() == ["width", "1", "1000.0", "1", "1.00", "1.00", "1.00"]
+    assert seen[2].split() == ["2", "2000.0", "2", "2.00", "1.00", "2.00"]
+    last = capsys.readouterr().out
+    assert last.splitlines()[1].split() == ["ranks", "1", "10000.0", "5", "1.00", "1.00", "1.00"]
+    assert "width 1 -> 2: seconds x 2.00, expected x 1.00" in last
 
 
 def test_the_figure_has_a_column_for_each_axis(tmp_path):

@@ -1,0 +1,74 @@
+/* y = x W^T scale + bias with weights in fewer bytes than fp32; inputs and sums are fp32. narrow.py compiles it.
+
+   Weights come in 32-bit words, of PARTS weights each: 4 of int8, 2 of bfloat16. They are laid out in the order in which
+   they are read: for each group of 8 outputs, for each 8 * PARTS inputs, for each output of the group, 8 words; part i
+   of word l is the weight of input 8 i + l. So no word is taken apart byte by byte, and any compiler vectorises it.
+
+   M rows of x, K inputs (a multiple of 32), N outputs (a multiple of 8). */
+
+#include <string.h>
+
+#define LANES 8
+#define GROUP 8
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float floats __attribute__((vector_size(4 * LANES)));
+typedef int words __attribute__((vector_size(4 * LANES)));
+
+/* Part i of each word as a float: of bfloat16 the number itself, its upper half; of int8 2^24 times it, exactly, which
+   saves moving it down again (`scale` is 2^-24 of what it would be). */
+INLINE floats part(words w, const int i, const int parts) {
+  const int bits = 32 / parts, up = 32 - bits * (i + 1), upper = (int)(~0u << (32 - bits));
+  const words at_top = i == parts - 1 ? w & upper : i == 0 ? w << up : (w << up) & upper;
+  return parts == 2 ? (floats)at_top : __builtin_convertvector(at_top, floats);
+}
+
+INLINE floats load(const float *x) {
+  floats v;
+  memcpy(&v, x, sizeof v);
+  return v;
+}
+
+/* R rows times O outputs of a group, 8 sums at most: as many as registers hold. */
+INLINE void block(const int parts, const int R, const int O, const float *x, const words *w, const float *scale,
+                  const float *bias, float *y, long K, long N) {
+  floats sums[8];
+  for (int r = 0; r < R; r++)
+    for (int o = 0; o < O; o++) sums[r * O + o] = (floats){0};
+  for (long k = 0; k < K; k += parts * LANES, w += GROUP)
+    for (int o = 0; o < O; o++)
+      for (int i = 0; i < parts; i++) {
+        const floats v = part(w[o], i, parts);
+        for (int r = 0; r < R; r++) sums[r * O + o] += load(x + r * K + k + i * LANES) * v;
+      }
+  for (int r = 0; r < R; r++)
+    for (int o = 0; o < O; o++) {
+      float sum = 0;
+      for (int l = 0; l < LANES; l++) sum += sums[r * O + o][l];
+      y[r * N + o] = sum * scale[o] + bias[o];
+    }
+}
+
+INLINE void group(const int parts, const float *x, const words *w, const float *scale, const float *bias, float *y,
+                  long M, long K, long N) {
+  for (long m = 0; m < M; m += 4, x += 4 * K, y += 4 * N) {
+    if (M - m == 1) block(parts, 1, 8, x, w, scale, bias, y, K, N);
+    else if (M - m == 2)
+      for (int o = 0; o < GROUP; o += 4) block(parts, 2, 4, x, w + o, scale + o, bias + o, y + o, K, N);
+    else if (M - m == 3)
+      for (int o = 0; o < GROUP; o += 2) block(parts, 3, 2, x, w + o, scale + o, bias + o, y + o, K, N);
+    else
+      for (int o = 0; o < GROUP; o += 2) block(parts, 4, 2, x, w + o, scale + o, bias + o, y + o, K, N);
+  }
+}
+
+#define LINEAR(KIND, PARTS)                                                                                         \
+  void KIND(const float *x, const words *w, const float *scale, const float *bias, float *y, long M, long K, long N, \
+            int threads) {                                                                                          \
+    _Pragma("omp parallel for schedule(static) num_threads(threads)")                                               \
+    for (long n = 0; n < N; n += GROUP)                                                                             \
+      group(PARTS, x, w + n * (K / (PARTS * LANES)), scale + n, bias + n, y + n, M, K, N);                          \
+  }
+
+LINEAR(int8, 4)
+LINEAR(bfloat16, 2)
