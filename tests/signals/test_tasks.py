@@ -109,6 +109,7 @@ def files(folder: Path) -> dict[str, bytes]:
     ],
 )
 def test_F20_a_signal_in_a_task_that_reads_a_run(task: str, place: str, runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT)  # which evaluate reads as the run did
     before, number = files(runs), SIGNALS[len(place) % 3]
     first, second = sorted(runs.glob("[0-9]*-*"))
     more = {"merge": [f"merge.others=[{second}]"], "report": [f"runs={[str(first), str(second)]}"]}.get(task, [])
