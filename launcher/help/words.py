@@ -31,7 +31,8 @@ def nearest_key(key: str, valid: Sequence[str], others: Sequence[str] = ()) -> s
     other, likeness = _spelled_alike(key, others)
     if likeness >= ALIKE:
         return other
-    scores = {v: closeness(leaf, v.rpartition(".")[2]) + closeness(key, v) for v in valid}
+    inner = [v for v in valid if not key.startswith(f"{v}.")]  # a section is no name of what it lacks
+    scores = {v: closeness(leaf, v.rpartition(".")[2]) + closeness(key, v) for v in inner}
     best = max(scores, key=scores.__getitem__, default=None)
     return best if best is not None and scores[best] >= 1.1 else None
 
