@@ -27,6 +27,8 @@ from errors import RequestError
 from tokenization.chat import chat_template
 from tokenization.chat.messages import strings_of, text_of
 
+NO_ROWS = "there are no rows, or all have the same prompt, which stands on one side"
+
 
 class PairDataModule(StepDataModule):
     """Base: batches of pairs.
@@ -81,7 +83,7 @@ class PairDataModule(StepDataModule):
                 ignored=self.not_rendered,
             )  # fmt: skip
             if len(table) == 0:
-                reasons = ", ".join(f"{reason}: {n:,}" for reason, n in counts.items()) or "there are no rows"
+                reasons = ", ".join(f"{reason}: {n:,}" for reason, n in counts.items()) or NO_ROWS
                 what = {"train": "training", "val": "validation"}[side]
                 raise RequestError(f"no pair is left for {what} ({reasons}).\nGive more pairs in data.path.")
             self._tables[side] = table

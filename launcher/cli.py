@@ -74,12 +74,15 @@ def _dispatch(argv: list[str], root: Path) -> int:
 
 def _run(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
     from launcher.config.compose import compose
+    from launcher.config.overrides import overruled
 
     if (sweep := _resumed_sweep(flags.words)) is not None:
         from launcher.jobs.sweep import resume_sweep
 
         return resume_sweep(sweep, lab, argv)
     multirun = flags.multirun or any(word.lstrip("+").startswith("sweeps=") for word in flags.words)
+    for earlier, later in overruled(flags.words):
+        print(f"{earlier} changes nothing: {later} comes later, and is taken.", file=sys.stderr)
     plan = compose(flags.words, lab, multirun=multirun)
     if flags.cfg:
         _end_quietly_with_the_reader()

@@ -35,6 +35,7 @@ from tasks.evaluating.benchmark import run_benchmark
 from tasks.evaluating.lm_eval import run_lm_eval
 from tasks.evaluating.pairs import label_metrics, pair_metrics
 from tasks.evaluating.past_context import evaluate_past_context
+from tasks.evaluating.used_keys import check_keys_are_used
 from tasks.evaluating.verifiers import verifier_metrics
 from tasks.trainer import set_number_formats
 from tokenization.chat.messages import answer_of
@@ -73,6 +74,7 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     parts.needs_model(cfg, "task=evaluate")
     set_number_formats()
     check_tools(cfg)
+    check_keys_are_used(cfg)
     if cfg.get("benchmark") or cfg.evaluate.harness:
         evaluate_questions(cfg, run)
         return

@@ -19,7 +19,7 @@ from tasks.gate import Gated, gate_of
 from tasks.guiding.keys import guide_of, say_unfinished
 from tasks.narrowing import narrowed
 from tasks.narrowing import tell as tell_narrow
-from tasks.text import StopStrings, stream_text, typed
+from tasks.text import StopStrings, stops, stream_text, typed
 from tasks.trainer import set_number_formats
 from tokenization.base import Tokenizer
 from tokenization.chat import chat_template
@@ -50,7 +50,7 @@ def generate(
     and samples.jsonl with the ids, the log-probability of each, and the places of those that a tool wrote.
     """
     parts.needs_model(cfg, "task=generate")
-    prompt, strings = typed(prompt), [typed(s) for s in ([stop] if isinstance(stop, str) else stop or [])]
+    prompt, strings = typed(prompt), stops(stop)
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     drawn = {"top_p and min_p are of drawing, beams are not drawn": top_p is not None or min_p is not None}
     drawn["tools, schema and regex guide what is drawn or greedy"] = bool(tools or schema or regex)

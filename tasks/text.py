@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from errors import RequestError
 from tokenization.base import Tokenizer
 
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
@@ -16,6 +17,14 @@ def typed(text: str) -> str:
     Shells hand "\n" on as two characters, and so does Hydra. All other backslashes stay as they are.
     """
     return re.sub(r"\\([ntr\\])", lambda match: ESCAPES[match[1]], text)
+
+
+def stops(given: list[str] | str | None) -> list[str]:
+    """What `stop` names. Raises RequestError for an empty text among them, which every text contains."""
+    found = [typed(text) for text in ([given] if isinstance(given, str) else given or [])]
+    if "" in found:
+        raise RequestError("stop names an empty text, and every text contains that: leave it out, or type stop=null.")
+    return found
 
 
 class StopStrings:

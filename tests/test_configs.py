@@ -222,6 +222,39 @@ def test_N2_every_key_one_level_off(group: str, option: str) -> None:
             assert re.search(rf"(Did you mean [\w.]*\b|is a key of .*\n.*\b){leaf}\b", str(caught.value)), wrong
 
 
+@pytest.mark.parametrize(("group", "option"), DISTINCT)
+def test_N2_every_key_in_a_section_misspelled_is_that_of_the_section(group: str, option: str) -> None:
+    """The nearest key of the same section, whatever is called so elsewhere; the group itself is told of elsewhere."""
+    plan = composed(group, option)
+    schema = Schema(plan.cfg, plan.choices, LAB)
+    for key in own_keys(group, option):
+        names = key.split(".")
+        for at in range(1, len(names) - 1):
+            wrong = ".".join([*names[:at], misspelled(names[at]), *names[at + 1 :]])
+            with pytest.raises(RequestError) as caught:
+                schema.find(wrong)
+            assert f"Did you mean {key}?" in str(caught.value), wrong
+
+
+@pytest.mark.parametrize(
+    ("words", "typed", "told"),
+    [
+        ("task=pipeline experiment=alignment", "pipeline.stags.dpo=null", "Did you mean pipeline.stages.dpo?"),
+        ("data=mixture data.paths={a:x}", "data.wieghts.a=1", "Did you mean data.weights.a?"),
+        ("objective=grpo", "reward.format.patern=x", "Type: reward=format reward.format.pattern=x"),
+        ("objective=grpo", "reward.format.pattern=x", "Type: reward=format reward.format.pattern=x"),
+        ("model=gpt", "model.moe.n_experts=4", "Type: model=moe model.moe.n_experts=4"),
+        ("data=pydoc", "data.max_steps=4", "Type: data=arithmetic data.max_steps=4\nOr: trainer.max_steps=4"),
+        ("model=gpt", "model.lr=1", "Type: optimizer.lr=1"),
+    ],
+)
+def test_N2_a_key_of_another_option_of_the_group_names_that_option(words: str, typed: str, told: str) -> None:
+    plan = compose(words.split(), LAB)
+    (override,) = parse([typed], LAB, multirun=False)
+    with pytest.raises(RequestError, match=re.escape(told)):
+        apply(override, Schema(plan.cfg, plan.choices, LAB))
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [("pipline.stages", "task=pipeline pipeline.stages=1"), ("evalute.n", "task=evaluate evaluate.n=1"),

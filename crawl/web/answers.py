@@ -5,6 +5,7 @@ from typing import Any
 
 from scrapy import exceptions as scrapy_errors
 from scrapy.http import Response
+from scrapy.utils import _compression  # it alone knows which packages decompress
 
 from crawl.document import Page
 from crawl.items import Item
@@ -33,6 +34,8 @@ FAILURES: list[tuple[type[BaseException], str, bool]] = [
     (scrapy_errors.UnsupportedURLSchemeError, "not_http", False),
     (zlib.error, "bad_compression", False),
     (EOFError, "bad_compression", False),
+    (_compression.brotli.error, "bad_compression", False),
+    (_compression.zstd.ZstdError, "bad_compression", False),
     (scrapy_errors.IgnoreRequest, "too_large_decompressed", False),  # the only reason of Scrapy's that is left
     (OSError, "bad_compression", False),
 ]

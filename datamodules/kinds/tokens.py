@@ -21,6 +21,7 @@ from datamodules.batching.windows import ORDERS, Order, TrainSteps, ValidationBa
 from datamodules.kinds.steps import StepDataModule
 from datamodules.preparing.token_files import FirstTokens, document_ends
 from datamodules.preparing.token_folder import TokenFolder
+from datamodules.reading.ignored import in_words
 from errors import RequestError
 
 
@@ -137,6 +138,8 @@ class TokenDataModule(StepDataModule):
                 f"{packing['rows']:,} rows, {packing['padding_share']:.2%} of them padding; "
                 f"{packing['lost_share']:.2%} of tokens lost, {packing['cut_documents_share']:.2%} of documents cut"
             )
+        if self.ignored:
+            words["ignored"] = in_words(self.ignored)
         return words
 
     # Loading ------------------------------------------------------------------------------------------------------

@@ -273,6 +273,7 @@ def no_column(where: str, column: str, there: list[str]) -> NoColumnError:
 
 TEXTS = (".txt", ".text", ".md", ".rst")
 PAGES = (".html", ".htm")
+ARCHIVES = (".tar", ".tgz")
 READERS: dict[str, Callable[..., Iterator[Document]]] = {
     **dict.fromkeys(TEXTS, read_txt),
     **dict.fromkeys(PAGES, read_html),
@@ -281,8 +282,7 @@ READERS: dict[str, Callable[..., Iterator[Document]]] = {
     ".json": read_json,
     ".csv": read_table,
     ".tsv": read_table,
-    ".tar": read_tar,
-    ".tgz": read_tar,
+    **dict.fromkeys(ARCHIVES, read_tar),
     ".parquet": read_arrow,
     ".arrow": read_arrow,
 }

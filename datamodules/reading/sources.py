@@ -13,7 +13,16 @@ from typing import Protocol
 from commands import shell
 from datamodules.reading.files import kind_of
 from datamodules.reading.ignored import Ignored, in_words
-from datamodules.reading.readers import KNOWN, Document, NoColumnError, is_lines_of_plain_text, reader_for
+from datamodules.reading.readers import (
+    ARCHIVES,
+    KNOWN,
+    PAGES,
+    TEXTS,
+    Document,
+    NoColumnError,
+    is_lines_of_plain_text,
+    reader_for,
+)
 from errors import RequestError
 
 HASH_WHOLE_BYTES = 64 << 20  # up to here the whole content is hashed: 0.1 s
@@ -140,7 +149,13 @@ def file_source(
 ) -> FileSource:
     """The files that `path`, the value of config key `key`, stands for, as a source of documents."""
     ignored = Ignored()
-    return FileSource(f"{key}={path}", find_files(path, key, url, ignored), text_column, separator, ignored)
+    files = find_files(path, key, url, ignored)
+    kinds = {kind_of(file) for file in files} - set(ARCHIVES)  # what is in those is seen as they are read
+    if text_column != "text" and kinds and kinds <= {*TEXTS, *PAGES}:
+        ignored[f"data.text_column={text_column}, as {key} names no file with columns"] += 1
+    if separator is not None and kinds and not kinds & set(TEXTS):
+        ignored[f"data.separator={separator!r}, as {key} names no plain text"] += 1
+    return FileSource(f"{key}={path}", files, text_column, separator, ignored)
 
 
 def find_files(

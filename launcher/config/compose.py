@@ -223,6 +223,11 @@ def _from_saved(saved: Sequence[Override], overrides: Sequence[Override], lab: L
     """resume=RUN_DIR goes on in that folder; rerun=RUN_DIR does the same again in a new one."""
     if len(saved) > 1:
         raise RequestError(f"{' '.join(o.typed for o in saved)}: give one of them.")
+    if several := [o for o in overrides if o.is_sweep]:
+        raise RequestError(
+            f"{cut(several[0].typed)}: several values, and {saved[0].key}= is one run.\n"
+            f"Type {several[0].key}= with one value, without -m; once for each."
+        )
     typed = [o for o in overrides if o is not saved[0]]
     if saved[0].key == "resume":
         cfg, hydra, before = inherit.resumed_run(saved[0].text_value)

@@ -77,6 +77,14 @@ def parse(words: Iterable[str], lab: Lab, *, multirun: bool) -> list[Override]:
     return overrides
 
 
+def overruled(words: Iterable[str]) -> list[tuple[str, str]]:
+    """(a word that changes nothing, a later one of the same key that is taken), both cut for a message."""
+    words = list(words)
+    last = {FORM.fullmatch(word)["key"]: word for word in words if FORM.fullmatch(word)}  # type: ignore[index]
+    pairs = [(word, last[match["key"]]) for word in words if (match := FORM.fullmatch(word))]
+    return [(cut(word), cut(later)) for word, later in pairs if word.lstrip("+") != later.lstrip("+")]
+
+
 def count_jobs(overrides: Iterable[Override]) -> int:
     """Jobs of a grid: the product of how many values each word has.
 

@@ -16,11 +16,11 @@ from omegaconf import DictConfig
 
 from errors import RequestError
 from launcher.config import annotations as types
-from launcher.config import standard
+from launcher.config import elsewhere, standard
 from launcher.config.files import load_option
 from launcher.config.nodes import has_target, names_in, node_at
 from launcher.config.source import Param, Target, class_attribute, module_target, read_target, record_of
-from launcher.help.words import cut, listing, nearest_key
+from launcher.help.words import ALIKE, closeness, cut, listing, nearest, nearest_key
 from launcher.lab import Lab
 
 RESERVED = {"_target_": Param(ast.Name("str"), True), "_partial_": Param(ast.Name("bool"), False)}
@@ -144,10 +144,31 @@ class Schema:
             typed = key.replace(leaf, other, 1) + ("" if value is None else f"={value}")
             meant = f"Did you mean {other}, a key of task={task}?\nType: task={task} {typed}"
             return f"there is no key {cut(key)}.\n{takes}\n{meant}"
-        close = nearest_key(key, list(self.valid_keys(in_file=value is None)))
-        meant = "" if close is None else f"\nDid you mean {close}?"
-        meant += f"\nType: {close}={value}" if close is not None and value is not None else ""
-        return f"there is no key {cut(key)}.\n{takes}{meant}"
+        return f"there is no key {cut(key)}.\n{takes}{self._meant(key, parent, value)}"
+
+    def _meant(self, key: str, parent: str, value: str | None) -> str:
+        """The nearest key of this config, or one that it would have with another option of the group."""
+        group, told = key.split(".")[0], "" if value is None else f"={value}"
+        others = elsewhere.keys_of_others(group, self.choices, self.lab) if group in self.declared else {}
+        valid = [*self.valid_keys(in_file=value is None)]
+        wrong, _, below = key.removeprefix(f"{parent}.").partition(".")
+        if below:  # names of the user's own
+            names, aliases = self.params(parent)[0], self.aliases(parent)
+            alike = [name for name in names if closeness(wrong, name) >= ALIKE]
+            free = [name for name in alike if types.is_free_dict(names[name].annotation, aliases)]
+            valid += [f"{key.removesuffix(f'{wrong}.{below}')}{name}.{below}" for name in free]
+        if key in others:
+            option = f"{group}={others[key][0]}"
+            more = listing(f"{group}={name}" for name in others[key])
+            same = [name for name in valid if name.rpartition(".")[2] == key.rpartition(".")[2]]
+            also = f"\nOr: {nearest(key, same, cutoff=0.0)}{told}" if same else ""
+            return f"\n{key} is a key of {more}.\nType: {option} {key}{told}{also}"
+        close = nearest_key(key, valid, list(others))
+        if close is None:
+            return ""
+        owner = "" if close in valid else f"{group}={others[close][0]}"
+        typed = f"{owner} {close}{told}".lstrip()
+        return f"\nDid you mean {close}{owner and f', a key of {owner}'}?" + (told and f"\nType: {typed}")
 
     def _is_strange(self, leaf: str, names: dict[str, Param]) -> bool:
         """No key is called so, at any depth, and none of `names` nearly so."""

@@ -194,6 +194,8 @@ def _check_can_sweep(overrides: Sequence[Override]) -> None:
     for o in overrides:
         if o.key == "resume" and o.value is not None:
             raise RequestError(f"{o.typed}: a sweep starts new runs. Resume its jobs one by one, without -m.")
+        if o.key == "rerun" and o.value is not None:
+            raise RequestError(f"{o.typed}: this is one run, done again as it was, and no sweep. Type it without -m.")
         if o.key == "run_dir" and o.is_sweep:
             raise RequestError(f"{o.typed}: run_dir= names the folder of the whole sweep; each job gets one in it.")
 

@@ -153,14 +153,15 @@ def chosen_layers(model: LanguageModel, targets: str | list[str]) -> list[str]:
     if targets == "all-linear":
         return layers
     wanted = [targets] if isinstance(targets, str) else list(targets)
-    for target in wanted:
-        if not any(matches(name, target) for name in layers):
-            there = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
-            raise RequestError(
-                f"adapter.targets={targets}: no linear layer of this model is called {target}.\n"
-                f"There are: {there}; in full {layers[0]} ... {layers[-1]}.\n"
-                f"Type adapter.targets=all-linear, or adapter.targets=[{layers[0].rpartition('.')[2]}]."
-            )
+    unknown = [target for target in wanted if not any(matches(name, target) for name in layers)]
+    if unknown or not wanted:
+        there = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+        wrong = f"no linear layer of this model is called {unknown[0]}" if unknown else "names no layer"
+        raise RequestError(
+            f"adapter.targets={targets}: {wrong}.\n"
+            f"There are: {there}; in full {layers[0]} ... {layers[-1]}.\n"
+            f"Type adapter.targets=all-linear, or adapter.targets=[{layers[0].rpartition('.')[2]}]."
+        )
     return [name for name in layers if any(matches(name, target) for target in wanted)]
 
 

@@ -86,9 +86,13 @@ def why(file: Path, error: Exception) -> str:
 
 def _shards(index: Path) -> list[Path]:
     try:
-        names = sorted(set(object_in(index)["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        names = sorted(set(object_in(index)["weight_map"].values()), key=str)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise RequestError(f"{index} is damaged: it has no weight_map ({error}).") from error
+    plain = [n for n in names if isinstance(n, str) and n == Path(n).name and n not in ("", "..")]
+    strange = [name for name in names if name not in plain]
+    if strange:
+        raise RequestError(f"{index} is damaged: weight_map names {strange[0]!r}, which is no file beside it.")
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise RequestError(

@@ -91,8 +91,24 @@ def fill(
             + _advice(report.missing)
             + "\nOr type init.strict=false: what is missing then starts at random."
         )  # fmt: skip
+    for name in report.loaded:
+        if own[name].is_floating_point() and not state[name].is_floating_point():
+            kind = str(state[name].dtype).removeprefix("torch.")
+            raise RequestError(f"{source}: {name} is of {kind}: weights are real numbers, as float32 or bfloat16.")
     model.load_state_dict({name: state[name] for name in report.loaded}, strict=False)
+    _check_numbers(model, report.loaded, source)
     return report
+
+
+def _check_numbers(model: LanguageModel, names: list[str], source: str) -> None:
+    """Raises RequestError for weights that are no numbers: whatever such a model says, it means nothing."""
+    own = model.state_dict()
+    bad = [name for name in names if own[name].is_floating_point() and bool(own[name].isnan().any())]
+    if bad:
+        raise RequestError(
+            f"{source}: {len(bad)} of {len(names)} weights hold nan ({_some(bad)}).\n"
+            "The files are damaged, or of a run that diverged: take an earlier checkpoint, or fetch them again."
+        )
 
 
 def is_tied(model: LanguageModel) -> bool:

@@ -11,7 +11,7 @@ from tests.crawl.site import Site, article, bomb, calendar, drip, redirect, send
 CASES = [
     "/calendar/2026/05/", "/loop-a", "/self", "/chain-0", "/bomb", "/bomb-plain", "/drip", "/charset", "/long-line",
     "/script", "/film", "/empty", "/short", "/inside", "/refresh", "/cut", "/nul", "/deep", "/garbage", "/noindex",
-    "/bad-gzip",
+    "/bad-gzip", "/bad-br", "/bad-zstd",
 ]  # fmt: skip
 LINKS = [
     "file:///etc/passwd",
@@ -74,6 +74,8 @@ def build(site: Site) -> None:
     site.page("/noindex", article(26, ["/behind-noindex"], head='<meta name="robots" content="noindex">'))
     site.page("/behind-noindex", article(27))
     site.page("/bad-gzip", b"\x1f\x8b\x08\x00not gzip at all", Content_Encoding="gzip")
+    site.page("/bad-br", article(28), Content_Encoding="br")
+    site.page("/bad-zstd", article(29), Content_Encoding="zstd")
     site.fallback = lambda handler: (
         calendar(handler) if handler.path.startswith("/calendar/") else send(handler, article(30), status=200)
     )
@@ -127,6 +129,8 @@ def ends(folder: Path) -> dict[str, tuple[str, str | None]]:
         ("/noindex", "dropped", "noindex"),
         ("/behind-noindex", "kept", None),
         ("/bad-gzip", "failed", "bad_compression"),
+        ("/bad-br", "failed", "bad_compression"),
+        ("/bad-zstd", "failed", "bad_compression"),
         ("/refreshed", "kept", None),
     ],
 )

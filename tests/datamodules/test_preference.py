@@ -202,6 +202,8 @@ def test_few_prompts_leave_something_to_both_sides(tmp_path):
 def test_no_pairs_left_is_said_with_the_reasons(tmp_path):
     with pytest.raises(RequestError, match=r"no pair is left for training.*the same: 2"):
         data(write(tmp_path / "x.jsonl", [FORMATS[0] | {"rejected": "4"}] * 2), val_path=str(tmp_path / "x.jsonl"))
+    with pytest.raises(RequestError, match=r"no pair is left for .*no rows, or all have the same prompt, which stands"):
+        data(write(tmp_path / "y.jsonl", [FORMATS[0]] * 20))
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,18 @@ def test_the_same_documents_in_every_format(kind, tmp_path):
     assert data.describe()["split"]["kind"] == "hash"
 
 
+def test_F4_what_is_not_used_stands_among_the_facts_that_a_run_tells(tmp_path):
+    folder = tmp_path / "all"
+    folder.mkdir()
+    write_as(".parquet", folder)
+    (folder / "paper.pdf").write_bytes(b"%PDF")
+    os.mkfifo(folder / "pipe.txt")
+    for _ in range(2):  # also where token files are there already
+        said = prepared(folder, tmp_path).facts()["ignored"]
+        assert said == "not used: column 'id' (50), file ending .pdf (1), file that is a pipe or a device (1)"
+    assert "ignored" not in prepared(write_as(".txt", tmp_path), tmp_path).facts()
+
+
 def test_N13_a_separator_that_looks_like_a_special_is_only_text(tmp_path):
     (tmp_path / "a.txt").write_text("one<|endoftext|>two" * 20)
     data = prepared(tmp_path / "a.txt", tmp_path)

@@ -48,3 +48,24 @@ def test_what_a_flag_cannot_mean_is_refused(
     assert says in said
     assert "Traceback" not in said
     assert not list(tmp_path.iterdir()), "no run was started"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (
+            ["model.width=3", "model.width=4"],
+            "model.width=3 changes nothing: model.width=4 comes later, and is taken.\n",
+        ),
+        (["model=large", "model=small"], "model=large changes nothing: model=small comes later, and is taken.\n"),
+        (["++seed=3", "seed=4"], "++seed=3 changes nothing: seed=4 comes later, and is taken.\n"),
+        (["seed=3", "++seed=3"], ""),
+        (["seed=3", "model.width=4"], ""),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_word_that_a_later_one_overrules_is_named(
+    words: list[str], named: str, toy_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--cfg", "job"], toy_root) == 0
+    assert capsys.readouterr().err == named

@@ -143,6 +143,10 @@ def test_nearest() -> None:
     assert nearest_key("trainer.lr", valid) == "optimizer.lr"
     assert nearest_key("modle.n_layr", valid) == "model.n_layer"
     assert nearest_key("xyzzy", valid) is None
+    assert nearest_key("inspect.n", ["inspect", "inspect.view", "inspect.tokens"]) is None
+    assert (
+        nearest_key("reward.format.patern", ["tokenizer.pattern"], ["reward.format.pattern"]) == "reward.format.pattern"
+    )
 
 
 def test_help_shows_every_group_option_and_common_key() -> None:

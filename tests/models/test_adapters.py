@@ -153,6 +153,14 @@ def test_targets_by_name():
     assert len(chosen_layers(gpt(), "all-linear")) == 8
 
 
+@pytest.mark.parametrize(
+    ("targets", "told"), [([], "names no layer"), (["qkv", "x"], "is called x"), ("x", "called x")]
+)
+def test_targets_that_name_no_layer_are_refused_with_those_that_there_are(targets, told):
+    with pytest.raises(RequestError, match=rf"{told}\.\nThere are: down, proj, qkv, up; in full"):
+        chosen_layers(gpt(), targets)
+
+
 def test_layers_with_transposed_weights_are_named_and_refused_where_they_do_not_fit(tmp_path, monkeypatch):
     model = conv1d(tmp_path)
     assert chosen_layers(model, ["c_fc"]) == ["hf.transformer.h.0.mlp.c_fc", "hf.transformer.h.1.mlp.c_fc"]

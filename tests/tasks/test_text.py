@@ -2,7 +2,10 @@
 
 import io
 
-from tasks.text import StopStrings, stream_text, typed
+import pytest
+
+from errors import RequestError
+from tasks.text import StopStrings, stops, stream_text, typed
 from tokenization.byte import ByteTokenizer
 
 TOKENIZER = ByteTokenizer()
@@ -49,3 +52,10 @@ def test_F42_escapes_are_what_a_shell_user_means():
     assert typed(r"\\nabla \alpha C:\x") == r"\nabla \alpha C:\x"
     assert typed(r"\\\n") == "\\\n"
     assert typed("a\nb") == "a\nb"
+
+
+def test_F18_a_stop_that_every_text_contains_is_refused():
+    assert [stops(given) for given in (None, [], "a", ["a\\n", "b"])] == [[], [], ["a"], ["a\n", "b"]]
+    for given in ("", [""], ["a", ""]):
+        with pytest.raises(RequestError, match="stop names an empty text"):
+            stops(given)

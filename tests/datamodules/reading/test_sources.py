@@ -52,6 +52,24 @@ def test_F4_folders_that_are_not_entered_are_counted(write, tmp_path):
         assert (files, counted) == (found, ignored)
 
 
+@pytest.mark.parametrize(
+    ("files", "column", "separator", "named"),
+    [
+        (["a.txt", "b.md"], "body", None, "data.text_column=body, as data.path names no file with columns"),
+        (["a.jsonl"], "body", "--", "data.separator='--', as data.path names no plain text"),
+        (["a.txt.gz"], "text", "--", None),
+        (["a.txt", "b.jsonl"], "body", "--", None),
+        (["a.tar"], "body", "--", None),
+    ],
+    ids=str,
+)
+def test_keys_that_no_file_uses_are_named(files, column, separator, named, write, tmp_path):
+    for file in files:
+        write(f"all/{file}", "x")
+    found = sources.file_source("data.path", str(tmp_path / "all"), column, separator).ignored
+    assert found == ({} if named is None else {named: 1})
+
+
 def test_a_missing_file_that_can_be_fetched(tmp_path):
     with pytest.raises(
         RequestError, match=r"curl -L -o \S+/valid\.txt https://host/valid\.txt\nType data\.val_path=.* null"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from errors import RequestError
+from launcher.cli import main
 from launcher.config.compose import Plan, compose
 from launcher.jobs.run_folder import save_config
 from launcher.lab import Lab
@@ -117,6 +118,16 @@ def test_N5_rerun_repeats_a_run_in_a_new_folder(earlier: Path, toy: Lab) -> None
         compose([f"rerun={earlier}", "model=small"], toy)
     with pytest.raises(RequestError, match="give one of them"):
         compose([f"rerun={earlier}", f"resume={earlier}"], toy)
+
+
+@pytest.mark.parametrize("key", ["resume", "rerun"])
+def test_several_values_beside_a_run_that_is_done_again_are_refused(
+    key: str, earlier: Path, toy: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RequestError, match=f"seed=5,6: several values, and {key}= is one run"):
+        compose([f"{key}={earlier}", "seed=5,6"], toy, multirun=True)
+    assert main(["-m", f"{key}={earlier}"], toy.root) == 2, "nothing would be done"
+    assert "without -m" in capsys.readouterr().err
 
 
 def test_a_home_folder_may_be_written_short(toy: Lab, monkeypatch: pytest.MonkeyPatch, earlier: Path) -> None:

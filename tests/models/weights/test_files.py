@@ -73,6 +73,17 @@ def test_shards_are_put_together_and_a_missing_one_is_named(tmp_path):
         read_tensors(tmp_path)
 
 
+@pytest.mark.parametrize("name", [3, None, "../model.safetensors", "/etc/passwd", "", "..", ["a"]])
+def test_an_index_that_names_what_is_no_file_beside_it_is_refused(tmp_path, name):
+    (tmp_path / "in").mkdir()
+    save_file({"w": torch.ones(2)}, tmp_path / "model.safetensors")
+    (tmp_path / "in/model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name, "v": "a"}}))
+    with pytest.raises(
+        RequestError, match=r"index\.json is damaged: (weight_map names .*no file|it has no weight_map)"
+    ):
+        read_tensors(tmp_path / "in")
+
+
 def test_a_corrupt_safetensors_file_is_refused(tmp_path):
     save_file({"w": torch.ones(100)}, tmp_path / "model.safetensors")
     whole = (tmp_path / "model.safetensors").read_bytes()
@@ -117,6 +128,23 @@ def test_old_and_new_ways_to_write_rope(tmp_path):
 def test_other_shapes_are_refused_with_both_named():
     with pytest.raises(RequestError, match=r"attention.qkv.weight: \(24, 8\) in x, \(48, 16\) in the model"):
         fill(tiny(n_embd=16), tiny().state_dict(), source="x")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda t: t.int(), r"x: position\.weight is of int32: weights are real numbers"),
+        (lambda t: t.to(torch.complex64), r"x: position\.weight is of complex64: weights are real"),
+        (lambda t: t * float("nan"), r"x: 1 of \d+ weights hold nan \(position\.weight\)"),
+    ],
+    ids=["whole", "complex", "nan"],
+)
+def test_weights_that_are_no_numbers_are_refused(change, told):
+    state = tiny().state_dict()
+    with pytest.raises(RequestError, match=told):
+        fill(tiny(), state | {"position.weight": change(state["position.weight"])}, source="x")
+    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    assert fill(tiny(), half, source="x").loaded
 
 
 def test_strict_refuses_what_is_missing_or_too_much_and_else_reports_it():

@@ -1,0 +1,54 @@
+"""A key of `evaluate` that a kind of measuring does not read is refused, with what reads it."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from errors import RequestError
+from tasks.evaluating.used_keys import UNSET, check_keys_are_used
+
+FILE = OmegaConf.load(Path(__file__).parents[2] / "conf/task/evaluate.yaml").evaluate
+
+
+def request(*, benchmark: bool = False, **keys: object) -> OmegaConf:
+    return OmegaConf.create({"benchmark": {"n": 1} if benchmark else None, "evaluate": {**FILE, **keys}})
+
+
+def test_the_table_has_the_defaults_of_the_file() -> None:
+    assert {name: value for name, value in OmegaConf.to_container(FILE).items() if name in UNSET} == UNSET
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"samples": 8}, "evaluate.samples=8 is of benchmark, and .*\\nLeave it out, or type benchmark=arithmetic\\."),
+        ({"shots": 2}, "evaluate.shots=2 is of benchmark"),
+        ({"rerank": "calculator"}, "evaluate.rerank=calculator is of benchmark"),
+        ({"tasks": ["arc_easy"], "benchmark": True}, "evaluate.tasks=.'arc_easy'.* is of evaluate.harness"),
+        ({"tasks_path": "x"}, "evaluate.tasks_path=x is of evaluate.harness"),
+        ({"beside": ["x"]}, "evaluate.beside=.'x'.* is of evaluate.past_context"),
+        (
+            {"past_context": 64, "benchmark": True},
+            "changes nothing of benchmark\\.\\n.*past_context=1024 and leave benchm",
+        ),
+        ({"past_context": 64, "limit": 3}, "evaluate.limit=3 is of benchmark"),
+        ({"harness": "lm_eval", "samples": 2}, "evaluate.samples=2 is of benchmark"),
+    ],
+    ids=str,
+)
+def test_what_is_not_read_is_refused(given: dict, told: str) -> None:
+    with pytest.raises(RequestError, match=told):
+        check_keys_are_used(request(**given))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {}, {"limit": 3}, {"past_context": 64, "beside": ["x"]}, {"harness": "lm_eval", "tasks": ["a"], "shots": 1},
+        {"benchmark": True, "samples": 4, "rerank": "x", "limit": 3, "max_new_tokens": 5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_read_is_taken(given: dict) -> None:
+    check_keys_are_used(request(**given))
