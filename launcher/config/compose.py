@@ -22,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.version import setbase
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
 from errors import RequestError
@@ -30,6 +30,7 @@ from launcher.config import annotations, hydra_keys, inherit, paths
 from launcher.config.checking import check
 from launcher.config.compatibility import check_data_fits, check_model_serves
 from launcher.config.files import check_chosen
+from launcher.config.nodes import node_at
 from launcher.config.overrides import Override, count_jobs, is_group, parse
 from launcher.config.schema import NO_SECTION, Schema
 from launcher.help.words import cut, did_you_mean, listing
@@ -199,7 +200,8 @@ def apply(override: Override, schema: Schema) -> None:
     if not fits and not isinstance(value, str) and annotations.allows_text(param.annotation, aliases):
         value = override.raw
     try:
-        merge = not isinstance(value, list)  # with keys that are there it would raise, before anything is checked
+        # a list with keys that are there would raise, and keys with a list, before anything is checked
+        merge = not isinstance(value, list) and not isinstance(node_at(cfg, key), ListConfig)
         OmegaConf.update(cfg, key, value, merge=merge, force_add=True)
     except GrammarParseError as error:
         why = str(error).splitlines()[0]

@@ -134,7 +134,7 @@ def of_kind(rng: Random, name: str, given: bytes) -> bytes:
             return content(rng, gzip.compress(of_kind(rng, name[:-3], gzip.decompress(given))))
         if name.endswith((".yaml", ".csv", ".tsv")):
             return _line(rng, given)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, EOFError):  # what is hurt already
         pass
     return content(rng, given)
 

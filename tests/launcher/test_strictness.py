@@ -149,6 +149,12 @@ def test_several_problems_are_told_at_once(own_root) -> None:
     assert "model.rate" in message
 
 
+@pytest.mark.parametrize("given", ["{a:1}", "{}"])
+def test_keys_typed_where_a_list_stands_are_told_in_words(given: str, toy: Lab) -> None:
+    with pytest.raises(RequestError, match="expected a list of whole numbers or null"):
+        compose(["model.sizes=[1,2]", f"model.sizes={given}"], toy)
+
+
 def test_what_points_at_a_wrong_key_is_not_reported_too(toy: Lab) -> None:
     message = refusal(["seed=x"], toy)
     assert message.startswith("seed=x: expected a whole number")
