@@ -31,9 +31,18 @@ FLAGS.add_argument("--shell-completion", "-sc", action="store_true", help='eval 
 COMPLETION = {f"{verb}={shell}" for verb in ("install", "uninstall", "query") for shell in ("bash", "fish", "zsh")}
 
 
+def _check_place() -> None:
+    """Raises RequestError where the working folder was removed: every path is looked for from there."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise RequestError("the working folder is not there any more. Go to one that is: cd") from None
+
+
 def main(argv: Sequence[str], root: Path) -> int:
     """Does what the command line asks for and returns the exit status."""
     try:
+        _check_place()
         code = _dispatch(list(argv), root)
         if code == 0 and stopping.asked():  # after the last file, or where nobody could tell it from an error
             raise Interrupted(stopping.asked())

@@ -166,6 +166,8 @@ def _ask() -> str:
     """What is typed; bytes that are no character, as a pipe may bring them, are shown to the model as unknown ones."""
     if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors != "replace":  # before the first line
         sys.stdin.reconfigure(errors="replace")
+    if sys.stdin is None:  # closed: nobody types
+        return ""
     try:
         return input("> ").strip()
     except EOFError:

@@ -5,6 +5,7 @@ import logging
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,11 @@ class CrawlSpider(scrapy.Spider):
             self.logger.warning("%s is no listing: %s", item.entry.url, error)
             item.ending = Ending("listing", "unreadable")
 
-    def list_link(self, item: Item, url: str, kind: str = "page") -> None:
-        """Add an address that a listing names, if the rules let it."""
+    def list_link(self, item: Item, url: str, kind: str = "page", response: Response | None = None) -> None:
+        """Add an address that a listing names, if the rules let it. `response`: what it is relative to, if anything."""
+        if response is not None:
+            with suppress(ValueError):  # of what is no address: it is counted below, and the others are read
+                url = response.urljoin(url.strip())
         address = self.state.rules.as_linked(url.strip())
         reason = "not_http" if address is None else self.state.rules.judge(address)
         if kind != "page" and reason in ("not_included", "not_a_page"):

@@ -26,14 +26,17 @@ class FeedSpider(CrawlSpider):
     def read_listing(self, item: Item, response: Response) -> None:
         # entities are not resolved and nothing is loaded: a feed is a stranger's XML
         parser = etree.XMLParser(recover=True, resolve_entities=False, no_network=True, load_dtd=False)
-        root = etree.fromstring(response.body, parser=parser)
+        try:
+            root = etree.fromstring(response.body, parser=parser)
+        except etree.LxmlError:  # nothing in it can be recovered
+            root = None
         if root is None or etree.QName(root).localname.lower() not in ("rss", "rdf", "feed"):
             self._find_feeds(item, response)
             return
         for entry in ENTRIES(root):
             url = _link_of(entry)
             if url:
-                self.list_link(item, response.urljoin(url))
+                self.list_link(item, url, response=response)
 
     def _find_feeds(self, item: Item, response: Response) -> None:
         try:
@@ -43,7 +46,7 @@ class FeedSpider(CrawlSpider):
         for link in links:
             href = link.get("href")
             if href and link.get("type", "").lower() in FEED_TYPES:
-                self.list_link(item, response.urljoin(href), "feed")
+                self.list_link(item, href, "feed", response)
         if not item.links:
             raise ValueError("neither RSS nor Atom, and no page with a link to one")
 

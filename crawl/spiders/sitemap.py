@@ -1,11 +1,13 @@
 """Pages that sitemaps name: sitemap.xml, indexes of sitemaps, .gz, plain lists, and the Sitemap lines of robots.txt."""
 
+import struct
+import zlib
 from collections.abc import Iterator
 from urllib.parse import urljoin, urlsplit
 
 from scrapy.http import Response
 from scrapy.utils.gz import gunzip
-from scrapy.utils.sitemap import Sitemap, sitemap_urls_from_robots
+from scrapy.utils.sitemap import Sitemap
 
 from crawl.items import Item
 from crawl.queueing.ledger import Link
@@ -30,10 +32,15 @@ class SitemapSpider(CrawlSpider):
     def read_listing(self, item: Item, response: Response) -> None:
         body = response.body
         if body[:2] == b"\x1f\x8b":
-            body = gunzip(body, max_size=LISTING_BYTES)
+            try:
+                body = gunzip(body, max_size=LISTING_BYTES)
+            except (OSError, EOFError, struct.error, zlib.error) as error:
+                raise ValueError(f"broken gzip ({error})") from None
         if response.url.endswith("/robots.txt"):
-            for url in sitemap_urls_from_robots(body.decode("utf-8", "replace"), base_url=response.url):
-                self.list_link(item, url, "sitemap")
+            for line in body.decode("utf-8", "replace").splitlines():
+                name, _, url = line.partition(":")
+                if name.strip().lower() == "sitemap":
+                    self.list_link(item, url, "sitemap", response)
         elif body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
             self._read_xml(item, body)
         else:

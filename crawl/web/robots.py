@@ -9,15 +9,17 @@ Crawl-delay and Request-rate set the pace of the host; a delay beyond max_crawl_
 import asyncio
 import json
 import sqlite3
+import sys
 from collections import OrderedDict
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from protego import Protego
 from scrapy import Request, signals
 from scrapy.exceptions import StopDownload
 
 from crawl.web.guard import Refused
+from crawl.web.urls import join
 
 MAX_BYTES = 512 * 1024  # RFC 9309, 2.5: at least 500 KiB
 MAX_HOSTS = 1000  # parsed files kept in memory; the oldest are asked for again
@@ -79,14 +81,14 @@ class RobotsMiddleware:
     async def _fetch(self, url: str) -> tuple[int | None, bytes]:
         for _ in range(REDIRECTS + 1):
             headers = {"Accept-Encoding": "identity"}  # so that a cut file is still text
-            request = Request(url, headers=headers, meta={"robots": 0, "dont_cache": True}, priority=1000)
             try:
+                request = Request(url, headers=headers, meta={"robots": 0, "dont_cache": True}, priority=1000)
                 response = await self.crawler.engine.download_async(request)
             except Exception:  # refused, unreachable, broken: all mean that there are no rules to obey
                 return None, b""
             if response.status not in (301, 302, 303, 307, 308):
                 return response.status, response.body
-            url = urljoin(url, response.headers.get("Location", b"").decode("latin-1"))
+            url = join(url, response.headers.get("Location", b"").decode("latin-1")) or ""  # no address: broken
         return 404, b""  # more redirects than anyone must follow count as no file
 
     @staticmethod
@@ -100,7 +102,10 @@ class RobotsMiddleware:
     def _delay(self, robots: Protego) -> float:
         delay = robots.crawl_delay(self.token) or 0.0
         rate = robots.request_rate(self.token)
-        return max(delay, rate.seconds / rate.requests if rate and rate.requests else 0.0)
+        try:
+            return max(delay, rate.seconds / rate.requests if rate and rate.requests else 0.0)
+        except OverflowError:  # of a number with hundreds of digits
+            return sys.float_info.max
 
     def _slow_down(self, host: str, delay: float) -> None:
         """The host's pace, for the slot that exists and for one that Scrapy may make later."""

@@ -27,6 +27,7 @@ from errors import RequestError
 
 HASH_WHOLE_BYTES = 64 << 20  # up to here the whole content is hashed: 0.1 s
 SAMPLE_BYTES = 1 << 16
+OUTPUTS = "outputs"  # where runs are written, prepared data and pages of reports among them
 
 
 class Source(Protocol):
@@ -198,14 +199,19 @@ def find_files(
 
 
 def files_in(folder: Path, readable: Callable[[Path], bool], ignored: Ignored) -> list[Path]:
-    """The `readable` files below a folder, sorted; the others are counted by their ending."""
-    found = []
+    """The `readable` files below a folder, sorted; the others are counted by their ending, those of our runs by place.
+
+    What runs write changes with each run: read along, it would be learned, and the data prepared anew each time.
+    """
+    found, ours = [], outputs_below(folder)
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
             if path.is_symlink():
                 ignored["link to a folder, which is not followed"] += 1
             continue
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+        if ours is not None and path.is_relative_to(ours):
+            ignored.file(f"below {OUTPUTS}/, where runs are written")
+        elif any(part.startswith(".") for part in path.relative_to(folder).parts):
             ignored.file("that is hidden")
         elif not path.is_file():
             ignored.file("that is a link to nothing" if path.is_symlink() else "that is a pipe or a device")
@@ -214,6 +220,12 @@ def files_in(folder: Path, readable: Callable[[Path], bool], ignored: Ignored) -
         else:
             found.append(path)
     return found
+
+
+def outputs_below(folder: Path) -> Path | None:
+    """The folder of this directory's runs, as it is found from `folder`; None where it is not below."""
+    ours, root = Path(OUTPUTS).resolve(), folder.resolve()
+    return folder / ours.relative_to(root) if root in ours.parents else None
 
 
 def plain_file(path: Path, key: str) -> Path:

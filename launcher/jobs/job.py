@@ -20,7 +20,7 @@ from launcher.config.instantiate import resolve_target
 from launcher.jobs import joining, ranks, repeated, state, summary, threads
 from launcher.jobs.endings import FINISHED, WRONG_REQUEST, Ending, explain, wants_traceback
 from launcher.jobs.run_folder import RunFolder, claim, default_name, save_config
-from launcher.jobs.run_log import RunLog
+from launcher.jobs.run_log import RunLog, SaidOnce
 from launcher.lab import SWEEP_RECORD, Lab
 from runs import expected
 
@@ -251,6 +251,8 @@ def _logging_to(run: RunFolder) -> Iterator[None]:
     to_screen = logging.StreamHandler()
     to_screen.setLevel(logging.WARNING)
     to_screen.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    for handler in (to_file, to_screen):
+        handler.addFilter(SaidOnce())
     root.handlers[:] = [to_file, *([to_screen] if run.rank == 0 else [])]
     root.setLevel(logging.INFO)
     log.setLevel(logging.DEBUG)

@@ -1,4 +1,4 @@
-"""run.log on a disk that may be full: what cannot be written down is lost, the run is not."""
+"""run.log on a disk that may be full: what cannot be written down is lost, the run is not. What is said once."""
 
 import logging
 import sys
@@ -30,3 +30,18 @@ class RunLog(logging.FileHandler):
     def close(self) -> None:
         with suppress(OSError):  # what was not written before is not written now
             super().close()
+
+
+class SaidOnce(logging.Filter):
+    """Data is walked several times; what its readers say of it is said once a run."""
+
+    def __init__(self) -> None:
+        super().__init__("datamodules.reading")
+        self.said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not super().filter(record):
+            return True  # of others
+        text, before = record.getMessage(), len(self.said)
+        self.said.add(text)
+        return len(self.said) > before

@@ -30,6 +30,7 @@ WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "prediction": (), "web_search_options": (), "reasoning_effort": (), "functions": ([],), "function_call": ("none",),
     "verbosity": (),
 }  # fmt: skip
+OF_SEVERAL_KINDS = (("prompt",), ("stop",))
 SAYS_NOTHING = ("user", "metadata", "safety_identifier", "prompt_cache_key")  # notes of the client to itself
 
 EMPTY_IN_ANSWERS = ("annotations", "refusal", "audio", "function_call", "tool_calls")  # as clients give them back
@@ -140,21 +141,22 @@ def read(kind: type[B], raw: bytes) -> B:
     try:
         body = kind.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"][:3])[:80]
-        raise FieldError(
-            f"{where}: {first['msg']}"[:300] if where else first["msg"][:300], param=where or None
-        ) from None
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        where, words = ".".join(str(part) for part in found[0]["loc"][:3])[:80], found[0]["msg"]
+        if found[0]["loc"][:1] in OF_SEVERAL_KINDS:  # a fault for each kind, at places that only pydantic knows
+            where = found[0]["loc"][0]
+            words = ", or ".join(dict.fromkeys(one["msg"] for one in found if one["loc"][0] == where))
+        raise FieldError(f"{where}: {words}"[:300] if where else words[:300], param=where or None) from None
     body.refuse_the_rest()
     return body
 
 
-def tokens_wanted(asked: int | None, default: int, most: int) -> int:
+def tokens_wanted(asked: int | None, default: int, most: int, least: int = 0) -> int:
     """Raises FieldError for a number of tokens that the server does not give."""
     wanted = min(default, most) if asked is None else asked
-    if not 0 <= wanted <= most:
+    if not least <= wanted <= most:
         raise FieldError(
-            f"max_tokens={wanted}: this server gives 0 to {most} (serve.max_new_tokens).", param="max_tokens"
+            f"max_tokens={wanted}: this server gives {least} to {most} (serve.max_new_tokens).", param="max_tokens"
         )
     return wanted
 
@@ -209,7 +211,7 @@ def chat_request(body: ChatBody, run: Loaded, *, most: int, rows: int) -> Reques
         raise FieldError("the last message is the assistant's: expected the user's or a tool's.", param="messages")
     ids = [int(i) for i in run.turns.render_for_completion(messages, tools=tools)]
     asked = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
-    wanted = max(1, tokens_wanted(asked, run.model.seq_len, most))
+    wanted = tokens_wanted(asked, run.model.seq_len, most, least=1)
     stop = StopStrings(run.tokenizer, body.stops())
     request = Request(
         ids, wanted, body.sampling(), body.n or 1, body.drawn_seed(), frozenset([run.turns.end, run.tokenizer.eot]),

@@ -36,6 +36,8 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         try:
             door.bind((host, port))
             door.listen(BACKLOG)
+        except (TypeError, ValueError):  # of Python's encoder of names: a part that is empty or too long
+            raise RequestError(f"serve.host={host} is no name or address that a machine can have.") from None
         except OSError as error:
             raise RequestError(
                 f"serve.host={host} serve.port={port}: {error.strerror or error}.\n"

@@ -67,6 +67,31 @@ def test_feed(tmp_path: Path) -> None:
     assert manifest(tmp_path)["listings"] == {"read": 3, "unreadable": 1}
 
 
+def test_F26_what_is_no_address_or_no_gzip_in_a_listing_spoils_nothing_beside_it(tmp_path: Path) -> None:
+    with Site() as site:
+        site.robots = f"Sitemap: http://[\nSitemap: {site.url}/a.xml.gz\nSitemap: /cut.xml.gz\nSitemap: /b.txt".encode()
+        packed = bytearray(gzip.compress(urlset(f"{site.url}/page/1")))
+        packed[10] = 0xFF  # no block of any kind begins so
+        site.page("/a.xml.gz", bytes(packed), "application/gzip")
+        site.page("/cut.xml.gz", b"\x1f\x8b cut", "application/gzip")
+        site.page("/b.txt", f"{site.url}/page/2\n".encode(), "text/plain")
+        entries = f"<item><link>http://[</link></item><item><link>{site.url}/page/3</link></item>"
+        site.page("/rss", f"<rss><channel>{entries}</channel></rss>".encode(), "application/rss+xml")
+        site.page("/no-xml", b"\0\1", "application/xml")
+        for number in (1, 2, 3):
+            site.page(f"/page/{number}", article(number))
+        for spider, start in (("sitemap", site.url), ("feed", f"{site.url}/rss,{site.url}/no-xml")):
+            done = crawl(tmp_path / spider, f"spider={spider}", f"start_urls=[{start}]")
+            assert "Traceback" not in done.stderr
+    assert [paths(tmp_path / spider) for spider in ("sitemap", "feed")] == [["/page/2"], ["/page/3"]]
+    found = [manifest(tmp_path / spider) for spider in ("sitemap", "feed")]
+    assert [one["skipped"] for one in found] == [{"not_http": 1}] * 2
+    assert [one["listings"] for one in found] == [
+        {"read": 2, "unreadable": 2, "http_404": 1},
+        {"read": 1, "unreadable": 1},
+    ]
+
+
 def test_urls_file_and_http_cache(tmp_path: Path) -> None:
     """Only what the list names; with the cache, nothing is asked for twice."""
     with Site() as site:

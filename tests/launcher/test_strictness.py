@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from errors import RequestError
+from launcher.cli import main
 from launcher.config.compose import compose
 from launcher.config.overrides import parse
 from launcher.jobs.sweep import check_jobs
@@ -327,3 +328,11 @@ def test_glob_stands_for_the_options_of_a_group(toy: Lab) -> None:
     assert "none" in refusal(["model=glob(x*)"], toy)
     with pytest.raises(RequestError, match=r"seed=glob\(\*\): glob.* chooses among the options of a group"):
         parse(["seed=glob(*)"], toy, multirun=True)
+
+
+def test_F29_a_working_folder_that_is_gone_is_told(tmp_path: Path, toy_root: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main([], root=toy_root) == 2
+    assert "the working folder is not there any more" in capsys.readouterr().err

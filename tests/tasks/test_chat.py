@@ -168,3 +168,8 @@ def test_a_template_of_its_own_needs_no_specials_and_a_system_message_stays(tmp_
 def test_F23_a_line_that_is_not_utf8_ends_no_conversation(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a \xff b\nc \xfe\n"), encoding="utf-8"))
     assert [_ask(), _ask(), _ask()] == ["a \ufffd b", "c \ufffd", ""]
+
+
+def test_F20_a_keyboard_that_was_closed_ends_a_chat_as_its_end_does(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    assert _ask() == ""

@@ -48,6 +48,8 @@ ROBOTS: dict[str, tuple[bytes, int, int, str | None]] = {  # robots.txt, its sta
     "huge": (HUGE, 200, 3, "robots"),  # rules after the first 512 KiB are not read
     "too-slow": (b"User-agent: *\nCrawl-delay: 9999\n", 200, 0, "crawl_delay_too_long"),
     "moved": (b"User-agent: *\nDisallow: /page/1\n", 301, 3, "robots"),
+    "beyond-numbers": (b"User-agent: *\nRequest-rate: 1/" + b"9" * 400, 200, 0, "crawl_delay_too_long"),
+    "astray": (b"", 301, 0, "robots_unavailable"),
 }
 
 
@@ -62,7 +64,7 @@ def robots_crawl(tmp_path_factory: pytest.TempPathFactory):
             sites[name].fallback = tree(4, seed=n)
             sites[name].page("/robots.txt", robots, "text/plain", status)
             if status == 301:
-                sites[name].pages["/robots.txt"] = redirect("/real-robots.txt", 301)
+                sites[name].pages["/robots.txt"] = redirect("http://[" if name == "astray" else "/real-robots.txt", 301)
                 sites[name].page("/real-robots.txt", robots, "text/plain")
         crawl(folder, f"start_urls=[{','.join(f'{site.url}/page/0' for site in sites.values())}]", "retries=0")
         rows = sqlite3.connect(folder / "crawl.sqlite").execute("SELECT url, outcome, reason FROM pages").fetchall()

@@ -52,6 +52,18 @@ def test_F4_folders_that_are_not_entered_are_counted(write, tmp_path):
         assert (files, counted) == (found, ignored)
 
 
+@pytest.mark.parametrize("path", [".", "..", "../here", "{here}"])
+def test_what_runs_wrote_is_no_data_unless_it_is_asked_for(path, write, tmp_path, monkeypatch):
+    for name in ("a.txt", "outputs/cache/1/merges.tsv", "outputs/crawl/docs/corpus.txt", "mine/outputs/b.txt"):
+        write(f"here/{name}", "x")
+    monkeypatch.chdir(tmp_path / "here")
+    counted = Ignored()
+    files = find_files(path.format(here=tmp_path / "here"), ignored=counted)
+    assert [file.name for file in files] == ["a.txt", "b.txt"]
+    assert counted == {"file below outputs/, where runs are written": 2}
+    assert [file.name for file in find_files("outputs/crawl/docs")] == ["corpus.txt"]
+
+
 @pytest.mark.parametrize(
     ("files", "column", "separator", "named"),
     [

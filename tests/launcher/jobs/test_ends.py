@@ -17,7 +17,7 @@ import stopping
 from errors import Interrupted, RequestError, RunError, WorkerKilled
 from launcher.jobs import threads
 from launcher.jobs.endings import explain
-from launcher.jobs.run_log import RunLog
+from launcher.jobs.run_log import RunLog, SaidOnce
 from tests.launcher.conftest import clean_environment
 
 
@@ -183,6 +183,17 @@ def test_F29_a_log_on_a_full_disk_is_one_line_on_the_screen(tmp_path: Path, caps
         said = capsys.readouterr().err
         assert said.count("\n") == 1, said
         assert "going on without it" in said
+
+
+def test_what_is_said_of_data_at_each_walk_is_said_once() -> None:
+    once, another = SaidOnce(), SaidOnce()
+
+    def passes(name: str, text: str) -> bool:
+        return once.filter(logging.LogRecord(name, logging.WARNING, "", 1, "%s", (text,), None))
+
+    assert [passes("datamodules.reading.tables", text) for text in ("a", "a", "b", "a")] == [True, False, True, False]
+    assert [passes("callbacks.validation", "a") for _ in range(2)] == [True, True]
+    assert another.filter(logging.LogRecord("datamodules.reading.tables", logging.WARNING, "", 1, "a", (), None))
 
 
 def test_F29_what_a_screen_has_no_characters_for_ends_nothing() -> None:

@@ -115,6 +115,7 @@ WRONG = {
     "beams": ({"extra_body": {"beams": 3}}, openai.BadRequestError, None),
     "max_tokens": ({"max_tokens": 10_000}, openai.BadRequestError, None),
     "best_of": ({"best_of": 3}, openai.BadRequestError, None),
+    "stop": ({"stop": 5}, openai.BadRequestError, None),
 }
 
 
@@ -131,6 +132,21 @@ def test_wrong_requests_are_told_in_openais_format(client, field):
 def test_a_base_model_does_not_pretend_to_talk(client):
     with pytest.raises(openai.BadRequestError, match="not trained on conversations"):
         client.chat.completions.create(model="base", messages=[{"role": "user", "content": "Hi"}])
+
+
+def test_a_field_that_may_be_of_several_kinds_is_told_by_its_own_name(client):
+    with pytest.raises(
+        openai.BadRequestError, match=r"prompt: .*valid string, or .*greater than or equal to 0"
+    ) as told:
+        client.completions.create(model="base", prompt=[-1, 5], max_tokens=3)
+    assert told.value.param == "prompt"
+    assert "constrained" not in str(told.value)
+
+
+@pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens"])
+def test_an_answer_of_no_tokens_is_refused(client, key):
+    with pytest.raises(openai.BadRequestError, match="gives 1 to"):
+        client.chat.completions.create(model="talker", messages=[{"role": "user", "content": "Hi"}], **{key: 0})
 
 
 def test_messages_are_used_or_refused(client):

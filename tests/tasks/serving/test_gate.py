@@ -56,6 +56,9 @@ def test_other_origins_cannot_post(door):
     assert ask(door, "POST", "/v1/completions", ASKED, Origin="https://evil.example").status == 403
     assert ask(door, "POST", "/v1/completions", ASKED, Origin="null").status == 403
     assert ask(door, "POST", "/v1/completions", ASKED, Origin=door.url).status == 200
+    told = ask(door, "POST", "/v1/completions", ASKED, Origin="http://[")
+    assert (told.status, json.loads(told.text)["error"]["type"]) == (403, "permission_error")
+    assert ask(door, "GET", "/v1/models", Origin="http://[").status == 200
 
 
 def test_with_a_token_nobody_gets_in_without(locked):

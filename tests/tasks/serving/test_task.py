@@ -12,6 +12,7 @@ import pytest
 
 from errors import RequestError
 from tasks.serve import is_loopback, token_of
+from tasks.serving.server import listen
 from tests.tasks.serving.door import run_folder
 
 ROOT = Path(__file__).parents[3]
@@ -65,3 +66,9 @@ def test_other_addresses_need_a_token(tmp_path):
             token_of("0.0.0.0", str(file))
     with pytest.raises(RequestError, match="cannot be read"):
         token_of("0.0.0.0", str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("host", ["é..b", "é" * 70 + ".org"])
+def test_F23_a_host_that_no_machine_can_have_is_refused(host):
+    with pytest.raises(RequestError, match="no name or address"), listen(host, 0):
+        pass
