@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+import zlib
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -134,7 +135,7 @@ def of_kind(rng: Random, name: str, given: bytes) -> bytes:
             return content(rng, gzip.compress(of_kind(rng, name[:-3], gzip.decompress(given))))
         if name.endswith((".yaml", ".csv", ".tsv")):
             return _line(rng, given)
-    except (ValueError, RecursionError, EOFError):  # what is hurt already
+    except (ValueError, RecursionError, EOFError, OSError, zlib.error):  # what is hurt already
         pass
     return content(rng, given)
 
