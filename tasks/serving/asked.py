@@ -144,7 +144,7 @@ def read(kind: type[B], raw: bytes) -> B:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         where, words = ".".join(str(part) for part in found[0]["loc"][:3])[:80], found[0]["msg"]
         if found[0]["loc"][:1] in OF_SEVERAL_KINDS:  # a fault for each kind, at places that only pydantic knows
-            where = found[0]["loc"][0]
+            where = str(found[0]["loc"][0])
             words = ", or ".join(dict.fromkeys(one["msg"] for one in found if one["loc"][0] == where))
         raise FieldError(f"{where}: {words}"[:300] if where else words[:300], param=where or None) from None
     body.refuse_the_rest()
