@@ -1,15 +1,12 @@
 """Keys that a config lacks and would have with another option of the group: model.moe.n_experts with model=moe."""
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from launcher.help.comments import parents, read_help
+from launcher.help.comments import parents, read_help, section_of
 from launcher.lab import Lab
-
-PACKAGE = re.compile(r"# @package (\S+)")
 
 
 def keys_of_others(group: str, choices: Mapping[str, Any], lab: Lab) -> dict[str, list[str]]:
@@ -28,7 +25,6 @@ def keys_of_others(group: str, choices: Mapping[str, Any], lab: Lab) -> dict[str
 
 @cache
 def _keys(group: str, file: Path, changed: int) -> list[str]:
-    package = PACKAGE.search(file.read_text(encoding="utf-8"))
-    prefix = "" if package and package[1] == "_global_" else f"{package[1] if package else group}."
-    keys = (f"{prefix}{key}" for key in read_help(file).keys)
+    section = section_of(file, group)
+    keys = (f"{section}{key}" for key in read_help(file).keys)
     return [key for key in keys if key.startswith(f"{group}.") and "_target_" not in key]

@@ -7,7 +7,7 @@ from commands import run_py
 from errors import RequestError
 from launcher.config.annotations import limits
 from launcher.config.source import Target, read_target, record_of
-from launcher.help.comments import FileHelp, read_help
+from launcher.help.comments import FileHelp, read_help, section_of
 from launcher.help.screens import default_options, table
 from launcher.help.words import did_you_mean, listing
 from launcher.lab import Lab
@@ -48,8 +48,7 @@ def _keys(file: Path, group: str, written: FileHelp, lab: Lab) -> Iterator[tuple
     """Keys as they are typed, with their comments and bounds; a file lands in the section of its group, unless its
     first line says otherwise.
     """
-    package = next((s.split()[-1] for s in file.read_text(encoding="utf-8").splitlines() if "@package" in s), group)
-    prefix = "" if package == "_global_" else f"{package}."
+    prefix = section_of(file, group)
     targets = {key: read_target(k.value, lab, key=key) for key, k in written.keys.items() if key.endswith("_target_")}
     owners = {f"{prefix}{key}".removesuffix("_target_").rstrip("."): target for key, target in targets.items()}
     for key, known in written.keys.items():

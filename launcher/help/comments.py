@@ -70,6 +70,14 @@ def _defaults(file: Path) -> str:
     return block[1] if block else ""
 
 
+def section_of(file: Path, group: str) -> str:
+    """Where the keys of an option's file land, as "model.": in the section of its group, unless `# @package` says
+    otherwise; "" for the whole config."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    package = next((line.split()[-1] for line in lines if "@package" in line), group)
+    return "" if package == "_global_" else f"{package}."
+
+
 def split_comment(text: str) -> tuple[str, str]:
     """ "8  # heads" -> ("8", "heads"); a # inside quotes or inside a word is no comment."""
     blank = QUOTED.sub(lambda m: "_" * len(m.group()), text)
