@@ -1,7 +1,7 @@
 """Programs that do one update each in turn, in processes of their own: what slows the machine down slows all of them.
 
 A child asks for its turn (`Turns.wait`), does an update, and says how long that took (`Turns.done`); ratios are medians
-over rounds. Each child says its own peak memory, packages included.
+over rounds. Each child says its own peak memory, packages included; on a GPU, that of the GPU.
 """
 
 import json
@@ -45,8 +45,13 @@ class Turns:
         self.start = time.perf_counter()
 
     def done(self) -> None:
+        cuda = None if (torch := sys.modules.get("torch")) is None else torch.cuda
+        on_gpu = cuda is not None and cuda.is_initialized()
+        if on_gpu:
+            cuda.synchronize()  # what was asked for is done only then
         seconds = time.perf_counter() - self.start
-        self._say(seconds=seconds, memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+        used = cuda.max_memory_allocated() / 1e9 if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        self._say(seconds=seconds, memory=used)
 
     @staticmethod
     def _say(**facts: Any) -> None:

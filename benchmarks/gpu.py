@@ -1,23 +1,28 @@
 """bf16 on one GPU: tokens/s and MFU of our Trainer, with and without torch.compile, beside a bare PyTorch loop.
 
+Beside GPT-2 stands nanoGPT's way as well (benchmarks/step_memory.py), with the 50,304 ids that its README trains with;
+its MFU counts the work of 50,257, as for ours. SFT and DPO against TRL: `python -m benchmarks.sft gpu` and `dpo gpu`.
+
 python -m benchmarks.gpu            # GPT-2 124M, nanochat's 561M, a mixture of experts; then generation
-python -m benchmarks.gpu cpu        # the same lines at tiny sizes, to know that they run: their figures say nothing
+python -m benchmarks.gpu gpt2       # one of them: gpt2, nanochat, moe or generation
+python -m benchmarks.gpu eager moe  # without torch.compile, whose compiling takes most of the time
+python -m benchmarks.gpu cpu        # all lines at tiny sizes, to know that they run: their figures say nothing
 """
 
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from benchmarks.step_memory import Plain
 from callbacks.metrics import peak_flops
 from lightning_modules.causal_lm import CausalLMModule
 from models.base import LanguageModel
@@ -46,10 +51,12 @@ TINY = Sizes(rows=2, vocab=300, steps=5, warm_up=2, new=8)
 
 
 class Kind(NamedTuple):
-    """A model: how it is made for so many ids, and for what share of the rows there is memory."""
+    """A model: what it is called, how it is made for so many ids, and for what share of the rows there is memory."""
 
+    name: str
     make: Callable[[int], LanguageModel]
     share: float = 1.0
+    peer: bool = False  # nanoGPT's way beside it
 
 
 def kinds(tiny: bool) -> dict[str, Kind]:
@@ -60,9 +67,9 @@ def kinds(tiny: bool) -> dict[str, Kind]:
     nanochat |= {"softcap": 15.0, "init": "nanochat"}
     moe = MoESettings(n_experts=8, top_k=2, ff=64 if tiny else 1024)
     return {
-        "GPT-2 124M": Kind(lambda vocab: GPT(vocab_size=vocab, gelu="tanh", **gpt2)),
-        "nanochat 561M": Kind(lambda vocab: Transformer(vocab_size=vocab, **big, **nanochat), share=0.25),
-        "8 experts, 2 used": Kind(lambda vocab: Transformer(vocab_size=vocab, moe=moe, **gpt2), share=0.5),
+        "gpt2": Kind("GPT-2 124M", lambda vocab: GPT(vocab_size=vocab, **gpt2), peer=not tiny),
+        "nanochat": Kind("nanochat 561M", lambda vocab: Transformer(vocab_size=vocab, **big, **nanochat), share=0.25),
+        "moe": Kind("8 experts, 2 used", lambda vocab: Transformer(vocab_size=vocab, moe=moe, **gpt2), share=0.5),
     }
 
 
@@ -93,7 +100,7 @@ optimizer = partial(adamw, lr=3e-4, betas=[0.9, 0.95], eps=1e-8, weight_decay=0.
 
 
 def ours(model: LanguageModel, data: Data, sizes: Sizes, device: torch.device, *, compile_model: bool) -> float:
-    """Median seconds per update of the Trainer, logging and callbacks on."""
+    """Seconds per update of the Trainer, logging and callbacks on."""
     module = CausalLMModule(
         model=model,
         optimizer=optimizer,
@@ -102,11 +109,11 @@ def ours(model: LanguageModel, data: Data, sizes: Sizes, device: torch.device, *
         log_every=10,
         compile_model=compile_model,
     )
-    times: list[float] = []
+    stopwatch = Stopwatch(sizes, device)
 
     class Clock(pl.Callback):
         def on_train_batch_end(self, *_) -> None:
-            times.append(time.perf_counter())
+            stopwatch.tick()
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = build_trainer(
@@ -116,28 +123,66 @@ def ours(model: LanguageModel, data: Data, sizes: Sizes, device: torch.device, *
             nodes=1, strategy="single", precision="bf16-mixed",
         )  # fmt: skip
         trainer.fit(module, data)
-    return statistics.median(b - a for a, b in pairwise(times[sizes.warm_up :]))
+    return stopwatch.seconds
 
 
 def bare(model: LanguageModel, data: Data, sizes: Sizes, device: torch.device, *, compile_model: bool) -> float:
-    """Median seconds per update of a plain PyTorch loop over the same model, optimizer and batches."""
+    """Seconds per update of a plain PyTorch loop over the same model, optimizer and batches."""
+
+    def loss_of(ids: Tensor, targets: Tensor) -> Tensor:
+        out = model(ids, targets_BT=targets)
+        return out.loss / targets.numel() + sum(out.aux.values())
+
+    return looped(model, loss_of, data, sizes, device, compile_model=compile_model)
+
+
+def nanogpt(data: Data, sizes: Sizes, device: torch.device, *, compile_model: bool) -> float:
+    """Seconds per update of nanoGPT's model in nanoGPT's loop."""
+    model = Plain(vocab_size=50_304)
+    return looped(model, model, data, sizes, device, compile_model=compile_model)
+
+
+def looped(
+    model: nn.Module,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    data: Data,
+    sizes: Sizes,
+    device: torch.device,
+    *,
+    compile_model: bool,
+) -> float:
     model.to(device)
     opt = optimizer(model=model)
     if compile_model:
         model.compile()
-    times = []
-    for i, [micro] in zip(range(sizes.steps), data.train_dataloader(), strict=False):
+    stopwatch = Stopwatch(sizes, device)
+    for _, [micro] in zip(range(sizes.steps), data.train_dataloader(), strict=False):
         ids, targets = (micro[name].to(device, non_blocking=True) for name in ("ids", "targets"))
         with torch.autocast(device.type, dtype=torch.bfloat16):
-            out = model(ids, targets_BT=targets)
-        (out.loss / targets.numel() + sum(out.aux.values())).backward()
+            loss = loss_of(ids, targets)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         opt.step()
         opt.zero_grad(set_to_none=True)
-        wait(device)
-        if i >= sizes.warm_up:
-            times.append(time.perf_counter())
-    return statistics.median(b - a for a, b in pairwise(times))
+        stopwatch.tick()
+    return stopwatch.seconds
+
+
+class Stopwatch:
+    """Seconds per update between the end of the warm-up and the last one, over which the device is not waited for."""
+
+    def __init__(self, sizes: Sizes, device: torch.device):
+        self.sizes, self.device, self.ticks = sizes, device, 0
+
+    def tick(self) -> None:
+        """At the end of each update."""
+        self.ticks += 1
+        if self.ticks == self.sizes.warm_up:
+            wait(self.device)
+            self.began = time.perf_counter()
+        if self.ticks == self.sizes.steps:
+            wait(self.device)
+            self.seconds = (time.perf_counter() - self.began) / (self.sizes.steps - self.sizes.warm_up)
 
 
 def wait(device: torch.device) -> None:
@@ -145,45 +190,59 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def trained(name: str, kind: Kind, sizes: Sizes, device: torch.device, peak: float) -> None:
-    """Prints a line for each way to train a model."""
+def trained(kind: Kind, sizes: Sizes, device: torch.device, peak: float, *, compiled: tuple[bool, ...]) -> None:
+    """Prints a line for each way to train a model, once for each of `compiled`."""
     model = kind.make(sizes.vocab)
     rows, seq_len, flops = max(1, int(sizes.rows * kind.share)), model.seq_len, model.flops_per_token(model.seq_len)
     data = Data(RandomTokens(rows, seq_len, sizes.vocab), device)
-    print(f"{name}, {rows} x {seq_len} tokens\n{'':<22}{'tokens/s':>12}{'MFU':>8}{'peak GB':>9}{'of bare loop':>14}")
-    for compile_model in (False, True):
+    print(f"{kind.name}, {rows} x {seq_len} tokens")
+    print(f"{'':<24}{'tokens/s':>12}{'MFU':>8}{'peak GB':>9}{'of bare loop':>14}")
+    ways: dict[str, Callable[..., float]] = {
+        "bare loop": lambda **more: bare(kind.make(sizes.vocab), data, sizes, device, **more),
+        "nanolab": lambda **more: ours(kind.make(sizes.vocab), data, sizes, device, **more),
+    }
+    if kind.peer:
+        ways["nanoGPT's way"] = lambda **more: nanogpt(data, sizes, device, **more)
+    for compile_model in compiled:
         seconds = {}
-        for label, measure in (("bare loop", bare), ("nanolab", ours)):
+        for label, measure in ways.items():
             torch.manual_seed(0)
+            torch.compiler.reset()  # it gives up on code that was compiled for many models
             if device.type == "cuda":
+                torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
-            seconds[label] = measure(kind.make(sizes.vocab), data, sizes, device, compile_model=compile_model)
+            seconds[label] = measure(compile_model=compile_model)
             speed = rows * seq_len / seconds[label]
             memory = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else float("nan")
             shown = f"  {label}{', compiled' if compile_model else ''}"
             ratio = seconds["bare loop"] / seconds[label]
-            print(f"{shown:<22}{speed:>12,.0f}{speed * flops / peak:>8.3f}{memory:>9.1f}{ratio:>14.3f}", flush=True)
+            print(f"{shown:<24}{speed:>12,.0f}{speed * flops / peak:>8.3f}{memory:>9.1f}{ratio:>14.3f}", flush=True)
 
 
 def generated(kind: Kind, sizes: Sizes, device: torch.device) -> None:
-    """Prints tokens per second of greedy generation, one row and many."""
+    """Prints tokens per second of greedy generation, one row and many, in fp32 and in bf16."""
     torch.manual_seed(0)
     model = kind.make(sizes.vocab).to(device).eval()
-    for rows in (1, sizes.rows):
-        prompts = torch.randint(0, sizes.vocab, (rows, model.seq_len // 8)).tolist()
-        generate(model, prompts, max_new_tokens=2, sampling=GREEDY, batch_size=rows)
-        wait(device)
-        start = time.perf_counter()
-        generate(model, prompts, max_new_tokens=sizes.new, sampling=GREEDY, batch_size=rows)
-        wait(device)
-        speed = rows * sizes.new / (time.perf_counter() - start)
-        print(f"  generation, {rows} row(s), fp32{speed:>12,.0f} tokens/s", flush=True)
+    for dtype in (torch.float32, torch.bfloat16):
+        model.to(dtype)
+        for rows in (1, sizes.rows):
+            prompts = torch.randint(0, sizes.vocab, (rows, model.seq_len // 8)).tolist()
+            generate(model, prompts, max_new_tokens=2, sampling=GREEDY, batch_size=rows)
+            wait(device)
+            start = time.perf_counter()
+            generate(model, prompts, max_new_tokens=sizes.new, sampling=GREEDY, batch_size=rows)
+            wait(device)
+            speed = rows * sizes.new / (time.perf_counter() - start)
+            print(f"  generation, {rows} row(s), {str(dtype)[6:]}{speed:>12,.0f} tokens/s", flush=True)
 
 
 def main(given: list[str]) -> None:
     tiny = given == ["cpu"]
-    if given and not tiny:
-        sys.exit(f"{' '.join(given)}: expected nothing, for one GPU, or cpu, for tiny sizes there")
+    compiled = (False,) if "eager" in given else (False, True)
+    given = [word for word in given if word != "eager"]
+    parts = [*kinds(tiny), "generation"]
+    if not tiny and (unknown := [word for word in given if word not in parts]):
+        sys.exit(f"{' '.join(unknown)}: expected some of {' '.join(parts)} eager, or cpu, for tiny sizes there")
     if not tiny and not torch.cuda.is_available():
         sys.exit("PyTorch finds no CUDA device here. Type python -m benchmarks.gpu cpu to run the lines at tiny sizes.")
     quiet_lightning()
@@ -192,9 +251,12 @@ def main(given: list[str]) -> None:
     peak = peak_flops(device)
     where = "CPU, sizes of no meaning" if tiny else torch.cuda.get_device_name()
     print(f"{where}, torch {torch.__version__}, bf16-mixed, {peak / 1e12:.2f} TFLOP/s at most")
+    wanted = parts if tiny or not given else given
     for name, kind in kinds(tiny).items():
-        trained(name, kind, sizes, device, peak)
-    generated(kinds(tiny)["GPT-2 124M"], sizes, device)
+        if name in wanted:
+            trained(kind, sizes, device, peak, compiled=compiled)
+    if "generation" in wanted:
+        generated(kinds(tiny)["gpt2"], sizes, device)
 
 
 if __name__ == "__main__":

@@ -35,19 +35,21 @@ class Block(nn.Module):
 
 
 class Plain(nn.Module):
-    def __init__(self) -> None:
+    """nanoGPT's model of GPT-2's size."""
+
+    def __init__(self, vocab_size: int = VOCAB) -> None:
         super().__init__()
-        self.embed, self.position = nn.Embedding(VOCAB, N_EMBD), nn.Embedding(CONTEXT, N_EMBD)
+        self.embed, self.position = nn.Embedding(vocab_size, N_EMBD), nn.Embedding(CONTEXT, N_EMBD)
         self.blocks, self.norm = nn.ModuleList(Block() for _ in range(N_LAYER)), nn.LayerNorm(N_EMBD)
-        self.head = nn.Linear(N_EMBD, VOCAB, bias=False)
+        self.head = nn.Linear(N_EMBD, vocab_size, bias=False)
         self.head.weight = self.embed.weight
 
     def forward(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        x = self.embed(ids_BT) + self.position(torch.arange(ids_BT.shape[1]))
+        x = self.embed(ids_BT) + self.position(torch.arange(ids_BT.shape[1], device=ids_BT.device))
         for block in self.blocks:
             x = block(x)
         logits_BTV = self.head(self.norm(x))
-        return F.cross_entropy(logits_BTV.view(-1, VOCAB), targets_BT.reshape(-1))
+        return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.reshape(-1))
 
 
 def new(which: str) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -29,6 +29,8 @@ from models.adapters.packed import adopt
 from models.base import LanguageModel, Output, real_tokens
 from models.sharding import is_sharded
 
+LATER = {"cuda"}  # devices that compute while Python goes on
+
 
 class NonFiniteError(RunError):
     """Loss or gradient is NaN or infinite; raised before the update. `evidence` is what one needs to look into it."""
@@ -44,6 +46,14 @@ class Size(NamedTuple):
     units: int
     tokens: int
     read: int
+
+
+class Unsettled(NamedTuple):
+    """An update that a GPU may still be computing; it is skipped there if its gradient is not finite."""
+
+    step: int
+    batch: list[Batch]
+    norm: Tensor
 
 
 @dataclass
@@ -132,6 +142,8 @@ class LanguageModule(pl.LightningModule):
         self.measured = Measured()
         self.stop_signal = 0  # set by this rank's signal handler
         self.stop_agreed = 0  # what the ranks agreed on, once per update
+        self._counted: Size | None = None  # of the next update, if it was counted on the CPU
+        self._unsettled: Unsettled | None = None  # the last update, if nobody has waited for it
         self._step_stats: dict[str, Tensor] = {}  # what the model counted in this update so far
         self._recent_stats: dict[str, Tensor] = {}  # the same of all updates since the last log
         self._validation = Sums()
@@ -226,28 +238,85 @@ class LanguageModule(pl.LightningModule):
 
     # ---- one update --------------------------------------------------------------------------------------------------
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Counts while the micro-batches lie on the CPU: a GPU would have to end all that it has to do first."""
+        if self.trainer.training and self._may_wait:
+            self._counted = self._count(batch)
+        return batch
+
     def training_step(self, batch: list[Batch], batch_idx: int) -> None:
         self.update(batch)
 
     def update(self, batch: list[Batch]) -> None:
-        """One optimizer update over the micro-batches `batch`."""
+        """One optimizer update over the micro-batches `batch`.
+
+        Where `_may_wait`, a gradient that is not finite is told at the next update, validation or checkpoint: so the
+        next update is on its way to the GPU before the last one has ended. Neither changes a weight then.
+        """
         step = self.trainer.global_step
         torch.manual_seed(step_seed(self.seed, step, self.global_rank))
         multiplier = self._set_learning_rate(step)
         self.before_update(batch)
         size = self._agree(batch)
+        self.settle()
         sums = self._backward(batch, size)
-        norm = self._clip()
-        if not math.isfinite(norm) and self._scaler is None:  # with fp16's scaler, a skipped update is normal
-            raise self._non_finite(batch, norm)
-        optimizer: Any = self.optimizers()  # Lightning's wrapper counts its steps: that is global_step
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        norm = self._step_later(batch) if self._may_wait else self._step_now(batch)
         self._use_stats(step)
         self.measured.step_tokens = size.tokens
         self.measured.tokens_seen += size.tokens
         if (step + 1) % self.log_every == 0 or step == 0:
-            self._log_update(sums, size, {"grad_norm": norm, "lr_multiplier": multiplier})
+            self._log_update(sums, size, {"grad_norm": float(norm), "lr_multiplier": multiplier})
+
+    def _step_now(self, batch: list[Batch]) -> float:
+        """Clips and updates the weights. Returns the gradient's norm before it was clipped."""
+        norm = self._clip()
+        if not math.isfinite(norm) and self._scaler is None:  # with fp16's scaler, a skipped update is normal
+            raise self._non_finite(batch, norm, self.trainer.global_step)
+        optimizer: Any = self.optimizers()  # Lightning's wrapper counts its steps: that is global_step
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def _step_later(self, batch: list[Batch]) -> Tensor:
+        """The same without waiting for the GPU: AdamW's kernel clips, and leaves all as it is if the norm says so."""
+        [network] = self.trained().values()
+        norm = get_total_norm([p.grad for p in network.parameters() if p.grad is not None]).float()
+        step = self.trainer.global_step
+        fused: Any = self._torch_optimizer
+        fused.found_inf = 1 - norm.isfinite().float()
+        if self.grad_clip is not None:
+            fused.grad_scale = ((norm + 1e-6) / self.grad_clip).clamp_min(1)  # what gradients are divided by
+        optimizer: Any = self.optimizers()
+        optimizer.step()
+        self._unsettled = Unsettled(step, batch, norm)
+        return norm
+
+    def settle(self) -> None:
+        """Waits for the last update, if nobody has. Raises NonFiniteError if it was none: no weight has changed."""
+        if self._unsettled is None:
+            return
+        last, self._unsettled = self._unsettled, None
+        if not math.isfinite(norm := float(last.norm)):
+            progress: Any = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+            progress.total.completed = last.step  # trainer.global_step, which a checkpoint is told
+            self.measured.tokens_seen -= self.measured.step_tokens
+            raise self._non_finite(last.batch, norm, last.step)
+        self.zero_grad(set_to_none=True)
+
+    @property
+    def _may_wait(self) -> bool:
+        """One GPU, AdamW's fused kernel, and updates that are counted before they get there."""
+        kind = type(self)
+        return (
+            self.device.type in LATER
+            and self.trainer.world_size == 1
+            and self._scaler is None
+            and kind.training_step is LanguageModule.training_step
+            and kind.before_update is LanguageModule.before_update
+            and len(self.trained()) == 1
+            and type(self._torch_optimizer) is torch.optim.AdamW
+            and not is_sharded(self.model)
+        )
 
     def _log_update(self, sums: Sums, size: Size, facts: dict[str, float]) -> None:
         found = sums.over_ranks(world_size=self.trainer.world_size, device=self.device)
@@ -270,7 +339,7 @@ class LanguageModule(pl.LightningModule):
 
     def _agree(self, batch: list[Batch]) -> Size:
         """How much the update is over all ranks; on the way, ranks agree on whether to stop after it."""
-        size = Size(*(sum(map(count, batch)) for count in (self.units, supervised_tokens, read_tokens)))
+        size, self._counted = self._counted or self._count(batch), None
         if self.trainer.world_size > 1:
             facts = torch.tensor([*size, self.stop_signal], dtype=torch.int64, device=self.device)
             counts = facts[:3].clone()
@@ -280,6 +349,10 @@ class LanguageModule(pl.LightningModule):
         if size.units == 0 and not self.may_learn_nothing:
             raise RunError("a whole batch has no token to learn from: every target is masked. Look at the data's mask.")
         return size._replace(units=max(1, size.units))
+
+    def _count(self, batch: list[Batch]) -> Size:
+        """Of this rank."""
+        return Size(*(sum(map(count, batch)) for count in (self.units, supervised_tokens, read_tokens)))
 
     def _backward(self, batch: list[Batch], size: Size) -> Sums:
         """Accumulates gradients of the global mean; returns this rank's sums of the loss and of `Output.sums`.
@@ -328,7 +401,7 @@ class LanguageModule(pl.LightningModule):
         norms = [clip_gradients(network, self.grad_clip) for network in self.trained().values()]
         return norms[0] if all(map(math.isfinite, norms)) else math.nan
 
-    def _non_finite(self, batch: list[Batch], norm: float) -> NonFiniteError:
+    def _non_finite(self, batch: list[Batch], norm: float, step: int) -> NonFiniteError:
         bad = [
             name if part == "model" else f"{part}.{name}"
             for part, network in self.trained().items()
@@ -336,7 +409,7 @@ class LanguageModule(pl.LightningModule):
             if p.grad is not None and not _is_finite(p.grad)
         ]
         evidence = {
-            "step": self.trainer.global_step,
+            "step": step,
             "rank": self.global_rank,
             "grad_norm": norm,
             "parameters_with_non_finite_gradient": bad,
@@ -344,13 +417,19 @@ class LanguageModule(pl.LightningModule):
         }
         self.zero_grad(set_to_none=True)
         return NonFiniteError(
-            f"step {self.trainer.global_step + 1}: the gradient is not finite (norm {norm}), in {len(bad)} parameters, "
+            f"step {step + 1}: the gradient is not finite (norm {norm}), in {len(bad)} parameters, "
             f"first {', '.join(bad[:3])}.\nStopped before the update. Try a lower optimizer.lr or a longer "
             "schedule.warmup_steps; with 16-mixed precision, try trainer.precision=bf16-mixed.",
             evidence,
         )
 
     # ---- validation --------------------------------------------------------------------------------------------------
+
+    def on_validation_start(self) -> None:
+        self.settle()
+
+    def on_train_end(self) -> None:
+        self.settle()
 
     def on_validation_epoch_start(self) -> None:
         self._validation, self.measured.extra = Sums(), {}
@@ -380,13 +459,15 @@ class LanguageModule(pl.LightningModule):
     # ---- state -------------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.settle()
         checkpoint["tokens_seen"] = self.measured.tokens_seen
         if getattr(self.model, "adapter", None) is not None:
             checkpoint["adapter"] = self.model.adapter
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.measured.tokens_seen = checkpoint["tokens_seen"]
-        adopt(self.model, checkpoint["state_dict"], prefix="model.")
+        if "state_dict" in checkpoint:  # FSDP loads its weights by itself
+            adopt(self.model, checkpoint["state_dict"], prefix="model.")
 
     # ---- small helpers -----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -46,12 +46,18 @@ class Memory:
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, and afterwards each submodule in the mode it had before."""
+    """Evaluation mode inside, and afterwards each submodule in the mode it had before.
+
+    What was compiled for training runs uncompiled: caches grow with each token, and each layer, length and number of
+    rows would be compiled anew.
+    """
     training = [module for module in model.modules() if module.training]
+    compiled = any(module._compiled_call_impl is not None for module in model.modules())
     for module in training:
         module.training = False
     try:
-        yield
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            yield
     finally:
         for module in training:
             module.training = True

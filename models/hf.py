@@ -151,13 +151,19 @@ def load_hf(
 
 @contextmanager
 def showing_weights(hf: Any) -> Iterator[None]:
-    """Transformers shows attention weights only where it computes them eagerly."""
-    before = hf.config._attn_implementation
-    hf.set_attn_implementation("eager")
+    """Transformers shows attention weights only where it computes them eagerly.
+
+    Said to each part that keeps settings of its own: transformers 5.17 does not pass it on to T5's two sides.
+    """
+    configs = {id(part.config): part.config for part in hf.modules() if hasattr(part, "config")}
+    before = {key: config._attn_implementation for key, config in configs.items()}
+    for config in configs.values():
+        config._attn_implementation = "eager"
     try:
         yield
     finally:
-        hf.set_attn_implementation(before)
+        for key, config in configs.items():
+            config._attn_implementation = before[key]
 
 
 def attentions(out: Any) -> list[Tensor]:

@@ -171,6 +171,8 @@ def quiet_lightning() -> None:
     """Its hints about hardware and products say nothing about this run; warnings stay."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*overridden `on_before_batch_transfer`")  # LanguageModule counts there
+    warnings.filterwarnings("ignore", message=".*does not have many workers")  # data.workers says why there are none
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # between lightning 2.6 and torch 2.13
     warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start")  # a frozen base is meant to be
 

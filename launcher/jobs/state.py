@@ -38,6 +38,7 @@ def isolated() -> Iterator[None]:
         root.handlers[:], root.level = logs, level
         random.setstate(streams)
         _restore_torch(numbers)
+        _forget_compiled()
         gc.collect()
 
 
@@ -50,6 +51,13 @@ def _set_imports_aside() -> None:
     if "lightning" in sys.modules and not gc.get_freeze_count():
         gc.collect()
         gc.freeze()
+
+
+def _forget_compiled() -> None:
+    """torch.compile compiles a function eight times at most for all models of a process; later ones run as they are."""
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is not None:
+        dynamo.reset()
 
 
 def peak_memory_bytes() -> int:

@@ -108,7 +108,7 @@ class SweepJob:
         values = {word.lstrip("+").split("=", 1)[0]: word.lstrip("+") for word in words}
         shown = ",".join(values[key] for key in self.swept if key in values)
         number = int(hydra.job.num)
-        print(f"\njob {number}{f' of {self.total}' if self.total else ''}: {shown}", flush=True)
+        print(f"\njob {number}{f' of {self.total}' if self.total else ''}{f': {shown}' if shown else ''}", flush=True)
         folder = self.folder / job_name(number, shown)
         left = left_to_do(folder, self.lab, lambda: plan)
         if left is not None:
@@ -164,10 +164,11 @@ def check_jobs(overrides: Sequence[Override], lab: Lab) -> list[Plan]:
 
 def report(folder: Path, total: int | None) -> int:
     """Prints how the jobs ended, best validation loss first, and returns the worst exit status."""
-    files = sorted(folder.glob("[0-9]*-*/summary.json"))  # a report may lie beside the jobs
-    summaries = {file.parent: summary_of(file.parent) or {} for file in files}
+    # a report may lie beside the jobs; where one value is swept, a job is called by its number alone
+    jobs = [path.parent for path in sorted(folder.glob("*/summary.json")) if path.parent.name.split("-")[0].isdigit()]
+    summaries = {path: summary_of(path) or {} for path in jobs}
     loss = {path: s.get("metrics", {}).get("val/loss") for path, s in summaries.items()}
-    print(f"\n{len(summaries)} jobs in {folder}")
+    print(f"\n{len(summaries)} job{'s' * (len(summaries) != 1)} in {folder}")
     for path in sorted(summaries, key=lambda p: (loss[p] is None, loss[p] if loss[p] is not None else 0.0)):
         shown = "" if loss[path] is None else f"val/loss {loss[path]:.4f}"
         print(f"  {summaries[path].get('status', '?'):<12}{shown:<18}{path.name}")

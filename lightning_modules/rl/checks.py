@@ -16,7 +16,7 @@ from lightning_modules.rl.ranks import of_all_ranks
 from models.boosting.ensemble import Boosted
 
 Mode = Literal["stop", "warn"]
-LIMIT = {"gap": 1e-3, "gap_half": 5e-2, "ratio": 1e-4, "kl": 1e-4}
+LIMIT = {"gap": 1e-3, "gap_half": 5e-2, "ratio": 1e-4, "ratio_half": 5e-2, "kl": 1e-4}
 
 
 def complain(words: str | None, mode: Mode, *, first_rank: bool = True) -> None:
@@ -55,10 +55,13 @@ def sampled_as_trained(generated_NT: Tensor, trainer_NT: Tensor, mask_NT: Tensor
     )
 
 
-def nothing_moved(log_ratio_NT: Tensor, mask_NT: Tensor) -> str | None:
-    """The ratio of new to old probability is 1 until something was learned (N55, N56)."""
+def nothing_moved(log_ratio_NT: Tensor, mask_NT: Tensor, *, half: bool) -> str | None:
+    """The ratio of new to old probability is 1 until something was learned (N55, N56).
+
+    Rounded products differ with the rows beside a row: the update's are other ones than the reading's.
+    """
     off = largest((log_ratio_NT.exp() - 1).abs(), mask_NT)
-    if off <= LIMIT["ratio"]:
+    if off <= LIMIT["ratio_half" if half else "ratio"]:
         return None
     return f"before any update the ratio of new to old probabilities is off 1 by up to {off:.3g}: is dropout on?"
 

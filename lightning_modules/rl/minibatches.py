@@ -45,7 +45,8 @@ def micro_batches(
     whole["targets"] = whole["targets"].where(whole["counted"].unsqueeze(1), IGNORE)
     size = units(norm, rows=per, actions=int(mask_of(whole).sum()), longest=longest)
     used = torch.arange(per) if every_row or "values" in whole else with_gradient(whole)
-    order = used[longest_of_group(whole["lengths"], whole["asked"])[used].argsort(stable=True)]
+    longest_N = longest_of_group(whole["lengths"].cpu(), whole["asked"].cpu())  # rows are numbered on the CPU
+    order = used[longest_N[used].argsort(stable=True)]
     micros = [rows_of(whole, some) for some in order.split(rows)]
     return [micro | {"units": torch.tensor(size if i == 0 else 0)} for i, micro in enumerate(micros)]
 

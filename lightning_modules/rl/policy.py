@@ -115,7 +115,7 @@ class PolicyModule(AnsweringModule):
         self.meter.add("time/scoring", time.perf_counter() - start, 0)  # on top of what judging took
         self.shown = shown_rows(answers, parts, rollout, group=self.group, step=self.trainer.global_step)
         if self.trainer.global_step == 0:
-            half, world_size = "16" in str(self.trainer.precision), self.trainer.world_size
+            half, world_size = self._rounds, self.trainer.world_size
             for words in checks.of_first_rollout(rollout, self.max_new_tokens, half=half, world_size=world_size):
                 self._complain(words)
         return rollout
@@ -160,7 +160,7 @@ class PolicyModule(AnsweringModule):
         losses_NT = SURROGATES[self.surrogate](log_ratio_NT, log_probs_NT, micro["advantages"], self.bounds)
         note_update(self.meter, log_ratio_NT.detach(), losses_NT.detach(), micro["advantages"], mask_NT, self.bounds)
         if self.trainer.global_step == 0:
-            self._complain(checks.nothing_moved(log_ratio_NT.detach(), mask_NT))
+            self._complain(checks.nothing_moved(log_ratio_NT.detach(), mask_NT, half=self._rounds))
         if self.kl and self.kl_in_loss:
             losses_NT = losses_NT + self.kl * k3(log_probs_NT, micro["ref"])
         losses_NT = losses_NT + self.more_loss(micro, out, mask_NT)
@@ -200,6 +200,11 @@ class PolicyModule(AnsweringModule):
         step = self.trainer.global_step
         logged = (step + self.updates_per_item) // self.log_every > step // self.log_every
         return self.kl > 0 or step == 0 or logged
+
+    @property
+    def _rounds(self) -> bool:
+        """Whether products are rounded to 16 bits, or to the 19 of TF32."""
+        return "16" in str(self.trainer.precision) or self.device.type == "cuda"
 
     def _deal(self, item: int) -> Tensor:
         world, rank = self.trainer.world_size, self.global_rank

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback
 
 from batch import IGNORE
 from errors import Interrupted
+from lightning_modules import base
 from lightning_modules.base import NonFiniteError, step_seed
 from lightning_modules.sums import text_metrics, text_sums
 from loggers.metrics_csv import MetricsCSV
@@ -130,7 +131,28 @@ def test_N20_last_is_the_last_step_even_when_validation_gets_worse(tmp_path):
     assert list(losses) == [5, 10, 13]
 
 
-def test_N21_nan_stops_before_the_update_and_keeps_the_evidence(tmp_path):
+@pytest.fixture(params=["now", "later"])
+def settled(request, monkeypatch):
+    """An update's norm is looked at at once, or as on a GPU once the next one is under way."""
+    monkeypatch.setattr(base, "LATER", {"cpu"} if request.param == "later" else set())
+    return request.param
+
+
+def test_what_is_settled_later_is_the_same_run(tmp_path, monkeypatch):
+    found = {}
+    for name, devices in (("now", set()), ("later", {"cpu"})):
+        monkeypatch.setattr(base, "LATER", devices)
+        (tmp_path / name).mkdir()
+        module, _ = train(tmp_path / name, 12)
+        assert module._may_wait == (name == "later")
+        found[name] = weights(module), rows(tmp_path / name, "train"), module.measured.tokens_seen
+    assert found["now"][1].keys() == found["later"][1].keys()
+    assert found["now"][2] == found["later"][2]
+    for name, value in found["now"][0].items():  # clipped by a factor here, by a divisor there
+        torch.testing.assert_close(found["later"][0][name], value, rtol=1e-4, atol=1e-4)  # a step is 1e-2
+
+
+def test_N21_nan_stops_before_the_update_and_keeps_the_evidence(tmp_path, settled):
     class Poison(Callback):
         def on_train_batch_start(self, trainer, module, *_):
             if trainer.global_step == 4:

@@ -53,7 +53,7 @@ def alone(tmp_path_factory, corpus):
     return run("single", folder, corpus, 1)[0], folder
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_N18_N41_S3_two_ranks_equal_one_process(tmp_path, corpus, alone, strategy):
     expected, folder = alone
     for facts in run(strategy, tmp_path / "run", corpus, 2):

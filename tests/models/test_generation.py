@@ -179,3 +179,19 @@ def test_S29_modes_come_back_after_an_error_too():
     with pytest.raises(KeyError), evaluating(model):
         {}["the body fails"]
     assert model.training
+
+
+def test_what_was_compiled_for_training_writes_uncompiled():
+    """Caches grow with each token: each layer, and each number of rows, would be compiled anew."""
+    model, compiled = tiny(), []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    expected = generate(model, [[1, 2, 3]], max_new_tokens=4, sampling=GREEDY)
+    model.compile(backend=backend)
+    assert generate(model, [[1, 2, 3]], max_new_tokens=4, sampling=GREEDY) == expected
+    assert not compiled
+    model(torch.tensor([[1, 2, 3]]), logits="last")
+    assert compiled

@@ -135,3 +135,14 @@ def test_in_64_bits_the_loss_is_made_in_64_bits():
         for mine, theirs in zip(*(torch.autograd.grad(x, (hidden, weight), retain_graph=x is expected)
                                   for x in (loss, expected)), strict=True):  # fmt: skip
             torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_a_head_padded_for_the_gpu_gives_the_same_chunk(softcap):
+    hidden, weight, targets = (x.detach() for x in inputs())
+    padded = torch.cat([weight, torch.zeros(5, weight.shape[1])])
+    slope, nll = loss_module._chunk(hidden, weight, targets, softcap, len(weight))
+    wide_slope, wide_nll = loss_module._chunk(hidden, padded, targets, softcap, len(weight))
+    torch.testing.assert_close(wide_nll, nll)
+    torch.testing.assert_close(wide_slope[:, : len(weight)], slope)
+    assert not wide_slope[:, len(weight) :].any()
