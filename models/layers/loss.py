@@ -20,8 +20,8 @@ from batch import IGNORE
 # Elements of one chunk of logits. Measured on 2 CPU cores with V = 50,257: below 4M the matrix products lose speed,
 # above 32M the chunk leaves the cache; a GPU wants fewer and larger products.
 CHUNK_ELEMENTS = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
-# A GPU multiplies 16-bit matrices five to eight times as slowly where rows are no multiple of 16 bytes: head and loss of
-# 32,768 tokens took 84 ms on an H100 with 50,257 ids, 33 with 50,304. The head is padded; no probability gets there.
+# A GPU multiplies 16-bit matrices five to eight times as slowly where rows are no multiple of 16 bytes: head and loss
+# of 32,768 tokens took 84 ms on an H100 with 50,257 ids, 33 with 50,304. The head is padded; no probability gets there.
 ALIGNED = 64
 HAS_TRITON = find_spec("triton") is not None
 # Elements in 16 bits that wait for each other until the head's gradient is made of them.
