@@ -51,6 +51,16 @@ class Sampling:
                 raise RequestError(f"{key}={getattr(self, key)}: expected {expected}.")
 
 
+def check_drawn(sampling: Sampling) -> None:
+    """Raises RequestError for a filter of draws where nothing is drawn. Clients of a server send both, and may."""
+    named = {"top_p": sampling.top_p, "min_p": sampling.min_p}
+    if sampling.temperature == 0 and (idle := [f"{key}={value}" for key, value in named.items() if value is not None]):
+        raise RequestError(
+            f"temperature=0 takes the likeliest token each time: {' and '.join(idle)} would change nothing.\n"
+            "Leave one of them away, or type temperature=0.8."
+        )
+
+
 PLAIN = Sampling()  # from the model as it is
 GREEDY = Sampling(temperature=0.0)
 

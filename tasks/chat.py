@@ -13,7 +13,7 @@ from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
 from models.base import LanguageModel
 from models.generation import Memory, stream
-from models.sampling import Sampling
+from models.sampling import Sampling, check_drawn
 from tasks import parts
 from tasks.drafting import draft_of, tell
 from tasks.gate import Gated, gate_of
@@ -46,6 +46,7 @@ def chat(
     """Reads a line, answers, until an empty line or the end of the input. Writes chat.json."""
     parts.needs_model(cfg, "task=chat")
     sampling = Sampling(temperature, top_k, top_p)
+    check_drawn(sampling)
     set_number_formats()
     tokenizer = parts.saved_tokenizer(cfg)
     style = parts.asking_style(cfg) if template == "auto" else template

@@ -12,7 +12,7 @@ from models.base import LanguageModel
 from models.beams import beam_search, check_beams
 from models.generation import Completion, Token, completed, stream
 from models.generation import generate as generate_tokens
-from models.sampling import Sampling
+from models.sampling import Sampling, check_drawn
 from tasks import parts
 from tasks.drafting import draft_of, tell
 from tasks.gate import Gated, gate_of
@@ -52,6 +52,7 @@ def generate(
     parts.needs_model(cfg, "task=generate")
     prompt, strings = typed(prompt), stops(stop)
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    check_drawn(sampling)
     drawn = {"top_p and min_p are of drawing, beams are not drawn": top_p is not None or min_p is not None}
     drawn["tools, schema and regex guide what is drawn or greedy"] = bool(tools or schema or regex)
     drawn["a draft writes what is drawn or greedy"] = cfg.generate.get("draft") is not None

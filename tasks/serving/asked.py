@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+import strict_json
 from errors import RequestError
 from models.continuous import Request
 from models.guides import MakeGuide
@@ -94,7 +95,11 @@ class Body(BaseModel):
         return self.stream_options is not None and self.stream_options.include_usage
 
     def refuse_the_rest(self) -> None:
-        """Raises FieldError for fields that would change the answer, and those that nobody knows."""
+        """Raises FieldError for fields that would change the answer, those that nobody knows, and what says nothing."""
+        if "" in self.stops():
+            raise FieldError("stop: an empty text, which every text contains.", param="stop")
+        if self.stream_options is not None and not self.stream:
+            raise FieldError("stream_options: only allowed where stream is true.", param="stream_options")
         for name, value in (self.model_extra or {}).items():
             if name in SAYS_NOTHING or (name in WITHOUT_EFFECT and (value is None or value in WITHOUT_EFFECT[name])):
                 continue
@@ -147,6 +152,10 @@ def read(kind: type[B], raw: bytes) -> B:
             where = str(found[0]["loc"][0])
             words = ", or ".join(dict.fromkeys(one["msg"] for one in found if one["loc"][0] == where))
         raise FieldError(f"{where}: {words}"[:300] if where else words[:300], param=where or None) from None
+    try:
+        strict_json.value_of(raw)
+    except ValueError as error:  # a key that stands there twice: one of its values would be passed over
+        raise FieldError(str(error)[:300]) from None
     body.refuse_the_rest()
     return body
 

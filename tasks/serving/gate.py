@@ -67,7 +67,8 @@ class Gate:
         return None
 
     def _knows(self, scope: Scope, headers: dict[str, str]) -> bool:
-        shown = [headers.get("authorization", "").removeprefix("Bearer ").strip(), cookie_of(headers)]
+        scheme, _, value = headers.get("authorization", "").strip().partition(" ")
+        shown = [value.strip() if scheme.lower() == "bearer" else "", cookie_of(headers)]
         if scope["path"] == "/" and scope["method"] == "GET":  # the address that was printed
             shown += parse_qs(scope["query_string"].decode("latin-1")).get("token", [])[:1]
         assert self.token is not None

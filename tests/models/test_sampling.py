@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from errors import RequestError
-from models.sampling import GREEDY, Sampling, choose, draw, filter_logits, penalise, uniform
+from models.sampling import GREEDY, Sampling, check_drawn, choose, draw, filter_logits, penalise, uniform
 
 PROBS = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
 
@@ -63,3 +63,13 @@ def test_uniform_numbers_are_uniform_and_differ_by_row_and_step():
 def test_settings_that_mean_nothing_are_refused(wrong):
     with pytest.raises(RequestError, match=next(iter(wrong))):
         Sampling(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("filters", "named"), [({"top_p": 0.9}, "top_p=0.9"), ({"min_p": 0.1, "top_p": 1.0}, "top_p=1.0 and min_p=0.1")]
+)
+def test_a_filter_of_draws_is_refused_where_nothing_is_drawn(filters, named):
+    check_drawn(Sampling(temperature=0.0, top_k=50))
+    check_drawn(Sampling(temperature=0.5, **filters))
+    with pytest.raises(RequestError, match=f"temperature=0 .*: {named} would change nothing"):
+        check_drawn(Sampling(temperature=0.0, **filters))

@@ -46,6 +46,20 @@ def ask(door, method: str, path: str, body=None, **headers):
 ASKED = {"model": "talker", "prompt": "a", "max_tokens": 1}
 
 
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b'{"model": "talker", "prompt": "a", "prompt": "b", "max_tokens": 1}', "'prompt' stands in one object twice"),
+        (b'{"model": "talker", "prompt": "a", "stop": ["x", ""], "max_tokens": 1}', "stop: an empty text"),
+        (b'{"model": "talker", "prompt": "a", "stream_options": {"include_usage": true}}', "where stream is true"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(door, raw, said):
+    answer = ask(door, "POST", "/v1/completions", raw)
+    assert answer.status == 400
+    assert said in json.loads(answer.text)["error"]["message"]
+
+
 def test_without_a_token_only_local_names_are_answered_to(door):
     assert ask(door, "GET", "/v1/models").status == 200
     assert ask(door, "GET", "/v1/models", Host="evil.example").status == 403
@@ -66,7 +80,9 @@ def test_with_a_token_nobody_gets_in_without(locked):
         assert ask(locked, "GET", path).status == 401, path
         assert ask(locked, "GET", path, Authorization="Bearer wrong").status == 401
     assert ask(locked, "GET", f"/v1/models?token={TOKEN}").status == 401, "only the page's address carries it"
-    assert ask(locked, "GET", "/v1/models", Authorization=f"Bearer {TOKEN}").status == 200
+    assert ask(locked, "GET", "/v1/models", Authorization=TOKEN).status == 401
+    for scheme in ("Bearer", "bearer"):  # RFC 7235: any case
+        assert ask(locked, "GET", "/v1/models", Authorization=f"{scheme} {TOKEN}").status == 200
     assert json.loads(ask(locked, "GET", "/v1/models").text)["error"]["type"] == "authentication_error"
 
 
