@@ -250,8 +250,8 @@ class LanguageModule(pl.LightningModule):
     def update(self, batch: list[Batch]) -> None:
         """One optimizer update over the micro-batches `batch`.
 
-        Where `_may_wait`, a gradient that is not finite is told at the next update, validation or checkpoint: so the
-        next update is on its way to the GPU before the last one has ended. Neither changes a weight then.
+        Where `_may_wait`, a gradient that is not finite is told at the next update, log, validation or checkpoint: so
+        the next update is on its way to the GPU before the last one has ended. Neither changes a weight then.
         """
         step = self.trainer.global_step
         torch.manual_seed(step_seed(self.seed, step, self.global_rank))
@@ -261,10 +261,13 @@ class LanguageModule(pl.LightningModule):
         self.settle()
         sums = self._backward(batch, size)
         norm = self._step_later(batch) if self._may_wait else self._step_now(batch)
-        self._use_stats(step)
         self.measured.step_tokens = size.tokens
         self.measured.tokens_seen += size.tokens
-        if (step + 1) % self.log_every == 0 or step == 0:
+        logs = (step + 1) % self.log_every == 0 or step == 0
+        if logs or self._step_stats:
+            self.settle()
+        self._use_stats(step)
+        if logs:
             self._log_update(sums, size, {"grad_norm": float(norm), "lr_multiplier": multiplier})
 
     def _step_now(self, batch: list[Batch]) -> float:
@@ -315,6 +318,7 @@ class LanguageModule(pl.LightningModule):
             and kind.before_update is LanguageModule.before_update
             and len(self.trained()) == 1
             and type(self._torch_optimizer) is torch.optim.AdamW
+            and all(group["fused"] for group in self._torch_optimizer.param_groups)
             and not is_sharded(self.model)
         )
 

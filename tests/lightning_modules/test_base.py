@@ -143,7 +143,7 @@ def test_what_is_settled_later_is_the_same_run(tmp_path, monkeypatch):
     for name, devices in (("now", set()), ("later", {"cpu"})):
         monkeypatch.setattr(base, "LATER", devices)
         (tmp_path / name).mkdir()
-        module, _ = train(tmp_path / name, 12)
+        module, _ = train(tmp_path / name, 12, module=make_module(log_every=5))
         assert module._may_wait == (name == "later")
         found[name] = weights(module), rows(tmp_path / name, "train"), module.measured.tokens_seen
     assert found["now"][1].keys() == found["later"][1].keys()
@@ -159,7 +159,7 @@ def test_N21_nan_stops_before_the_update_and_keeps_the_evidence(tmp_path, settle
                 module.before = weights(module)
                 module.model.blocks[1].mlp.down.weight.register_hook(lambda grad: grad * math.inf)
 
-    module = make_module()
+    module = make_module(log_every=10)
     with pytest.raises(NonFiniteError, match=r"step 5: .*blocks.1.mlp.down.weight"):
         train(tmp_path, 12, module=module, callbacks=[Poison()])
     assert all(torch.equal(value, weights(module)[name]) for name, value in module.before.items())
