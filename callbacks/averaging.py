@@ -42,6 +42,7 @@ class Averaging(Callback):
         self._step = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        pl_module.settle()
         if trainer.global_step > self._step:  # a step that a gradient scaler left out changed nothing
             weights = [weight.detach() for weight in _learned(pl_module).values()]
             with torch.no_grad():

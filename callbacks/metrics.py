@@ -18,22 +18,23 @@ class Metrics(Callback):
     """Logs train/* every `log_every` updates and val/* after each validation.
 
     train/tokens_per_second is the median over the updates since the last log; `tokens_per_second` (a property) the
-    median over all of them. Both count supervised tokens. train/mfu is over the work that was done: the FLOPs of all
-    positions that were read, prompts too, of the weights that were used and learned (`flops_per_token`), and of the
-    head where a target counts, as a share of this device's matmul peak.
+    median over all of them. Both count supervised tokens. Where updates are settled later, on a GPU, one by itself has
+    no duration: there it is the sum of tokens over the sum of seconds. train/mfu is over the work that was done: the
+    FLOPs of all positions that were read, prompts too, of the weights that were used and learned (`flops_per_token`),
+    and of the head where a target counts, as a share of this device's matmul peak.
     """
 
     def __init__(self, *, log_every: int):
         self.log_every = log_every
         self._speeds: list[float] = []
-        self._recent: list[float] = []
+        self._recent: list[tuple[int, float]] = []  # tokens and seconds of each update since the last log
         self._work: list[float] = []  # FLOP/s of this rank, update by update
         self._peak: float | None = None
         self.latest: dict[str, float] = {}
 
     @property
     def tokens_per_second(self) -> float:
-        speeds = self._speeds + self._recent
+        speeds = self._speeds + _speeds(self._recent)
         return statistics.median(speeds) if speeds else 0.0
 
     def on_train_batch_end(
@@ -42,19 +43,26 @@ class Metrics(Callback):
         # the module starts the clock after the callbacks of the step before: so waiting for data counts,
         # validation and checkpoints do not
         seconds = time.perf_counter() - pl_module.measured.step_ended
-        self._recent.append(pl_module.measured.step_tokens / seconds)
-        # supervised tokens are known over all ranks; counting this rank's would make a GPU wait
-        supervised = pl_module.measured.step_tokens // trainer.world_size
-        self._work.append(batch_flops(pl_module.model, batch, supervised=supervised) / seconds)
-        if trainer.global_step % self.log_every == 0 or trainer.global_step == 1:
+        self._recent.append((pl_module.measured.step_tokens, seconds))
+        logs = trainer.global_step % self.log_every == 0 or trainer.global_step == 1
+        if logs or not pl_module.settles_later:  # what padding there is, a GPU knows after all that it has to do
+            # supervised tokens are known over all ranks; counting this rank's would make a GPU wait
+            supervised = pl_module.measured.step_tokens // trainer.world_size
+            self._work.append(batch_flops(pl_module.model, batch, supervised=supervised) / seconds)
+        if logs:
             self._log_training(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._log(trainer, pl_module, pl_module.measured.val)
 
     def _log_training(self, trainer: Trainer, module: Any) -> None:
-        speed = statistics.median(self._recent)
-        self._speeds += self._recent
+        speeds = _speeds(self._recent)
+        if module.settles_later:
+            last = self._recent[-1]
+            speeds = [sum(tokens for tokens, _ in self._recent) / sum(seconds for _, seconds in self._recent)]
+            self._work[-1] *= speeds[0] * last[1] / max(1, last[0])  # as if this update had gone at that speed
+        speed = statistics.median(speeds)
+        self._speeds += speeds
         self._recent = []
         if self._peak is None:
             self._peak = peak_flops(module.device)
@@ -67,6 +75,10 @@ class Metrics(Callback):
         row = metrics | {"tokens_seen": float(module.measured.tokens_seen)}
         for logger in trainer.loggers:
             logger.log_metrics(row, step=trainer.global_step)
+
+
+def _speeds(updates: list[tuple[int, float]]) -> list[float]:
+    return [tokens / seconds for tokens, seconds in updates]
 
 
 def batch_flops(model: LanguageModel, batch: list[Batch], *, supervised: int) -> int:

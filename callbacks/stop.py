@@ -54,6 +54,7 @@ class StopOnSignal(Callback):
     def _raise_if_agreed(self, trainer: Trainer, module: Any) -> None:
         signum = module.stop_signal if trainer.world_size == 1 else module.stop_agreed
         if signum:
+            module.settle()  # an update that was none is told as what it is
             raise Interrupted(signum)
 
     # Not in teardown: by then Lightning has put back the handlers that it found itself.

@@ -240,7 +240,7 @@ class LanguageModule(pl.LightningModule):
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Counts while the micro-batches lie on the CPU: a GPU would have to end all that it has to do first."""
-        if self.trainer.training and self._may_wait:
+        if self.trainer.training and self.settles_later:
             self._counted = self._count(batch)
         return batch
 
@@ -250,8 +250,8 @@ class LanguageModule(pl.LightningModule):
     def update(self, batch: list[Batch]) -> None:
         """One optimizer update over the micro-batches `batch`.
 
-        Where `_may_wait`, a gradient that is not finite is told at the next update, log, validation or checkpoint: so
-        the next update is on its way to the GPU before the last one has ended. Neither changes a weight then.
+        Where `settles_later`, a gradient that is not finite is told at the next update, log, validation or checkpoint:
+        so the next batch is fetched, counted and copied while the GPU still computes. No weight changes in between.
         """
         step = self.trainer.global_step
         torch.manual_seed(step_seed(self.seed, step, self.global_rank))
@@ -260,7 +260,7 @@ class LanguageModule(pl.LightningModule):
         size = self._agree(batch)
         self.settle()
         sums = self._backward(batch, size)
-        norm = self._step_later(batch) if self._may_wait else self._step_now(batch)
+        norm = self._step_later(batch) if self.settles_later else self._step_now(batch)
         self.measured.step_tokens = size.tokens
         self.measured.tokens_seen += size.tokens
         logs = (step + 1) % self.log_every == 0 or step == 0
@@ -307,7 +307,7 @@ class LanguageModule(pl.LightningModule):
         self.zero_grad(set_to_none=True)
 
     @property
-    def _may_wait(self) -> bool:
+    def settles_later(self) -> bool:
         """One GPU, AdamW's fused kernel, and updates that are counted before they get there."""
         kind = type(self)
         return (

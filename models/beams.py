@@ -18,7 +18,7 @@ from torch import Tensor
 from errors import RequestError
 from models.base import LanguageModel
 from models.engine import Engine, Stop
-from models.generation import Completion, check_prompts, evaluating, generate
+from models.generation import Completion, check_prompts, generate, writing
 from models.guides import MakeGuide
 from models.sampling import GREEDY, Sampling
 
@@ -97,7 +97,7 @@ def beam_search(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
     at_once = max(1, batch_size // beams)
     found: dict[int, list[Completion]] = {}
-    with evaluating(model), torch.no_grad():
+    with writing(model), torch.no_grad():
         for start in range(0, len(order), at_once):
             chosen = order[start : start + at_once]
             how = Sampling(temperature=0.0, repetition_penalty=repetition_penalty)

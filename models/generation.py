@@ -46,21 +46,24 @@ class Memory:
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, and afterwards each submodule in the mode it had before.
-
-    What was compiled for training runs uncompiled: caches grow with each token, and each layer, length and number of
-    rows would be compiled anew.
-    """
+    """Evaluation mode inside, and afterwards each submodule in the mode it had before."""
     training = [module for module in model.modules() if module.training]
-    compiled = any(module._compiled_call_impl is not None for module in model.modules())
     for module in training:
         module.training = False
     try:
-        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
-            yield
+        yield
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def writing(model: torch.nn.Module) -> Iterator[None]:
+    """`evaluating`, and what was compiled for training runs uncompiled: caches grow with each token, and each layer,
+    length and number of rows would be compiled anew."""
+    compiled = any(module._compiled_call_impl is not None for module in model.modules())
+    with evaluating(model), torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        yield
 
 
 def generate(
@@ -103,7 +106,7 @@ def generate(
     found: dict[int, list[Token]] = {}
     stopped: set[int] = set()
     tracker, done = Tracker("writing", len(prompts) * n * max_new_tokens, unit="tokens at most"), 0
-    with evaluating(model):
+    with writing(model):
         for start in range(0, len(order), at_once):
             chosen = order[start : start + at_once]
             rows = [numbers[i] * n + j for i in chosen for j in range(n)]
@@ -153,7 +156,7 @@ def stream(
         memory.engine = engine
     tokens = engine.run(max_new_tokens, 1, frozenset(stop_ids), stop)
     while True:
-        with evaluating(model):
+        with writing(model):
             token = next(tokens, None)
         if token is None:
             return

@@ -155,15 +155,16 @@ def showing_weights(hf: Any) -> Iterator[None]:
 
     Said to each part that keeps settings of its own: transformers 5.17 does not pass it on to T5's two sides.
     """
-    configs = {id(part.config): part.config for part in hf.modules() if hasattr(part, "config")}
-    before = {key: config._attn_implementation for key, config in configs.items()}
+    name = "_attn_implementation_internal"  # set through its property, a whole model's would overwrite its parts'
+    configs = {id(part.config): part.config for part in hf.modules() if hasattr(getattr(part, "config", None), name)}
+    before = {key: getattr(config, name) for key, config in configs.items()}
     for config in configs.values():
-        config._attn_implementation = "eager"
+        setattr(config, name, "eager")
     try:
         yield
     finally:
         for key, config in configs.items():
-            config._attn_implementation = before[key]
+            setattr(config, name, before[key])
 
 
 def attentions(out: Any) -> list[Tensor]:

@@ -55,9 +55,10 @@ def _set_imports_aside() -> None:
 
 def _forget_compiled() -> None:
     """torch.compile compiles a function eight times at most for all models of a process; later ones run as they are."""
-    dynamo = sys.modules.get("torch._dynamo")
-    if dynamo is not None:
+    dynamo = sys.modules.get("torch._dynamo")  # which Lightning imports in each run
+    if dynamo is not None and dynamo.utils.counters["frames"]["total"]:
         dynamo.reset()
+        dynamo.utils.counters.clear()
 
 
 def peak_memory_bytes() -> int:

@@ -91,7 +91,7 @@ def linear_token_nll(
 
 def _called(function: type[torch.autograd.Function], hidden_NC: Tensor, *others: Any) -> Any:
     """On a GPU outside what torch.compile compiles: the kernel is quicker than what comes of the plain way."""
-    if torch.compiler.is_compiling() and _has_kernel(hidden_NC):
+    if torch.compiler.is_compiling() and HAS_TRITON and hidden_NC.is_cuda:
         return _uncompiled(function, hidden_NC, *others)
     return function.apply(hidden_NC, *others)
 
@@ -213,7 +213,11 @@ def _chunk(
 
 
 def _has_kernel(logits: Tensor) -> bool:
-    return HAS_TRITON and logits.is_cuda and logits.dtype != torch.float64
+    if not HAS_TRITON or not logits.is_cuda or logits.dtype == torch.float64:
+        return False
+    from models.layers.loss_triton import works_on
+
+    return works_on(logits.device)
 
 
 def _exact(x: Tensor) -> torch.dtype:

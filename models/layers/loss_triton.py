@@ -7,12 +7,28 @@ gradient where the logits were.
 Shapes: n tokens, V vocabulary.
 """
 
+from functools import cache
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from batch import IGNORE
+
 BLOCK = 8192  # logits at a time; a row of 50,257 takes seven
+
+
+@cache
+def works_on(device: torch.device) -> bool:
+    """Whether Triton can build it there: it asks for a C compiler. Where it cannot, says so once."""
+    logits, targets = torch.zeros(1, 8, device=device), torch.zeros(1, dtype=torch.long, device=device)
+    try:
+        nll_and_slope_(logits, targets, vocab=8, softcap=None)
+    except Exception as error:  # whatever keeps it from being built: PyTorch's own operations do the same
+        print(f"loss    without its kernel, which Triton cannot build here: {f'{error}'[:100]!r}", flush=True)
+        return False
+    return True
 
 
 def nll_and_slope_(logits_nV: Tensor, targets_n: Tensor, *, vocab: int, softcap: float | None) -> Tensor:
@@ -20,20 +36,25 @@ def nll_and_slope_(logits_nV: Tensor, targets_n: Tensor, *, vocab: int, softcap:
 
     Args:
         logits_nV: contiguous; columns from `vocab` on are padding, and become 0.
-        targets_n: below 0 is no target: its loss is 0, its row in the logits means nothing.
+        targets_n: `IGNORE` is no target: its loss is 0, its row in the logits means nothing. The loss of any other id
+            outside the vocabulary is no number.
     """
+    targets_n = targets_n.contiguous()
     nll_n = torch.empty(len(targets_n), dtype=torch.float32, device=logits_nV.device)
     cap = 0.0 if softcap is None else float(softcap)
     grid, width = (len(targets_n),), logits_nV.shape[1]
-    _kernel[grid](logits_nV, targets_n, nll_n, vocab, width, cap, CAPPED=softcap is not None, BLOCK=BLOCK, num_warps=16)
+    _kernel[grid](
+        logits_nV, targets_n, nll_n, vocab, width, IGNORE, cap, CAPPED=softcap is not None, BLOCK=BLOCK, num_warps=16
+    )
     return nll_n
 
 
 @triton.jit
-def _kernel(logits, targets, nll, vocab, width, cap, CAPPED: tl.constexpr, BLOCK: tl.constexpr):
+def _kernel(logits, targets, nll, vocab, width, ignore, cap, CAPPED: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     target = tl.load(targets + row)
     logits += row * width
+    picked = 0.0  # the target's logit, gathered on the way: a load of its own might come after the stores below
     largest = tl.full((BLOCK,), float("-inf"), tl.float32)  # of each lane, over the blocks so far
     total = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, vocab, BLOCK):
@@ -41,6 +62,7 @@ def _kernel(logits, targets, nll, vocab, width, cap, CAPPED: tl.constexpr, BLOCK
         x = tl.load(logits + columns, mask=columns < vocab, other=float("-inf")).to(tl.float32)
         if CAPPED:
             x = tl.where(columns < vocab, cap * _tanh(x / cap), float("-inf"))
+        picked += tl.sum(tl.where(columns == target, x, 0.0), 0)
         above = tl.maximum(largest, x)
         # a lane that has seen nothing yet: -inf - -inf would be no number
         total = total * tl.where(largest == above, 1.0, tl.exp(largest - above)) + tl.where(
@@ -50,11 +72,8 @@ def _kernel(logits, targets, nll, vocab, width, cap, CAPPED: tl.constexpr, BLOCK
     top = tl.max(largest, 0)
     spread = tl.log(tl.sum(tl.where(total == 0.0, 0.0, total * tl.exp(largest - top)), 0))  # logsumexp - top
 
-    counted = target >= 0
-    picked = tl.load(logits + tl.where(counted, target, 0)).to(tl.float32)
-    if CAPPED:
-        picked = cap * _tanh(picked / cap)
-    tl.store(nll + row, tl.where(counted, (top - picked) + spread, 0.0))
+    loss = tl.where((target >= 0) & (target < vocab), (top - picked) + spread, float("nan"))
+    tl.store(nll + row, tl.where(target == ignore, 0.0, loss))
 
     for start in range(0, width, BLOCK):
         columns = start + tl.arange(0, BLOCK)

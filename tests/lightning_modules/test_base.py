@@ -138,21 +138,57 @@ def settled(request, monkeypatch):
     return request.param
 
 
-def test_what_is_settled_later_is_the_same_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize("grad_clip", [None, 0.1])  # below every norm here
+def test_what_is_settled_later_is_the_same_run(tmp_path, monkeypatch, grad_clip):
     found = {}
     for name, devices in (("now", set()), ("later", {"cpu"})):
         monkeypatch.setattr(base, "LATER", devices)
         (tmp_path / name).mkdir()
-        module, _ = train(tmp_path / name, 12, module=make_module(log_every=5))
-        assert module._may_wait == (name == "later")
+        module, _ = train(tmp_path / name, 12, module=make_module(log_every=5, grad_clip=grad_clip))
+        assert module.settles_later == (name == "later")
+        assert module.measured.train["train/grad_norm"] > 0.1
         found[name] = weights(module), rows(tmp_path / name, "train"), module.measured.tokens_seen
-    assert found["now"][1].keys() == found["later"][1].keys()
-    assert found["now"][2] == found["later"][2]
-    for name, value in found["now"][0].items():  # clipped by a factor here, by a divisor there
-        torch.testing.assert_close(found["later"][0][name], value, rtol=1e-4, atol=1e-4)  # a step is 1e-2
+    (now, losses, seen), (later, later_losses, later_seen) = found["now"], found["later"]
+    assert (losses.keys(), seen) == (later_losses.keys(), later_seen)
+    assert [float(x) for x in later_losses.values()] == pytest.approx([float(x) for x in losses.values()], rel=1e-4)
+    for name, value in now.items():  # clipped by a factor here, by a divisor there
+        torch.testing.assert_close(later[name], value, rtol=1e-4, atol=1e-4)  # a step is 1e-2
 
 
-def test_N21_nan_stops_before_the_update_and_keeps_the_evidence(tmp_path, settled):
+def test_N21_a_stop_right_after_an_update_that_was_none_keeps_the_evidence(tmp_path, settled):
+    class Poison(Callback):
+        def on_train_batch_start(self, trainer, module, *_):
+            if trainer.global_step == 3:
+                module.model.blocks[1].mlp.down.weight.register_hook(lambda grad: grad * math.nan)
+                module.stop_signal = int(signal.SIGTERM)
+
+    with pytest.raises(NonFiniteError, match="step 4: "):
+        train(tmp_path, 12, module=make_module(log_every=10), callbacks=[Poison()])
+    assert torch.load(tmp_path / "checkpoints/evidence.pt", weights_only=True)["step"] == 3
+    assert torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
+
+
+def test_N21_an_average_takes_nothing_from_an_update_that_was_none(tmp_path, settled):
+    class Poison(Callback):
+        def on_train_batch_start(self, trainer, module, *_):
+            if trainer.global_step == 3:
+                module.model.blocks[1].mlp.down.weight.register_hook(lambda grad: grad * math.nan)
+
+    with pytest.raises(NonFiniteError):
+        train(tmp_path, 12, module=make_module(log_every=10), callbacks=[Poison()], ema=0.5, val_every=100)
+    averaged = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    (tmp_path / "three").mkdir()
+    train(tmp_path / "three", 3, module=make_module(log_every=10), ema=0.5, val_every=100)
+    expected = torch.load(tmp_path / "three/checkpoints/last.ckpt", weights_only=True)
+    (name,) = [key for key in expected["callbacks"] if "Averaging" in key]
+    for key, value in expected["callbacks"][name]["average"].items():
+        torch.testing.assert_close(averaged["callbacks"][name]["average"][key], value)
+
+
+@pytest.mark.parametrize("due", [{}, {"val_every": 100}, {"val_every": 100, "checkpoint_every": 5}, {"max_steps": 5}])
+def test_N21_nan_stops_before_the_update_and_keeps_the_evidence(tmp_path, settled, due):
+    """Whatever comes after the update that was none: a validation, another update, a checkpoint, the end."""
+
     class Poison(Callback):
         def on_train_batch_start(self, trainer, module, *_):
             if trainer.global_step == 4:
@@ -161,7 +197,7 @@ def test_N21_nan_stops_before_the_update_and_keeps_the_evidence(tmp_path, settle
 
     module = make_module(log_every=10)
     with pytest.raises(NonFiniteError, match=r"step 5: .*blocks.1.mlp.down.weight"):
-        train(tmp_path, 12, module=module, callbacks=[Poison()])
+        train(tmp_path, due.pop("max_steps", 12), module=module, callbacks=[Poison()], **due)
     assert all(torch.equal(value, weights(module)[name]) for name, value in module.before.items())
     evidence = torch.load(tmp_path / "checkpoints/evidence.pt", weights_only=True)
     assert evidence["step"] == 4
