@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
 MEASURED, EXPECTED = "#0072B2", "#999999"  # Okabe & Ito 2008
+SPAN = 6.0  # a panel shows at least this factor: noise of a few percent must not look like a slope
 
 
 def draw(by_axis: Mapping[str, Sequence[Any]], path: Path) -> None:
@@ -41,5 +42,13 @@ def _lines(panel: Any, sizes: Sequence[int], measured: Sequence[float], expected
     panel.plot(at, measured, color=MEASURED, marker="o", markersize=3, linewidth=1.3, label="measured")
     panel.set_xscale("log", base=2)
     panel.set_yscale("log")
+    panel.set_ylim(*_limits([*measured, *(measured[0] * x for x in expected)]))
     panel.set_xticks(at, [f"{size:,}" for size in sizes], rotation=45)
     panel.minorticks_off()
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """A little more than the values' own, or `SPAN` around their middle."""
+    low, high = min(values) / 1.1, max(values) * 1.1
+    wider = max(1.0, SPAN / (high / low)) ** 0.5
+    return low / wider, high * wider

@@ -71,3 +71,10 @@ def test_a_point_says_its_arithmetic():
     assert found["parameters"] == 16 * 32 + 4 * 32 * 32 + 3 * 32 * 96 + 3 * 32
     assert found["activations"] == 2048 * 32
     assert found["seconds"] > 0
+
+
+def test_noise_does_not_look_like_a_slope():
+    low, high = _scaling_figure._limits([182.2, 187.2])
+    assert low < 182.2 / 2
+    assert high > 187.2 * 2
+    assert _scaling_figure._limits([1.0, 100.0]) == pytest.approx((1 / 1.1, 110.0))
