@@ -58,6 +58,17 @@ class Turns:
         print(MARK + json.dumps(facts), flush=True)
 
 
+def asked_for(given: list[str]) -> list[str]:
+    """Precisions to measure. Raises SystemExit for a word that is none, and for a GPU that is not there."""
+    import torch
+
+    if unknown := [word for word in given if word not in ("fp32", "bf16", "gpu")]:
+        sys.exit(f"{' '.join(unknown)}: expected some of fp32 bf16 gpu")
+    if "gpu" in given and not torch.cuda.is_available():
+        sys.exit("gpu: PyTorch finds no CUDA device here. Type fp32 or bf16, for the CPU.")
+    return given or ["fp32", "bf16"]
+
+
 def in_turn(module: str, sides: list[str], *, rounds: int) -> dict[str, Side]:
     """Runs `python -m MODULE SIDE` for each side, which does WARM_UP + `rounds` updates.
 

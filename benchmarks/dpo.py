@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks._in_turn import WARM_UP, Turns, in_turn
+from benchmarks._in_turn import WARM_UP, Turns, asked_for, in_turn
 
 VOCAB, LONGEST, ROUNDS = 50_257, 512, 5
 STEPS = WARM_UP + ROUNDS
@@ -188,7 +188,7 @@ def one_side(side: str) -> None:
 
 
 def main(precisions: list[str]) -> None:
-    for precision in precisions or ["fp32", "bf16"]:
+    for precision in asked_for(precisions):
         found = in_turn("benchmarks.dpo", [f"{side}-{precision}" for side in SIDES], rounds=ROUNDS)
         size = SIZES["cuda" if precision == "gpu" else "cpu"]
         said = (

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks._in_turn import WARM_UP, Turns, in_turn
+from benchmarks._in_turn import WARM_UP, Turns, asked_for, in_turn
 
 VOCAB, ROUNDS = 50_257, 7
 ON_CPU: dict[str, Any] = {"n_layer": 4, "n_embd": 256, "n_head": 4, "n_inner": 688}
@@ -126,7 +126,7 @@ def one_side(side: str) -> None:
 
 
 def main(precisions: list[str]) -> None:
-    for precision in precisions or ["fp32", "bf16"]:
+    for precision in asked_for(precisions):
         found = in_turn("benchmarks.sft", [f"{side}-{precision}" for side in SIDES], rounds=ROUNDS)
         sizes, count = ("12 x 768", 64) if precision == "gpu" else ("4 x 256", 8)
         print(f"\nSFT, one update: Llama {sizes}, vocabulary 50,257, {count} rows as GSM8K's, {precision}")

@@ -114,10 +114,11 @@ class _LinearTokenNLL(torch.autograd.Function):
     def forward(ctx, hidden_NC, weight_VC, targets_N, softcap):
         ctx.weight_dtype, ctx.vocab, weight_VC = weight_VC.dtype, len(weight_VC), _padded(weight_VC, hidden_NC)
         nll_N = torch.empty(len(targets_N), dtype=_exact(hidden_NC), device=hidden_NC.device)
-        room = KEEP_ELEMENTS.get(hidden_NC.device.type, KEEP_ELEMENTS["cpu"]) if any(ctx.needs_input_grad) else 0
+        graded = any(ctx.needs_input_grad)
+        room = KEEP_ELEMENTS.get(hidden_NC.device.type, KEEP_ELEMENTS["cpu"]) if graded else 0
         ctx.kept = []
         for rows in _chunks(len(targets_N), weight_VC):
-            delta, nll_N[rows] = _chunk(hidden_NC[rows], weight_VC, targets_N[rows], softcap, ctx.vocab)
+            delta, nll_N[rows] = _chunk(hidden_NC[rows], weight_VC, targets_N[rows], softcap, ctx.vocab, graded=graded)
             room -= delta.numel()
             if room >= 0:
                 ctx.kept.append(delta)
@@ -156,8 +157,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         head = _HeadGradient(weight_VC) if wants_weight else None
         for rows in _chunks(len(targets_N), weight_VC):
             hidden, targets = hidden_NC[rows], targets_N[rows]
-            delta, nll_N[rows] = _chunk(hidden, weight_VC, targets, softcap, vocab)
-            if not (wants_hidden or wants_weight):
+            graded = wants_hidden or wants_weight
+            delta, nll_N[rows] = _chunk(hidden, weight_VC, targets, softcap, vocab, graded=graded)
+            if not graded:
                 continue
             weights = _weights(targets, None if weights_N is None else weights_N[rows], nll_N.dtype)
             if grad_NC is not None:
@@ -190,11 +192,18 @@ def _padded(weight_VC: Tensor, hidden_NC: Tensor) -> Tensor:
 
 
 def _chunk(
-    hidden_nC: Tensor, weight_VC: Tensor, targets_n: Tensor, softcap: float | None, vocab: int
+    hidden_nC: Tensor,
+    weight_VC: Tensor,
+    targets_n: Tensor,
+    softcap: float | None,
+    vocab: int,
+    *,
+    graded: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """What the loss of each token grows by with each of its logits (n, V), rounded as hidden states are; its loss (n,).
 
-    The slope is softmax - onehot(target), through the cap if there is one; rows without a target mean nothing.
+    The slope is softmax - onehot(target), through the cap if there is one; rows without a target mean nothing, nor does
+    any where none is asked for (`graded`).
     """
     logits, slope = hidden_nC @ weight_VC.T, None  # (n, V)
     if _has_kernel(logits):
@@ -209,7 +218,7 @@ def _chunk(
     if vocab < len(weight_VC):
         logits[:, vocab:] = -torch.inf
     probs, nll_n = _softmax_and_nll(logits, targets_n)
-    return _logit_gradient(probs, targets_n, slope).to(hidden_nC.dtype), nll_n
+    return _logit_gradient(probs, targets_n, slope).to(hidden_nC.dtype) if graded else probs, nll_n
 
 
 def _has_kernel(logits: Tensor) -> bool:

@@ -209,7 +209,7 @@ def test_the_trainer_makes_no_logits_of_all_tokens(tmp_path, monkeypatch):
 
     seen = []
     original = layer._chunk
-    monkeypatch.setattr(layer, "_chunk", lambda h, *rest: (seen.append(len(h)), original(h, *rest))[1])
+    monkeypatch.setattr(layer, "_chunk", lambda h, *rest, **more: (seen.append(len(h)), original(h, *rest, **more))[1])
     dpo = module(tmp_path, loss_type="simpo")
     micro = as_pairs(make_pairs(4)).micro(range(4))
     dpo.loss(micro)
