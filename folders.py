@@ -210,3 +210,9 @@ def entries(folder: Path) -> Iterator[tuple[str, Path]]:
             yield path.relative_to(folder).as_posix(), path
         if not inner and not files and Path(place) != folder:
             yield f"{Path(place).relative_to(folder).as_posix()}/", Path(place)
+
+
+def job_number(name: str) -> int | None:
+    """Of a folder in a sweep's that is called as its jobs are: 12-seed_1, or 12 alone where one value is swept."""
+    number = name.split("-")[0]
+    return int(number) if number.isdecimal() else None

@@ -4,7 +4,6 @@ A run whose summary is missing is one that was killed or still works: listed, ne
 """
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ import numpy as np
 
 from commands import run_py
 from errors import RequestError
+from folders import job_number
 from runs.curves import curves
 from runs.files import is_run, read_json, read_yaml, typed_words
 
@@ -149,7 +149,7 @@ def not_started(wanted: str | Sequence[str]) -> list[str]:
         except (OSError, ValueError):
             lines.append(f"sweep.json of {text} cannot be read: whether all of its jobs have begun is not known.")
             continue
-        begun = len([folder for folder in path.glob("*") if re.match(r"\d+-", folder.name) and is_run(folder)])
+        begun = len([folder for folder in path.glob("*") if job_number(folder.name) is not None and is_run(folder)])
         if isinstance(jobs, int) and begun < jobs:
             lines.append(
                 f"{jobs - begun} of the {jobs} jobs of {text} have not begun. To go on with them: "
@@ -183,8 +183,7 @@ def _below(path: Path, depth: int = 3) -> list[Path]:
 
 
 def _by_number(folder: Path) -> tuple[str, int, str]:
-    number = re.match(r"\d+(?=-)", folder.name)
-    return str(folder.parent), int(number[0]) if number else 0, folder.name
+    return str(folder.parent), job_number(folder.name) or 0, folder.name
 
 
 class _Damaged(Exception):  # noqa: N818 - what the folder is

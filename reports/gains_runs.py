@@ -1,6 +1,5 @@
 """Run folders of task=evaluate -> ways to answer, for the table of gains."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +7,12 @@ from typing import Any
 
 from errors import RequestError
 from evaluation.predictions import read_predictions
-from folders import PREDICTIONS, predictions_file
+from folders import PREDICTIONS, job_number, predictions_file
 from reports.collect import Run, find_runs
 from reports.gains import Way, ways_of
 from runs.files import read_json
 
 ASKED = "asked"  # in the folder of a pipeline: its evaluations
-OF_A_SWEEP = re.compile(r"\d+-")
 
 
 def ways_in(folder: Path, name: str) -> list[Way]:
@@ -56,7 +54,7 @@ def found_ways(wanted: str | Sequence[str]) -> tuple[list[Way], list[str]]:
 
 def label(run: Run) -> str:
     """What sets a job of a sweep apart, paths by their last part; the folder's name of any other run."""
-    if not OF_A_SWEEP.match(run.path.name) or not run.factors:
+    if job_number(run.path.name) is None or not run.factors:
         return run.path.name
     return ", ".join(f"{key}={Path(value).name if '/' in value else value}" for key, value in run.factors.items())
 

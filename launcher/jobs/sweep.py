@@ -21,6 +21,7 @@ import stopping
 from commands import hydra_text, run_py, shell
 from commands import word as shell_word
 from errors import Interrupted, RequestError
+from folders import job_number
 from launcher.config.compose import Files, Plan, check_groups, compose, hydra_of
 from launcher.config.overrides import Override, count_jobs, is_group, parse
 from launcher.jobs import devices, joining, ranks
@@ -164,9 +165,10 @@ def check_jobs(overrides: Sequence[Override], lab: Lab) -> list[Plan]:
 
 def report(folder: Path, total: int | None) -> int:
     """Prints how the jobs ended, best validation loss first, and returns the worst exit status."""
-    # a report may lie beside the jobs; where one value is swept, a job is called by its number alone
-    jobs = [path.parent for path in sorted(folder.glob("*/summary.json")) if path.parent.name.split("-")[0].isdigit()]
-    summaries = {path: summary_of(path) or {} for path in jobs}
+    files = sorted(folder.glob("*/summary.json"))  # a report may lie beside the jobs
+    summaries = {
+        file.parent: summary_of(file.parent) or {} for file in files if job_number(file.parent.name) is not None
+    }
     loss = {path: s.get("metrics", {}).get("val/loss") for path, s in summaries.items()}
     print(f"\n{len(summaries)} job{'s' * (len(summaries) != 1)} in {folder}")
     for path in sorted(summaries, key=lambda p: (loss[p] is None, loss[p] if loss[p] is not None else 0.0)):

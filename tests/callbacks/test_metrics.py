@@ -1,6 +1,7 @@
 """The share of the machine's peak (F37): FLOPs of the work that was done, worked by hand."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -113,3 +114,16 @@ def test_F37_mfu_is_that_of_all_positions(tmp_path, monkeypatch) -> None:
     make_trainer(tmp_path, max_steps=1, callbacks=[Noted(log_every=1)]).fit(module, RandomTokens(masked))
     assert seen
     assert all(found == pytest.approx(wanted) for found, wanted in seen), "16 positions of work a step, 8 targets"
+
+
+@pytest.mark.parametrize(("later", "speed"), [(False, 100.0), (True, 300 / 5)])
+def test_updates_that_are_settled_later_have_a_speed_together_and_none_by_themselves(later, speed) -> None:
+    """Two that cost a GPU's launches alone, and the logged one, which waits for all three."""
+    metrics = Metrics(log_every=3)
+    metrics._peak = 1000.0
+    metrics._recent = [(100, 1.0), (100, 1.0), (100, 3.0)]
+    metrics._work = [500.0 / 3.0] if later else [500.0, 500.0, 500.0 / 3.0]  # 500 FLOPs an update
+    module = SimpleNamespace(settles_later=later, measured=SimpleNamespace(train={}, tokens_seen=300))
+    metrics._log_training(SimpleNamespace(loggers=[], global_step=3), module)
+    assert metrics.latest["train/tokens_per_second"] == pytest.approx(speed)
+    assert metrics.latest["train/mfu"] == pytest.approx(5 * speed / 1000)

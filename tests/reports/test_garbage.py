@@ -87,6 +87,12 @@ def test_F26_a_damaged_record_of_a_sweep_is_told(
     assert lines == [] or "cannot be read" in lines[0]
 
 
+def test_the_only_job_of_a_sweep_over_one_value_has_begun(write_run: Callable[..., Path], tmp_path: Path) -> None:
+    write_run("0", {"seed": 0}, {"val/loss": 1.0})
+    (tmp_path / "sweep/sweep.json").write_text('{"jobs": 1}')
+    assert not_started(str(tmp_path / "sweep")) == []
+
+
 def test_F26_where_nothing_can_be_read_the_reason_is_said(write_run: Callable[..., Path]) -> None:
     bad = write_run("0-x", {"seed": 0}, {"val/loss": 1.0})
     (bad / "summary.json").write_bytes(b"[" * DEEP)
