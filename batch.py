@@ -14,6 +14,7 @@ enter the model. B rows, T tokens, P prompts or pairs; rows are padded on the ri
 | `index` | (P,) int64 | number of each pair or example in its data set |
 | `labels` | (B,) bool | whether a completion is a desirable one, an answer a right one |
 | `margins` | (P,) float32 | by how much the chosen completion is said to be better |
+| `reference` | (B,) float32 | log-probability of each row's targets under the reference (boosting on pairs) |
 | `document_index` | (B, T) int64 | the document or example of each target over the split, -1 where there is none |
 | `source` | (B, T) int64 | the source of each target in a mixture |
 

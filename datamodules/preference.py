@@ -19,6 +19,7 @@ from batch import Batch
 from bounds import OpenShare, PositiveInt
 from datamodules.batching.preference_table import PairBatches, PairSteps, PairTable, make_table
 from datamodules.batching.prompts import Prompts, Question
+from datamodules.batching.windows import ShuffleOrder
 from datamodules.kinds.steps import StepDataModule
 from datamodules.reading.ignored import in_words
 from datamodules.reading.preference_rows import Preference, preferences
@@ -160,6 +161,10 @@ class PairDataModule(StepDataModule):
         for step in range(steps.steps_per_epoch):
             yield from steps[step]
         yield from self._validation()
+
+    def order(self) -> ShuffleOrder:
+        """In which order training sees the pairs."""
+        return self._steps().order
 
     def _steps(self) -> PairSteps:
         return PairSteps(

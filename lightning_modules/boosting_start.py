@@ -10,16 +10,25 @@ import torch
 from batch import IGNORE, Batch
 from commands import word
 from errors import RequestError
-from lightning_modules.base import Start
+from lightning_modules.base import LanguageModule, Start
 from lightning_modules.causal_lm import CausalLMModule
+from lightning_modules.pairs import chosen_rows
+from lightning_modules.start import learn_likelihood
+from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
 from models.boosting.plan import Plan
-from models.boosting.stage import DevRow, is_dev
+from models.boosting.units import Unit, is_dev, units_of
 from optimization.adamw import adamw
 from optimization.schedules import cosine
 
 MAX_DEV_ROWS = 256  # that many choose steps; further ones are held out all the same
 BASE_LR = 1e-3
+# what data provides -> in words, and the loss that learns from it
+LOSS_OF = {
+    "conversations": ("conversations", "sft"),
+    "pairs": ("pairs of answers", "dpo"),
+    "tokens": ("plain text", "causal_lm"),
+}
 
 
 def check_settings(model: Any, *, strategy: str, adapter: Any, optimizer: Any) -> None:
@@ -62,11 +71,9 @@ def check_data(data: Any, plan: Plan) -> None:
             "which choose the steps of objective=gbft, would be trained on.\n"
             "Leave data.stride out, or type gbft.dev_fraction=0 (fixed steps, and nothing is dropped)."
         )
-    masked = "conversations" in data.provides
-    if (plan.loss == "sft") != masked:
-        kind = "conversations" if masked else "plain text"
-        other = "sft" if masked else "causal_lm"
-        raise RequestError(f"gbft.loss={plan.loss}: the data holds {kind}.\nType gbft.loss={other}.")
+    kind, fitting = next((found for name, found in LOSS_OF.items() if name in data.provides), LOSS_OF["tokens"])
+    if plan.loss != fitting:
+        raise RequestError(f"gbft.loss={plan.loss}: the data holds {kind}.\nType gbft.loss={fitting}.")
     if plan.train_fraction < 1 and not hasattr(data, "shorten"):
         raise RequestError("gbft.train_fraction is for plain text; take fewer examples by the data's own keys.")
 
@@ -112,25 +119,33 @@ def check_start(model: Boosted, start: Start) -> None:
 
 
 def learn_base(model: Boosted, start: Start, *, token_bytes: Any, seed: int, log_every: int) -> None:
-    """Trains the base on the embedded language reference; the same for the same seed."""
+    """Trains the base on the language reference, of pairs on the chosen answers; the same for the same seed."""
     steps, base = model.plan.base_steps, model.base
     if steps == 0:
         raise RequestError(
             "objective=gbft corrects a trained base, and gbft.base_steps=0 asks for none.\n"
             "Type init_from=RUN_FOLDER, or gbft.base_steps=800 to train one first."
         )
+    base.requires_grad_(True).train()
+    common = {"token_bytes": token_bytes, "seed": seed, "log_every": log_every}
+    if model.plan.of_pairs:
+        learn_likelihood(LanguageModule(model=base, **common), start, chosen_rows, steps=steps, lr=BASE_LR)
+    else:
+        learn_reference_text(base, start, steps=steps, **common)
+    base.requires_grad_(False).eval()
+
+
+def learn_reference_text(base: LanguageModel, start: Start, *, steps: int, seed: int, **common: Any) -> None:
     print(f"base    no init_from: {steps} updates on the language reference come first", flush=True)
     module = CausalLMModule(
-        model=base.requires_grad_(True).train(),
+        model=base,
         optimizer=partial(adamw, lr=BASE_LR, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1),
         schedule=partial(cosine, total_steps=steps, warmup_steps=min(50, steps // 10), final_ratio=0.1),
-        token_bytes=token_bytes,
         seed=seed,
         grad_clip=1.0,
-        log_every=log_every,
+        **common,
     )
     start.train(module, start.reference_text(batch_size=12), steps=steps, folder="base")
-    base.requires_grad_(False).eval()
 
 
 def make_room(model: Boosted, checkpoint: dict[str, Any], optimizer: Callable[[], torch.optim.Optimizer]) -> None:
@@ -143,18 +158,18 @@ def make_room(model: Boosted, checkpoint: dict[str, Any], optimizer: Callable[[]
         saved["param_groups"] += fresh[len(saved["param_groups"]) :]
 
 
-def draw_rows(data: Any, plan: Plan, *, seed: int) -> tuple[list[DevRow], DevRow]:
+def draw_rows(data: Any, plan: Plan, *, seed: int) -> tuple[list[Unit], Unit]:
     """Rows of the training data that are dev, in the order in which they come, and the first that is not.
 
     Raises:
         RequestError: there are too few rows for a dev part.
     """
     steps, total = data.train_dataloader().dataset, n_rows(data, plan)
-    found: dict[bytes, DevRow] = {}
-    spare: DevRow | None = None
+    found: dict[bytes, Unit] = {}
+    spare: Unit | None = None
     seen = 0
     for step in count():
-        for row in rows_of(steps[step]):
+        for row in rows_of(steps[step], plan):
             seen += 1
             if is_dev(row.identity, seed, plan):
                 found.setdefault(row.identity, row)
@@ -172,14 +187,9 @@ def draw_rows(data: Any, plan: Plan, *, seed: int) -> tuple[list[DevRow], DevRow
     return list(found.values())[:MAX_DEV_ROWS], spare
 
 
-def rows_of(batch: list[Batch]) -> list[DevRow]:
-    """Single rows of a step's micro-batches, those with something to learn from."""
-    return [
-        DevRow(ids[None], targets[None], micro["documents"][i : i + 1] if "documents" in micro else None)
-        for micro in batch
-        for i, (ids, targets) in enumerate(zip(micro["ids"], micro["targets"], strict=True))
-        if (targets != IGNORE).any()
-    ]
+def rows_of(batch: list[Batch], plan: Plan) -> list[Unit]:
+    """Single rows of a step's micro-batches, or pairs, those with something to learn from."""
+    return [unit for micro in batch for unit in units_of(micro, plan) if (unit.targets_RT != IGNORE).any()]
 
 
 def n_rows(data: Any, plan: Plan) -> int:

@@ -3,8 +3,8 @@
     for m = 1..M:  fit h_m to the loss of F_{m-1} + h_m  ->  eta_m from the dev part  ->  F_m = F_{m-1} + eta_m h_m
 
 Which update does what: models/boosting/machine.py. What it minimises: models/boosting/losses.py. The dev part is rows
-of the training data that are never trained on. Learners of other stages get no gradient, so that one optimizer over
-all of them is a fresh one for each.
+of the training data that are never trained on, or pairs (gbft.loss=dpo). Learners of other stages get no gradient, so
+that one optimizer over all of them is a fresh one for each.
 
 Friedman 2001 (gradient boosting), 2002 (row subsampling); GrowNet, 2002.07971; XGBLoRA, 2410.19694.
 """
@@ -31,31 +31,52 @@ from lightning_modules.boosting_start import (
     n_rows,
     refuse_ends,
 )
+from lightning_modules.dpo import completion_log_probs, sequence_log_probs
+from lightning_modules.pairs import n_pairs, pair_means, pair_sums, plain_numbers, real_pairs
+from lightning_modules.reference import Reference
 from models.base import Output
 from models.boosting.ensemble import Boosted
 from models.boosting.losses import corrective_loss, stage_curvature, stage_loss
 from models.boosting.machine import Record, StageMachine, Turn, Weights, table
+from models.boosting.pair_loss import pair_losses
 from models.boosting.rows import rows_to_learn
-from models.boosting.stage import DevRow, closing, dev_loss, dev_rows_loss
+from models.boosting.stage import closing, dev_loss, dev_rows_loss
 from models.boosting.states import RowStates, check_budget
+from models.boosting.units import Unit
+from models.preference_losses import sum_over
 
 
 class GBFTModule(LanguageModule):
     """The stages of `model.plan`. `use_rows` must be called before training."""
 
-    needs = ("tokens", "conversations")
+    needs = ("tokens", "conversations", "pairs")
     horizon = ("gbft.stages",)
 
-    def __init__(self, *, strategy: str, adapter: Any, ema: Any = None, patience: Any = None, **common: Any):
-        """Raises RequestError for settings of the run that stages cannot be trained with."""
+    def __init__(
+        self,
+        *,
+        strategy: str,
+        adapter: Any,
+        ema: Any = None,
+        patience: Any = None,
+        cache_dir: str = "outputs/cache",
+        **common: Any,
+    ):
+        """Args: cache_dir: where log-probabilities of pairs under the start are kept.
+
+        Raises RequestError for settings of the run that stages cannot be trained with.
+        """
         super().__init__(**common)
         refuse_ends({"ema": ema, "patience": patience})
         check_settings(self.model, strategy=strategy, adapter=adapter, optimizer=self._make_optimizer)
         check_logits(self.ensemble)
         self.plan = self.ensemble.plan
-        self.dev: list[DevRow] = []
+        self.dev: list[Unit] = []
+        self.reference: Reference | None = None
+        if self.plan.of_pairs:
+            self.reference = Reference(completion_log_probs, how="cached", cache_dir=cache_dir)
         self.states = RowStates(self.ensemble, None)
-        self._spare: DevRow | None = None  # a row to train on where subsampling left none
+        self._spare: Unit | None = None  # a row to train on where subsampling left none
         self._turn: Turn | None = None  # the update being made; None: what is computed is no training
         self._curvature: dict[int, Tensor] = {}  # fisher's matrix of the stage in training
 
@@ -85,7 +106,7 @@ class GBFTModule(LanguageModule):
 
     def learn_start(self, start: Start) -> None:
         check_data(start.data, self.plan)
-        check_budget(self.ensemble, n_rows(start.data, self.plan), start.data.seq_len)
+        check_budget(self.ensemble, self.plan.unit_rows * n_rows(start.data, self.plan), start.data.seq_len)
         check_start(self.ensemble, start)
         if self.plan.train_fraction < 1:
             start.data.shorten(self.plan.train_fraction)
@@ -99,10 +120,10 @@ class GBFTModule(LanguageModule):
         comes_back = hasattr(start.data, "order") or start.data.train.size is not None
         self.use_rows(dev, spare, start.folder / "cache" if comes_back else None)
         if start.rank == 0 and dev:
-            tokens = sum(int((row.targets_1T >= 0).sum()) for row in dev)
-            print(f"dev     {tokens:,} tokens in {len(dev)} training rows choose the steps", flush=True)
+            tokens, what = sum(len(row.tokens.targets_N) for row in dev), "pairs" if self.plan.of_pairs else "rows"
+            print(f"dev     {tokens:,} tokens in {len(dev)} training {what} choose the steps", flush=True)
 
-    def use_rows(self, dev: Sequence[DevRow], spare: DevRow, folder: Path | None) -> None:
+    def use_rows(self, dev: Sequence[Unit], spare: Unit, folder: Path | None) -> None:
         """Args: dev: rows that choose steps. spare: a row that is none of them. folder: where states are kept."""
         self.dev, self._spare = list(dev), spare
         dtype = getattr(torch, self.plan.cache_dtype)
@@ -130,6 +151,13 @@ class GBFTModule(LanguageModule):
             for group in other.param_groups:
                 first.add_param_group({k: v for k, v in group.items() if k not in ("lr",)} | {"lr": group["lr"]})
         return first
+
+    def on_fit_start(self) -> None:
+        if self.reference is None:
+            return
+        self.reference.compute(self)
+        rows = [row.to(self.device) for row in self.dev]
+        self.dev = [row._replace(reference_R=self._with_reference(row.batch)["reference"]) for row in rows]
 
     def on_train_start(self) -> None:
         """The base has a record, and a loss, before anything is learned."""
@@ -196,18 +224,42 @@ class GBFTModule(LanguageModule):
             rows = rows_to_learn(
                 batch, self.plan, stage=turn.stage, seed=self.seed, token_seeds=seeds, spare=self._spare
             )
-            self.update(rows)
+            self.update([self._with_reference(micro) for micro in rows])
         finally:
             self._turn = None
 
     def loss(self, micro: Batch) -> Output:
         if self._turn is None:
-            return self.model(**self.model.inputs_of(micro))
+            return self._whole_loss(micro)
         if self._turn.corrective:
             return corrective_loss(self.ensemble, self.states, micro)
         m = self._turn.stage
         curvature_CC = self._curvature_of(m) if self.plan.objective == "fisher" else None
         return stage_loss(self.ensemble, self.states, micro, m, curvature_CC=curvature_CC)
+
+    def _whole_loss(self, micro: Batch) -> Output:
+        """Of the ensemble as it is, in validation."""
+        if not self.plan.of_pairs:
+            return self.model(**self.model.inputs_of(micro))
+        log_probs_R, _, out = sequence_log_probs(self.model, micro)
+        reference_R, real_P = self._with_reference(micro)["reference"], real_pairs(micro["lengths"])
+        loss_P, told = pair_losses(log_probs_R, reference_R, self.plan.beta)
+        return out._replace(loss=loss_P.where(real_P, 0.0).sum(), nll_BT=None, sums=sum_over(real_P, told))
+
+    def _with_reference(self, micro: Batch) -> Batch:
+        """The batch; of pairs with `reference`, (2 P,), what the start gives each answer."""
+        if self.reference is None:
+            return micro
+        return micro | {"reference": self.reference.log_probs(self.model, micro)}
+
+    def units(self, micro: Batch) -> int:
+        return n_pairs(micro) if self.plan.of_pairs else super().units(micro)
+
+    def validation_sums(self, batch: Batch, out: Output) -> dict[str, Tensor]:
+        return pair_sums(batch, out) if self.plan.of_pairs else super().validation_sums(batch, out)
+
+    def validation_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        return plain_numbers(pair_means(sums)) if self.plan.of_pairs else super().validation_metrics(sums)
 
     def _curvature_of(self, m: int) -> Tensor:
         if m not in self._curvature:
@@ -280,10 +332,14 @@ class GBFTModule(LanguageModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
+        if self.reference is not None:
+            self.reference.save(checkpoint)
         checkpoint["gbft"] = self.machine.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
+        if self.reference is not None:
+            self.reference.load(checkpoint)
         self.machine.load_state_dict(checkpoint["gbft"], stages=len(checkpoint["state_dict"]["model.etas"]))
         make_room(self.ensemble, checkpoint, self.configure_optimizers)
 

@@ -44,20 +44,38 @@ class PairModule(LanguageModule):
         return TALK
 
     def units(self, micro: Batch) -> int:
-        return int(real_pairs(micro["lengths"]).sum())
+        return n_pairs(micro)
 
     def validation_sums(self, batch: Batch, out: Output) -> dict[str, Tensor]:
-        assert out.loss is not None
-        sums = out.sums | {"loss": out.loss, "pairs": torch.tensor(self.units(batch))}
-        return {name: value.detach().cpu().double() for name, value in sums.items()}  # on the CPU: mps has no float64
+        return pair_sums(batch, out)
 
     def validation_metrics(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        pairs = sums.pop("pairs")
-        return self.summary({name: value / pairs for name, value in sorted(sums.items())})
+        return self.summary(pair_means(sums))
 
     def summary(self, means: dict[str, Tensor]) -> dict[str, float]:
         """Metrics of a validation from the means over its pairs."""
-        return {name: value.item() for name, value in means.items() if value.dim() == 0}
+        return plain_numbers(means)
+
+
+def n_pairs(micro: Batch) -> int:
+    """Pairs that are real."""
+    return int(real_pairs(micro["lengths"]).sum())
+
+
+def pair_sums(micro: Batch, out: Output) -> dict[str, Tensor]:
+    """What a batch adds to a validation whose means are over pairs."""
+    assert out.loss is not None
+    sums = out.sums | {"loss": out.loss, "pairs": torch.tensor(n_pairs(micro))}
+    return {name: value.detach().cpu().double() for name, value in sums.items()}  # on the CPU: mps has no float64
+
+
+def pair_means(sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Out of the sums of a whole validation."""
+    return {name: value / sums["pairs"] for name, value in sorted(sums.items()) if name != "pairs"}
+
+
+def plain_numbers(means: dict[str, Tensor]) -> dict[str, float]:
+    return {name: value.item() for name, value in means.items() if value.dim() == 0}
 
 
 def chosen_rows(micro: Batch) -> Batch:
@@ -70,11 +88,6 @@ def chosen_rows(micro: Batch) -> Batch:
 def real_pairs(lengths_2P: Tensor) -> Tensor:
     """(P,) bool: False for pairs that only fill up a batch."""
     return lengths_2P[: len(lengths_2P) // 2] > 0
-
-
-def sum_over(real_P: Tensor, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Sums of (P,) values over the pairs that are real, detached."""
-    return {name: value_P.detach().float().where(real_P, 0.0).sum() for name, value_P in values.items()}
 
 
 def switch_dropout_off(model: Any) -> None:

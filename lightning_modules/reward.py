@@ -14,9 +14,10 @@ from torch import Tensor
 
 from batch import IGNORE, Batch
 from bounds import NonNegativeFloat
-from lightning_modules.pairs import PairModule, real_pairs, sum_over
+from lightning_modules.pairs import PairModule, real_pairs
 from models.base import LanguageModel, Output, real_tokens
 from models.heads import RewardModel, score
+from models.preference_losses import sum_over
 
 BINS = 10  # of calibration, over confidences from 1/2 to 1
 

@@ -18,7 +18,8 @@ class Plan:
     steps_per_stage: PositiveInt = 100
     ensemble: Literal["boosted", "bagged"] = "boosted"
     bag: PositiveInt = 1
-    loss: Literal["causal_lm", "sft"] = "causal_lm"
+    loss: Literal["causal_lm", "sft", "dpo"] = "causal_lm"
+    beta: PositiveFloat = 0.1
     objective: Literal["ce", "newton", "newton_diag", "fisher", "mse"] = "ce"
     newton_lambda: NonNegativeFloat = 0.1
     focus: NonNegativeFloat = 0.0
@@ -65,6 +66,11 @@ class Plan:
             raise RequestError("gbft.ensemble=bagged averages learners fitted alone: gbft.objective=ce, nothing else.")
         if self.ensemble == "bagged" and self.by_text:
             raise RequestError("gbft.use_stages=by_text weighs stages behind one another: gbft.ensemble=boosted.")
+        if self.of_pairs and (self.objective != "ce" or self.refit_etas or self.focus or self.token_fraction < 1):
+            raise RequestError(
+                "gbft.loss=dpo is a loss of whole answers: residuals, weights and draws of single tokens are none of "
+                "it.\nLeave gbft.objective, gbft.refit_etas, gbft.focus and gbft.token_fraction out."
+            )
         if self.bag > 1 and (self.ensemble == "bagged" or self.space == "weight"):
             raise RequestError(
                 f"gbft.bag={self.bag} fits that many stages to the same ensemble and adds up their corrections: it "
@@ -107,6 +113,16 @@ class Plan:
         if isinstance(given, list):
             return max(given, default=0)
         return given if isinstance(given, int) else None
+
+    @property
+    def of_pairs(self) -> bool:
+        """Whether what is learned from is pairs of answers, two rows each."""
+        return self.loss == "dpo"
+
+    @property
+    def unit_rows(self) -> int:
+        """Rows of a batch that belong together."""
+        return 2 if self.of_pairs else 1
 
     @property
     def by_text(self) -> bool:

@@ -1,6 +1,8 @@
 """Which rows and tokens an update learns from: functions of the row, the seed and the step, so nothing is remembered.
 
-Shapes: B rows, T tokens.
+Pairs are drawn whole: both of their rows, or none.
+
+Shapes: B rows, T tokens, U rows or pairs.
 """
 
 from collections.abc import Sequence
@@ -9,12 +11,12 @@ import torch
 
 from batch import IGNORE, Batch
 from models.boosting.plan import Plan
-from models.boosting.stage import DevRow, identity_of, is_dev
 from models.boosting.states import share_of
+from models.boosting.units import Unit, is_dev, units_of
 
 
 def rows_to_learn(
-    batch: list[Batch], plan: Plan, *, stage: int, seed: int, token_seeds: Sequence[int], spare: DevRow | None
+    batch: list[Batch], plan: Plan, *, stage: int, seed: int, token_seeds: Sequence[int], spare: Unit | None
 ) -> list[Batch]:
     """A batch without dev rows, and with the rows and tokens that a stage draws.
 
@@ -24,18 +26,20 @@ def rows_to_learn(
     """
     kept = [_drawn(micro, plan, stage, seed, token_seed) for micro, token_seed in zip(batch, token_seeds, strict=True)]
     kept = [micro for micro in kept if len(micro["targets"])]
-    return kept if kept or spare is None else [spare.batch(like=batch[0])]
+    return kept if kept or spare is None else [spare.to(batch[0]["ids"].device).batch]
 
 
 def _drawn(micro: Batch, plan: Plan, stage: int, seed: int, token_seed: int) -> Batch:
-    documents, targets_BT = micro.get("documents"), micro["targets"].clone()
-    for i, ids_T in enumerate(micro["ids"]):
-        key = identity_of(ids_T, targets_BT[i], None if documents is None else documents[i])
-        if is_dev(key, seed, plan) or share_of(key, stage + 1, seed) >= plan.row_fraction:
-            targets_BT[i] = IGNORE
+    targets_BT, U = micro["targets"].clone(), len(micro["targets"]) // plan.unit_rows
+    for i, unit in enumerate(units_of(micro, plan)):
+        if is_dev(unit.identity, seed, plan) or share_of(unit.identity, stage + 1, seed) >= plan.row_fraction:
+            targets_BT[i::U] = IGNORE
     if plan.token_fraction < 1:
         generator = torch.Generator().manual_seed(token_seed)
         tokens_BT = torch.rand(targets_BT.shape, generator=generator) < plan.token_fraction
         targets_BT[~tokens_BT.to(targets_BT.device)] = IGNORE
-    rows_B = (targets_BT != IGNORE).any(1)
-    return {name: value[rows_B] for name, value in (micro | {"targets": targets_BT}).items()}
+    # a pair counts where both of its answers do
+    rows_U = (targets_BT != IGNORE).any(1).view(plan.unit_rows, U).all(0)
+    rows_B = rows_U.repeat(plan.unit_rows)
+    left = micro | {"targets": targets_BT}
+    return {name: value[rows_B if len(value) == len(rows_B) else rows_U] for name, value in left.items()}

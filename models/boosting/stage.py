@@ -1,8 +1,9 @@
 """The end of a stage: how far to go, whether it helped, and what can be said about it. All of it on the dev part.
 
-Shapes: B rows, T tokens, N dev tokens, C channels, V vocabulary.
+Shapes: B rows, R rows of a unit or of all, T tokens, N dev tokens, C channels, V vocabulary, P pairs.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -11,102 +12,89 @@ from torch import Tensor
 from batch import IGNORE
 from models.boosting.ensemble import Boosted
 from models.boosting.objectives import chunks, logits_of
-from models.boosting.plan import Plan
-from models.boosting.states import RowStates, row_key, share_of
+from models.boosting.pair_loss import pair_losses, row_log_probs
+from models.boosting.states import RowStates
 from models.boosting.steps import along, golden_section, line_search, refit
+from models.boosting.units import Tokens, Unit, joined
 from models.layers.loss import linear_cross_entropy
 
 NEGLIGIBLE = 1e-3  # a step below this is none
 
 
-class DevRow(NamedTuple):
-    """One row of a batch."""
-
-    ids_1T: Tensor
-    targets_1T: Tensor
-    documents_1T: Tensor | None = None
-
-    @property
-    def documents(self) -> Tensor | None:
-        return None if self.documents_1T is None else self.documents_1T[0]
-
-    @property
-    def identity(self) -> bytes:
-        return identity_of(self.ids_1T[0], self.targets_1T[0], self.documents)
-
-    def to(self, device: torch.device) -> "DevRow":
-        return DevRow(*(None if tensor is None else tensor.to(device) for tensor in self))  # type: ignore[arg-type]
-
-    def batch(self, *, like: dict[str, Tensor]) -> dict[str, Tensor]:
-        named = {"ids": self.ids_1T, "targets": self.targets_1T, "documents": self.documents_1T}
-        return {k: v.to(like["ids"].device) for k, v in named.items() if v is not None and k in like}
-
-
-def identity_of(ids_T: Tensor, targets_T: Tensor, documents_T: Tensor | None) -> bytes:
-    """A hash of a row up to its last target: the same however far it is padded to lie beside longer ones."""
-    counted = (targets_T != IGNORE).nonzero()
-    end = int(counted[-1]) + 1 if len(counted) else 0
-    return row_key(ids_T[:end], None if documents_T is None else documents_T[:end])
-
-
-def is_dev(key: bytes, seed: int, plan: Plan) -> bool:
-    """Whether a row is held out of training, to choose steps; by its hash."""
-    return share_of(key, 0, seed) < plan.dev_fraction
-
-
 class Dev(NamedTuple):
-    """Supervised tokens of the dev part, flat: G before the stage, its correction, targets."""
+    """The tokens of the dev part that count: G before the stage, its correction, what follows them."""
 
     ensemble_NC: Tensor
     delta_NC: Tensor
-    targets_N: Tensor
+    tokens: Tokens
+
+    @property
+    def targets_N(self) -> Tensor:
+        return self.tokens.targets_N
 
 
 @torch.no_grad()
-def gather(model: Boosted, states: RowStates, rows: list[DevRow], m: int, *, seen: int) -> Dev:
+def gather(model: Boosted, states: RowStates, rows: list[Unit], m: int, *, seen: int) -> Dev:
     parts: list[tuple[Tensor, ...]] = []
     for row in rows:
-        ids, targets_1T, documents = row.to(model.head.weight.device)
-        inputs, ensemble = states.read(ids, documents, stage=seen)
-        targets = targets_1T[0]
+        row = row.to(model.head.weight.device)
+        inputs, ensemble = states.read(row.ids_RT, row.documents_RT, stage=seen, lengths_B=row.lengths_R)
         if model.plan.space == "weight":
             ensemble = model.bent_state(inputs, model.weights(m))
             delta = model.bent_state(inputs, model.weights(m, current=1.0)) - ensemble
         else:
             delta = model.correction(m, inputs)
-        counted = targets != IGNORE
-        parts.append((ensemble[0][counted], delta[0][counted], targets[counted]))
-    return Dev(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+        counted = row.targets_RT != IGNORE
+        parts.append((ensemble[counted], delta[counted]))
+    ensemble_NC, delta_NC = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    return Dev(ensemble_NC, delta_NC, joined([row.to(model.head.weight.device) for row in rows]))
 
 
-def mean_loss(model: Boosted, hidden_NC: Tensor, targets_N: Tensor) -> float:
+def loss_sum(model: Boosted, hidden_NC: Tensor, tokens: Tokens) -> tuple[float, int]:
+    """Summed over what its mean is over: tokens, or pairs; and how many these are."""
+    hidden_NC, weight = hidden_NC.to(model.head.weight.dtype), model.head.weight
     with torch.no_grad():
-        weight = model.head.weight
-        loss, _ = linear_cross_entropy(hidden_NC.to(weight.dtype), weight, targets_N, softcap=model.softcap)
-    return float(loss) / max(1, int((targets_N != IGNORE).sum()))
+        if tokens.reference_R is not None:
+            log_probs_R = row_log_probs(model, hidden_NC, tokens)
+            loss_P, _ = pair_losses(log_probs_R, tokens.reference_R, model.plan.beta)
+            return float(loss_P.sum()), len(loss_P)
+        loss, _ = linear_cross_entropy(hidden_NC, weight, tokens.targets_N, softcap=model.softcap)
+    return float(loss), len(tokens.targets_N)
 
 
-@torch.no_grad()
-def dev_loss(model: Boosted, states: RowStates, rows: list[DevRow], *, stage: int) -> float:
-    """Mean loss of the ensemble of `stage` stages."""
+def mean_loss(model: Boosted, hidden_NC: Tensor, tokens: Tokens) -> float:
+    loss, count = loss_sum(model, hidden_NC, tokens)
+    return loss / max(1, count)
+
+
+def mean_over(model: Boosted, rows: list[Unit], state_of: Callable[[Unit], Tensor]) -> float:
+    """Mean loss of rows whose final hidden states, (R, T, C), `state_of` gives."""
     total, count = 0.0, 0
-    for row in rows:
-        ids, targets, documents = row.to(model.head.weight.device)
-        inputs, state = states.read(ids, documents, stage=stage)
-        if model.plan.space == "weight":
-            state = model.bent_state(inputs, model.weights(stage))
-        n = int((targets != IGNORE).sum())
-        total, count = total + n * mean_loss(model, state[0], targets[0]), count + n
+    with torch.no_grad():
+        for row in rows:
+            row = row.to(model.head.weight.device)
+            loss, n = loss_sum(model, state_of(row)[row.targets_RT != IGNORE], row.tokens)
+            total, count = total + loss, count + n
     return total / max(1, count)
 
 
-def dev_rows_loss(model: Boosted, states: RowStates, rows: list[DevRow], m: int, *, eta: float, seen: int) -> float:
+def dev_loss(model: Boosted, states: RowStates, rows: list[Unit], *, stage: int) -> float:
+    """Mean loss of the ensemble of `stage` stages."""
+
+    def state_of(row: Unit) -> Tensor:
+        inputs, state = states.read(row.ids_RT, row.documents_RT, stage=stage, lengths_B=row.lengths_R)
+        return model.bent_state(inputs, model.weights(stage)) if model.plan.space == "weight" else state
+
+    return mean_over(model, rows, state_of)
+
+
+def dev_rows_loss(model: Boosted, states: RowStates, rows: list[Unit], m: int, *, eta: float, seen: int) -> float:
     """Mean loss of the ensemble before stage m plus eta times its correction."""
     dev = gather(model, states, rows, m, seen=seen)
-    return mean_loss(model, dev.ensemble_NC + eta * dev.delta_NC, dev.targets_N)
+    return mean_loss(model, dev.ensemble_NC + eta * dev.delta_NC, dev.tokens)
 
 
-def closing(model: Boosted, states: RowStates, rows: list[DevRow], m: int) -> dict[str, Any]:
+def closing(model: Boosted, states: RowStates, rows: list[Unit], m: int) -> dict[str, Any]:
     """The record of stage m: eta (0 if it is dropped), whether it is kept, and what it did to the dev part.
 
     It is judged beside all stages before it, those of its own bag too.
@@ -121,7 +109,7 @@ def closing(model: Boosted, states: RowStates, rows: list[DevRow], m: int) -> di
     def phi(eta: float) -> float:
         if plan.space == "weight":
             return _weight_space_loss(model, states, rows, m, eta)
-        return mean_loss(model, dev.ensemble_NC + eta * dev.delta_NC, dev.targets_N)
+        return mean_loss(model, dev.ensemble_NC + eta * dev.delta_NC, dev.tokens)
 
     before = phi(0.0)
     eta, best = choose(model, dev, phi, before)
@@ -141,27 +129,23 @@ def choose(model: Boosted, dev: Dev, phi: Any, before: float) -> tuple[float, fl
         eta = plan.eta * plan.shrinkage
         if plan.literal_recipe or before - phi(eta) > plan.tol:
             return eta, None
-    if plan.space == "weight" or model.softcap is not None:
+    if plan.space == "weight" or plan.of_pairs or model.softcap is not None:
         best = golden_section(phi, eta_max=min(plan.eta_max, 4.0))
     else:
         best = line_search(along(dev.ensemble_NC, dev.delta_NC, model.head.weight, dev.targets_N), eta_max=plan.eta_max)
     return best * plan.shrinkage, best
 
 
-def _weight_space_loss(model: Boosted, states: RowStates, rows: list[DevRow], m: int, eta: float) -> float:
-    total, count = 0.0, 0
-    for row in rows:
-        ids, targets, documents = row.to(model.head.weight.device)
-        with torch.no_grad():
-            inputs, _ = states.read(ids, documents, stage=0)
-            state = model.bent_state(inputs, model.weights(m, current=eta))
-        n = int((targets != IGNORE).sum())
-        total, count = total + n * mean_loss(model, state[0], targets[0]), count + n
-    return total / max(1, count)
+def _weight_space_loss(model: Boosted, states: RowStates, rows: list[Unit], m: int, eta: float) -> float:
+    def state_of(row: Unit) -> Tensor:
+        inputs, _ = states.read(row.ids_RT, row.documents_RT, stage=0, lengths_B=row.lengths_R)
+        return model.bent_state(inputs, model.weights(m, current=eta))
+
+    return mean_over(model, rows, state_of)
 
 
 @torch.no_grad()
-def _refit(model: Boosted, states: RowStates, rows: list[DevRow], m: int, eta: float) -> float:
+def _refit(model: Boosted, states: RowStates, rows: list[Unit], m: int, eta: float) -> float:
     """Steps of all stages at once; those of earlier stages are written to the model, the one of stage m returned."""
     active = [j for j in range(m) if float(model.etas[j]) != 0] + [m]
     devs = [gather(model, states, rows, j, seen=0) for j in active]
@@ -195,7 +179,20 @@ def describe(model: Boosted, dev: Dev, eta: float) -> dict[str, float]:
         sums += torch.stack([part.double().sum() for part in parts]).cpu()
         count += len(rows)
     norm, residual, edge, hr, hh, rr, kl, right = (sums / max(1, count)).tolist()
+    if dev.tokens.reference_R is not None:
+        return {"learner_norm": norm, "kl": kl} | _preferred(model, dev, eta)
     return {
         **{"learner_norm": norm, "residual_norm": residual, "edge": edge, "kl": kl, "dev/accuracy": right},
         "r2": hr * hr / max(hh * rr, 1e-12),
+    }
+
+
+def _preferred(model: Boosted, dev: Dev, eta: float) -> dict[str, float]:
+    """Of pairs: how many are told right, and by how much, over the reference."""
+    assert dev.tokens.reference_R is not None
+    log_probs_R = row_log_probs(model, dev.ensemble_NC + eta * dev.delta_NC, dev.tokens)
+    _, told_P = pair_losses(log_probs_R, dev.tokens.reference_R, model.plan.beta)
+    return {
+        "dev/accuracy": float(told_P["rewards/accuracies"].mean()),
+        "dev/margin": float(told_P["rewards/margins"].mean()),
     }

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from errors import RequestError
-from lightning_modules.dpo import LOSSES, DPOModule, Knobs, Pairs, log1mexp, sequence_log_probs
+from lightning_modules.dpo import DPOModule, sequence_log_probs
 from lightning_modules.reference import cache_key, reference_log_probs
 from models.gpt import GPT
+from models.preference_losses import LOSSES, Knobs, Pairs, log1mexp
 from tests.pairs import VOCAB, PairData, adam, as_pairs, make_pairs, sgd, train
 
 ONE = torch.ones(1)

@@ -19,8 +19,8 @@ from models.boosting.losses import corrective_loss, so_far
 from models.boosting.objectives import hidden_residual
 from models.boosting.plan import Plan
 from models.boosting.rows import rows_to_learn
-from models.boosting.stage import DevRow, identity_of, is_dev
 from models.boosting.states import row_key
+from models.boosting.units import Unit, identity_of, is_dev
 from models.gpt import GPT
 from optimization.adamw import adamw
 from optimization.schedules import cosine
@@ -85,7 +85,7 @@ def train(folder: Path, *, module=None, resume=False, callbacks=(), steps=None, 
 
 
 def give_rows(module, folder):
-    rows = [DevRow(row[None, :-1], row[None, 1:]) for row in CORPUS]
+    rows = [Unit(row[None, :-1], row[None, 1:]) for row in CORPUS]
     dev = [row for row in rows if is_dev(row.identity, 1, module.plan)]
     spare = next(row for row in rows if not is_dev(row.identity, 1, module.plan))
     module.use_rows(dev, spare, folder / "cache")
@@ -301,7 +301,7 @@ def test_gbft15_a_stage_that_harms_is_dropped_and_the_run_stops(tmp_path):
     class Push(Callback):
         def on_train_batch_start(self, trainer, module, *_):
             if trainer.global_step == 11:
-                rows = [(module.states.read(r.ids_1T, None, stage=1)[1][0], r.targets_1T[0]) for r in module.dev]
+                rows = [(module.states.read(r.ids_RT, None, stage=1)[1][0], r.targets_RT[0]) for r in module.dev]
                 hidden, targets = (torch.cat(tensors) for tensors in zip(*rows, strict=True))
                 uphill = -hidden_residual(hidden, module.model.head.weight, targets).mean(0)
                 module.model.learners[1].shift.data.copy_(100 * uphill)
@@ -378,7 +378,7 @@ def test_dev_rows_are_never_trained_on_and_subsampling_draws_rows(tmp_path):
         for micro in learned_rows(module, batch(step), step // 6):
             counted = (micro["targets"] != IGNORE).any(1)
             seen[step // 6] |= {row_key(ids, None) for ids in micro["ids"][counted]}
-    dev = {row_key(row.ids_1T[0], None) for row in module.dev}
+    dev = {row_key(row.ids_RT[0], None) for row in module.dev}
     assert dev
     assert not dev & (seen[0] | seen[1] | seen[2])
     assert 10 < len(seen[0]) < ROWS - len(dev) - 3
