@@ -196,8 +196,11 @@ class LanguageModule(pl.LightningModule):
         """Updates of the run where `max_steps` are asked for."""
         return max_steps
 
+    def check_data(self, data: Any) -> None:
+        """Raises RequestError for data that it cannot learn from; before anything is trained, and by task=check."""
+
     def learn_start(self, start: Start) -> None:
-        """Before adapters are added: what data must hold, and what is learned first in a run `from_scratch`."""
+        """Before adapters are added: what is learned first in a run `from_scratch`."""
 
     def begin(self, start: Start) -> None:
         """After weights and adapters, before the Trainer: rows held out, judges loaded, what is computed once."""

@@ -104,9 +104,11 @@ class GBFTModule(LanguageModule):
     def run_length(self, max_steps: int) -> int:
         return self.plan.run_length(max_steps, first=self.machine.first)
 
+    def check_data(self, data: Any) -> None:
+        check_data(data, self.plan)
+        check_budget(self.ensemble, self.plan.unit_rows * n_rows(data, self.plan), data.seq_len)
+
     def learn_start(self, start: Start) -> None:
-        check_data(start.data, self.plan)
-        check_budget(self.ensemble, self.plan.unit_rows * n_rows(start.data, self.plan), start.data.seq_len)
         check_start(self.ensemble, start)
         if self.plan.train_fraction < 1:
             start.data.shorten(self.plan.train_fraction)

@@ -25,6 +25,7 @@ def check(cfg: DictConfig, run: RunFolder) -> None:
     with FakeTensorMode(allow_non_fake_inputs=True):  # shapes, dtypes and kernels, but no memory
         model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
         objective = parts.build_objective(cfg, data, model, run)
+        objective.check_data(data)
         objective.configure_optimizers()
     if isinstance(model, Boosted):  # which stage is next is a number that the plan reads, no shape
         model.closed = torch.zeros((), dtype=torch.int64)

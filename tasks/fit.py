@@ -43,6 +43,7 @@ def fit(cfg: DictConfig, run: RunFolder) -> None:
         parts.load_start(model, cfg, origin=origin, quiet=run.rank != 0)
     settle(cfg, run, model, data, fresh=checkpoint is None and not cfg.get("rerun"))
     objective = parts.build_objective(cfg, data, model, run)  # checks its keys, before anything is trained
+    objective.check_data(data)
     start = parts.start_of(cfg, origin, data, run, train=partial(short_run, cfg, run), resumed=checkpoint is not None)
     objective.learn_start(start)
     parts.add_adapter(cfg, model)

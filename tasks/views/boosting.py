@@ -15,6 +15,7 @@ from evaluation.boosting_page import example_places, page
 from evaluation.boosting_stopping import UNITS, costs_of, stopping
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
+from lightning_modules.pairs import chosen_rows
 from models.boosting.ensemble import Boosted
 from models.weights.loading import load_weights
 from strict_json import object_in
@@ -35,10 +36,12 @@ def show(cfg: DictConfig, run: RunFolder) -> None:
     model = parts.language_model(cfg, vocab_size=data.tokenizer.vocab_size)
     load_weights(model, cfg.init_from)
     assert isinstance(model, Boosted)
-    windows = data.val_dataset()
+    windows, pairs = data.val_dataset(), "pairs" in data.provides
+    if pairs:
+        print("  of each pair the chosen answer is looked at")
 
     def batches() -> Iterator[dict[str, Tensor]]:
-        return (windows[i] for i in range(len(windows)))
+        return (chosen_rows(windows[i]) if pairs else windows[i] for i in range(len(windows)))
 
     found = measure(model.to(parts.torch_device(cfg)), batches(), max_tokens=MAX_TOKENS)
     token_bytes = data.tokenizer.token_bytes()

@@ -147,13 +147,13 @@ def test_gbft14_a_run_that_cannot_be_boosted_is_refused(changes, words):
     ],
 )
 def test_gbft14_what_cannot_be_boosted_is_refused_before_training(changes, words):
-    objective().learn_start(start(rows()))
+    objective().check_data(rows())
     with pytest.raises(RequestError, match=words):
-        objective().learn_start(start(rows(**changes), weights=None))
+        objective().check_data(rows(**changes))
 
 
 def test_dev_rows_may_overlap_where_there_are_none():
-    objective(boosted(dev_fraction=0)).learn_start(start(rows(stride=T - 1)))
+    objective(boosted(dev_fraction=0)).check_data(rows(stride=T - 1))
 
 
 def test_a_run_is_as_long_as_its_stages_unless_a_number_is_typed():

@@ -134,3 +134,23 @@ def test_evaluate_measures_pairs_and_answers(capsys):
     capsys.readouterr()
     assert lab("task=evaluate", "init_from=reward", "data=arithmetic", "hardware=cpu", "run_dir=no") == 2
     assert "objective=reward needs pairs" in capsys.readouterr().err
+
+
+def test_stages_boosted_on_pairs_alone_again_and_looked_at(capsys):
+    """From nothing the base learns the chosen answers; task=check refuses what the run would refuse."""
+    words = ["objective=gbft", "data=arithmetic_pairs", *PAIRS, "gbft.dev_fraction=0.3", "gbft.steps_per_stage=2"]
+    words += ["gbft.best_every=1", "gbft.base_steps=2", "gbft.tol=-1"]
+    assert lab(*SMALL, "model.seq_len=128", *words, "task=check", "run_dir=refused") != 0
+    assert "Type gbft.loss=dpo." in capsys.readouterr().err
+    assert lab(*SMALL, "model.seq_len=128", *words, "gbft.loss=dpo", "task=check", "run_dir=plan") == 0
+    assert lab(*SMALL, "model.seq_len=128", "hardware=cpu", *words, "gbft.loss=dpo", "run_dir=run") == 0
+    facts = summary("run")
+    assert [stage["stage"] for stage in facts["stages"]] == [0, 1, 2]
+    assert "2 updates on the chosen answers come first" in capsys.readouterr().out
+    assert lab("resume=run", "gbft.stages=3") == 0
+    assert summary("run")["step"] == 6
+    assert lab("task=inspect", "inspect.view=boosting", "init_from=run", "run_dir=page") == 0
+    assert "the chosen answer is looked at" in capsys.readouterr().out
+    assert Path("page/boosting.html").is_file()
+    assert lab("task=evaluate", "init_from=run", "gbft.use_stages=1", "run_dir=evaluated") == 0
+    assert "accuracy" in json.loads(Path("evaluated/evaluation.json").read_text(encoding="utf-8"))
