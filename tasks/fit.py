@@ -16,7 +16,7 @@ from models.weights.checkpoints import read_checkpoint
 from models.weights.identity import ALLOW, MadeWith, compare
 from runs.files import typed_words
 from tasks import parts
-from tasks.hardware.choice import settle, threads_given_back
+from tasks.hardware.choice import given_back, settle
 from tasks.origin import origin_of
 from tasks.trainer import fit_and_validate, prepare_process
 
@@ -24,7 +24,7 @@ from tasks.trainer import fit_and_validate, prepare_process
 PLACES = ("task", "run_dir", "resume", "rerun", "fail_fast", "hydra", "hydra/launcher", "logger", "callbacks", "sweeps")
 
 
-@threads_given_back()
+@given_back()
 def fit(cfg: DictConfig, run: RunFolder) -> None:
     """Trains, validates, saves; fills `run.results` as it goes, so that summary.json is true also after a failure."""
     prepare_process()

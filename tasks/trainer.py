@@ -61,12 +61,13 @@ def build_trainer(
     strategy: Literal["single", "ddp", "fsdp"],
     precision: Literal["auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed"],
     threads: PositiveInt | Literal["auto"] | None = None,
+    products: Literal["auto", "torch", "onednn"] = "torch",
     val_batch_tokens: PositiveInt = 1,
 ) -> pl.Trainer:
     """A Trainer whose rhythm (validation, checkpoints, logs) is in optimizer updates and belongs to our callbacks.
 
-    `max_time` counts from `began`, a `time.monotonic()`. `grad_clip`, `accumulate`, `tokens_per_step`, `compile` and
-    `threads` are used by the module, the data and tasks/hardware (see tasks/fit.py).
+    `max_time` counts from `began`, a `time.monotonic()`. `grad_clip`, `accumulate`, `tokens_per_step`, `compile`,
+    `threads` and `products` are used by the module, the data and tasks/hardware (see tasks/fit.py).
     `val_batch_tokens`: tokens of a validation batch over all ranks, for `val_tokens`.
 
     Raises:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 
 from batch import IGNORE
+from models.layers.products import product
 
 # Elements of one chunk of logits. Measured on 2 CPU cores with V = 50,257: below 4M the matrix products lose speed,
 # above 32M the chunk leaves the cache; a GPU wants fewer and larger products.
@@ -205,7 +206,7 @@ def _chunk(
     The slope is softmax - onehot(target), through the cap if there is one; rows without a target mean nothing, nor does
     any where none is asked for (`graded`).
     """
-    logits, slope = hidden_nC @ weight_VC.T, None  # (n, V)
+    logits, slope = product(hidden_nC, weight_VC), None  # (n, V)
     if _has_kernel(logits):
         from models.layers.loss_triton import nll_and_slope_
 

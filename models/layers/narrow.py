@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from errors import RequestError
 from models.base import LanguageModel
 from models.layers.packing import Replaced
+from models.layers.products import is_plain
 
 Kind = Literal["bfloat16", "int8"]
 
@@ -49,7 +50,7 @@ class NarrowLinears(Replaced):
         layers = [
             layer
             for name, layer in model.named_modules()
-            if type(layer) is nn.Linear and is_fp32(layer.weight) and not name.endswith(ROUTER)
+            if is_plain(layer) and is_fp32(layer.weight) and not name.endswith(ROUTER)
         ]
         if not layers:
             raise RequestError(f"weights={kind}: this model has no linear layer of fp32 weights. Leave it out.")

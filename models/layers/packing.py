@@ -15,6 +15,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from models.layers.products import is_plain
+
 WORTHWHILE = 16  # tokens after which packing has paid for itself
 SLICES = 4
 
@@ -55,7 +57,7 @@ class PackedLinears(Replaced):
             [
                 (layer, _sliced(layer) if rows == 1 and torch.backends.mkl.is_available() else _packed(layer, rows))
                 for layer in model.modules()
-                if type(layer) is nn.Linear and is_packable(layer.weight) and "forward" not in layer.__dict__
+                if is_plain(layer) and is_packable(layer.weight) and "forward" not in layer.__dict__
             ]
         )
 

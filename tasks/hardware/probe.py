@@ -20,6 +20,7 @@ from torch import nn
 
 from models.base import LanguageModel
 from models.layers.packing import is_packable
+from models.layers.products import is_plain
 from tasks.hardware import machine
 
 Shape = tuple[int, int, int]
@@ -34,7 +35,7 @@ KINDS = ("fp32", "fp32_onednn", "bf16")
 
 def shapes_of(model: LanguageModel, rows: int) -> Counter[Shape]:
     """The products of a forward pass over `rows` tokens, and how often each occurs."""
-    layers = [layer for layer in model.modules() if type(layer) is nn.Linear]
+    layers = [layer for layer in model.modules() if is_plain(layer)]
     return Counter((rows, layer.in_features, layer.out_features) for layer in layers)
 
 

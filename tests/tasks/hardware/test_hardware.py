@@ -9,6 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from errors import RequestError
 from launcher.cli import main
 from launcher.jobs.run_folder import RunFolder
 from launcher.lab import SWEEP_RECORD
@@ -37,7 +38,8 @@ def micro(rows=4):
 
 
 def config(**trainer):
-    section = {"precision": "auto", "threads": "auto", "strategy": "single", "accelerator": "cpu"} | trainer
+    section = {"precision": "auto", "threads": "auto", "products": "torch", "strategy": "single"}
+    section |= {"accelerator": "cpu", "compile": False} | trainer
     return OmegaConf.create(
         {"trainer": section, "data": {"batch_size": 4, "seq_len": 8}, "resume": None, "rerun": None}
     )
@@ -121,7 +123,11 @@ def test_each_precision_is_told_with_its_own_best_threads(monkeypatch):
     shapes = Counter({SHAPE: 3})
     found = known({1: 30.0, 2: 50.0}, {1: 150.0, 2: 100.0})
     assert choice.product_seconds(found, shapes, "fp32", 2) == pytest.approx(24_576 / 50e9)
-    assert choice.products(found, shapes) == (pytest.approx(3.0), {"fp32": 2, "bf16": 1})
+    best = {"fp32": 2, "fp32_onednn": 2, "bf16": 1}  # oneDNN is not there: as fast as it would be without
+    assert choice.products(found, shapes) == (pytest.approx(3.0), 1.0, best)
+    for speeds, fast in zip(found["gflops"]["8 x 16 x 32"].values(), (90.0, 60.0), strict=True):
+        speeds["fp32_onednn"] = fast
+    assert choice.products(found, shapes)[1:] == (pytest.approx(1.8), best | {"fp32_onednn": 1})
     assert choice.fewest({1: 1.0, 2: 1.05}) == 2  # as good as equal
     assert choice.fewest({1: 1.0, 2: 1.2}) == 1
 
@@ -146,6 +152,64 @@ def test_bf16_must_be_faster_at_products_and_in_a_short_run_whose_loss_agrees(ga
     assert f"{gain} x as fast" in why
 
 
+@pytest.mark.parametrize(
+    ("gain", "short", "library"),
+    [
+        (1.05, "not asked", "torch"),
+        (1.3, Short(1.2, 0.0001), "onednn"),
+        (1.3, Short(1.0, 0.0001), "torch"),
+        (1.3, Short(1.2, 0.02), "torch"),
+        (1.3, None, "torch"),
+    ],
+)
+def test_onednn_must_be_faster_at_products_and_in_a_short_run(gain, short, library, monkeypatch):
+    def run():
+        assert short != "not asked"
+        return short
+
+    monkeypatch.setattr(choice.libraries, "is_there", lambda: True)
+    assert choice.library_for(gain, run)[0] == library
+    monkeypatch.setattr(choice.libraries, "is_there", lambda: False)
+    assert choice.library_for(gain, lambda: pytest.fail("tried"))[0] == "torch"
+
+
+def test_products_are_chosen_in_fp32_alone(monkeypatch):
+    faster = {n: {"fp32": 10.0, "fp32_onednn": 15.0, "bf16": 20.0} for n in ("1", "2")}
+    monkeypatch.setattr(probe, "thread_counts", lambda: [1, 2])
+    monkeypatch.setattr(probe, "probed", lambda shapes: {"gflops": {probe.name(shape): faster for shape in shapes}})
+    monkeypatch.setattr(choice, "kept_short_run", lambda *of: Short(1.3 if of[-1] == choice.ONEDNN else bf16, 0.0))
+    bf16, words = 1.0, lambda **typed: choice.choose(tiny(), config(products="auto", **typed), micro)
+    assert words().products == "onednn"
+    assert "short run 1.30 x: trainer.precision=32-true trainer.products=onednn" in words().words
+    assert words(compile=True).products == "torch"
+    assert words(precision="bf16-mixed").products == "torch"
+    bf16 = 2.0
+    assert words().products == "torch"
+    assert choice.choose(tiny(), config(products="onednn", precision="32-true"), micro).products == "onednn"
+
+
+def test_a_short_run_by_onednn_learns_the_same():
+    if not choice.libraries.is_there():
+        pytest.skip("this PyTorch has no oneDNN")
+    torch.manual_seed(0)
+    model = GPT(vocab_size=80, seq_len=8, n_layer=2, n_head=2, n_embd=64)
+    short = choice.short_run(model, micro(rows=16), choice.ONEDNN)
+    assert 0 < short.off < 1e-4  # other sums, rounded otherwise
+    assert all(type(layer).__name__ != "Product" for layer in model.modules())
+    assert choice.libraries.chosen() == "torch"
+
+
+@pytest.mark.parametrize("typed", [{"precision": "bf16-mixed"}, {"compile": True}, {"accelerator": "gpu"}])
+def test_onednn_where_there_is_one_way_to_multiply_is_refused(typed, monkeypatch):
+    monkeypatch.setattr(choice, "resolve_accelerator", lambda name: name)
+    section = config(precision="32-true", products="onednn").trainer
+    choice.check_onednn(section, there=True)
+    with pytest.raises(RequestError, match=r"Type trainer.products=torch"):
+        choice.check_onednn(OmegaConf.merge(section, typed), there=True)
+    with pytest.raises(RequestError, match="whose PyTorch has oneDNN"):
+        choice.check_onednn(section, there=False)
+
+
 def test_what_is_typed_stays(monkeypatch):
     monkeypatch.setattr(probe, "thread_counts", lambda: [1, 2])
     monkeypatch.setattr(probe, "probed", lambda shapes: everything(shapes))
@@ -166,7 +230,7 @@ def everything(shapes):
 def test_a_short_run_leaves_the_model_and_the_dice_alone_and_is_kept():
     model, facts = tiny(), {}
     before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.random.get_rng_state()
-    short = choice.kept_short_run(facts, model, micro())
+    short = choice.kept_short_run(facts, model, micro(), choice.BF16)
     assert short is not None
     assert 0 <= short.off < 0.05
     assert short.gain > 0
@@ -174,15 +238,15 @@ def test_a_short_run_leaves_the_model_and_the_dice_alone_and_is_kept():
     assert torch.equal(torch.random.get_rng_state(), state)
     (key,) = facts["short_runs"]
     facts["short_runs"][key] = [2.0, 0.5]
-    assert choice.kept_short_run(facts, tiny(), micro()) == Short(2.0, 0.5)
-    assert choice.kept_short_run({}, tiny().requires_grad_(False), micro()) is None
-    assert choice.kept_short_run({}, tiny(), {"chosen": micro()["ids"]}) is None
+    assert choice.kept_short_run(facts, tiny(), micro(), choice.BF16) == Short(2.0, 0.5)
+    assert choice.kept_short_run({}, tiny().requires_grad_(False), micro(), choice.BF16) is None
+    assert choice.kept_short_run({}, tiny(), {"chosen": micro()["ids"]}, choice.BF16) is None
 
 
 def test_a_short_run_tells_precisions_apart(monkeypatch):
     """Were both in fp32, or compared before they learn, nothing would be off."""
-    assert choice.short_run(tiny(), micro()).off > 0
-    losses, _ = choice.tried(tiny(), micro(), half=False)
+    assert choice.short_run(tiny(), micro(), choice.BF16).off > 0
+    losses, _ = choice.tried(tiny(), micro(), choice.PLAIN)
     assert losses[-1] < losses[0]
 
 
@@ -206,14 +270,14 @@ def lab(*words: str) -> int:
 def test_a_run_keeps_to_what_was_chosen_also_elsewhere(monkeypatch, capsys):
     Path("text.txt").write_text("The quick brown fox jumps over the lazy dog.\n" * 60, encoding="utf-8")
     words = [word for word in SHORT if not word.startswith("hardware")] + ["data=text", "data.path=text.txt"]
-    monkeypatch.setattr(choice, "choose", lambda *_: Choice("bf16-mixed", 2, "chosen here"))
+    monkeypatch.setattr(choice, "choose", lambda *_: Choice("bf16-mixed", 2, "torch", "chosen here"))
     monkeypatch.setattr(choice, "resolve_accelerator", lambda _: "cpu")
     assert lab(*SMALL, *words, "run_dir=run", "trainer.accelerator=cpu") == 0
     assert "hardware chosen here" in capsys.readouterr().out
     saved = OmegaConf.load("run/.hydra/config.yaml").trainer
     assert (saved.precision, saved.threads) == ("bf16-mixed", 2)
     facts = json.loads(Path("run/hardware.json").read_text(encoding="utf-8"))
-    assert facts == {"processor": machine.processor(), "precision": "bf16-mixed", "threads": 2}
+    assert facts == {"processor": machine.processor(), "precision": "bf16-mixed", "threads": 2, "products": "torch"}
     assert json.loads(Path("run/summary.json").read_text(encoding="utf-8"))["hardware"] == facts
 
     before = torch.get_num_threads()
@@ -224,7 +288,10 @@ def test_a_run_keeps_to_what_was_chosen_also_elsewhere(monkeypatch, capsys):
     monkeypatch.setattr(machine, "processor", lambda: "another one")
     assert lab("resume=run", "trainer.max_steps=3") == 0
     said = capsys.readouterr().out
-    assert f"bf16-mixed, 2 thread(s), as it was chosen on {facts['processor']}; this is another one" in said
+    assert (
+        f"bf16-mixed, 2 thread(s), torch's products, as it was chosen on {facts['processor']}; this is another one"
+        in said
+    )
     assert used[:2] == [2, before]
     assert lab("rerun=run", "run_dir=again") == 0
     assert "as it was chosen on" in capsys.readouterr().out
