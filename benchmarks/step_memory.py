@@ -19,15 +19,16 @@ BATCH, SEQ_LEN, CONTEXT, VOCAB, N_LAYER, N_HEAD, N_EMBD, UPDATES = 4, 512, 1024,
 
 
 class Block(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, n_head: int, n_embd: int, *, bias: bool) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(N_EMBD), nn.LayerNorm(N_EMBD)
-        self.qkv, self.proj = nn.Linear(N_EMBD, 3 * N_EMBD), nn.Linear(N_EMBD, N_EMBD)
-        self.up, self.down = nn.Linear(N_EMBD, 4 * N_EMBD), nn.Linear(4 * N_EMBD, N_EMBD)
+        self.n_head = n_head
+        self.norm1, self.norm2 = nn.LayerNorm(n_embd, bias=bias), nn.LayerNorm(n_embd, bias=bias)
+        self.qkv, self.proj = nn.Linear(n_embd, 3 * n_embd, bias=bias), nn.Linear(n_embd, n_embd, bias=bias)
+        self.up, self.down = nn.Linear(n_embd, 4 * n_embd, bias=bias), nn.Linear(4 * n_embd, n_embd, bias=bias)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         q, k, v = (
-            part.unflatten(-1, (N_HEAD, -1)).transpose(1, 2) for part in self.qkv(self.norm1(x_BTC)).chunk(3, -1)
+            part.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for part in self.qkv(self.norm1(x_BTC)).chunk(3, -1)
         )
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
         x_BTC = x_BTC + self.proj(y)
@@ -35,13 +36,23 @@ class Block(nn.Module):
 
 
 class Plain(nn.Module):
-    """nanoGPT's model of GPT-2's size."""
+    """nanoGPT's model, of GPT-2's size unless others are given."""
 
-    def __init__(self, vocab_size: int = VOCAB) -> None:
+    def __init__(
+        self,
+        vocab_size: int = VOCAB,
+        *,
+        n_layer: int = N_LAYER,
+        n_head: int = N_HEAD,
+        n_embd: int = N_EMBD,
+        context: int = CONTEXT,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
-        self.embed, self.position = nn.Embedding(vocab_size, N_EMBD), nn.Embedding(CONTEXT, N_EMBD)
-        self.blocks, self.norm = nn.ModuleList(Block() for _ in range(N_LAYER)), nn.LayerNorm(N_EMBD)
-        self.head = nn.Linear(N_EMBD, vocab_size, bias=False)
+        self.embed, self.position = nn.Embedding(vocab_size, n_embd), nn.Embedding(context, n_embd)
+        self.blocks = nn.ModuleList(Block(n_head, n_embd, bias=bias) for _ in range(n_layer))
+        self.norm = nn.LayerNorm(n_embd, bias=bias)
+        self.head = nn.Linear(n_embd, vocab_size, bias=False)
         self.head.weight = self.embed.weight
 
     def forward(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """x weight^T, without a gradient."""
-    return _by_onednn(x, weight, None) if _takes(x, weight) else F.linear(x, weight)
+    return by_onednn(x, weight, None) if _takes(x, weight) else F.linear(x, weight)
 
 
 def is_there() -> bool:
@@ -85,7 +85,8 @@ def _takes(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x weight^T + bias, without a gradient; of any strides."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
@@ -94,13 +95,13 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         wants_x, wants_weight = ctx.needs_input_grad[:2]
         ctx.save_for_backward(x if wants_weight else None, weight if wants_x else None)
-        return _by_onednn(x, weight, bias)
+        return by_onednn(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         grad_MN = grad_y.reshape(-1, grad_y.shape[-1])
-        grad_x = None if weight is None else _by_onednn(grad_y, weight.t(), None)
+        grad_x = None if weight is None else by_onednn(grad_y, weight.t(), None)
         grad_weight = None if x is None else grad_MN.t() @ x.reshape(-1, x.shape[-1])
         return grad_x, grad_weight, grad_MN.sum(0) if ctx.needs_input_grad[2] else None
