@@ -138,9 +138,8 @@ def main() -> None:
         speed = BATCH * SEQ_LEN / statistics.median(one[name] for one in rounds)
         to_loop, to_nanogpt = (statistics.median(one[of] / one[name] for one in rounds) for of in list(sides)[:2])
         aim = " (aim 0.97)" if name == "nanolab" else ""
-        print(
-            f"  {name:<14} {speed:>9,.0f} tokens/s   {to_loop:.3f} of the bare loop{aim}, {to_nanogpt:.2f} x nanoGPT's way"
-        )
+        told = f"{to_loop:.3f} of the bare loop{aim}, {to_nanogpt:.2f} x nanoGPT's way"
+        print(f"  {name:<14} {speed:>9,.0f} tokens/s   {told}")
     print(f"  medians of {PIECES} rounds; aim over nanoGPT's way: 2 where bf16 is fast, else 1.4\n")
 
 

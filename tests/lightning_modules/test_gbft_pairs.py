@@ -63,6 +63,7 @@ def test_it_starts_at_ln_2_and_each_stage_helps(tmp_path):
     assert validated[-1] < validated[0] - 0.02  # low ids are preferred to high ones: there is something to learn
     assert module.measured.val["val/rewards/accuracies"] > 0.5
     assert module.records[1]["dev/margin"] > 0
+    assert module.measured.train["train/rewards/margins"] > 0
 
 
 def test_the_base_stays_as_it_was(tmp_path):

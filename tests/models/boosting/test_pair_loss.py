@@ -124,6 +124,25 @@ def test_the_dev_part_is_told_as_a_batch_of_its_pairs_would_be():
     assert "r2" not in record
 
 
+def test_a_step_is_searched_for_along_dpos_loss_not_along_that_of_tokens():
+    """No step on a grid is better than the one that is found; of a learner or of its opposite, one helps."""
+    found = []
+    for sign in (1, -1):
+        model, batch = boosted(eta_rule="line_search", eta_max=3.0), micro()
+        for name, p in model.learners[0].named_parameters():
+            if name.startswith("up"):
+                p.data *= sign
+        delta = model.correction(0, model.inputs(batch["ids"])).detach()
+        reference_PR = batch["reference"].view(2, -1).T.float()
+        rows = [u._replace(reference_R=reference_PR[i]) for i, u in enumerate(units_of(batch, model.plan))]
+        hidden = model.inputs(batch["ids"]).hidden_BTC
+        grid = [naive(model, hidden + eta * delta, batch).mean().item() for eta in torch.linspace(0, 3, 61).tolist()]
+        record = closing(model.float(), RowStates(model, None), rows, 0)
+        assert record["dev/after"] <= min(grid) + 1e-4
+        found.append(record["eta_best"])
+    assert max(found) > 0.01
+
+
 def test_a_row_counts_its_own_tokens_alone():
     model, batch = boosted(), micro()
     tokens = joined([u._replace(reference_R=torch.zeros(2)) for u in units_of(batch, model.plan)])
