@@ -223,7 +223,7 @@ def build_objective(cfg: DictConfig, data: StepDataModule, model: LanguageModel,
         "adapter": cfg.get("adapter"),
         **{name: cfg.trainer[name] for name in ("grad_clip", "log_every", "strategy", "max_steps", "accelerator")},
         **{name: cfg.trainer.get(name) for name in ("ema", "patience")},  # runs of before do not say them
-        "compile_model": cfg.trainer.compile,
+        "compile_model": cfg.trainer.compile is True,  # auto is settled by then, where anything is trained
     }
     # what answers are worth: named parts, as callbacks are
     named = (cfg.get("reward") or {}).items()

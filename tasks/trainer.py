@@ -53,7 +53,7 @@ def build_trainer(
     grad_clip: PositiveFloat | None,
     accumulate: PositiveInt,
     tokens_per_step: PositiveInt | None,
-    compile: bool,
+    compile: bool | Literal["auto"],
     profile: Literal["simple"] | None,
     accelerator: Literal["auto", "cpu", "gpu", "mps"],
     devices: PositiveInt | Literal["auto"],

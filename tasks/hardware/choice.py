@@ -35,7 +35,7 @@ from models.heads import Scored
 from models.layers import products as libraries
 from models.layers.products import Library
 from runs.files import read_json
-from tasks.hardware import machine, probe
+from tasks.hardware import compiling, machine, probe
 from tasks.trainer import resolve_accelerator
 
 WORTHWHILE = 1.5  # how much faster bf16 must be: it costs 16 bits of each product
@@ -74,7 +74,7 @@ class Choice(NamedTuple):
 
 
 def settle(cfg: DictConfig, run: RunFolder, model: LanguageModel, data: StepDataModule, *, fresh: bool) -> None:
-    """Fills in what `trainer.precision`, `threads` and `products` leave to the machine, and keeps it with the run.
+    """Fills in what `trainer.precision`, `threads`, `products` and `compile` leave open, and keeps it with the run.
 
     Args:
         fresh: the run begins here. What an earlier one left open, which did not look, was fp32, all threads and
@@ -92,6 +92,13 @@ def settle(cfg: DictConfig, run: RunFolder, model: LanguageModel, data: StepData
         run.results["hardware"] = facts
     elif run.rank == 0 and (words := elsewhere(cfg)):
         print(f"hardware {words}", flush=True)
+    if fresh and section.compile == "auto":
+        compiles, why = (False, "arms of a sweep are compared") if in_sweep(run) else compiling.decide(cfg, model, data)
+        if run.rank == 0:
+            print(f"compile  trainer.compile={str(compiles).lower()}: {why}", flush=True)
+        with open_dict(cfg):
+            section.compile = compiles
+        write_atomically(run.path / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg))
     if isinstance(section.get("threads"), int):
         torch.set_num_threads(section.threads)
     if section.get("products") == "onednn":
@@ -103,7 +110,7 @@ def settle(cfg: DictConfig, run: RunFolder, model: LanguageModel, data: StepData
 def check_onednn(section: DictConfig, *, there: bool) -> None:
     """Raises RequestError where there is but one way to multiply. A run that goes on elsewhere takes what is there."""
     fp32_on_cpu = resolve_accelerator(section.accelerator) == "cpu" and section.precision == "32-true"
-    if not fp32_on_cpu or section.compile or not there:
+    if not fp32_on_cpu or section.compile is True or not there:
         raise RequestError(
             f"trainer.products=onednn is for fp32 on a CPU whose PyTorch has oneDNN, uncompiled; this run has "
             f"trainer.accelerator={section.accelerator} trainer.precision={section.precision} "
@@ -126,8 +133,12 @@ def is_open(cfg: DictConfig, run: RunFolder) -> bool:
     """Whether this run has a CPU for itself, and leaves something to it."""
     section = cfg.trainer
     left = "auto" in (section.get(name) for name in CHOSEN)
-    alone = run.world_size == 1 and section.strategy == "single" and not (run.path.parent / SWEEP_RECORD).is_file()
+    alone = run.world_size == 1 and section.strategy == "single" and not in_sweep(run)
     return left and alone and resolve_accelerator(section.accelerator) == "cpu"
+
+
+def in_sweep(run: RunFolder) -> bool:
+    return (run.path.parent / SWEEP_RECORD).is_file()
 
 
 def elsewhere(cfg: DictConfig) -> str | None:
@@ -197,7 +208,7 @@ def choose(model: LanguageModel, cfg: DictConfig, first_micro: Callable[[], Batc
     library: Any = cfg.trainer.get("products") or "torch"
     if library == "auto":
         library, words = "torch", ""
-        if precision == "32-true" and not cfg.trainer.get("compile"):
+        if precision == "32-true" and cfg.trainer.get("compile") is not True:
             library, words = library_for(by_onednn, lambda: kept_short_run(known, model, first_micro(), ONEDNN))
         if library == "onednn":
             told, open_keys = [*told, words], [*open_keys, "trainer.products=onednn"]

@@ -298,6 +298,23 @@ def test_a_run_keeps_to_what_was_chosen_also_elsewhere(monkeypatch, capsys):
     assert OmegaConf.load("again/.hydra/config.yaml").trainer.precision == "bf16-mixed"
 
 
+def test_a_run_multiplies_by_what_was_chosen_and_gives_it_back(monkeypatch):
+    if not choice.libraries.is_there():
+        pytest.skip("this PyTorch has no oneDNN")
+    Path("text.txt").write_text("The quick brown fox jumps over the lazy dog.\n" * 60, encoding="utf-8")
+    used, plain = [], choice.libraries.Linear.forward
+    monkeypatch.setattr(
+        choice.libraries.Linear, "forward", lambda *of: used.append(choice.libraries.chosen()) or plain(*of)
+    )
+    words = [*SMALL, *SHORT, "data=text", "data.path=text.txt"]
+    assert lab(*words, "run_dir=plain") == 0
+    assert used == []
+    assert lab(*words, "trainer.products=onednn", "run_dir=run") == 0
+    assert set(used) == {"onednn"}
+    assert choice.libraries.chosen() == "torch"
+    assert lab(*words, "trainer.products=onednn", "trainer.precision=bf16-mixed", "run_dir=refused") != 0
+
+
 def test_check_shows_what_was_measured(capsys):
     Path("text.txt").write_text("The quick brown fox jumps over the lazy dog.\n" * 60, encoding="utf-8")
     words = ["task=check", *SMALL, "data=text", "data.path=text.txt", "trainer.accelerator=cpu"]
