@@ -136,6 +136,7 @@ def ours(turns: Turns, folder: Path, device: str, *, bf16: bool) -> None:
     """Our Trainer, bar and logs on; each update from the start of one to the start of the next."""
     import lightning.pytorch as pl
 
+    from benchmarks._as_chosen import multiplied_as_chosen
     from callbacks.progress import Progress
     from lightning_modules.dpo import DPOModule
     from loggers.metrics_csv import MetricsCSV
@@ -165,6 +166,7 @@ def ours(turns: Turns, folder: Path, device: str, *, bf16: bool) -> None:
         vocab_size=VOCAB, seq_len=LONGEST, n_layer=sizes.layers, n_embd=sizes.width, n_head=sizes.heads,
         n_inner=sizes.inner, tied=False,
     )  # fmt: skip
+    multiplied_as_chosen(model, 2 * sizes.pairs * LONGEST)
     module = DPOModule(
         model=model, loss_type="sigmoid", beta=BETA, cache_dir=str(folder / "cache"), grad_clip=1.0,
         optimizer=partial(adamw, lr=LR, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.0),

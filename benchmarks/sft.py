@@ -35,6 +35,7 @@ def rows(device: str) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def ours(turns: Turns, device: str, *, bf16: bool) -> None:
+    from benchmarks._as_chosen import multiplied_as_chosen
     from datamodules.batching.example_batches import padded
     from lightning_modules.base import supervised_tokens
     from lightning_modules.sft import SFTModule
@@ -48,6 +49,7 @@ def ours(turns: Turns, device: str, *, bf16: bool) -> None:
     torch.manual_seed(0)
     sizes = ON_GPU if device == "cuda" else ON_CPU
     model = Transformer(vocab_size=VOCAB, seq_len=1024, n_kv_head=sizes["n_head"], tied=False, **sizes).to(device)
+    multiplied_as_chosen(model, sum(map(sum, LENGTHS)))
     module = SFTModule(model=model)
     optimizer = adamw(model=model, lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
     examples = [Rendered(*row) for row in rows(device)]
