@@ -1,4 +1,4 @@
-"""`data=preference`: pairs of a better and a worse answer to the same prompt, for objective=dpo and objective=reward.
+"""`data=preference`: pairs of a better and a worse answer to the same prompt, for dpo, reward and gbft.loss=dpo.
 
 Subclasses say where pairs come from (`_read`); the rest is theirs as it is: rendering with the chat template, cutting,
 what is dropped and counted, and batches that are a function of the update alone.

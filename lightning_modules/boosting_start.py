@@ -171,7 +171,7 @@ def draw_rows(data: Any, plan: Plan, *, seed: int) -> tuple[list[Unit], Unit]:
     for step in count():
         for row in rows_of(steps[step], plan):
             seen += 1
-            if is_dev(row.identity, seed, plan):
+            if is_dev(row, seed, plan):
                 found.setdefault(row.identity, row)
             elif spare is None:
                 spare = row
@@ -180,9 +180,10 @@ def draw_rows(data: Any, plan: Plan, *, seed: int) -> tuple[list[Unit], Unit]:
         if seen >= total and spare is None:
             break
     if spare is None or (plan.dev_fraction > 0 and not found):
+        what, shorter = ("pairs", "") if plan.of_pairs else ("rows", "a shorter model.seq_len, ")
         raise RequestError(
-            f"{total} training rows are too few to hold {plan.dev_fraction:.0%} of them out.\n"
-            "Type gbft.dev_fraction=0 (nothing is dropped then), a shorter model.seq_len, or give more text."
+            f"{total} training {what} are too few to hold {plan.dev_fraction:.0%} of them out.\n"
+            f"Type gbft.dev_fraction=0 (nothing is dropped then), {shorter}or give more."
         )
     return list(found.values())[:MAX_DEV_ROWS], spare
 

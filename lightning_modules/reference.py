@@ -27,6 +27,7 @@ from errors import RunError
 from models.adapters.lora import adapted_layers, without_adapters
 from models.base import LanguageModel
 from models.generation import evaluating
+from models.layers import products
 from progress import Tracker
 
 Scorer = Callable[[Any, Batch], Tensor]  # (model, batch) -> log-probability of each row's completion, (k P,)
@@ -139,7 +140,8 @@ def _compute(module: Any, scorer: Scorer, batches: Iterable[Batch], n: int, trac
 
 def cache_key(model: nn.Module, data_fingerprint: str, precision: str) -> str | None:
     """SHA-256 over weights, data and precision; None for sharded weights, which no rank has whole."""
-    digest = hashlib.sha256(f"{data_fingerprint} {precision}".encode())
+    digest = hashlib.sha256(f"{data_fingerprint} {precision} {products.chosen()}".encode())
+    digest.update(repr(getattr(model, "plan", None)).encode())  # of an ensemble: which stages answer, and how
     for name, module in model.named_modules():  # number of heads and the like, which no weight shows
         plain = {k: v for k, v in vars(module).items() if isinstance(v, int | float | str) and k != "training"}
         digest.update(f"{name} {type(module).__qualname__} {sorted(plain.items())}".encode())

@@ -69,7 +69,7 @@ class Plan:
         if self.of_pairs and (self.objective != "ce" or self.refit_etas or self.focus or self.token_fraction < 1):
             raise RequestError(
                 "gbft.loss=dpo is a loss of whole answers: residuals, weights and draws of single tokens are none of "
-                "it.\nLeave gbft.objective, gbft.refit_etas, gbft.focus and gbft.token_fraction out."
+                "it.\nType gbft.objective=ce gbft.refit_etas=false gbft.focus=0 gbft.token_fraction=1."
             )
         if self.bag > 1 and (self.ensemble == "bagged" or self.space == "weight"):
             raise RequestError(

@@ -32,7 +32,8 @@ def rows_to_learn(
 def _drawn(micro: Batch, plan: Plan, stage: int, seed: int, token_seed: int) -> Batch:
     targets_BT, U = micro["targets"].clone(), len(micro["targets"]) // plan.unit_rows
     for i, unit in enumerate(units_of(micro, plan)):
-        if is_dev(unit.identity, seed, plan) or share_of(unit.identity, stage + 1, seed) >= plan.row_fraction:
+        drawn = plan.row_fraction == 1 or share_of(unit.identity, stage + 1, seed) < plan.row_fraction
+        if not drawn or is_dev(unit, seed, plan):
             targets_BT[i::U] = IGNORE
     if plan.token_fraction < 1:
         generator = torch.Generator().manual_seed(token_seed)

@@ -34,14 +34,15 @@ class Dev(NamedTuple):
 
 
 @torch.no_grad()
-def gather(model: Boosted, states: RowStates, rows: list[Unit], m: int, *, seen: int) -> Dev:
+def gather(model: Boosted, states: RowStates, rows: list[Unit], m: int, *, seen: int, step: float = 1.0) -> Dev:
+    """`step`: of the stage, in weight space."""
     parts: list[tuple[Tensor, ...]] = []
     for row in rows:
         row = row.to(model.head.weight.device)
         inputs, ensemble = states.read(row.ids_RT, row.documents_RT, stage=seen, lengths_B=row.lengths_R)
         if model.plan.space == "weight":
             ensemble = model.bent_state(inputs, model.weights(m))
-            delta = model.bent_state(inputs, model.weights(m, current=1.0)) - ensemble
+            delta = model.bent_state(inputs, model.weights(m, current=step)) - ensemble
         else:
             delta = model.correction(m, inputs)
         counted = row.targets_RT != IGNORE
@@ -119,7 +120,15 @@ def closing(model: Boosted, states: RowStates, rows: list[Unit], m: int) -> dict
     record |= {"dev/before": before, "dev/after": after}
     if kept and plan.refit_etas and m > 0:
         record["eta"] = _refit(model, states, rows, m, eta)
-    return record | describe(model, dev, eta)
+    return record | describe(model, dev, _moved(model, states, rows, m, dev, eta))
+
+
+def _moved(model: Boosted, states: RowStates, rows: list[Unit], m: int, dev: Dev, eta: float) -> Tensor:
+    """(N, C), the dev part's states with the stage and its step: in weight space no multiple of a correction."""
+    if model.plan.space == "weight":
+        with_step = gather(model, states, rows, m, seen=m, step=eta)
+        return with_step.ensemble_NC + with_step.delta_NC
+    return dev.ensemble_NC + eta * dev.delta_NC
 
 
 def choose(model: Boosted, dev: Dev, phi: Any, before: float) -> tuple[float, float | None]:
@@ -158,8 +167,10 @@ def _refit(model: Boosted, states: RowStates, rows: list[Unit], m: int, eta: flo
 
 
 @torch.no_grad()
-def describe(model: Boosted, dev: Dev, eta: float) -> dict[str, float]:
+def describe(model: Boosted, dev: Dev, moved_NC: Tensor) -> dict[str, float]:
     """Norms and directions, means over dev tokens: of the correction, of the residual, and how they agree.
+
+    moved_NC: where the stage's step leads. Of pairs residuals of tokens say nothing, and are left out.
 
     edge: cosine of h and r. r2: share of the residuals' variance that the best multiple of h explains.
     kl: KL(F_m || F_{m-1}), how far the stage moved the predictions.
@@ -168,7 +179,7 @@ def describe(model: Boosted, dev: Dev, eta: float) -> dict[str, float]:
     for rows in chunks(dev.targets_N):
         hidden, delta, targets = dev.ensemble_NC[rows], dev.delta_NC[rows], dev.targets_N[rows]
         logp = logits_of(hidden, weight, model.softcap).log_softmax(-1)
-        new = logits_of(hidden + eta * delta, weight, model.softcap).log_softmax(-1)
+        new = logits_of(moved_NC[rows], weight, model.softcap).log_softmax(-1)
         h = logits_of(delta, weight)
         p, y = logp.exp(), targets[:, None]
         r2 = 1 - 2 * p.gather(1, y).squeeze(1) + p.square().sum(1)
@@ -180,18 +191,17 @@ def describe(model: Boosted, dev: Dev, eta: float) -> dict[str, float]:
         count += len(rows)
     norm, residual, edge, hr, hh, rr, kl, right = (sums / max(1, count)).tolist()
     if dev.tokens.reference_R is not None:
-        return {"learner_norm": norm, "kl": kl} | _preferred(model, dev, eta)
+        return {"learner_norm": norm, "kl": kl} | _preferred(model, dev.tokens, moved_NC)
     return {
         **{"learner_norm": norm, "residual_norm": residual, "edge": edge, "kl": kl, "dev/accuracy": right},
         "r2": hr * hr / max(hh * rr, 1e-12),
     }
 
 
-def _preferred(model: Boosted, dev: Dev, eta: float) -> dict[str, float]:
+def _preferred(model: Boosted, tokens: Tokens, hidden_NC: Tensor) -> dict[str, float]:
     """Of pairs: how many are told right, and by how much, over the reference."""
-    assert dev.tokens.reference_R is not None
-    log_probs_R = row_log_probs(model, dev.ensemble_NC + eta * dev.delta_NC, dev.tokens)
-    _, told_P = pair_losses(log_probs_R, dev.tokens.reference_R, model.plan.beta)
+    assert tokens.reference_R is not None
+    _, told_P = pair_losses(row_log_probs(model, hidden_NC, tokens), tokens.reference_R, model.plan.beta)
     return {
         "dev/accuracy": float(told_P["rewards/accuracies"].mean()),
         "dev/margin": float(told_P["rewards/margins"].mean()),

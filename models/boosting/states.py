@@ -198,7 +198,7 @@ def row_bytes(model: Boosted, seq_len: int, dtype: torch.dtype) -> int:
     """What the cache needs for one row."""
     small = 2 if dtype == torch.bfloat16 else 4
     states = (2 if model.start is not None else 1) * small + 4
-    return states * seq_len * model.head.in_features
+    return states * (seq_len + model.n_sink) * model.head.in_features
 
 
 def check_budget(model: Boosted, rows: int, seq_len: int) -> None:
@@ -207,7 +207,7 @@ def check_budget(model: Boosted, rows: int, seq_len: int) -> None:
     needed = rows * row_bytes(model, seq_len, getattr(torch, plan.cache_dtype)) / GB
     if plan.cache == "hidden" and needed > plan.cache_gb:
         raise RequestError(
-            f"gbft.cache=hidden: {rows:,} rows of {seq_len} tokens need {needed:.2f} GB, "
+            f"gbft.cache=hidden: {rows:,} rows of {seq_len} tokens need up to {needed:.2f} GB, "
             f"gbft.cache_gb={plan.cache_gb:g}.\n"
             f"Type gbft.cache_gb={needed * 1.05:.2f}, gbft.cache_dtype=bfloat16 (about half as much), or "
             "gbft.cache=auto: what does not fit is computed again."

@@ -39,6 +39,14 @@ class Unit(NamedTuple):
         return found[0] if len(found) == 1 else hashlib.blake2b(b"".join(found), digest_size=16).digest()
 
     @property
+    def side(self) -> bytes:
+        """What decides whether it is held out: of a pair its prompt, whose other pairs must lie on the same side."""
+        if len(self.ids_RT) == 1:
+            return self.identity
+        first = int((self.targets_RT[0] != IGNORE).to(torch.uint8).argmax())
+        return row_key(self.ids_RT[0, : first + 1], None)
+
+    @property
     def tokens(self) -> Tokens:
         """Those that count."""
         counted_RT = self.targets_RT != IGNORE
@@ -77,9 +85,9 @@ def identity_of(ids_T: Tensor, targets_T: Tensor, documents_T: Tensor | None) ->
     return row_key(ids_T[:end], None if documents_T is None else documents_T[:end])
 
 
-def is_dev(key: bytes, seed: int, plan: Plan) -> bool:
-    """Whether a row is held out of training, to choose steps; by its hash."""
-    return share_of(key, 0, seed) < plan.dev_fraction
+def is_dev(unit: Unit, seed: int, plan: Plan) -> bool:
+    """Whether it is held out of training, to choose steps; by a hash."""
+    return share_of(unit.side, 0, seed) < plan.dev_fraction
 
 
 def joined(rows: list[Unit]) -> Tokens:

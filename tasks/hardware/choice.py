@@ -36,7 +36,7 @@ from models.layers import products as libraries
 from models.layers.products import Library
 from runs.files import read_json
 from tasks.hardware import compiling, machine, probe
-from tasks.trainer import resolve_accelerator
+from tasks.trainer import resolve_accelerator, resolve_precision
 
 WORTHWHILE = 1.5  # how much faster bf16 must be: it costs 16 bits of each product
 FEWER_THREADS = 1.1  # how much faster one thread must be than all
@@ -92,7 +92,7 @@ def settle(cfg: DictConfig, run: RunFolder, model: LanguageModel, data: StepData
         run.results["hardware"] = facts
     elif run.rank == 0 and (words := elsewhere(cfg)):
         print(f"hardware {words}", flush=True)
-    if fresh and section.compile == "auto":
+    if section.compile == "auto":
         compiles, why = (False, "arms of a sweep are compared") if in_sweep(run) else compiling.decide(cfg, model, data)
         if run.rank == 0:
             print(f"compile  trainer.compile={str(compiles).lower()}: {why}", flush=True)
@@ -102,19 +102,21 @@ def settle(cfg: DictConfig, run: RunFolder, model: LanguageModel, data: StepData
     if isinstance(section.get("threads"), int):
         torch.set_num_threads(section.threads)
     if section.get("products") == "onednn":
-        check_onednn(section, there=not fresh or libraries.is_there())
-        libraries.choose("onednn")
+        if fresh:
+            check_onednn(section)
+        libraries.choose("onednn")  # on with a run elsewhere: layers take it where it is there
         libraries.follow(model)
 
 
-def check_onednn(section: DictConfig, *, there: bool) -> None:
-    """Raises RequestError where there is but one way to multiply. A run that goes on elsewhere takes what is there."""
-    fp32_on_cpu = resolve_accelerator(section.accelerator) == "cpu" and section.precision == "32-true"
-    if not fp32_on_cpu or section.compile is True or not there:
+def check_onednn(section: DictConfig) -> None:
+    """Raises RequestError where there is but one way to multiply."""
+    device = resolve_accelerator(section.accelerator)
+    fp32_on_cpu = device == "cpu" and resolve_precision(section.precision, device) == "32-true"
+    if not fp32_on_cpu or section.compile is True or not libraries.is_there():
         raise RequestError(
             f"trainer.products=onednn is for fp32 on a CPU whose PyTorch has oneDNN, uncompiled; this run has "
             f"trainer.accelerator={section.accelerator} trainer.precision={section.precision} "
-            f"trainer.compile={str(section.compile).lower()}.\nType trainer.products=torch."
+            f"trainer.compile={str(section.compile).lower()}.\nType trainer.products=torch, or what it is for."
         )
 
 
@@ -147,7 +149,8 @@ def elsewhere(cfg: DictConfig) -> str | None:
     facts = read_json(Path(str(source)) / RECORD) if source else None
     if not facts or facts.get("processor") == machine.processor():
         return None
-    kept = f"{cfg.trainer.precision}, {cfg.trainer.get('threads')} thread(s), {cfg.trainer.get('products')}'s products"
+    library = cfg.trainer.get("products") or "torch"
+    kept = f"{cfg.trainer.precision}, {cfg.trainer.get('threads')} thread(s), {library}'s products"
     return f"{kept}, as it was chosen on {facts.get('processor')}; this is {machine.processor()}"
 
 
@@ -190,7 +193,7 @@ def products(known: Mapping[str, Any], shapes: Counter[probe.Shape]) -> Products
         times = {n: product_seconds(known, shapes, kind, n) for n in probe.thread_counts()}
         threads[kind] = fewest(times)
         best[kind] = times[threads[kind]]
-    bf16, by_onednn = (best["fp32"] / best[kind] if shapes else 1.0 for kind in ("bf16", "fp32_onednn"))
+    bf16, by_onednn = (best["fp32"] / best[kind] if shapes else 1.0 for kind in ("bf16", "onednn"))
     return Products(bf16, by_onednn, threads)
 
 
@@ -201,6 +204,8 @@ def choose(model: LanguageModel, cfg: DictConfig, first_micro: Callable[[], Batc
     known = probe.probed(shapes)
     gain, by_onednn, best = products(known, shapes)
     told, open_keys = [machine.processor()], []
+    if precision == "auto" and cfg.trainer.get("products") == "onednn":  # typed, and it is for fp32
+        precision, open_keys = "32-true", ["trainer.precision=32-true"]
     if precision == "auto":
         half = lambda: kept_short_run(known, model, first_micro(), BF16)  # noqa: E731
         precision, words = precision_for(gain, half)
@@ -213,7 +218,7 @@ def choose(model: LanguageModel, cfg: DictConfig, first_micro: Callable[[], Batc
         if library == "onednn":
             told, open_keys = [*told, words], [*open_keys, "trainer.products=onednn"]
     if threads == "auto":
-        threads = best[{"32-true": "fp32_onednn" if library == "onednn" else "fp32"}.get(precision, "bf16")]
+        threads = best[{"32-true": "onednn" if library == "onednn" else "fp32"}.get(precision, "bf16")]
         open_keys.append(f"trainer.threads={threads}")
     return Choice(precision, threads, library, f"{', '.join(told)}: {' '.join(open_keys) or 'as it was typed'}")
 

@@ -72,5 +72,8 @@ def run_seconds(cfg: DictConfig, needed: float) -> float:
     """As long as it takes, or until `trainer.max_time` ends it."""
     if cfg.trainer.max_time is None:
         return needed
-    hours, minutes, seconds = map(int, str(cfg.trainer.max_time).split(":"))
+    parts = str(cfg.trainer.max_time).split(":")
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        return needed  # the Trainer says what is wrong with it
+    hours, minutes, seconds = map(int, parts)
     return min(needed, 3600 * hours + 60 * minutes + seconds)

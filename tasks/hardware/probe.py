@@ -19,8 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.base import LanguageModel
-from models.layers.packing import is_packable
-from models.layers.products import is_plain
+from models.layers.products import by_onednn, is_plain, is_there
 from tasks.hardware import machine
 
 Shape = tuple[int, int, int]
@@ -30,7 +29,7 @@ MOST_FLOPS = 4e8  # of one product: more rows are as fast
 TRIAL_FLOPS, HOPELESS = 1e7, 0.1  # of the first product; of fp32's speed, below which bf16 is not measured further
 REPEATS = 3
 READ_BYTES = 2**27  # more than any cache
-KINDS = ("fp32", "fp32_onednn", "bf16")
+KINDS = ("fp32", "onednn", "bf16")
 
 
 def shapes_of(model: LanguageModel, rows: int) -> Counter[Shape]:
@@ -62,11 +61,17 @@ def probed(shapes: Counter[Shape]) -> dict[str, Any]:
     speeds = known.get("gflops")
     if not isinstance(speeds, dict) or "gb_per_second" not in known:
         known = {"processor": machine.processor(), "gb_per_second": bandwidth(), "gflops": {}}
-    if new := [shape for shape in shapes if name(shape) not in known["gflops"]]:
+    if new := [shape for shape in shapes if not is_whole(known["gflops"].get(name(shape)))]:
         for shape in new:
             known["gflops"][name(shape)] = {str(n): measured(shape, n) for n in thread_counts()}
         machine.write(file, known)
     return known
+
+
+def is_whole(found: Any) -> bool:
+    """Whether a shape was measured in all ways that this program knows."""
+    kinds = [kind for kind in KINDS if kind != "onednn" or is_there()]
+    return isinstance(found, dict) and all(kind in of for of in found.values() for kind in kinds)
 
 
 def name(shape: Shape) -> str:
@@ -84,10 +89,8 @@ def measured(shape: Shape, n_threads: int) -> dict[str, float]:
     x_MK, weight = torch.randn(M, K, generator=generator), nn.Parameter(torch.randn(N, K, generator=generator))
     with threads(n_threads), torch.no_grad():
         found = {"fp32": speed(shape, lambda: F.linear(x_MK, weight))}
-        if is_packable(weight):
-            packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), M)
-            by_onednn = lambda: torch.ops.mkldnn._linear_pointwise(x_MK, packed, None, "none", [], "")  # noqa: E731
-            found["fp32_onednn"] = speed(shape, by_onednn)
+        if is_there():
+            found["onednn"] = speed(shape, lambda: by_onednn(x_MK, weight, None))
         few = max(1, min(M, int(TRIAL_FLOPS / (2 * K * N))))
         x16_mK, weight16 = x_MK[:few].bfloat16(), weight.bfloat16()
         trial = speed((few, K, N), lambda: F.linear(x16_mK, weight16))

@@ -86,8 +86,8 @@ def train(folder: Path, *, module=None, resume=False, callbacks=(), steps=None, 
 
 def give_rows(module, folder):
     rows = [Unit(row[None, :-1], row[None, 1:]) for row in CORPUS]
-    dev = [row for row in rows if is_dev(row.identity, 1, module.plan)]
-    spare = next(row for row in rows if not is_dev(row.identity, 1, module.plan))
+    dev = [row for row in rows if is_dev(row, 1, module.plan)]
+    spare = next(row for row in rows if not is_dev(row, 1, module.plan))
     module.use_rows(dev, spare, folder / "cache")
     assert bool(dev) == (module.plan.dev_fraction > 0)
 

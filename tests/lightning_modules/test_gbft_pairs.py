@@ -9,12 +9,15 @@ import torch
 
 from errors import RequestError
 from lightning_modules.boosting_start import check_data, draw_rows
+from lightning_modules.dpo import completion_log_probs
 from lightning_modules.gbft import GBFTModule
+from lightning_modules.reference import cache_key
 from models.boosting.ensemble import Boosted
 from models.boosting.learners.lora import LoRA
 from models.boosting.plan import Plan
 from models.boosting.units import is_dev, units_of
 from models.gpt import GPT
+from models.layers import products
 from optimization.adamw import adamw
 from tasks.trainer import fit_and_validate
 from tests.pairs import VOCAB, PairData, make_pairs
@@ -40,8 +43,8 @@ def train(folder, module, *, steps=None, resume=False, pairs=PAIRS) -> GBFTModul
     folder.mkdir(exist_ok=True)
     data = PairData(pairs, batch_size=4)
     units = [unit for step in range(10) for micro in data.steps()[step] for unit in units_of(micro, module.plan)]
-    dev = [unit for unit in units if is_dev(unit.identity, 1, module.plan)]
-    spare = next(unit for unit in units if not is_dev(unit.identity, 1, module.plan))
+    dev = [unit for unit in units if is_dev(unit, 1, module.plan)]
+    spare = next(unit for unit in units if not is_dev(unit, 1, module.plan))
     module.use_rows(dev, spare, folder / "states")
     size = module.plan.steps_per_stage
     trainer = make_trainer(folder, max_steps=steps or module.run_length(10**9), val_every=size, checkpoint_every=size)
@@ -108,6 +111,31 @@ def test_further_stages_are_pulled_to_the_ensemble_that_they_begin_with(tmp_path
 def test_what_else_a_plan_may_say_goes_with_pairs(plan, tmp_path):
     module = train(tmp_path, module_of(tmp_path, **plan))
     assert module.measured.val["val/loss"] < math.log(2) - 0.02
+
+
+@pytest.mark.parametrize("space", ["logit", "weight"])
+def test_what_a_stage_says_of_its_pairs_is_what_the_ensemble_does(space, tmp_path):
+    """With half a step, which in weight space is no half of a correction."""
+    module = train(tmp_path, module_of(tmp_path, stages=1, eta=0.5, space=space))
+    margins = []
+    for row in module.dev:
+        log_probs_R = completion_log_probs(module.model, row.batch)
+        chosen, rejected = (log_probs_R - row.reference_R).tolist()
+        margins.append(module.plan.beta * (chosen - rejected))
+    found = module.records[1]
+    assert found["kept"]
+    assert found["dev/margin"] == pytest.approx(sum(margins) / len(margins), abs=1e-5)
+    assert found["dev/accuracy"] == pytest.approx(sum(m > 0 for m in margins) / len(margins))
+
+
+def test_a_reference_is_that_of_the_stages_that_answer(tmp_path):
+    keys = set()
+    for plan in ({}, {"use_stages": [2]}, {"space": "weight"}):
+        keys.add(cache_key(module_of(tmp_path, **plan).model, "data", "32-true"))
+    with products.by("onednn"):
+        keys.add(cache_key(module_of(tmp_path).model, "data", "32-true"))
+    assert len(keys) == 4
+    assert cache_key(module_of(tmp_path).model, "data", "32-true") in keys
 
 
 def test_the_loss_follows_the_data():

@@ -202,7 +202,7 @@ def test_rows_beyond_the_budget_are_computed_again(tmp_path):
 def test_a_cache_that_must_fit_says_what_it_needs():
     model = boosted(cache="hidden", cache_gb=0.001)
     check_budget(model, rows=1000, seq_len=T)
-    with pytest.raises(RequestError, match=r"2,000 rows of 10 tokens need 0.00 GB[\s\S]*gbft.cache_gb="):
+    with pytest.raises(RequestError, match=r"2,000 rows of 10 tokens need up to 0.00 GB[\s\S]*gbft.cache_gb="):
         check_budget(model, rows=2000, seq_len=T)
 
 

@@ -157,5 +157,5 @@ def test_a_row_counts_its_own_tokens_alone():
     [{"objective": "newton", "eta_rule": "line_search"}, {"refit_etas": True}, {"focus": 1.0}, {"token_fraction": 0.5}],
 )
 def test_what_weighs_single_tokens_is_refused(wrong):
-    with pytest.raises(RequestError, match=r"gbft.loss=dpo[\s\S]*Leave"):
+    with pytest.raises(RequestError, match=r"gbft.loss=dpo[\s\S]*Type gbft.objective=ce"):
         Plan(**PLAN | wrong)

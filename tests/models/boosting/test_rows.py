@@ -24,7 +24,7 @@ def test_pairs_are_held_out_whole_with_what_belongs_to_them():
     plan = Plan(loss="dpo", dev_fraction=0.5)
     batch = as_pairs(make_pairs(12), margins=[float(i) for i in range(12)]).micro(range(12))
     [left] = learned(batch, plan)
-    kept = [i for i, unit in enumerate(units_of(batch, plan)) if not is_dev(unit.identity, 1, plan)]
+    kept = [i for i, unit in enumerate(units_of(batch, plan)) if not is_dev(unit, 1, plan)]
     assert 0 < len(kept) < 12
     assert left["index"].tolist() == kept
     assert left["margins"].tolist() == kept
@@ -43,11 +43,22 @@ def test_where_no_pair_is_left_the_spare_one_is_learned_from():
     plan = Plan(loss="dpo", dev_fraction=0.5)
     batch = as_pairs(make_pairs(12)).micro(range(12))
     units = units_of(batch, plan)
-    dev = next(i for i, unit in enumerate(units) if is_dev(unit.identity, 1, plan))
-    spare = next(unit for unit in units if not is_dev(unit.identity, 1, plan))
+    dev = next(i for i, unit in enumerate(units) if is_dev(unit, 1, plan))
+    spare = next(unit for unit in units if not is_dev(unit, 1, plan))
     [left] = learned(as_pairs(make_pairs(12)).micro([dev]), plan, spare=spare)
     assert torch.equal(left["ids"], spare.ids_RT)
     assert torch.equal(left["index"], spare.index_1)
+
+
+def test_pairs_about_one_prompt_are_on_one_side():
+    """Four pairs to a prompt, which share their chosen answer: none of a held-out prompt is learned from."""
+    plan, made = Plan(loss="dpo", dev_fraction=0.3), make_pairs(40)
+    pairs = [(prompt, chosen, other) for prompt, chosen, _ in made[:10] for _, _, other in made[:4]]
+    units = units_of(as_pairs(pairs).micro(range(40)), plan)
+    sides = [[is_dev(unit, 1, plan) for unit in units[i : i + 4]] for i in range(0, 40, 4)]
+    assert all(len(set(side)) == 1 for side in sides)
+    assert len({side[0] for side in sides}) == 2
+    assert len({unit.identity for unit in units}) == 40
 
 
 def test_which_answer_is_the_chosen_one_makes_another_pair():

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from launcher.cli import main
@@ -46,6 +47,17 @@ def test_a_run_must_earn_it_back_three_times():
     assert not decided(max_time="00:10:00")[0]
     assert decided(max_time="01:10:00")[0]
     assert decided(max_steps=50, tokens_per_step=128)[0]
+    assert decided(max_time="10m")[0]  # the Trainer says what is wrong with it
+
+
+def test_it_draws_nothing(monkeypatch):
+    """Adapters are drawn after it; a rerun, which is told what was chosen, must draw the same."""
+    monkeypatch.undo()
+    monkeypatch.setattr(compiling, "is_there", lambda _: True)
+    state = torch.random.get_rng_state()
+    model = SimpleNamespace(flops_per_token=lambda _: 1, inactive_parameters=lambda: 0)
+    compiling.decide(config(), model, DATA)
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(

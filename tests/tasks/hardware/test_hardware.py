@@ -123,11 +123,11 @@ def test_each_precision_is_told_with_its_own_best_threads(monkeypatch):
     shapes = Counter({SHAPE: 3})
     found = known({1: 30.0, 2: 50.0}, {1: 150.0, 2: 100.0})
     assert choice.product_seconds(found, shapes, "fp32", 2) == pytest.approx(24_576 / 50e9)
-    best = {"fp32": 2, "fp32_onednn": 2, "bf16": 1}  # oneDNN is not there: as fast as it would be without
+    best = {"fp32": 2, "onednn": 2, "bf16": 1}  # oneDNN is not there: as fast as it would be without
     assert choice.products(found, shapes) == (pytest.approx(3.0), 1.0, best)
     for speeds, fast in zip(found["gflops"]["8 x 16 x 32"].values(), (90.0, 60.0), strict=True):
-        speeds["fp32_onednn"] = fast
-    assert choice.products(found, shapes)[1:] == (pytest.approx(1.8), best | {"fp32_onednn": 1})
+        speeds["onednn"] = fast
+    assert choice.products(found, shapes)[1:] == (pytest.approx(1.8), best | {"onednn": 1})
     assert choice.fewest({1: 1.0, 2: 1.05}) == 2  # as good as equal
     assert choice.fewest({1: 1.0, 2: 1.2}) == 1
 
@@ -174,7 +174,7 @@ def test_onednn_must_be_faster_at_products_and_in_a_short_run(gain, short, libra
 
 
 def test_products_are_chosen_in_fp32_alone(monkeypatch):
-    faster = {n: {"fp32": 10.0, "fp32_onednn": 15.0, "bf16": 20.0} for n in ("1", "2")}
+    faster = {n: {"fp32": 10.0, "onednn": 15.0, "bf16": 20.0} for n in ("1", "2")}
     monkeypatch.setattr(probe, "thread_counts", lambda: [1, 2])
     monkeypatch.setattr(probe, "probed", lambda shapes: {"gflops": {probe.name(shape): faster for shape in shapes}})
     monkeypatch.setattr(choice, "kept_short_run", lambda *of: Short(1.3 if of[-1] == choice.ONEDNN else bf16, 0.0))
@@ -202,12 +202,26 @@ def test_a_short_run_by_onednn_learns_the_same():
 @pytest.mark.parametrize("typed", [{"precision": "bf16-mixed"}, {"compile": True}, {"accelerator": "gpu"}])
 def test_onednn_where_there_is_one_way_to_multiply_is_refused(typed, monkeypatch):
     monkeypatch.setattr(choice, "resolve_accelerator", lambda name: name)
+    monkeypatch.setattr(choice.libraries, "is_there", lambda: True)
     section = config(precision="32-true", products="onednn").trainer
-    choice.check_onednn(section, there=True)
+    choice.check_onednn(section)
     with pytest.raises(RequestError, match=r"Type trainer.products=torch"):
-        choice.check_onednn(OmegaConf.merge(section, typed), there=True)
+        choice.check_onednn(OmegaConf.merge(section, typed))
+    monkeypatch.setattr(choice.libraries, "is_there", lambda: False)
     with pytest.raises(RequestError, match="whose PyTorch has oneDNN"):
-        choice.check_onednn(section, there=False)
+        choice.check_onednn(section)
+
+
+def test_onednn_typed_is_fp32(monkeypatch):
+    """In a sweep, where precision stays open, too."""
+    monkeypatch.setattr(choice.libraries, "is_there", lambda: True)
+    choice.check_onednn(config(precision="auto", products="onednn").trainer)
+    monkeypatch.setattr(probe, "thread_counts", lambda: [1, 2])
+    monkeypatch.setattr(probe, "probed", lambda shapes: everything(shapes))
+    monkeypatch.setattr(choice, "kept_short_run", lambda *_: pytest.fail("tried"))
+    found = choice.choose(tiny(), config(products="onednn"), micro)
+    assert found[:3] == ("32-true", 2, "onednn")
+    assert found.words.endswith("trainer.precision=32-true trainer.threads=2")
 
 
 def test_what_is_typed_stays(monkeypatch):
@@ -313,6 +327,8 @@ def test_a_run_multiplies_by_what_was_chosen_and_gives_it_back(monkeypatch):
     assert set(used) == {"onednn"}
     assert choice.libraries.chosen() == "torch"
     assert lab(*words, "trainer.products=onednn", "trainer.precision=bf16-mixed", "run_dir=refused") != 0
+    monkeypatch.setattr(choice, "check_onednn", lambda _: pytest.fail("it goes on elsewhere by what is there"))
+    assert lab("resume=run", "trainer.max_steps=3") == 0
 
 
 def test_check_shows_what_was_measured(capsys):
