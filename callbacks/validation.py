@@ -20,6 +20,8 @@ class Validation(Callback):
         return step > 0 and step % self.every == 0 and step != self.validated_step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # of its own count Lightning keeps one: it validates when a run is stopped early, what was validated here too
+        trainer.fit_loop.epoch_loop._should_check_val_fx = lambda *_: False  # type: ignore[method-assign]
         if self.due(trainer.global_step):
             self.validate_now(trainer)
 

@@ -183,10 +183,7 @@ class GBFTModule(LanguageModule):
             print("gbft.corrective_steps are left out: no stage was kept that they could correct", flush=True)
 
     def on_train_batch_start(self, batch: list[Batch], batch_idx: int) -> int | None:
-        """-1 once the stages are done: it ends the epoch, and with `should_stop`, set no sooner, the run.
-
-        Set at the end of an update, `should_stop` would have Lightning validate by its own count once more.
-        """
+        """-1 once the stages are done, as a resumed run may find them: it ends the epoch, and `should_stop` the run."""
         if self.trainer.global_step < self.machine.end:
             return None
         self.trainer.should_stop = True

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from errors import RequestError, RunError
 from models.weights.checkpoints import read_checkpoint
-from tasks.trainer import early_stopping
+from tasks.trainer import early_stopping, fit_and_validate
 from tests.small import RandomTokens, make_module, make_trainer
 
 
@@ -185,6 +186,18 @@ def test_val_tokens_bounds_a_validation_in_whole_batches(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path, max_steps=1, val_tokens=17, val_batch_tokens=16)
     trainer.fit(module, RandomTokens())
     assert seen == [0, 1]
+
+
+def test_what_ends_a_run_early_does_not_validate_the_same_weights_twice(tmp_path):
+    seen = []
+
+    class Seen(Callback):
+        def on_validation_end(self, trainer, pl_module):
+            seen.append(trainer.global_step)
+
+    trainer = make_trainer(tmp_path, max_steps=20, val_every=2, callbacks=[Seen()], patience=2, min_delta=100.0)
+    fit_and_validate(trainer, make_module(), RandomTokens(), None)
+    assert seen == [2, 4, 6]
 
 
 def test_a_gain_without_patience_is_refused(tmp_path):
