@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from batch import Batch
-from lightning_modules.base import LanguageModule, Start, step_seed
+from lightning_modules.base import TALK, LanguageModule, Start, step_seed
 from lightning_modules.boosting_start import (
     check_data,
     check_logits,
@@ -141,7 +141,8 @@ class GBFTModule(LanguageModule):
         """The table of stages; more stages may follow, unless the last one was dropped or corrective steps came."""
         print(table(self.records))
         further = f"python run.py resume={{run}} gbft.stages={2 * self.plan.stages}"
-        return {"go on": further if self.machine.may_grow else None}
+        answers = TALK if self.plan.loss in ("sft", "dpo") else {}
+        return answers | {"go on": further if self.machine.may_grow else None}
 
     # ---- the course --------------------------------------------------------------------------------------------------
 

@@ -91,6 +91,13 @@ def test_what_to_type_next_is_nothing_that_would_do_nothing():
     assert module.farewell()["go on"] is None
 
 
+@pytest.mark.parametrize(("loss", "talks"), [("causal_lm", False), ("sft", True), ("dpo", True)])
+def test_what_learned_to_answer_is_talked_to(loss, talks):
+    said = objective(boosted(loss=loss)).farewell()
+    assert ("task=chat" in said.get("talk", "")) == talks
+    assert ("sample" in said) == talks  # None: no text is asked to go on
+
+
 @pytest.mark.parametrize(("weights", "resumed", "learned"), [("run", False, 0), (None, True, 0), (None, False, 1)])
 def test_a_base_is_learned_where_there_is_none(weights, resumed, learned):
     shorts = []
