@@ -19,6 +19,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from benchmarks._as_chosen import speeds
 from benchmarks.step_memory import Plain
 from callbacks.progress import Progress
 from datamodules.kinds.tokens import TokenDataModule
@@ -130,7 +131,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         data = corpus(cache)
         sides = {"bare loop": bare, "nanoGPT's way": nanogpt, "nanolab": partial(ours, precision="32-true")}
-        if is_fast_in_bf16():
+        if speeds(new_model(data.tokenizer.vocab_size), BATCH * SEQ_LEN).gain > 1:
             sides["nanolab, bf16"] = partial(ours, precision="bf16-mixed")
         rounds = [{name: side(data) for name, side in sides.items()} for _ in range(PIECES)]
     print("\nnanoGPT's CPU recipe, 4 layers x 128, batch 12 x 64")
@@ -141,20 +142,6 @@ def main() -> None:
         told = f"{to_loop:.3f} of the bare loop{aim}, {to_nanogpt:.2f} x nanoGPT's way"
         print(f"  {name:<14} {speed:>9,.0f} tokens/s   {told}")
     print(f"  medians of {PIECES} rounds; aim over nanoGPT's way: 2 where bf16 is fast, else 1.4\n")
-
-
-def is_fast_in_bf16() -> bool:
-    """Whether a product of these sizes is at least half as fast as in fp32: the run says how much faster it is."""
-    x, weight = torch.randn(BATCH * SEQ_LEN, 128), torch.randn(128, 512)
-    few, half = x[:64].bfloat16(), weight.bfloat16()  # few: it may be 100 times as slow
-    fp32, bf16 = (min(_seconds(product) for _ in range(4)) for product in (lambda: x[:64] @ weight, lambda: few @ half))
-    return bf16 < 2 * fp32
-
-
-def _seconds(product: Callable[[], Tensor]) -> float:
-    start = time.perf_counter()
-    product()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

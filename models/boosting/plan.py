@@ -6,6 +6,8 @@ from typing import Literal
 from bounds import Below1, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, PositiveShare
 from errors import RequestError
 
+DEFAULT_BETA = 0.1  # conf/gbft/short.yaml says the same
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -19,7 +21,7 @@ class Plan:
     ensemble: Literal["boosted", "bagged"] = "boosted"
     bag: PositiveInt = 1
     loss: Literal["causal_lm", "sft", "dpo"] = "causal_lm"
-    beta: PositiveFloat = 0.1
+    beta: PositiveFloat = DEFAULT_BETA
     objective: Literal["ce", "newton", "newton_diag", "fisher", "mse"] = "ce"
     newton_lambda: NonNegativeFloat = 0.1
     focus: NonNegativeFloat = 0.0
@@ -66,6 +68,8 @@ class Plan:
             raise RequestError("gbft.ensemble=bagged averages learners fitted alone: gbft.objective=ce, nothing else.")
         if self.ensemble == "bagged" and self.by_text:
             raise RequestError("gbft.use_stages=by_text weighs stages behind one another: gbft.ensemble=boosted.")
+        if self.beta != DEFAULT_BETA and not self.of_pairs:
+            raise RequestError(f"gbft.beta={self.beta:g} is for gbft.loss=dpo, and this is {self.loss}. Leave it out.")
         if self.of_pairs and (self.objective != "ce" or self.refit_etas or self.focus or self.token_fraction < 1):
             raise RequestError(
                 "gbft.loss=dpo is a loss of whole answers: residuals, weights and draws of single tokens are none of "

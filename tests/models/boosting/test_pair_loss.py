@@ -152,6 +152,12 @@ def test_a_row_counts_its_own_tokens_alone():
     torch.testing.assert_close(row_log_probs(model, hidden, tokens), expected, rtol=1e-6, atol=1e-6)
 
 
+def test_a_pull_is_refused_where_nothing_is_pulled():
+    with pytest.raises(RequestError, match=r"gbft.beta=0.5 is for gbft.loss=dpo"):
+        Plan(beta=0.5)
+    assert Plan(loss="dpo", beta=0.5).beta == 0.5
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"objective": "newton", "eta_rule": "line_search"}, {"refit_etas": True}, {"focus": 1.0}, {"token_fraction": 0.5}],
