@@ -69,7 +69,9 @@ class Plan:
         if self.ensemble == "bagged" and self.by_text:
             raise RequestError("gbft.use_stages=by_text weighs stages behind one another: gbft.ensemble=boosted.")
         if self.beta != DEFAULT_BETA and not self.of_pairs:
-            raise RequestError(f"gbft.beta={self.beta:g} is for gbft.loss=dpo, and this is {self.loss}. Leave it out.")
+            raise RequestError(
+                f"gbft.beta={self.beta:g} is for gbft.loss=dpo; here it is {self.loss}.\nType gbft.beta={DEFAULT_BETA}."
+            )
         if self.of_pairs and (self.objective != "ce" or self.refit_etas or self.focus or self.token_fraction < 1):
             raise RequestError(
                 "gbft.loss=dpo is a loss of whole answers: residuals, weights and draws of single tokens are none of "

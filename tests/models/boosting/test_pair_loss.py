@@ -153,7 +153,7 @@ def test_a_row_counts_its_own_tokens_alone():
 
 
 def test_a_pull_is_refused_where_nothing_is_pulled():
-    with pytest.raises(RequestError, match=r"gbft.beta=0.5 is for gbft.loss=dpo"):
+    with pytest.raises(RequestError, match=r"gbft.beta=0.5 is for gbft.loss=dpo[\s\S]*Type gbft.beta=0.1"):
         Plan(beta=0.5)
     assert Plan(loss="dpo", beta=0.5).beta == 0.5
 
