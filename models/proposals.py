@@ -64,7 +64,7 @@ class Proposals:
             hidden_BTC = self.reader.read_on(fed)
             if not any(going):
                 return
-            self._step(self.reader.model.logits_of(hidden_BTC[:, -1]), going)
+            self._step(self.reader.logits_of(hidden_BTC[:, -1]), going)
             for i, ids in enumerate(self.ids):
                 going[i] = going[i] and len(ids) < self.sizes[i] and ids[-1] not in self.engine.stop_ids
             if not any(going):

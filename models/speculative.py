@@ -178,7 +178,7 @@ class Speculative(Engine):
         self.slide()
         made = Proposals(self, alive)
         fed = [[ids[-1], *ahead] if lives else [] for ids, ahead, lives in zip(self.ids, made.ids, alive, strict=True)]
-        own_BTV = self.model.logits_of(self.read_on(fed))[..., : self.model.n_ids].float()
+        own_BTV = self.logits_of(self.read_on(fed)).float()
         if made.seen:
             own_BTV = penalise(own_BTV, torch.stack(made.seen, 1), self.sampling.repetition_penalty)
         logits_BTV = made.masked(own_BTV)

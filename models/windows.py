@@ -10,7 +10,7 @@ Shapes: B rows, T tokens, S tokens in the cache (reserved sinks not counted), C 
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -58,6 +58,10 @@ class Windows:
         # One row slides when its window is full. Several slide at different steps; the slack saves moving all of them.
         slack = context // 2 if len(self.prompts) * n > 1 else 0
         room = min(longest + max_new_tokens, context + slack) + self.ahead
+        if self.use_cache and max_new_tokens >= WORTHWHILE:
+            known = None if self.before is None else self.before.packed
+            rows = len(self.prompts) * n * (1 + self.ahead) if len(self.prompts) * n > 1 else 1
+            self.packed = known or PackedLinears(self.model.decoding, rows=rows)
         logits_BV = self._read_prompts(self.front + room)
         if self.model.encodes_source and self.use_cache:
             self.used = [1] * len(self.used)  # sources are read: from here on a row is its answer
@@ -66,10 +70,6 @@ class Windows:
         self.used = [used for used in self.used for _ in range(n)]
         self.source = [length for length in self.source for _ in range(n)]
         self.real = [0] * len(self.ids)
-        if self.use_cache and max_new_tokens >= WORTHWHILE:
-            known = None if self.before is None else self.before.packed
-            rows = len(self.ids) * (1 + self.ahead) if len(self.ids) > 1 else 1
-            self.packed = known or PackedLinears(self.model.decoding, rows=rows)
         self.before = None
         return logits_BV.repeat_interleave(n, dim=0)
 
@@ -112,7 +112,7 @@ class Windows:
         hidden_BTC = self.read_on([prompt[known:] for prompt in self.prompts])
         self.settle(lengths)
         last_BC = torch.stack([hidden_TC[n - 1] for hidden_TC, n in zip(hidden_BTC, lengths, strict=True)])
-        return self.model.logits_of(last_BC)[:, : self.model.n_ids]
+        return self.logits_of(last_BC)
 
     def _read(self, ids: list[list[int]], used: list[int], cache: KVCache) -> Tensor:
         """A forward pass over the windows of some rows, padded on the left."""
@@ -122,7 +122,8 @@ class Windows:
         padding_BT = None if min(used) == T else self._padding(used, T)
         source_B = torch.tensor(self.source, device=self.device) if self.model.encodes_source else None
         known = cache if self.use_cache else None
-        out = self.model(ids_BT, padding_BT=padding_BT, cache=known, source_B=source_B, logits="last")
+        with nullcontext() if self.packed is None or self.packed.rows == 1 else self.packed.active():
+            out = self.model(ids_BT, padding_BT=padding_BT, cache=known, source_B=source_B, logits="last")
         return out.logits[:, -1, : self.model.n_ids]
 
     def decode(self, token_B: Tensor) -> Tensor:
@@ -135,7 +136,7 @@ class Windows:
             self.cache.forget(self.cache.length - self.front + 1 - max(self.used), keep=self.front)
         S = self.cache.length - self.front + 1
         padding_BS = None if min(self.used) == S else self._padding(self.used, S)
-        with nullcontext() if self.packed is None else self.packed.active():
+        with self._fast():
             out = self.model(token_B.unsqueeze(1), padding_BT=padding_BS, cache=self.cache, logits="last")
         return out.logits[:, -1, : self.model.n_ids]
 
@@ -162,8 +163,17 @@ class Windows:
             end_B1 = torch.tensor([begins + real for real in self.real], device=self.device).unsqueeze(1)
             padding_BS = (at >= first_B1) & (at < end_B1)
         ids_BT = torch.tensor([[*row, *[0] * (T - len(row))] for row in tokens], device=self.device)
-        with nullcontext() if self.packed is None else self.packed.active():
+        with self._fast():
             return self.model(ids_BT, padding_BT=padding_BS, cache=self.cache).hidden_BTC
+
+    def logits_of(self, hidden: Tensor) -> Tensor:
+        """(..., C) of `read_on` -> (..., V). The head is a linear layer as well, often the largest."""
+        with self._fast():
+            return self.model.logits_of(hidden)[..., : self.model.n_ids]
+
+    def _fast(self) -> AbstractContextManager[None]:
+        """Linear layers laid out for few tokens, once they are."""
+        return nullcontext() if self.packed is None else self.packed.active()
 
     def settle(self, kept: Sequence[int]) -> None:
         """Of the tokens read since the last time, the first `kept` of each row enter its window; the rest is unread.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.layers.cache import KVCache
 from models.layers.compact import Compact
+from models.layers.half_attention import half_attention, is_fast
 from models.layers.rope import Rope
 
 
@@ -77,15 +78,33 @@ class CausalSelfAttention(nn.Module):
         return F.dropout(self.proj(y), self.dropout, self.training)
 
 
-def fused_attention(q: Tensor, k: Tensor, v: Tensor, **settings: Any) -> Tensor:
-    """PyTorch's own, (B, H, T, D). On a CPU in fp32 also under autocast: its bf16 kernel is slower backward.
+def fused_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    attn_mask: Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """PyTorch's own, (B, H, T, D), whose arguments these are. Under autocast on a CPU it is left for two others:
 
-    Measured on an Intel Xeon with AMX, 2 cores, 8 rows of 4 heads of 64: of 208 tokens 45 ms instead of 16 for four
-    layers, of 509 tokens 157 instead of 90; forward 2 to 11 ms are lost.
+    1. Where bf16 products are fast, models/layers/half_attention.py.
+    2. PyTorch's in fp32: its bf16 kernel is slower backward. Measured on an Intel Xeon with AMX, 2 cores, 8 rows of 4
+       heads of 64: of 208 tokens 45 ms instead of 16 for four layers, of 509 tokens 157 instead of 90; forward 2 to
+       11 ms are lost.
     """
+    settings: dict[str, Any] = {"attn_mask": attn_mask, "dropout_p": dropout_p, "is_causal": is_causal, "scale": scale}
+    settings["enable_gqa"] = enable_gqa
     generates = q.shape[2] == 1  # its cache is not copied for one token
     if q.device.type != "cpu" or generates or not torch.is_autocast_enabled("cpu"):
         return F.scaled_dot_product_attention(q, k, v, **settings)
+    known_mask = is_causal if attn_mask is None else attn_mask.dtype == torch.bool and attn_mask.shape[1] == 1
+    if known_mask and not dropout_p and not torch.compiler.is_compiling() and is_fast():
+        mask_BTS = None if attn_mask is None else attn_mask[:, 0]
+        return half_attention(q, k, v, mask_BTS, q.shape[-1] ** -0.5 if scale is None else scale)
     with torch.autocast("cpu", enabled=False):
         return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), **settings)
 

@@ -53,6 +53,7 @@ class PackedLinears(Replaced):
     """
 
     def __init__(self, model: nn.Module, *, rows: int):
+        self.rows = rows
         super().__init__(
             [
                 (layer, _sliced(layer) if rows == 1 and torch.backends.mkl.is_available() else _packed(layer, rows))

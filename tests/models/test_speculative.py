@@ -264,3 +264,17 @@ def test_ids_that_one_embedding_only_pads_are_never_drawn():
     for other in (near(tiny(vocab_size=24)), near(tiny(vocab_size=10))):
         found = ids(generate(model, RAGGED, max_new_tokens=20, seed=3, draft=Draft(other, 3)))
         assert 5 < max(max(row) for (row,) in found) < 10
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_heads_take_packed_layers_too_once_the_prompts_are_read(rows):
+    """The head is the largest layer of a small draft. Its slow way is for the first reading of one row alone."""
+    model, draft = longer(tiny), near(longer(tiny))
+    read = {id(one.head): [] for one in (model, draft)}
+    for one in (model, draft):
+        one.head.register_forward_pre_hook(lambda head, given: read[id(head)].append("forward" in head.__dict__))
+    generate(model, RAGGED[:rows], max_new_tokens=20, draft=Draft(draft, 3))
+    for fast in read.values():
+        assert len(fast) > 3
+        assert all(fast[1:])
+        assert fast[0] == (rows > 1)
