@@ -230,13 +230,13 @@ class LanguageModel(nn.Module):
         Each multiplied parameter takes 2 forward, 2 to carry the gradient on and 2 for its own gradient: 6 where it
         learns, 4 where it is frozen beside others that learn (LoRA), 2 where nothing does. Attention is added.
         """
-        counts = self.parameter_counts()
-        frozen = sum(p.numel() for p in self.parameters() if not p.requires_grad)
-        lookups = self.lookup_parameters()
+        parameters = list(self.parameters())  # once: this is asked at each update
+        total = sum(p.numel() for p in parameters)
+        frozen = sum(p.numel() for p in parameters if not p.requires_grad)
         idle = self.inactive_parameters()  # experts: with the frozen ones, unless they can be among those that learn
-        multiplied = counts["active"] - lookups
-        frozen = 0 if frozen == 0 else max(0, multiplied - (counts["trainable"] - (idle if frozen < idle else 0)))
-        if counts["trainable"] == 0:
+        trainable, multiplied = total - frozen, total - idle - self.lookup_parameters()
+        frozen = 0 if frozen == 0 else max(0, multiplied - (trainable - (idle if frozen < idle else 0)))
+        if trainable == 0:
             return 2 * multiplied + self.attention_flops_per_token(seq_len) // 3
         return 6 * multiplied - 2 * frozen + self.attention_flops_per_token(seq_len)
 

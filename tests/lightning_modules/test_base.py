@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 from batch import IGNORE
 from errors import Interrupted
 from lightning_modules import base
-from lightning_modules.base import NonFiniteError, step_seed
+from lightning_modules.base import NonFiniteError, seed_generators, step_seed
 from lightning_modules.sums import text_metrics, text_sums
 from loggers.metrics_csv import MetricsCSV
 from tasks.trainer import fit_and_validate
@@ -235,3 +235,11 @@ def test_step_seed_shares_nothing_between_neighbours():
     assert len(seeds) == 8000
     assert step_seed(1, 2, 3) == step_seed(1, 2, 3)
     assert max(seeds) < 2**63
+
+
+def test_a_cpu_draws_as_after_manual_seed_without_asking_for_other_devices(monkeypatch):
+    torch.manual_seed(7)
+    wanted = torch.rand(5)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("a CPU's update needs no GPU's seed"))
+    seed_generators(7, torch.device("cpu"))
+    assert torch.equal(torch.rand(5), wanted)

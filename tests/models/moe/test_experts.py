@@ -292,3 +292,42 @@ def test_which_layers_have_experts():
     assert layers(every=2) == [1, 3, 5]  # Qwen's decoder_sparse_step, Switch
     assert layers(first_dense=1) == [1, 2, 3, 4, 5]  # DeepSeek's first_k_dense_replace
     assert layers(layers=[0, 4]) == [0, 4]
+
+
+@pytest.mark.parametrize("how", ["fused", "loop"])
+@pytest.mark.parametrize("rows", [1, 4, 16])
+def test_groups_filled_up_change_no_number(how, rows, monkeypatch):
+    """In float64: an expert without tokens, one with as many as fit, and others; outputs and all gradients."""
+    x, experts_M = draw(7, C), torch.tensor([0, 2, 2, 0, 2, 3, 2, 3])
+    plan = make_plan(
+        torch.tensor([0, 1, 2, 3, 4, 4, 5, 6]), experts_M, draw(8).abs(), n_experts=5, mask_N=None
+    )  # fmt: skip
+    w13, w2 = draw(5, 6, C, seed=2), draw(5, C, 3, seed=3)
+
+    def found(fill: bool) -> list[Tensor]:
+        leaves = [t.clone().requires_grad_() for t in (x, w13, w2, plan.weights_M)]
+        given = plan._replace(weights_M=leaves[3])
+        if fill:
+            given, _ = dispatch.filled_up(given, leaves[3], rows)
+            assert [n % rows for n in given.counts_E.tolist()] == [0] * 5
+            assert given.counts_E.tolist()[1] == given.counts_E.tolist()[4] == 0
+        y = dispatch.run_experts(*leaves[:3], given, how=how)
+        return [y, *torch.autograd.grad(y.square().sum(), leaves)]
+
+    for got, want in zip(found(True), found(False), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_a_cpu_meets_few_numbers_of_rows_in_bf16(monkeypatch):
+    """oneDNN compiles a kernel for each number of rows. fp32 is multiplied by a library that does not."""
+    seen: list[int] = []
+    real = dispatch._fused
+    monkeypatch.setattr(dispatch, "_fused", lambda *given: seen.extend(given[-1].tolist()) or real(*given))
+    moe = layer(dtype=torch.float32, dispatch="fused")
+    with torch.autocast("cpu", torch.bfloat16):
+        moe(draw(1, 37, C, dtype=torch.float32))
+    assert {n % dispatch.WHOLE for n in seen} == {0}
+    assert sum(seen) < 2 * 37 + 6 * dispatch.WHOLE
+    seen.clear()
+    moe(draw(1, 37, C, dtype=torch.float32))
+    assert sum(seen) == 2 * 37
