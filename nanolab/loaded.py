@@ -66,10 +66,13 @@ class Run:
             RequestError: it has no checkpoint, or no model that writes text.
         """
         from tasks import parts
+        from tasks.hardware.reading import settle_reading
         from tasks.trainer import set_number_formats
 
         set_number_formats()
-        return parts.trained_model(self._cfg, self.tokenizer).eval()
+        model = parts.trained_model(self._cfg, self.tokenizer).eval()
+        settle_reading(self._cfg, model)
+        return model
 
     @overload
     def logits(self, texts: str) -> Tensor: ...  # type: ignore[overload-overlap]

@@ -18,6 +18,7 @@ from tasks import parts
 from tasks.drafting import draft_of, tell
 from tasks.gate import Gated, gate_of
 from tasks.guiding.keys import guide_of
+from tasks.hardware.reading import settle_reading
 from tasks.narrowing import Text as Written
 from tasks.narrowing import narrowed
 from tasks.narrowing import tell as tell_narrow
@@ -54,6 +55,7 @@ def chat(
     turns, tokenizer = opened(tokenizer, style)
     guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=turns.end)
     model = parts.trained_model(cfg, tokenizer)
+    settle_reading(cfg, model)
     draft = draft_of(cfg, model, saved)
     narrow = narrowed(cfg.generate.get("weights"), model, draft)
     texts: list[Written] = []

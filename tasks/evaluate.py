@@ -37,6 +37,8 @@ from tasks.evaluating.pairs import label_metrics, pair_metrics
 from tasks.evaluating.past_context import evaluate_past_context
 from tasks.evaluating.used_keys import check_keys_are_used
 from tasks.evaluating.verifiers import verifier_metrics
+from tasks.hardware.choice import given_back
+from tasks.hardware.reading import settle_reading
 from tasks.trainer import set_number_formats
 from tokenization.chat.messages import answer_of
 
@@ -69,6 +71,7 @@ class Evaluate(TypedDict):
     beside: list[str]
 
 
+@given_back()
 def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     """Prints each metric with its 95 % interval and writes evaluation.json."""
     parts.needs_model(cfg, "task=evaluate")
@@ -96,6 +99,7 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     if cfg.init_from:
         parts.check_start(cfg, data)
     source, device = parts.load_start(model, cfg), parts.torch_device(cfg)
+    settle_reading(cfg, model, run)
     metrics, counted, more = measured(model.to(device), data, device, cfg)
     run.results |= {
         "parameters": model.parameter_counts(),
@@ -194,6 +198,7 @@ def evaluate_questions(cfg: DictConfig, run: RunFolder) -> None:
     """Questions with known answers instead of text; needs nothing of the run's own data."""
     tokenizer = parts.saved_tokenizer(cfg)
     model = parts.trained_model(cfg, tokenizer)
+    settle_reading(cfg, model, run)
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
     ask = run_lm_eval if cfg.evaluate.harness else run_benchmark
     ask(cfg, run, model, tokenizer)

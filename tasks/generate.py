@@ -17,6 +17,8 @@ from tasks import parts
 from tasks.drafting import draft_of, tell
 from tasks.gate import Gated, gate_of
 from tasks.guiding.keys import guide_of, say_unfinished
+from tasks.hardware.choice import given_back
+from tasks.hardware.reading import settle_reading
 from tasks.narrowing import narrowed
 from tasks.narrowing import tell as tell_narrow
 from tasks.text import StopStrings, stops, stream_text, typed
@@ -25,6 +27,7 @@ from tokenization.base import Tokenizer
 from tokenization.chat import chat_template
 
 
+@given_back()
 def generate(
     cfg: DictConfig,
     run: RunFolder,
@@ -62,6 +65,7 @@ def generate(
     tokenizer = parts.saved_tokenizer(cfg)
     guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=tokenizer.eot)
     model = parts.trained_model(cfg, tokenizer)
+    settle_reading(cfg, model, run)
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampling": sampling, "seed": cfg.seed, "guide": guide}
     draft = how["draft"] = draft_of(cfg, model, tokenizer)
     narrow = narrowed(cfg.generate.get("weights"), model, draft)

@@ -23,6 +23,7 @@ from lightning_modules.base import LanguageModule, Start
 from models.adapters.lora import save_adapter
 from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
+from models.layers import products
 from models.weights import foreign
 from models.weights.checkpoints import checkpoint_of, read_checkpoint
 from models.weights.identity import MadeWith, compare
@@ -128,6 +129,7 @@ def trained_model(cfg: DictConfig, tokenizer: Tokenizer, *, writes: bool = True)
     make, origin = language_model if writes else build_model, origin_of(cfg)
     model = make(cfg, vocab_size=tokenizer.vocab_size, origin=origin)
     load_start(model, cfg, origin=origin)
+    products.follow(model)  # a judge or a reference beside one that is trained multiplies as that one does
     return model.to(torch_device(cfg))
 
 

@@ -17,6 +17,7 @@ from launcher.config.inherit import read_run, run_folder_of
 from launcher.jobs.run_folder import RunFolder
 from models.continuous import Continuous
 from tasks import parts
+from tasks.hardware.reading import settle_reading
 from tasks.narrowing import narrowed
 from tasks.serving.runs import Runs
 from tasks.serving.shelf import Loaded, Shelf
@@ -82,6 +83,7 @@ def load(cfg: DictConfig, name: str, place: Path | None) -> Loaded:
     tokenizer = parts.saved_tokenizer(theirs)
     turns, tokenizer = turns_of(theirs, tokenizer)
     model = parts.trained_model(theirs, tokenizer).requires_grad_(False).eval()
+    settle_reading(theirs, model)
     narrowed(cfg.serve.get("weights"), model)
     return Loaded(name, model, tokenizer, turns, Continuous(model))
 

@@ -20,6 +20,7 @@ from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from models.base import LanguageModel
 from tasks import parts
+from tasks.hardware.reading import settle_reading
 from tokenization.base import Tokenizer
 
 MOST = 64  # texts
@@ -91,6 +92,7 @@ def model_for(cfg: DictConfig, vocab_size: int, *, length: int) -> LanguageModel
         cfg.model.seq_len = length
         model = parts.language_model(cfg, vocab_size=vocab_size)
     parts.load_start(model, cfg)
+    settle_reading(cfg, model)
     return model
 
 
