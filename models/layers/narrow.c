@@ -1,14 +1,21 @@
 /* y = x W^T scale + bias with weights in fewer bytes than fp32; inputs and sums are fp32. narrow.py compiles it.
 
    Weights come in 32-bit words, of PARTS weights each: 4 of int8, 2 of bfloat16. They are laid out in the order in which
-   they are read: for each group of 8 outputs, for each 8 * PARTS inputs, for each output of the group, 8 words; part i
-   of word l is the weight of input 8 i + l. So no word is taken apart byte by byte, and any compiler vectorises it.
+   they are read: for each group of 8 outputs, for each LANES * PARTS inputs, for each output of the group, LANES words;
+   part i of word l is the weight of input LANES i + l. So no word is taken apart byte by byte, and any compiler
+   vectorises it.
 
-   M rows of x, K inputs (a multiple of 32), N outputs (a multiple of 8). */
+   M rows of x, K inputs (a multiple of 4 LANES), N outputs (a multiple of 8). */
 
 #include <string.h>
 
+#ifdef __AVX512F__ /* 32 registers of 16 floats */
+#define LANES 16
+#define SUMS 16
+#else
 #define LANES 8
+#define SUMS 8
+#endif
 #define GROUP 8
 #define INLINE static inline __attribute__((always_inline))
 
@@ -29,18 +36,20 @@ INLINE floats load(const float *x) {
   return v;
 }
 
-/* R rows times O outputs of a group, 8 sums at most: as many as registers hold. */
+/* R rows times O outputs of a group, SUMS sums at most: as many as registers hold. */
 INLINE void block(const int parts, const int R, const int O, const float *x, const words *w, const float *scale,
                   const float *bias, float *y, long K, long N) {
-  floats sums[8];
-  for (int r = 0; r < R; r++)
-    for (int o = 0; o < O; o++) sums[r * O + o] = (floats){0};
+  floats sums[SUMS];
+  for (int i = 0; i < R * O; i++) sums[i] = (floats){0};
   for (long k = 0; k < K; k += parts * LANES, w += GROUP)
-    for (int o = 0; o < O; o++)
-      for (int i = 0; i < parts; i++) {
-        const floats v = part(w[o], i, parts);
-        for (int r = 0; r < R; r++) sums[r * O + o] += load(x + r * K + k + i * LANES) * v;
+    for (int i = 0; i < parts; i++) {
+      floats v[GROUP];
+      for (int o = 0; o < O; o++) v[o] = part(w[o], i, parts);
+      for (int r = 0; r < R; r++) {
+        const floats u = load(x + r * K + k + i * LANES);
+        for (int o = 0; o < O; o++) sums[r * O + o] += u * v[o];
       }
+    }
   for (int r = 0; r < R; r++)
     for (int o = 0; o < O; o++) {
       float sum = 0;
@@ -49,17 +58,23 @@ INLINE void block(const int parts, const int R, const int O, const float *x, con
     }
 }
 
+/* R rows times all outputs of a group, as many at once as R leaves room for. */
+INLINE void rows(const int parts, const int R, const float *x, const words *w, const float *scale, const float *bias,
+                 float *y, long K, long N) {
+  const int room = SUMS / R, O = room >= 8 ? 8 : room >= 4 ? 4 : 2;
+  for (int o = 0; o < GROUP; o += O) block(parts, R, O, x, w + o, scale + o, bias + o, y + o, K, N);
+}
+
 INLINE void group(const int parts, const float *x, const words *w, const float *scale, const float *bias, float *y,
                   long M, long K, long N) {
-  for (long m = 0; m < M; m += 4, x += 4 * K, y += 4 * N) {
-    if (M - m == 1) block(parts, 1, 8, x, w, scale, bias, y, K, N);
-    else if (M - m == 2)
-      for (int o = 0; o < GROUP; o += 4) block(parts, 2, 4, x, w + o, scale + o, bias + o, y + o, K, N);
-    else if (M - m == 3)
-      for (int o = 0; o < GROUP; o += 2) block(parts, 3, 2, x, w + o, scale + o, bias + o, y + o, K, N);
-    else
-      for (int o = 0; o < GROUP; o += 2) block(parts, 4, 2, x, w + o, scale + o, bias + o, y + o, K, N);
-  }
+#define ROWS(R) rows(parts, R, x, w, scale, bias, y, K, N), M -= R, x += R * K, y += R * N
+#if SUMS > 8
+  while (M >= 8) ROWS(8);
+#endif
+  while (M >= 4) ROWS(4);
+  if (M == 3) ROWS(3);
+  if (M == 2) ROWS(2);
+  if (M == 1) ROWS(1);
 }
 
 #define LINEAR(KIND, PARTS)                                                                                         \
@@ -72,3 +87,5 @@ INLINE void group(const int parts, const float *x, const words *w, const float *
 
 LINEAR(int8, 4)
 LINEAR(bfloat16, 2)
+
+int lanes(void) { return LANES; }

@@ -30,7 +30,7 @@ from models.layers.products import is_plain
 Kind = Literal["bfloat16", "int8"]
 
 SOURCE = Path(__file__).with_name("narrow.c")
-LANES, GROUP = 8, 8  # of narrow.c
+GROUP = 8  # of narrow.c
 PARTS = {"bfloat16": 2, "int8": 4}  # weights of a 32-bit word
 ROUTER = "router"  # its choice of experts turns at a hair, and it is small
 
@@ -83,7 +83,8 @@ def quantised(weight_NK: Tensor) -> tuple[Tensor, Tensor]:
 def narrow(layer: nn.Linear, kind: Kind) -> Callable[[Tensor], Tensor]:
     """The layer's product with narrow weights, for any number of rows."""
     product, parts, (n_out, n_in) = getattr(library(), kind), PARTS[kind], layer.weight.shape
-    K, N = n_in + -n_in % (4 * LANES), n_out + -n_out % GROUP
+    lanes = library().lanes()
+    K, N = n_in + -n_in % (4 * lanes), n_out + -n_out % GROUP
     weight_NK, scale_N, bias_N = layer.weight.detach(), torch.ones(n_out), torch.zeros(N)
     if kind == "int8":
         weight_NK, scale_N = quantised(weight_NK)
@@ -93,7 +94,7 @@ def narrow(layer: nn.Linear, kind: Kind) -> Callable[[Tensor], Tensor]:
     scale_N = F.pad(scale_N, (0, N - n_out))
     if layer.bias is not None:
         bias_N[:n_out] = layer.bias.detach()
-    groups = F.pad(weight_NK, (0, K - n_in, 0, N - n_out)).view(N // GROUP, GROUP, -1, parts, LANES)
+    groups = F.pad(weight_NK, (0, K - n_in, 0, N - n_out)).view(N // GROUP, GROUP, -1, parts, lanes)
     laid_out = groups.permute(0, 2, 1, 4, 3).contiguous()
 
     def forward(x: Tensor) -> Tensor:
@@ -107,8 +108,11 @@ def narrow(layer: nn.Linear, kind: Kind) -> Callable[[Tensor], Tensor]:
 
 
 @cache
-def library() -> ctypes.CDLL:
+def library(*flags: str) -> ctypes.CDLL:
     """narrow.c, compiled for this processor: a second, once a process.
+
+    Args:
+        flags: more words for the compiler.
 
     Raises:
         RequestError: there is no C compiler, or it cannot do it.
@@ -121,7 +125,7 @@ def library() -> ctypes.CDLL:
         )
     with tempfile.TemporaryDirectory() as folder:
         made = str(Path(folder) / "narrow.so")
-        words = [compiler, "-O3", "-march=native", "-shared", "-fPIC", str(SOURCE), "-o", made]
+        words = [compiler, "-O3", "-march=native", "-shared", "-fPIC", *flags, str(SOURCE), "-o", made]
         for threads in (["-fopenmp"], []):  # Apple's has none: one thread
             done = subprocess.run([*words, *threads], capture_output=True, text=True)
             if done.returncode == 0:
