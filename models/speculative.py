@@ -41,10 +41,12 @@ class Draft:
 
     Args:
         ahead: tokens that it writes at once; None: as many as pay, by the acceptance in each row and the models' sizes.
+        lighter: bytes of one of its weights, as a share of one of the model's.
     """
 
     model: LanguageModel
     ahead: int | None = None
+    lighter: float = 1.0
     judged: int = 0  # tokens that the model looked at; those behind a rejected one are not
     accepted: int = 0
     written: int = 0  # tokens of the texts, but the first of each, which comes of the prompt
@@ -121,7 +123,7 @@ class Speculative(Engine):
         self.draft = draft
         self.reader = Windows(draft.model, [p[-context:] for p in prompts], use_cache=True, ahead=self.most + 1)
         self.lag = 1  # newest tokens of each row that the draft has not read
-        self.cost = _multiplied(draft.model) / _multiplied(model) + READING
+        self.cost = draft.lighter * _multiplied(draft.model) / _multiplied(model) + READING
 
     @torch.no_grad()
     def run(self, max_new_tokens: int, n: int, stop_ids: frozenset[int], stop: Stop | None) -> Iterator[Token]:

@@ -57,7 +57,7 @@ def chat(
     model = parts.trained_model(cfg, tokenizer)
     settle_reading(cfg, model)
     draft = draft_of(cfg, model, saved)
-    narrow = narrowed(cfg.generate.get("weights"), model, draft)
+    narrow = narrowed(cfg.generate.get("weights"), model, draft, cfg.generate.get("draft_weights"))
     texts: list[Written] = []
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     messages, shown = opening, Shown(tokenizer, [])

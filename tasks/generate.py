@@ -68,7 +68,7 @@ def generate(
     settle_reading(cfg, model, run)
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "sampling": sampling, "seed": cfg.seed, "guide": guide}
     draft = how["draft"] = draft_of(cfg, model, tokenizer)
-    narrow = narrowed(cfg.generate.get("weights"), model, draft)
+    narrow = narrowed(cfg.generate.get("weights"), model, draft, cfg.generate.get("draft_weights"))
     gate, verdicts = gate_of(cfg, model, temperature), None
     ids, ends, ending = asked(model, tokenizer, prompt, strings, cfg)
     before = f"{prompt}\n" if model.encodes_source else prompt  # an answer is no continuation of its question

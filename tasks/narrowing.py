@@ -1,4 +1,7 @@
-"""`generate.weights`: each token reads fewer bytes of weights (models/layers/narrow.py); what that changes is said."""
+"""`generate.weights`: each token reads fewer bytes of weights (models/layers/narrow.py); what that changes is said.
+
+Of `generate.draft_weights` there is nothing to say: the text is distributed as the model's alone.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
 from models.base import LanguageModel
 from models.continuous import prompt_logprobs
@@ -16,19 +20,32 @@ from models.speculative import Draft
 Text = tuple[Sequence[int], Sequence[int]]  # ids of a prompt, and of what was written behind it
 
 
-def narrowed(kind: Kind | None, model: LanguageModel, draft: Draft | None = None) -> NarrowLinears | None:
+def narrowed(
+    kind: Kind | None, model: LanguageModel, draft: Draft | None = None, draft_kind: Kind | None = None
+) -> NarrowLinears | None:
     """Narrow weights in the place of the model's own, and of the draft's, from here on; nothing without a kind.
 
+    Args:
+        draft_kind: of the draft; None is `kind`.
+
     Raises:
-        RequestError: an encoder-decoder; a model that is not on a CPU in fp32; no C compiler.
+        RequestError: an encoder-decoder; a model that is not on a CPU in fp32; no C compiler; `draft_kind`, no draft.
     """
+    if draft is not None and (of_draft := draft_kind or kind) is not None:
+        NarrowLinears(draft.model, of_draft).put()
+        draft.lighter = bytes_each(of_draft) / bytes_each(kind)
+    elif draft_kind is not None:
+        raise RequestError(f"generate.draft_weights={draft_kind} is of generate.draft. Type generate.draft=RUN.")
     if kind is None:
         return None
-    if draft is not None:  # what it says changes no text
-        NarrowLinears(draft.model, kind).put()
     layers = NarrowLinears(model, kind)
     layers.put()
     return layers
+
+
+def bytes_each(kind: Kind | None) -> int:
+    """Of a weight; None is fp32."""
+    return 4 if kind is None else 4 // PARTS[kind]
 
 
 def tell(layers: NarrowLinears | None, model: LanguageModel, texts: Sequence[Text], run: RunFolder) -> None:
@@ -36,7 +53,7 @@ def tell(layers: NarrowLinears | None, model: LanguageModel, texts: Sequence[Tex
     if layers is None:
         return
     off_N = torch.cat([torch.zeros(0), *(difference(layers, model, *text) for text in texts)]).abs()
-    facts: dict[str, Any] = {"kind": layers.kind, "bytes_each": 4 // PARTS[layers.kind], "narrow": layers.weights}
+    facts: dict[str, Any] = {"kind": layers.kind, "bytes_each": bytes_each(layers.kind), "narrow": layers.weights}
     facts |= {"of": model.parameter_counts()["total"], "tokens": len(off_N)}
     said = f"{layers.kind} weights ({facts['narrow']:,} of {facts['of']:,} parameters)"
     if len(off_N):

@@ -19,6 +19,7 @@ class Generate(TypedDict):
     """The section `generate` of task=generate and task=chat: what reads a text, and says whether it is good enough."""
 
     weights: Literal["bfloat16", "int8"] | None
+    draft_weights: Literal["bfloat16", "int8"] | None
     verify: str | None
     retry: NonNegativeInt | None
     accept: float | None

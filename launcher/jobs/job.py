@@ -1,6 +1,7 @@
 """One job, from a checked plan to its end: claim a folder, save the config, run the task, write the summary."""
 
 import gc
+import inspect
 import logging
 import os
 import sys
@@ -238,7 +239,7 @@ def _has_worked(run: RunFolder) -> bool:
 
 
 def _keyword_only(function: Any) -> list[str]:
-    code = function.__code__
+    code = inspect.unwrap(function).__code__
     return list(code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount])
 
 

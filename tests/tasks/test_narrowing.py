@@ -66,6 +66,33 @@ def test_without_the_key_nothing_is_said_and_nothing_changes(capsys, tmp_path):
     assert "weights" not in json.loads(Path(tmp_path, "a/summary.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize(
+    ("words", "of_model", "of_draft", "lighter"),
+    [
+        ([], None, None, 1),
+        (["generate.draft_weights=int8"], None, "int8", 1 / 4),
+        (["generate.weights=int8"], "int8", "int8", 1),
+        (["generate.weights=bfloat16", "generate.draft_weights=int8"], "bfloat16", "int8", 1 / 2),
+    ],
+)
+def test_the_draft_has_the_weights_that_are_typed_for_it(words, of_model, of_draft, lighter, monkeypatch, tmp_path):
+    """A greedy text is the model's alone whatever the draft has, and only the model's weights are told of."""
+    made, given = [], []
+    kinds = lambda *of: made.append((id(of[0]), of[1])) or NarrowLinears(*of)  # noqa: E731
+    monkeypatch.setattr("tasks.narrowing.NarrowLinears", kinds)
+    monkeypatch.setattr("tasks.generate.tell", lambda draft, run: given.append(draft))
+    asked = ["task=generate", "init_from=model", "prompt=The ", "max_new_tokens=12", "temperature=0", "hardware=cpu"]
+    assert lab(*asked, "generate.draft=draft", *words, f"run_dir={tmp_path}/drafted") == 0
+    assert {kind for model, kind in made if model == id(given[0].model)} == ({of_draft} - {None})
+    assert {kind for model, kind in made if model != id(given[0].model)} == ({of_model} - {None})
+    assert given[0].lighter == lighter
+    alone = [word for word in words if not word.startswith("generate.draft")]
+    assert lab(*asked, *alone, f"run_dir={tmp_path}/alone") == 0
+    assert [s["ids"] for s in samples(f"{tmp_path}/drafted")] == [s["ids"] for s in samples(f"{tmp_path}/alone")]
+    told = json.loads(Path(tmp_path, "drafted/summary.json").read_text(encoding="utf-8")).get("weights")
+    assert (told or {}).get("kind") == of_model
+
+
 def test_a_chat_says_it_of_all_its_answers(monkeypatch, capsys, tmp_path):
     lines = iter(["The", "fox", ""])
     monkeypatch.setattr("tasks.chat._ask", lambda: next(lines))
@@ -80,6 +107,7 @@ def test_a_chat_says_it_of_all_its_answers(monkeypatch, capsys, tmp_path):
     ("typed", "told"),
     [
         (["task=generate", "init_from=model", "generate.weights=int4"], "expected one of: bfloat16, int8"),
+        (["task=generate", "init_from=model", "generate.draft_weights=int8"], "Type generate.draft=RUN"),
         (["task=fit", "generate.weights=int8"], "is a key of task=chat and task=generate only"),
         (["task=evaluate", "init_from=model", "generate.weights=int8"], "is a key of task=chat and task=generate only"),
     ],
