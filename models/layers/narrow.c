@@ -36,12 +36,15 @@ INLINE floats load(const float *x) {
   return v;
 }
 
-/* R rows times O outputs of a group, SUMS sums at most: as many as registers hold. */
+/* R rows times O outputs of a group, SUMS sums at most: as many as registers hold. The words of the next group are asked
+   for meanwhile: with several rows, computing takes too long for a processor to look that far ahead by itself. */
 INLINE void block(const int parts, const int R, const int O, const float *x, const words *w, const float *scale,
                   const float *bias, float *y, long K, long N) {
   floats sums[SUMS];
   for (int i = 0; i < R * O; i++) sums[i] = (floats){0};
-  for (long k = 0; k < K; k += parts * LANES, w += GROUP)
+  const long next = K / (parts * LANES) * GROUP;
+  for (long k = 0; k < K; k += parts * LANES, w += GROUP) {
+    for (int o = 0; o < O; o++) __builtin_prefetch(w + next + o);
     for (int i = 0; i < parts; i++) {
       floats v[GROUP];
       for (int o = 0; o < O; o++) v[o] = part(w[o], i, parts);
@@ -50,6 +53,7 @@ INLINE void block(const int parts, const int R, const int O, const float *x, con
         for (int o = 0; o < O; o++) sums[r * O + o] += u * v[o];
       }
     }
+  }
   for (int r = 0; r < R; r++)
     for (int o = 0; o < O; o++) {
       float sum = 0;
