@@ -1,4 +1,5 @@
 """A layer of experts against a dense SwiGLU of equal active FLOPs and against transformers' blocks; whole steps, too.
+Each step reads other tokens, so that experts get other numbers of them; in fp32, and in bf16 where a CPU is fast at it.
 
     python -m benchmarks.moe          # ratios of medians, measured in turn, so that a busy machine slows all alike
     python -m benchmarks.moe steps    # or layers: one half of it
@@ -10,17 +11,19 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models.layers.half_attention import is_fast
 from models.layers.mlp import MLP
 from models.layers.moe.layer import MoE
 from models.layers.moe.settings import MoESettings
 from models.transformer import Transformer
 from optimization.adamw import adamw
-from tasks.trainer import set_number_formats
+from tasks.trainer import keep_freed_memory, set_number_formats
 
 TOKENS, WIDTH, REPEATS = 4096, 384, 7
 SHAPES = ((8, 2, 1024, "0.92"), (64, 8, 128, "1.5, better 1.25"))
@@ -43,12 +46,16 @@ def measured(steps: dict[str, Callable[[], Any]], repeats: int = REPEATS) -> dic
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def forward_backward(layer: nn.Module, x: Tensor, gradient: Tensor) -> Callable[[], None]:
+def forward_backward(layer: nn.Module, inputs: list[Tensor], gradient: Tensor, *, half: bool) -> Callable[[], None]:
+    turn = cycle(inputs)
+
     def step() -> None:
         layer.zero_grad(set_to_none=True)
-        x.grad = None
-        y = layer(x)
-        (y[0] if isinstance(y, tuple) else y).backward(gradient)
+        x = next(turn).detach().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            y = layer(x)
+        y = y[0] if isinstance(y, tuple) else y
+        y.backward(gradient.to(y.dtype))
 
     return step
 
@@ -78,8 +85,8 @@ def mixtral(ours: MoE, how: str) -> nn.Module | None:
     return block
 
 
-def layers() -> None:
-    x = torch.randn(1, TOKENS, WIDTH).requires_grad_()
+def layers(*, half: bool) -> None:
+    inputs = [torch.randn(1, TOKENS, WIDTH) for _ in range(REPEATS + 1)]
     gradient = torch.randn(1, TOKENS, WIDTH)
     for n_experts, top_k, ff, aim in SHAPES:
         dense = MLP(n_embd=WIDTH, n_inner=top_k * ff, kind="swiglu", bias=False, dropout=0.0)
@@ -88,15 +95,17 @@ def layers() -> None:
         ours = experts_of(n_experts, top_k, ff, "auto")
         candidates |= {f"transformers, {how}": mixtral(ours, how) for how in ("eager", "grouped_mm")}
         present = {name: layer for name, layer in candidates.items() if layer is not None}
-        seconds = measured({name: forward_backward(layer, x, gradient) for name, layer in present.items()})
-        print(f"\n{n_experts} experts of {ff}, {top_k} per token: {TOKENS} tokens, width {WIDTH}, forward + backward")
+        ways = {name: forward_backward(layer, inputs, gradient, half=half) for name, layer in present.items()}
+        seconds = measured(ways)
+        print(f"\n{n_experts} experts of {ff}, {top_k} per token: {TOKENS} tokens, width {WIDTH}, forward + backward, "
+              f"{'bf16' if half else 'fp32'}")  # fmt: skip
         for name, value in seconds.items():
             print(f"  {name:<26}{value * 1e3:>8.0f} ms{value / seconds['dense']:>8.3f} of dense")
         best = min(WAYS, key=seconds.__getitem__)
         print(f"  fastest of ours: {best}, {seconds[best] / seconds['dense']:.3f} of dense (aim {aim})")
 
 
-def steps() -> None:
+def steps(*, half: bool) -> None:
     """Updates of model=moe and of model=modern, which has as many parameters per token."""
     common: dict[str, Any] = {
         "vocab_size": 257, "seq_len": 128, "n_layer": 4, "n_head": 4, "n_kv_head": 2, "n_embd": 128, "n_inner": 384,
@@ -112,7 +121,8 @@ def steps() -> None:
         optimizer = adamw(model=model, lr=1e-3, betas=[0.9, 0.99], eps=1e-8, weight_decay=0.1)
 
         def step() -> None:
-            out = model(ids[:, :-1], targets_BT=ids[:, 1:])
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                out = model(ids[:, :-1], targets_BT=ids[:, 1:])
             assert out.loss is not None
             loss = out.loss / ids[:, 1:].numel() + sum(out.aux.values())
             loss.backward()
@@ -123,7 +133,7 @@ def steps() -> None:
         return step
 
     seconds = measured({name: update(model) for name, model in models.items()}, repeats=30)
-    print("\nOne update of 12 x 128 tokens, equal active parameters")
+    print(f"\nOne update of 12 x 128 tokens, equal active parameters, {'bf16' if half else 'fp32'}")
     for name, value in seconds.items():
         counts = models[name].parameter_counts()
         print(f"  {name:<8}{value * 1e3:>8.1f} ms   {counts['active']:,} of {counts['total']:,} parameters active")
@@ -133,10 +143,12 @@ def steps() -> None:
 def main(parts: list[str]) -> None:
     set_number_formats()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
-    if "layers" in parts or not parts:
-        layers()
-    if "steps" in parts or not parts:
-        steps()
+    keep_freed_memory()
+    for half in (False, True) if is_fast() else (False,):
+        if "layers" in parts or not parts:
+            layers(half=half)
+        if "steps" in parts or not parts:
+            steps(half=half)
 
 
 if __name__ == "__main__":

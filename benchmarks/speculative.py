@@ -12,18 +12,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import AbstractContextManager, nullcontext
+from itertools import product
 from pathlib import Path
 
 import torch
 
 import nanolab
+from models.base import LanguageModel
 from models.generation import generate
 from models.gpt import GPT
+from models.layers.narrow import Kind, NarrowLinears
 from models.sampling import GREEDY, Sampling
 from models.speculative import Draft
+from tasks.narrowing import bytes_each
 from tasks.trainer import set_number_formats
 
 MINUTES, PAIRS, NEW, PROMPT = 4, 5, 128, 64
+KINDS: tuple[Kind | None, ...] = (None, "int8")  # of a draft's weights
 SHAPE = ["model.seq_len=256", "model.n_embd=384", "model.n_head=6", "model.bias=true", "data.batch_size=4"]
 TRAINING = ["data=docstrings", "optimizer=adamw_small", "schedule=constant", "callbacks=minimal", "logger=csv"]
 PROMPTS = (
@@ -57,15 +63,24 @@ def costs() -> None:
     prompts = torch.randint(0, 50_257, (1, PROMPT)).tolist()
     print(f"\n{sizes[0]:,} and {sizes[1]:,} parameters, {torch.get_num_threads()} thread(s), median of {PAIRS} pairs")
     shares = (0.6, 0.7, 0.8, 0.9)
-    print(f"{'ahead':>8}{'a round, in steps':>19}" + "".join(f"{f'gain at {share}':>14}" for share in shares))
-    for ahead in (1, 2, 3, 4, 6):
-        ratios = []
-        for seed in range(PAIRS):
-            draft = Draft(small, ahead)
-            alone = once(model, prompts, Sampling(), None, seed) / NEW
-            ratios.append(once(model, prompts, Sampling(), draft, seed) / draft.steps / alone)
-        cost = statistics.median(ratios)
-        print(f"{ahead:>8}{cost:>19.2f}" + "".join(f"{expected(s, ahead) / cost:>12.2f} x" for s in shares), flush=True)
+    for kind in KINDS:
+        print(f"\n  the draft's weights in {kind or 'float32'}")
+        print(f"{'ahead':>8}{'a round, in steps':>19}" + "".join(f"{f'gain at {share}':>14}" for share in shares))
+        with reading(small, kind):
+            for ahead in (1, 2, 3, 4, 6):
+                ratios = []
+                for seed in range(PAIRS):
+                    draft = Draft(small, ahead)
+                    alone = once(model, prompts, Sampling(), None, seed) / NEW
+                    ratios.append(once(model, prompts, Sampling(), draft, seed) / draft.steps / alone)
+                cost = statistics.median(ratios)
+                gains = "".join(f"{expected(share, ahead) / cost:>12.2f} x" for share in shares)
+                print(f"{ahead:>8}{cost:>19.2f}{gains}", flush=True)
+
+
+def reading(draft: LanguageModel, kind: Kind | None) -> AbstractContextManager[None]:
+    """A draft's weights, as generate.draft_weights reads them."""
+    return nullcontext() if kind is None else NarrowLinears(draft, kind).active()
 
 
 def main(given: list[str]) -> None:
@@ -89,20 +104,21 @@ def main(given: list[str]) -> None:
         ("temperature 0.8, top_k 50", Sampling(0.8, top_k=50)),
         ("as it is", Sampling()),
     ):
-        for rows in (1, len(prompts)):
-            tell(words, rows, [prompts[:1] if rows == 1 else prompts][0], how, models)
+        for rows, kind in product((1, len(prompts)), KINDS):
+            with reading(models[1], kind):
+                tell(f"{words}, draft in {kind or 'float32'}", prompts[:rows], how, models, bytes_each(kind) / 4)
 
 
-def tell(words: str, rows: int, prompts: list[list[int]], how: Sampling, models: list) -> None:
-    draft, ratios, speeds = Draft(models[1]), [], []
-    once(models[0], prompts, how, Draft(models[1]), seed=0)
+def tell(words: str, prompts: list[list[int]], how: Sampling, models: list[LanguageModel], lighter: float) -> None:
+    draft, ratios, speeds, rows = Draft(models[1], lighter=lighter), [], [], len(prompts)
+    once(models[0], prompts, how, Draft(models[1], lighter=lighter), seed=0)
     for seed in range(PAIRS):
         alone, drafted = once(models[0], prompts, how, None, seed), once(models[0], prompts, how, draft, seed)
         ratios.append(alone / drafted)
         speeds.append(rows * NEW / alone)
     gain, speed = statistics.median(ratios), statistics.median(speeds)
     spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
-    print(f"  {words:<26} {rows} row(s) {gain:6.2f} x {spread} of {speed:.0f} tokens/s; {draft.words}", flush=True)
+    print(f"  {words:<44} {rows} row(s) {gain:6.2f} x {spread} of {speed:.0f} tokens/s; {draft.words}", flush=True)
 
 
 def once(model, prompts: list[list[int]], how: Sampling, draft: Draft | None, seed: int) -> float:
