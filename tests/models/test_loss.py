@@ -146,3 +146,24 @@ def test_a_head_padded_for_the_gpu_gives_the_same_chunk(softcap):
     torch.testing.assert_close(wide_nll, nll)
     torch.testing.assert_close(wide_slope[:, : len(weight)], slope)
     assert not wide_slope[:, len(weight) :].any()
+
+
+@pytest.mark.parametrize("function", [linear_cross_entropy, linear_token_nll])
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_rows_passed_over_a_few_at_a_time_give_the_same_bits(function, half, softcap, monkeypatch):
+    """150 tokens in chunks of 50, 11 ids: slices of one row, of three, and of all."""
+
+    def found(elements: int) -> list[torch.Tensor]:
+        monkeypatch.setattr(loss_module, "SLICE_ELEMENTS", elements)
+        hidden, weight, targets = inputs()
+        if function is linear_token_nll:
+            targets = targets.clamp_min(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            out = function(hidden, weight, targets, softcap=softcap)
+        out = out[0] if isinstance(out, tuple) else out
+        return [out, *torch.autograd.grad(out.square().sum(), (hidden, weight))]
+
+    whole = found(10**6)
+    for elements in (1, 3 * 11):
+        assert all(torch.equal(a, b) for a, b in zip(found(elements), whole, strict=True))
