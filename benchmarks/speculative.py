@@ -93,8 +93,9 @@ def main(given: list[str]) -> None:
         names = given or [trained(Path(folder), n_layer) for n_layer in (12, 3)]
         runs = [nanolab.load(name, "hardware=cpu") for name in names]
         models = [run.model for run in runs]
+        summaries = [run.summary for run in runs]  # read while they are there
     sizes = [model.parameter_counts()["total"] for model in models]
-    losses = [run.summary.get("metrics", {}).get("val/loss", float("nan")) for run in runs]
+    losses = [summary.get("metrics", {}).get("val/loss", float("nan")) for summary in summaries]
     print(f"\n{sizes[0]:,} parameters (val/loss {losses[0]:.3f}), draft of {sizes[1]:,} (val/loss {losses[1]:.3f})")
     print(f"{PROMPT} tokens of prompt, {NEW} new, {torch.get_num_threads()} thread(s) of {os.cpu_count()} cores, "
           f"median of {PAIRS} pairs, each alone and with the draft in turn")  # fmt: skip
