@@ -122,7 +122,7 @@ class Windows:
         padding_BT = None if min(used) == T else self._padding(used, T)
         source_B = torch.tensor(self.source, device=self.device) if self.model.encodes_source else None
         known = cache if self.use_cache else None
-        with nullcontext() if self.packed is None or self.packed.rows == 1 else self.packed.active():
+        with self._fast(T):
             out = self.model(ids_BT, padding_BT=padding_BT, cache=known, source_B=source_B, logits="last")
         return out.logits[:, -1, : self.model.n_ids]
 
@@ -136,7 +136,7 @@ class Windows:
             self.cache.forget(self.cache.length - self.front + 1 - max(self.used), keep=self.front)
         S = self.cache.length - self.front + 1
         padding_BS = None if min(self.used) == S else self._padding(self.used, S)
-        with self._fast():
+        with self._fast(1):
             out = self.model(token_B.unsqueeze(1), padding_BT=padding_BS, cache=self.cache, logits="last")
         return out.logits[:, -1, : self.model.n_ids]
 
@@ -163,17 +163,20 @@ class Windows:
             end_B1 = torch.tensor([begins + real for real in self.real], device=self.device).unsqueeze(1)
             padding_BS = (at >= first_B1) & (at < end_B1)
         ids_BT = torch.tensor([[*row, *[0] * (T - len(row))] for row in tokens], device=self.device)
-        with self._fast():
+        with self._fast(T):
             return self.model(ids_BT, padding_BT=padding_BS, cache=self.cache).hidden_BTC
 
     def logits_of(self, hidden: Tensor) -> Tensor:
         """(..., C) of `read_on` -> (..., V). The head is a linear layer as well, often the largest."""
-        with self._fast():
+        with self._fast(1 if hidden.dim() == 2 else hidden.shape[1]):
             return self.model.logits_of(hidden)[..., : self.model.n_ids]
 
-    def _fast(self) -> AbstractContextManager[None]:
-        """Linear layers laid out for few tokens, once they are."""
-        return nullcontext() if self.packed is None else self.packed.active()
+    def _fast(self, T: int) -> AbstractContextManager[None]:
+        """Linear layers laid out for few tokens, once they are. One row's prompt is read without: it would need packed
+        copies of all weights, of which single tokens make no use."""
+        if self.packed is None or (self.packed.rows == 1 and 1 + self.ahead < T):
+            return nullcontext()
+        return self.packed.active()
 
     def settle(self, kept: Sequence[int]) -> None:
         """Of the tokens read since the last time, the first `kept` of each row enter its window; the rest is unread.

@@ -18,6 +18,7 @@ from tasks import parts
 from tasks.drafting import draft_of, tell
 from tasks.gate import Gated, gate_of
 from tasks.guiding.keys import guide_of
+from tasks.hardware.choice import given_back
 from tasks.hardware.reading import settle_reading
 from tasks.narrowing import Text as Written
 from tasks.narrowing import narrowed
@@ -30,6 +31,7 @@ from tokenization.chat import TURN_SPECIALS, ChatTemplate, Message, chat_templat
 Style = Literal["auto", "chat", "alpaca", "plain", "seq2seq"]
 
 
+@given_back()
 def chat(
     cfg: DictConfig,
     run: RunFolder,
@@ -55,7 +57,7 @@ def chat(
     turns, tokenizer = opened(tokenizer, style)
     guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=turns.end)
     model = parts.trained_model(cfg, tokenizer)
-    settle_reading(cfg, model)
+    settle_reading(cfg, model, run)
     draft = draft_of(cfg, model, saved)
     narrow = narrowed(cfg.generate.get("weights"), model, draft, cfg.generate.get("draft_weights"))
     texts: list[Written] = []

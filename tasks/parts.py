@@ -129,7 +129,8 @@ def trained_model(cfg: DictConfig, tokenizer: Tokenizer, *, writes: bool = True)
     make, origin = language_model if writes else build_model, origin_of(cfg)
     model = make(cfg, vocab_size=tokenizer.vocab_size, origin=origin)
     load_start(model, cfg, origin=origin)
-    products.follow(model)  # a judge or a reference beside one that is trained multiplies as that one does
+    if cfg.trainer.get("products") == "onednn":  # a judge or a reference beside one that is trained: as that one
+        products.follow(model)
     return model.to(torch_device(cfg))
 
 

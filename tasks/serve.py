@@ -17,6 +17,7 @@ from launcher.config.inherit import read_run, run_folder_of
 from launcher.jobs.run_folder import RunFolder
 from models.continuous import Continuous
 from tasks import parts
+from tasks.hardware.choice import given_back
 from tasks.hardware.reading import settle_reading
 from tasks.narrowing import narrowed
 from tasks.serving.runs import Runs
@@ -40,6 +41,7 @@ class Serve(TypedDict):
     weights: Literal["bfloat16", "int8"] | None
 
 
+@given_back()
 def serve(cfg: DictConfig, run: RunFolder) -> None:
     """Listens until it is told to stop; writes nothing into the runs that it serves."""
     try:
@@ -83,7 +85,7 @@ def load(cfg: DictConfig, name: str, place: Path | None) -> Loaded:
     tokenizer = parts.saved_tokenizer(theirs)
     turns, tokenizer = turns_of(theirs, tokenizer)
     model = parts.trained_model(theirs, tokenizer).requires_grad_(False).eval()
-    settle_reading(theirs, model)
+    settle_reading(theirs, model, probes=False)  # others may be answered meanwhile
     narrowed(cfg.serve.get("weights"), model)
     return Loaded(name, model, tokenizer, turns, Continuous(model))
 

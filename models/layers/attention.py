@@ -102,7 +102,8 @@ def fused_attention(
     if q.device.type != "cpu" or generates or not torch.is_autocast_enabled("cpu"):
         return F.scaled_dot_product_attention(q, k, v, **settings)
     known_mask = is_causal if attn_mask is None else attn_mask.dtype == torch.bool and attn_mask.shape[1] == 1
-    if known_mask and not dropout_p and not torch.compiler.is_compiling() and is_fast():
+    usual = q.numel() > 0 and q.shape[-1] == v.shape[-1] and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    if known_mask and usual and not dropout_p and not torch.compiler.is_compiling() and is_fast():
         mask_BTS = None if attn_mask is None else attn_mask[:, 0]
         return half_attention(q, k, v, mask_BTS, q.shape[-1] ** -0.5 if scale is None else scale)
     with torch.autocast("cpu", enabled=False):

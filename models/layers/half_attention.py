@@ -35,13 +35,13 @@ def is_fast() -> bool:
 
 
 class Block(NamedTuple):
-    """Queries `first` up to `last`, which may see keys `low` up to `high`; `bias`: (B, t, s), -inf where not."""
+    """Queries `first` up to `last`, which may see keys `low` up to `high`; `mask`: (B, t, s), True where they do."""
 
     first: int
     last: int
     low: int
     high: int
-    bias: Tensor
+    mask: Tensor
 
 
 def half_attention(q: Tensor, k: Tensor, v: Tensor, mask_BTS: Tensor | None, scale: float) -> Tensor:
@@ -58,12 +58,12 @@ def blocks(T: int, S: int, mask_BTS: Tensor | None, device: torch.device) -> Ite
     seen_TS = None if mask_BTS is None else mask_BTS.view(torch.uint8).amax(0)  # of bytes it is a hundred times `any`
     for first, last in pairwise([*range(0, T, QUERIES), T]):
         if mask_BTS is None or seen_TS is None:
-            bias_ts = torch.full((last - first, last), -torch.inf, device=device).triu_(first + 1)
-            yield Block(first, last, 0, last, bias_ts.unsqueeze(0))
+            causal_ts = torch.ones(last - first, last, dtype=torch.bool, device=device).tril(first)
+            yield Block(first, last, 0, last, causal_ts.unsqueeze(0))
         else:
             seen = seen_TS[first:last].amax(0).nonzero()
             low, high = int(seen[0]), int(seen[-1]) + 1
-            yield Block(first, last, low, high, torch.where(mask_BTS[:, first:last, low:high], 0.0, -torch.inf))
+            yield Block(first, last, low, high, mask_BTS[:, first:last, low:high])
 
 
 @contextmanager
@@ -77,11 +77,12 @@ def exact_scores() -> Iterator[None]:
         settings.fp32_precision = before
 
 
-def probabilities(q_NGtD: Tensor, k_NsD: Tensor, bias_Bts: Tensor, scale: float) -> Tensor:
+def probabilities(q_NGtD: Tensor, k_NsD: Tensor, mask_Bts: Tensor, scale: float) -> Tensor:
     """(N, G t, s) in bf16."""
-    (N, G, t, _), s, B = q_NGtD.shape, k_NsD.shape[1], len(bias_Bts)
+    (N, G, t, _), s, B = q_NGtD.shape, k_NsD.shape[1], len(mask_Bts)
     with exact_scores():
         scores = torch.bmm(q_NGtD.flatten(1, 2).float(), k_NsD.float().mT).mul_(scale)
+    bias_Bts = torch.where(mask_Bts, 0.0, -torch.inf)  # added for all heads: five times as fast as filling in
     scores.view(B, N // B, G, t, s).add_(bias_Bts[:, None, None])
     return scores.softmax(-1).to(torch.bfloat16)
 
@@ -91,13 +92,13 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, blocks: list[Block], scale: float) -> Tensor:
         (B, H, T, D), K = q.shape, k.shape[1]
         q_NGTD = q.reshape(B * K, H // K, T, D)
-        k_NSD, v_NSD = (x.reshape(B * K, -1, D) for x in (k, v))
+        k_NSD, v_NSD = (x.reshape(B * K, k.shape[2], D) for x in (k, v))
         kept: list[Tensor] = []
         keeps = any(ctx.needs_input_grad) and sum(q.shape[0] * H * _size(block) for block in blocks) <= KEPT
         ys = []
         with torch.autocast("cpu", enabled=False):
-            for first, last, low, high, bias in blocks:
-                p = probabilities(q_NGTD[:, :, first:last], k_NSD[:, low:high], bias, scale)
+            for first, last, low, high, mask in blocks:
+                p = probabilities(q_NGTD[:, :, first:last], k_NSD[:, low:high], mask, scale)
                 ys.append(torch.bmm(p, v_NSD[:, low:high]).unflatten(1, (-1, last - first)))
                 if keeps:
                     kept.append(p)
@@ -113,16 +114,17 @@ class _Attention(torch.autograd.Function):
         grad_NGTD = grad_y.reshape(B * K, H // K, T, D)
         grads_q, grad_k, grad_v = [], _Sum(k_NSD), _Sum(v_NSD)
         with torch.autocast("cpu", enabled=False):
-            for i, (first, last, low, high, bias) in enumerate(ctx.blocks):
+            for i, (first, last, low, high, mask) in enumerate(ctx.blocks):
                 q, k, v = q_NGTD[:, :, first:last], k_NSD[:, low:high], v_NSD[:, low:high]
                 grad = grad_NGTD[:, :, first:last].flatten(1, 2)  # (N, G t, D)
-                p = kept[i] if kept else probabilities(q, k, bias, ctx.scale)
+                p = kept[i] if kept else probabilities(q, k, mask, ctx.scale)
                 grad_s = torch._softmax_backward_data(torch.bmm(grad, v.mT), p, -1, p.dtype)  # (N, G t, s)
                 grads_q.append(torch.bmm(grad_s, k).unflatten(1, (-1, last - first)))
                 grad_k.add(torch.bmm(grad_s.mT, q.flatten(1, 2)), low, high)
                 grad_v.add(torch.bmm(p.mT, grad), low, high)
         of_q, of_k = _joined(grads_q).mul_(ctx.scale), grad_k.rounded().mul_(ctx.scale)
-        return of_q.view(B, H, T, D), of_k.view(B, K, -1, D), grad_v.rounded().view(B, K, -1, D), None, None
+        S = k_NSD.shape[1]
+        return of_q.view(B, H, T, D), of_k.view(B, K, S, D), grad_v.rounded().view(B, K, S, D), None, None
 
 
 class _Sum:

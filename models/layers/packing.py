@@ -5,8 +5,8 @@ read 45 to 51 GB/s), in GB/s: F.linear 16 for one row and 8 to 14 for eight; the
 MKL shares out among threads, 29 to 42 for one row; oneDNN's packed layout 28 to 37 for one row and 31 to 42 for eight.
 So one row takes slices of the weights as they lie, more rows a second, packed copy for as long as they are generated.
 
-Where one row reads several tokens now and then (speculative decoding), those take the packed copy, made when they first
-come: of slices times a few tokens MKL made between 16 and 3 GB/s, shape by shape.
+Where one row reads a few tokens now and then (speculative decoding), those take the packed copy, made when they first
+come: of slices times a few tokens MKL made between 16 and 3 GB/s, shape by shape. Its prompts are read without.
 """
 
 from collections.abc import Callable, Iterator

@@ -42,6 +42,7 @@ def evaluate_past_context(cfg: DictConfig, run: RunFolder, device: Any) -> None:
     nll: dict[str, dict[str, np.ndarray]] = {}
     for name, config in runs_of(cfg, data.tokenizer, context).items():
         model = model_for(config, data.tokenizer.vocab_size, length=length).to(device)
+        settle_reading(config, model, run)
         nll[name] = {way: streamed_nll(model, ids_BT, context=context, way=way) for way in ways(model)}
     found = {name: {way: spans(n, context=context, seed=cfg.seed) for way, n in by.items()} for name, by in nll.items()}
     about = f"{len(ids_BT)} texts of {length:,} tokens, context {context}"
@@ -92,7 +93,6 @@ def model_for(cfg: DictConfig, vocab_size: int, *, length: int) -> LanguageModel
         cfg.model.seq_len = length
         model = parts.language_model(cfg, vocab_size=vocab_size)
     parts.load_start(model, cfg)
-    settle_reading(cfg, model)
     return model
 
 

@@ -26,6 +26,7 @@ Shape = tuple[int, int, int]
 
 MOST_SHAPES = 4  # those with the most arithmetic
 MOST_FLOPS = 4e8  # of one product: more rows are as fast
+FEWEST_ROWS = 32  # of a large one, the head: of fewer the weights' reading would be measured, which is any library's
 TRIAL_FLOPS, HOPELESS = 1e7, 0.1  # of the first product; of fp32's speed, below which bf16 is not measured further
 REPEATS = 3
 READ_BYTES = 2**27  # more than any cache
@@ -42,7 +43,7 @@ def largest(shapes: Counter[Shape]) -> Counter[Shape]:
     """The few in which most of the arithmetic is, with as many rows as are worth measuring."""
     found: Counter[Shape] = Counter()
     for (M, K, N), times in sorted(shapes.items(), key=lambda item: -flops(item[0]) * item[1])[:MOST_SHAPES]:
-        found[max(1, min(M, int(MOST_FLOPS / (2 * K * N)))), K, N] += times
+        found[min(M, max(FEWEST_ROWS, int(MOST_FLOPS / (2 * K * N)))), K, N] += times
     return found
 
 

@@ -67,6 +67,19 @@ def test_output_and_gradients_are_those_of_float64(mask, heads, queries, kept, m
         assert (found - wanted).norm() < 2 * HALF * wanted.norm()
 
 
+@pytest.mark.parametrize("documents", [False, True])
+def test_several_blocks_of_their_real_size(documents):
+    """300 tokens of strided queries, and of keys that lie in one tensor with the values, as layers make them."""
+    q, _, _, slope = tensors(T=300)
+    both = torch.randn(2, 300, 2, 2, 8, generator=torch.Generator().manual_seed(3)).bfloat16()
+    k, v = both.permute(2, 0, 3, 1, 4)
+    q = q.transpose(1, 2).contiguous().transpose(1, 2)
+    of = (torch.arange(300) // 140).expand(2, -1) if documents else None
+    mask_BTS = attention_mask(300, 300, documents_BT=of, padding_BT=None, device=CPU)
+    for found, wanted in zip(ours(q, k, v, slope, mask_BTS), exact(q, k, v, slope, mask_BTS), strict=True):
+        assert (found - wanted).norm() < 2 * HALF * wanted.norm()
+
+
 def test_new_tokens_behind_others_see_them():
     """Prefill of a text whose beginning is in the cache: 5 queries, 13 keys."""
     given = tensors(T=5, S=13)
@@ -92,8 +105,7 @@ def test_a_block_reads_only_the_keys_that_its_queries_see(monkeypatch):
     assert [block[:4] for block in found] == [(0, 4, 0, 4), (4, 8, 2, 8), (8, 12, 6, 12), (12, 13, 10, 13)]
     found = list(half_attention.blocks(6, 6, None, CPU))
     assert [block[:4] for block in found] == [(0, 4, 0, 4), (4, 6, 0, 6)]
-    out = -torch.inf
-    assert found[1].bias.tolist() == [[[0, 0, 0, 0, 0, out], [0, 0, 0, 0, 0, 0]]]
+    assert found[1].mask.tolist() == [[[True, True, True, True, True, False], [True] * 6]]
 
 
 def test_fp32_products_elsewhere_stay_what_they_were():
@@ -130,6 +142,10 @@ def test_it_is_for_bf16_updates_alone(taken):
         fused_attention(q, k, v, **plain | {"dropout_p": 0.1})
         fused_attention(q, k, v, **plain | {"is_causal": False})  # every token sees all
         fused_attention(q, k, v, **plain | {"is_causal": False, "attn_mask": torch.zeros(2, 1, 13, 13)})  # a bias
+        fused_attention(q[:0], k[:0], v[:0], **plain)  # no rows
+        assert fused_attention(q, k, torch.cat([v, v], -1), **plain).shape == (2, 4, 13, 16)  # wider values
+    with torch.autocast("cpu", torch.float16):
+        fused_attention(q, k, v, **plain)
     assert not taken
     with torch.autocast("cpu", torch.bfloat16):
         fused_attention(q, k, v, **plain)

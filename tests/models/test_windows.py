@@ -5,6 +5,7 @@ import torch
 
 from models.generation import Memory, generate, stream
 from models.gpt import GPT
+from models.layers import packing
 from models.sampling import GREEDY
 from models.speculative import Draft
 from models.windows import Windows, common
@@ -106,3 +107,17 @@ def test_a_window_that_has_slid_is_read_anew():
         answer = [t.id for t in stream(model, text, max_new_tokens=12, sampling=GREEDY, memory=memory)]
         assert answer == naive(model, text, 12)
     assert isinstance(model, GPT)
+
+
+def test_a_turn_is_read_by_the_weights_as_they_lie(monkeypatch):
+    """One row's packed copies would be all weights a second time, for the reading of a question."""
+    packed = []
+    real = packing._packed
+    monkeypatch.setattr(packing, "_packed", lambda layer, rows: packed.append(rows) or real(layer, rows))
+    model, memory = long(tiny), Memory()
+    text = [*SYSTEM]
+    for question in ([], [1, 2, 3, 4, 5]):
+        text += question
+        text += [token.id for token in stream(model, text, max_new_tokens=20, memory=memory)]
+    assert memory.engine.packed is not None
+    assert packed == []

@@ -92,7 +92,7 @@ def test_F9_a_conversation_survives_any_answer_and_streams(name, ends, tmp_path,
     (tmp_path / "fake" / "last.ckpt").write_bytes(b"")
     monkeypatch.setattr(parts, "saved_tokenizer", lambda cfg: tokenizer)
     monkeypatch.setattr(parts, "trained_model", lambda cfg, tokenizer: SimpleNamespace(seq_len=4096))
-    monkeypatch.setattr(chatting, "settle_reading", lambda cfg, model: None)
+    monkeypatch.setattr(chatting, "settle_reading", lambda cfg, model, run: None)
     answer, prompts, seen = ids_of(tokenizer, ANSWERS[name]), [], []
 
     def stream(model, ids, **_):

@@ -6,11 +6,11 @@
               and an expert's inner values are still in the cache when the next step needs them; fastest on a CPU
     grouped   one grouped matrix product; fastest on GPUs of compute capability 9.0 and later, in bf16
 
-Shapes: N tokens, C channels, M assignments, E experts, I inner channels of one expert.
+Shapes: N tokens, C channels, M assignments, E experts, I inner channels of one expert, R rows of filled groups.
 """
 
 from collections.abc import Iterator
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -97,20 +97,22 @@ def fastest(x_NC: Tensor, w2: Tensor) -> str:
 
 
 def filled_up(plan: Plan, weights_M: Tensor, rows: int) -> tuple[Plan, Tensor]:
-    """Each expert's assignments up to a multiple of `rows`, with the first token by weight 0; the weights beside it.
+    """Each expert's assignments up to a multiple of `rows`, with its last one again by weight 0; the weights beside it.
 
     An expert without any stays so. In a dry run without data (task=check) nothing is known of the numbers.
     """
+    counts_E = plan.counts_E
+    new_E = (counts_E + rows - 1) // rows * rows
     try:
-        sizes = plan.counts_E.tolist()
+        total = int(new_E.sum())
     except DataDependentOutputException:
         return plan, weights_M
-    new = [size + -size % rows for size in sizes]
-    starts = accumulate([0, *new[:-1]])
-    at_M = torch.cat([torch.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])
-    tokens = plan.tokens_M.new_zeros(sum(new)).index_copy_(0, at_M, plan.tokens_M)
-    weights = weights_M.new_zeros(sum(new)).index_copy(0, at_M, weights_M)
-    return Plan(tokens, weights, torch.tensor(new)), weights
+    expert_R = torch.arange(len(counts_E)).repeat_interleave(new_E, output_size=total)  # of each row of the new plan
+    place_R = torch.arange(len(expert_R)) - (new_E.cumsum(0) - new_E)[expert_R]  # within its expert's
+    real_R = place_R < counts_E[expert_R]
+    from_R = (counts_E.cumsum(0) - counts_E)[expert_R] + place_R.minimum(counts_E[expert_R] - 1)
+    weights_R = weights_M.index_select(0, from_R) * real_R
+    return Plan(plan.tokens_M.index_select(0, from_R), weights_R, new_E), weights_R
 
 
 def _grouped_can(x_NC: Tensor, w2: Tensor) -> bool:

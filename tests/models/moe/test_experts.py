@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from errors import RequestError
 from models.layers.moe import dispatch
@@ -295,7 +296,7 @@ def test_which_layers_have_experts():
 
 
 @pytest.mark.parametrize("how", ["fused", "loop"])
-@pytest.mark.parametrize("rows", [1, 4, 16])
+@pytest.mark.parametrize("rows", [4, 16])
 def test_groups_filled_up_change_no_number(how, rows, monkeypatch):
     """In float64: an expert without tokens, one with as many as fit, and others; outputs and all gradients."""
     x, experts_M = draw(7, C), torch.tensor([0, 2, 2, 0, 2, 3, 2, 3])
@@ -331,3 +332,23 @@ def test_a_cpu_meets_few_numbers_of_rows_in_bf16(monkeypatch):
     seen.clear()
     moe(draw(1, 37, C, dtype=torch.float32))
     assert sum(seen) == 2 * 37
+
+
+def test_filling_up_lets_no_other_token_in():
+    """A masked token that is infinite: 0 times it would be nan."""
+    x = draw(5, C)
+    x[0] = torch.inf
+    given = torch.tensor([1, 2, 3, 4]), torch.tensor([0, 1, 1, 3]), draw(4).abs()
+    plan = make_plan(*given, n_experts=4, mask_N=torch.arange(5) > 0)
+    filled, weights = dispatch.filled_up(plan, plan.weights_M, 4)
+    y = dispatch.run_experts(x, draw(4, 6, C, seed=2), draw(4, C, 3, seed=3), filled, how="fused")
+    assert y.isfinite().all()
+    assert filled.tokens_M.tolist() == [1, 1, 1, 1, 2, 3, 3, 3, 4, 4, 4, 4]
+    assert weights[[1, 2, 3, 6, 7, 9, 10, 11]].tolist() == [0] * 8
+
+
+def test_nothing_is_filled_up_in_a_dry_run():
+    with FakeTensorMode():
+        weights_M, counts_E = torch.zeros(8), torch.zeros(4, dtype=torch.long)
+        plan = dispatch.Plan(torch.zeros(8, dtype=torch.long), weights_M, counts_E)
+        assert dispatch.filled_up(plan, weights_M, 16) == (plan, weights_M)

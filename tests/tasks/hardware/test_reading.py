@@ -10,7 +10,6 @@ from launcher.lab import SWEEP_RECORD
 from models.gpt import GPT
 from models.layers import products
 from tasks.hardware import reading
-from tasks.hardware.choice import Products
 from tests.tasks.hardware.test_hardware import lab
 from tests.tasks.test_runs import SHORT, SMALL
 
@@ -38,42 +37,64 @@ def probed(monkeypatch):
     asked = []
     monkeypatch.setattr(products, "is_there", lambda: True)
     monkeypatch.setattr(reading.probe, "probed", lambda shapes: asked.append(set(shapes)))
-    monkeypatch.setattr(reading, "products", lambda known, shapes: Products(1.0, 2.0, {}))
+    monkeypatch.setattr(reading, "product_seconds", lambda known, shapes, kind, n: {"fp32": 2.0, "onednn": 1.0}[kind])
     return asked
 
 
+def is_followed(of: GPT) -> bool:
+    return isinstance(of.blocks[0].mlp.up, products.Linear)
+
+
 def test_the_faster_one_is_taken_by_products_large_enough(probed):
-    reading.settle_reading(config(), small := model())
+    reading.settle_reading(config(), large := model())
     assert products.chosen() == "onednn"
-    assert isinstance(small.blocks[0].mlp.up, products.Linear)
+    assert is_followed(large)
     assert probed == [{(1024, 64, 192), (1024, 64, 64), (1024, 64, 256), (1024, 256, 64)}]
-    reading.settle_reading(config(), model(n_embd=32))  # 32 wide: nothing to measure
-    assert products.chosen() == "torch"
+    reading.settle_reading(config(), small := model(n_embd=32))  # 32 wide: nothing to measure
+    assert not is_followed(small)
+    assert products.chosen() == "onednn"  # the first one's, which is still there
     assert len(probed) == 1
 
 
 def test_where_it_is_slower_pytorchs_own_stay(probed, monkeypatch):
-    monkeypatch.setattr(reading, "products", lambda known, shapes: Products(1.0, 1.05, {}))
-    reading.settle_reading(config(), model())
+    monkeypatch.setattr(reading, "product_seconds", lambda known, shapes, kind, n: {"fp32": 1.05, "onednn": 1.0}[kind])
+    reading.settle_reading(config(), slow := model())
     assert products.chosen() == "torch"
+    assert not is_followed(slow)
 
 
-def test_what_is_typed_is_taken_and_a_sweep_chooses_nothing(probed, tmp_path):
-    reading.settle_reading(config(products="onednn"), model())
+def test_what_is_typed_is_taken_and_a_sweep_and_a_server_choose_nothing(probed, tmp_path):
+    reading.settle_reading(config(products="onednn"), model(), probes=False)
     assert products.chosen() == "onednn"
     reading.settle_reading(config(products="torch"), model())
     assert products.chosen() == "torch"
     (tmp_path / SWEEP_RECORD).write_text("{}")
     reading.settle_reading(config(), model(), RunFolder(tmp_path / "0"))
+    reading.settle_reading(config(), model(), probes=False)
     assert products.chosen() == "torch"
     assert not probed
 
 
-def test_onednn_for_what_is_no_fp32_on_a_cpu_is_refused(probed):
-    with pytest.raises(RequestError, match="onednn is for fp32 on a CPU"):
-        reading.settle_reading(config(products="onednn", precision="bf16-mixed"), model())
+def test_onednn_where_it_is_not_is_refused(probed, monkeypatch):
+    monkeypatch.setattr(reading, "resolve_accelerator", lambda name: name)
+    with pytest.raises(RequestError, match="onednn is for a CPU"):
+        reading.settle_reading(config(products="onednn", accelerator="gpu"), model())
+    monkeypatch.setattr(products, "is_there", lambda: False)
+    with pytest.raises(RequestError, match="onednn is for a CPU"):
+        reading.settle_reading(config(products="onednn"), model())
 
 
+@pytest.mark.skipif(not products.is_there(), reason="this PyTorch has no oneDNN")
+def test_logits_by_either_are_the_same_but_for_rounding():
+    ids_BT = torch.randint(0, 64, (16, 8), generator=torch.Generator().manual_seed(0))
+    found = []
+    for library in ("torch", "onednn"):
+        reading.settle_reading(config(products=library), of := model())
+        found.append(of.eval()(ids_BT, logits="all").logits)
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(not products.is_there(), reason="this PyTorch has no oneDNN")
 def test_an_evaluation_by_either_tells_the_same_and_gives_it_back(probed, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("NANOLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
@@ -81,7 +102,8 @@ def test_an_evaluation_by_either_tells_the_same_and_gives_it_back(probed, tmp_pa
     assert lab(*words, "run_dir=run") == 0
     seen = []
     monkeypatch.setattr(products, "SMALLEST", 8)  # of rows, too
-    monkeypatch.setattr(products, "by_onednn", lambda x, w, b: seen.append(1) or torch.nn.functional.linear(x, w, b))
+    by_onednn = products.by_onednn
+    monkeypatch.setattr(products, "by_onednn", lambda *of: seen.append(1) or by_onednn(*of))
     losses = []
     for library in ("torch", "auto"):
         capsys.readouterr()
