@@ -1,8 +1,9 @@
 """How fast this processor multiplies: fp32 and bf16, by MKL and by oneDNN, on one thread and on all; and reads memory.
 
-Each shape is measured once a machine and kept (tasks/hardware/machine.py): tens of milliseconds a shape. bf16 is
-measured as a layer under autocast runs it, with the casts of what comes in. It can be 100 times slower than fp32 where
-a processor has no units for it: a small product is tried first, and what is hopeless is not measured further. The trial
+Each shape is measured in the first runs on a machine, and the best is kept (tasks/hardware/machine.py): others' work
+slows what is measured beside it, and two threads more than one. It takes tens of milliseconds a shape. bf16 is measured
+as a layer under autocast runs it, with the casts of what comes in. It can be 100 times slower than fp32 where a
+processor has no units for it: a small product is tried first, and what is hopeless is not measured further. The trial
 is without the casts, which would be most of its time and hide what units can do.
 
 Shapes: (M, K, N) is a product of M rows with a weight of N x K.
@@ -29,6 +30,7 @@ MOST_FLOPS = 4e8  # of one product: more rows are as fast
 FEWEST_ROWS = 32  # of a large one, the head: of fewer the weights' reading would be measured, which is any library's
 TRIAL_FLOPS, HOPELESS = 1e7, 0.1  # of the first product; of fp32's speed, below which bf16 is not measured further
 REPEATS = 3
+RUNS = 3  # in which a shape is measured
 READ_BYTES = 2**27  # more than any cache
 KINDS = ("fp32", "onednn", "bf16")
 
@@ -53,20 +55,32 @@ def flops(shape: Shape) -> int:
 
 
 def probed(shapes: Counter[Shape]) -> dict[str, Any]:
-    """What is known of this machine, these shapes measured if they were not.
+    """What is known of this machine, these shapes measured if they were not, or not often.
 
-    {"processor": ..., "gb_per_second": ..., "gflops": {"M x K x N": {"1": {"fp32": ..., ...}, "2": ...}}}
+    {"processor": ..., "gb_per_second": ..., "gflops": {"M x K x N": {"1": {"fp32": ..., ...}, "2": ...}}, "runs": ...}
     """
     file = machine.cache_file()
     known = machine.read(file)
-    speeds = known.get("gflops")
-    if not isinstance(speeds, dict) or "gb_per_second" not in known:
+    if not isinstance(known.get("gflops"), dict) or "gb_per_second" not in known:
         known = {"processor": machine.processor(), "gb_per_second": bandwidth(), "gflops": {}}
-    if new := [shape for shape in shapes if not is_whole(known["gflops"].get(name(shape)))]:
-        for shape in new:
-            known["gflops"][name(shape)] = {str(n): measured(shape, n) for n in thread_counts()}
+    runs = known.get("runs")  # in which each shape was measured
+    if not isinstance(runs, dict) or not all(isinstance(n, int) for n in runs.values()):
+        runs = {}
+    known["runs"], speeds = runs, known["gflops"]
+    if due := [key for key in shapes if runs.get(name(key), 0) < RUNS or not is_whole(speeds.get(name(key)))]:
+        for shape in due:
+            found = {str(n): measured(shape, n) for n in thread_counts()}
+            speeds[name(shape)] = best(found, speeds.get(name(shape)))
+            runs[name(shape)] = runs.get(name(shape), 0) + 1
         machine.write(file, known)
     return known
+
+
+def best(found: dict[str, dict[str, float]], before: Any) -> dict[str, dict[str, float]]:
+    """The higher figure of each kind and number of threads."""
+    if not is_whole(before):
+        return found
+    return {n: {kind: max(of[kind], before.get(n, {}).get(kind, 0)) for kind in of} for n, of in found.items()}
 
 
 def is_whole(found: Any) -> bool:
