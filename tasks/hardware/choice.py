@@ -270,8 +270,10 @@ def kept_short_run(known: dict[str, Any], model: LanguageModel, micro: Batch, wa
         return None
     sizes = [(name, list(p.shape)) for name, p in model.named_parameters()]
     key = hashlib.sha256(json.dumps([sizes, list(micro["ids"].shape)]).encode()).hexdigest()[:16]
-    key, runs = key if way == BF16 else f"{key} {way.library}", known.setdefault("short_runs", {})
-    if key not in runs:
+    key, runs = key if way == BF16 else f"{key} {way.library}", known.get("short_runs")
+    known["short_runs"] = runs = runs if isinstance(runs, dict) else {}
+    kept = runs.get(key)  # the file is anybody's to change
+    if not (isinstance(kept, list) and len(kept) == 2 and all(isinstance(n, int | float) for n in kept)):
         runs[key] = list(short_run(model, micro, way))
         machine.write(machine.cache_file(), known)
     return Short(*runs[key])

@@ -80,13 +80,18 @@ def best(found: dict[str, dict[str, float]], before: Any) -> dict[str, dict[str,
     """The higher figure of each kind and number of threads."""
     if not is_whole(before):
         return found
-    return {n: {kind: max(of[kind], before.get(n, {}).get(kind, 0)) for kind in of} for n, of in found.items()}
+    return {n: {kind: max(of[kind], before[n][kind]) for kind in of} for n, of in found.items()}
 
 
 def is_whole(found: Any) -> bool:
-    """Whether a shape was measured in all ways that this program knows."""
+    """Whether a shape was measured in all ways that this program knows; the file is anybody's to change."""
     kinds = [kind for kind in KINDS if kind != "onednn" or is_there()]
-    return isinstance(found, dict) and all(kind in of for of in found.values() for kind in kinds)
+    by_threads = [found.get(str(n)) for n in thread_counts()] if isinstance(found, dict) else [None]
+    return all(isinstance(of, dict) and all(is_speed(of.get(kind)) for kind in kinds) for of in by_threads)
+
+
+def is_speed(value: Any) -> bool:
+    return isinstance(value, int | float) and value > 0
 
 
 def name(shape: Shape) -> str:

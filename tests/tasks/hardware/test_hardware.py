@@ -107,6 +107,28 @@ def test_a_damaged_file_is_written_anew(text):
     assert "8 x 16 x 32" in json.loads(file.read_text(encoding="utf-8"))["gflops"]
 
 
+@pytest.mark.parametrize("of", [7, {"1": 5}, {"1": {"fp32": "a", "onednn": None, "bf16": 3}}, {"9": {}}, {}, [1], None])
+def test_figures_that_are_none_are_measured_again(of):
+    """A file of the user's cache folder, changed or cut by whatever it was; it says that the shape is known."""
+    file = machine.cache_file()
+    file.parent.mkdir(parents=True)
+    damaged = {"gflops": {"8 x 16 x 32": of}, "gb_per_second": 1, "runs": {"8 x 16 x 32": probe.RUNS}}
+    file.write_text(json.dumps(damaged), encoding="utf-8")
+    speeds = probe.probed(Counter([SHAPE]))["gflops"]["8 x 16 x 32"]
+    assert set(speeds) == {str(n) for n in probe.thread_counts()}
+    assert all(value > 0 for kinds in speeds.values() for value in kinds.values())
+
+
+@pytest.mark.parametrize("kept", [4, [], {}, None, {"KEY": 3}, {"KEY": ["a", 1]}, {"KEY": [1]}])
+def test_a_short_run_that_is_none_is_made_again(kept, monkeypatch):
+    monkeypatch.setattr(choice, "short_run", lambda *_: Short(2.0, 0.001))
+    known: dict = {}
+    choice.kept_short_run(known, tiny(), micro(), choice.BF16)
+    [key] = known["short_runs"]
+    damaged = {"short_runs": {key: kept["KEY"]} if isinstance(kept, dict) and "KEY" in kept else kept}
+    assert choice.kept_short_run(damaged, tiny(), micro(), choice.BF16) == Short(2.0, 0.001)
+
+
 def test_a_folder_that_cannot_be_made_is_no_reason_to_stop(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.delenv("NANOLAB_CACHE")
