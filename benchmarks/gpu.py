@@ -1,11 +1,12 @@
 """bf16 on one GPU: tokens/s and MFU of our Trainer, with and without torch.compile, beside a bare PyTorch loop.
 
-Beside GPT-2 stands nanoGPT's way as well (benchmarks/step_memory.py), with the 50,304 ids that its README trains with;
-its MFU counts the work of 50,257, as for ours. SFT and DPO against TRL: `python -m benchmarks.sft gpu` and `dpo gpu`.
+Beside GPT-2 stands nanoGPT's way as well, beside nanochat's size nanochat's (benchmarks/_peers.py), all with AdamW.
+nanoGPT has the 50,304 ids that its README trains with; its MFU counts the work of 50,257, as for ours. SFT and DPO against
+TRL: `python -m benchmarks.sft gpu` and `dpo gpu`.
 
 python -m benchmarks.gpu            # GPT-2 124M, nanochat's 561M, a mixture of experts; then generation
 python -m benchmarks.gpu gpt2       # one of them: gpt2, nanochat, moe or generation
-python -m benchmarks.gpu eager moe  # without torch.compile, whose compiling takes most of the time
+python -m benchmarks.gpu eager moe  # without torch.compile, whose compiling takes most of the time; compiled: only with
 python -m benchmarks.gpu cpu        # all lines at tiny sizes, to know that they run: their figures say nothing
 """
 
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from benchmarks.step_memory import Plain
+from benchmarks._peers import Nanochat, NanoGPT
 from callbacks.metrics import peak_flops
 from lightning_modules.causal_lm import CausalLMModule
 from models.base import LanguageModel
@@ -56,7 +57,8 @@ class Kind(NamedTuple):
     name: str
     make: Callable[[int], LanguageModel]
     share: float = 1.0
-    peer: bool = False  # nanoGPT's way beside it
+    vocab: int | None = None  # where not as the others'
+    peer: tuple[str, Callable[[], nn.Module]] | None = None  # whose way stands beside it
 
 
 def kinds(tiny: bool) -> dict[str, Kind]:
@@ -66,9 +68,23 @@ def kinds(tiny: bool) -> dict[str, Kind]:
     nanochat: dict[str, Any] = {"mlp": "relu2", "norm_weight": False, "qk_norm": "weightless", "embed_norm": True}
     nanochat |= {"softcap": 15.0, "init": "nanochat"}
     moe = MoESettings(n_experts=8, top_k=2, ff=64 if tiny else 1024)
+
+    def peer(of: type[nn.Module], vocab: int, seq_len: int, **sizes: int) -> Callable[[], nn.Module]:
+        return lambda: of(TINY.vocab if tiny else vocab, context=seq_len, **sizes)
+
     return {
-        "gpt2": Kind("GPT-2 124M", lambda vocab: GPT(vocab_size=vocab, **gpt2), peer=not tiny),
-        "nanochat": Kind("nanochat 561M", lambda vocab: Transformer(vocab_size=vocab, **big, **nanochat), share=0.25),
+        "gpt2": Kind(
+            "GPT-2 124M",
+            lambda vocab: GPT(vocab_size=vocab, **gpt2),
+            peer=("nanoGPT's way", peer(NanoGPT, 50_304, **gpt2)),
+        ),
+        "nanochat": Kind(
+            "nanochat 561M",
+            lambda vocab: Transformer(vocab_size=vocab, **big, **nanochat),
+            share=0.5,
+            vocab=None if tiny else 65_536,
+            peer=("nanochat's way", peer(Nanochat, 65_536, **big)),
+        ),
         "moe": Kind("8 experts, 2 used", lambda vocab: Transformer(vocab_size=vocab, moe=moe, **gpt2), share=0.5),
     }
 
@@ -136,9 +152,8 @@ def bare(model: LanguageModel, data: Data, sizes: Sizes, device: torch.device, *
     return looped(model, loss_of, data, sizes, device, compile_model=compile_model)
 
 
-def nanogpt(data: Data, sizes: Sizes, device: torch.device, *, compile_model: bool) -> float:
-    """Seconds per update of nanoGPT's model in nanoGPT's loop."""
-    model = Plain(vocab_size=50_304)
+def peer(model: nn.Module, data: Data, sizes: Sizes, device: torch.device, *, compile_model: bool) -> float:
+    """Seconds per update of another's model in the plain loop, which is theirs."""
     return looped(model, model, data, sizes, device, compile_model=compile_model)
 
 
@@ -192,6 +207,7 @@ def wait(device: torch.device) -> None:
 
 def trained(kind: Kind, sizes: Sizes, device: torch.device, peak: float, *, compiled: tuple[bool, ...]) -> None:
     """Prints a line for each way to train a model, once for each of `compiled`."""
+    sizes = sizes._replace(vocab=kind.vocab or sizes.vocab)
     model = kind.make(sizes.vocab)
     rows, seq_len, flops = max(1, int(sizes.rows * kind.share)), model.seq_len, model.flops_per_token(model.seq_len)
     data = Data(RandomTokens(rows, seq_len, sizes.vocab), device)
@@ -201,8 +217,9 @@ def trained(kind: Kind, sizes: Sizes, device: torch.device, peak: float, *, comp
         "bare loop": lambda **more: bare(kind.make(sizes.vocab), data, sizes, device, **more),
         "nanolab": lambda **more: ours(kind.make(sizes.vocab), data, sizes, device, **more),
     }
-    if kind.peer:
-        ways["nanoGPT's way"] = lambda **more: nanogpt(data, sizes, device, **more)
+    if kind.peer is not None:
+        label, make_peer = kind.peer
+        ways[label] = lambda **more: peer(make_peer(), data, sizes, device, **more)
     for compile_model in compiled:
         seconds = {}
         for label, measure in ways.items():
@@ -238,11 +255,11 @@ def generated(kind: Kind, sizes: Sizes, device: torch.device) -> None:
 
 def main(given: list[str]) -> None:
     tiny = given == ["cpu"]
-    compiled = (False,) if "eager" in given else (False, True)
-    given = [word for word in given if word != "eager"]
+    compiled = (False,) if "eager" in given else (True,) if "compiled" in given else (False, True)
+    given = [word for word in given if word not in ("eager", "compiled")]
     parts = [*kinds(tiny), "generation"]
     if not tiny and (unknown := [word for word in given if word not in parts]):
-        sys.exit(f"{' '.join(unknown)}: expected some of {' '.join(parts)} eager, or cpu, for tiny sizes there")
+        sys.exit(f"{' '.join(unknown)}: expected some of {' '.join(parts)} eager compiled, or cpu, for tiny sizes there")
     if not tiny and not torch.cuda.is_available():
         sys.exit("PyTorch finds no CUDA device here. Type python -m benchmarks.gpu cpu to run the lines at tiny sizes.")
     quiet_lightning()

@@ -1,5 +1,5 @@
 """nanoGPT's CPU recipe: our whole training run (bar, logs, callbacks on) against a bare PyTorch loop over our model,
-and against nanoGPT's way: its model, optimizer and loop, written out (benchmarks/step_memory.py). All in turn.
+and against nanoGPT's way: its model, optimizer and loop, written out (benchmarks/_peers.py). All in turn.
 
 The same batches and loss in all; the figure is tokens/s over all updates of a piece, without validation.
 Ours in fp32, and in bf16-mixed where this processor is fast at it: that is what hardware=auto then takes.
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks._as_chosen import speeds
-from benchmarks.step_memory import Plain
+from benchmarks._peers import NanoGPT
 from callbacks.progress import Progress
 from datamodules.kinds.tokens import TokenDataModule
 from datamodules.pydoc import PydocDataModule
@@ -71,7 +71,7 @@ def bare(data: TokenDataModule) -> float:
 def nanogpt(data: TokenDataModule) -> float:
     """Seconds per update of nanoGPT's model in nanoGPT's loop, which asks for the loss at each tenth update."""
     torch.manual_seed(0)
-    model = Plain(data.tokenizer.vocab_size, n_layer=4, n_head=4, n_embd=128, context=SEQ_LEN, bias=False)
+    model = NanoGPT(data.tokenizer.vocab_size, n_layer=4, n_head=4, n_embd=128, context=SEQ_LEN, bias=False)
     opt = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1)  # fused on a GPU only
     return looped(data, opt, model)
 

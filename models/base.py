@@ -53,6 +53,7 @@ class LanguageModel(nn.Module):
     encodes_source: bool = False  # True: what stands before an answer is read by an encoder, both ways
     overflows_fp16: bool = False  # True: 16-mixed ends in infinities
     reads_compact: bool = False  # True: its trunk can leave out padding and what pairs of rows share
+    reads_slot: bool = False  # True: its trunk can read one token without asking the cache for a number (`Slot`)
     serves: tuple[str, ...] = ()  # classes of the objectives that can train it; (): all
 
     @property

@@ -94,6 +94,7 @@ class GPT(LanguageModel):
     """
 
     reads_compact = True
+    reads_slot = True
 
     def __init__(
         self,
@@ -171,6 +172,8 @@ def positions_and_mask(
     Raises:
         RequestError: they are longer than the context.
     """
+    if cache is not None and cache.slot is not None:
+        return cache.slot.positions_B1, cache.slot.mask_B1S()
     T = ids_BT.shape[1]
     start = cache.length if cache is not None else 0
     check_length(T if padding_BT is not None else start + T, seq_len)  # of padding, only the caller knows

@@ -22,7 +22,7 @@ from models.checks import check_groups, check_moe, check_rope, check_sinks, chec
 from models.gpt import check_heads, check_length
 from models.initialise import initialise
 from models.layers.attention import attention_mask
-from models.layers.cache import KVCache, positions_of
+from models.layers.cache import KVCache, Slot, positions_of
 from models.layers.compact import Compact
 from models.layers.grouped_attention import GroupedAttention
 from models.layers.mlp import MLP, default_width
@@ -259,6 +259,12 @@ class Transformer(LanguageModel):
         """Not with experts, which count tokens by rows and get no padding anyway, nor with tokens in front of rows."""
         return self.moe is None and not self.n_sink
 
+    @property
+    def reads_slot(self) -> bool:  # type: ignore[override]
+        """Not with experts, whose rows are counted, nor where a token takes in of the one before, nor with tokens in
+        front of rows."""
+        return self.moe is None and self.smear is None and not self.n_sink
+
     def attention_flops_per_token(self, seq_len: int) -> int:
         seen = sum(min(seq_len, self.window or seq_len) if b.windowed else seq_len for b in self.blocks)
         return 12 * self.n_head * self.head_dim * seen
@@ -275,7 +281,7 @@ class Transformer(LanguageModel):
     ) -> Trunk:
         x, documents_BT, padding_BT, positions = self._enter(ids_BT, documents_BT, padding_BT, cache)
         T, start = x.shape[1], cache.length if cache is not None else 0
-        masks = self._masks(T, start + T, documents_BT, padding_BT, x.device)
+        masks = self._masks(T, start + T, documents_BT, padding_BT, x.device, None if cache is None else cache.slot)
         real_BT = None if padding_BT is None else padding_BT[:, -T:]
         routings: list[Routing] = []
         x = x if compact is None else compact.tokens(x)
@@ -342,8 +348,12 @@ class Transformer(LanguageModel):
         T, n_sink = ids_BT.shape[1], self.n_sink
         start = cache.length if cache is not None else 0
         first = start == 0
-        check_length(T if padding_BT is not None else start + T, self.seq_len + (0 if first else n_sink))
-        if documents_BT is not None:
+        slot = None if cache is None else cache.slot
+        if slot is None:
+            check_length(T if padding_BT is not None else start + T, self.seq_len + (0 if first else n_sink))
+        if slot is not None:
+            positions = slot.positions_B1
+        elif documents_BT is not None:
             positions = restarting_positions(documents_BT) + n_sink  # (B, T)
         else:
             positions = positions_of(T, max(0, start - n_sink), padding_BT, ids_BT.device) + n_sink
@@ -368,10 +378,18 @@ class Transformer(LanguageModel):
         return F.dropout(x, self.dropout, self.training), documents_BT, padding_BT, positions
 
     def _masks(
-        self, T: int, S: int, documents_BT: Tensor | None, padding_BT: Tensor | None, device: torch.device
+        self,
+        T: int,
+        S: int,
+        documents_BT: Tensor | None,
+        padding_BT: Tensor | None,
+        device: torch.device,
+        slot: Slot | None,
     ) -> dict[bool, Tensor | None]:
         """The mask of layers with (True) and without a window; the second is not made where no layer needs it."""
         kinds = {bool(block.windowed) for block in self.blocks}
+        if slot is not None:
+            return {windowed: slot.mask_B1S(self.window if windowed else None) for windowed in kinds}
         return {
             windowed: attention_mask(
                 T,

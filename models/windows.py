@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from models.base import LanguageModel
+from models.captured import Captured, is_capturable
 from models.layers.cache import KVCache
 from models.layers.packing import WORTHWHILE, PackedLinears
 
@@ -47,6 +48,7 @@ class Windows:
         self.used: list[int] = []  # how many of them, the latest, are in its window
         self.cache = KVCache(model.n_layer)
         self.packed: PackedLinears | None = None
+        self.captured = Captured(model) if self.use_cache and is_capturable(model) else None
         self.before: Windows | None = None
         self.slid = False  # whether a window has lost its beginning
         self.block, self.real = 0, [0] * len(prompts)  # slots read since `settle`, and how many of them hold tokens
@@ -134,6 +136,8 @@ class Windows:
             return self._read(self.ids, self.used, self.cache)
         if self.cache.length == self.cache.capacity:
             self.cache.forget(self.cache.length - self.front + 1 - max(self.used), keep=self.front)
+        if self.captured is not None and (found := self.captured.step(token_B, self.cache, self.used)) is not None:
+            return found[:, : self.model.n_ids]
         S = self.cache.length - self.front + 1
         padding_BS = None if min(self.used) == S else self._padding(self.used, S)
         with self._fast(1):

@@ -7,11 +7,34 @@ Shapes: B batch, H heads of keys and values (fewer than query heads with GQA), T
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from models.layers.rope import Rope
+
+
+class Slot(NamedTuple):
+    """Where the next token of each row goes, in numbers on the device: so one step's kernels are every step's.
+
+    With it attention is given slots that are not filled yet, and a mask that leaves them out.
+    """
+
+    at: Tensor  # (1,) the slot
+    first_B: Tensor  # (B,) the first slot of each row that holds a token
+    seen: int  # slots that attention is given
+
+    @property
+    def positions_B1(self) -> Tensor:
+        return (self.at - self.first_B).unsqueeze(1)
+
+    def mask_B1S(self, window: int | None = None) -> Tensor:
+        """True at the slots that the new token sees: its row's, or the latest `window` of them."""
+        slots_S = torch.arange(self.seen, device=self.at.device)
+        seen_BS = (slots_S >= self.first_B.unsqueeze(1)) & (slots_S <= self.at)
+        seen_BS = seen_BS if window is None else seen_BS & (slots_S > self.at - window)
+        return seen_BS.unsqueeze(1)
 
 
 class KVCache:
@@ -24,6 +47,7 @@ class KVCache:
     def __init__(self, n_layer: int, capacity: int | None = None):
         self.length = 0  # slots that every layer has filled
         self.capacity = capacity
+        self.slot: Slot | None = None  # where it says where the next token goes, `length` does not
         self.last_ids_BN: Tensor | None = None  # the latest ids, for models that look back at them (n-grams)
         self.carried: dict[str, Tensor] = {}  # what else belongs to each row: states of an encoder
         self.last_stream_B1C: Tensor | None = None  # the latest embeddings, for models that smear them
@@ -34,6 +58,8 @@ class KVCache:
     def append(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
         """Store T new positions of one layer; return all S = length + T of them, as views."""
         B, H, T, D = k_BHTD.shape
+        if self.slot is not None:
+            return self._put(layer, k_BHTD, v_BHTD, self.slot)
         keys, values, end = self._keys[layer], self._values[layer], self.length + T
         if keys is None or values is None:
             slots = capacity if self.capacity is None else self.capacity
@@ -44,6 +70,24 @@ class KVCache:
         keys[:, :, self.length : end] = k_BHTD
         values[:, :, self.length : end] = v_BHTD
         return keys[:, :, :end], values[:, :, :end]
+
+    def _put(self, layer: int, k_BH1D: Tensor, v_BH1D: Tensor, slot: Slot) -> tuple[Tensor, Tensor]:
+        keys, values = self._keys[layer], self._values[layer]
+        assert keys is not None and values is not None, "nothing was read yet"
+        keys.index_copy_(2, slot.at, k_BH1D.to(keys.dtype))
+        values.index_copy_(2, slot.at, v_BH1D.to(values.dtype))
+        return keys[:, :, : slot.seen], values[:, :, : slot.seen]
+
+    @property
+    def memory(self) -> Tensor | None:
+        """The first layer's keys, all slots: another tensor means that all layers lie elsewhere than before."""
+        return self._keys[0]
+
+    def clear_rest(self) -> None:
+        """0 in the slots that are not filled: what memory held before may be no number, which no mask takes away."""
+        for stored in (*self._keys, *self._values):
+            if stored is not None:
+                stored[:, :, self.length :] = 0
 
     def repeat(self, n: int) -> None:
         """Each row n times over, side by side: n continuations of one prefill."""

@@ -142,6 +142,7 @@ class GroupedAttention(nn.Module):
             is_causal=causal,
             scale=self.head_dim**-0.5,
             enable_gqa=self.n_kv_head != self.n_head,
+            whole=T == self.capacity,
         )
         return y if self.sinks is None else y[:, :, -T:, : self.head_dim]
 

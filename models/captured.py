@@ -1,0 +1,123 @@
+"""One token of each row read as a CUDA graph: the kernels of a step are sent to the GPU at once, not one by one.
+
+GPT-2's step is 180 kernels, and from Python each costs more to send than to run: the GPU waited nine tenths of the time.
+A graph runs the same kernels on the same memory again and again. So where tokens go stands in a tensor
+(models/layers/cache.py, `Slot`), and attention looks at a fixed number of slots, of which a mask leaves out what is not
+filled yet.
+
+    steps 1 to 4    as always: rows that end soon, or come and go, are not worth it
+    step 5          captured, and from here on replayed
+    past SEEN slots captured once more, with as many again
+
+Shapes: B rows, V vocabulary.
+"""
+
+import torch
+from torch import Tensor
+
+from models.base import LanguageModel
+from models.layers.cache import KVCache, Slot
+
+PATIENCE = 4  # steps over the same memory before one is captured, which takes as long as several
+SEEN = 512  # slots that attention looks at, or a multiple; not filled ones cost little
+
+
+def is_capturable(model: LanguageModel) -> bool:
+    """On a GPU, with nothing around its layers (FSDP, hooks) and nothing unusual in them (weights in 4 bits)."""
+    if model.head.weight.device.type != "cuda" or not model.reads_slot or model.training:
+        return False
+    plain = all(type(p) is torch.nn.Parameter and p.is_floating_point() for p in model.parameters())
+    return plain and not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+class Captured:
+    """Steps over one cache; another layout of its memory begins anew. The weights must stay where they are."""
+
+    def __init__(self, model: LanguageModel):
+        self.model = model
+        self.memory: Tensor | None = None  # of the cache, over which `steps` and `graphs` were
+        self.steps = 0
+        self.graphs: dict[int, _Step] = {}  # by the slots that attention looks at
+        self.failed = False
+
+    @torch.no_grad()
+    def step(self, token_B: Tensor, cache: KVCache, used: list[int]) -> Tensor | None:
+        """Logits (B, V) after these tokens, which are in the cache then; None where the plain way is to be taken.
+
+        `used`: tokens in the window of each row, the new one among them.
+        """
+        if self.memory is not cache.memory:
+            self.memory, self.steps, self.graphs = cache.memory, 0, {}
+        self.steps += 1
+        if self.steps <= PATIENCE or self.failed or self.memory is None:
+            return None
+        seen = min(-(-(cache.length + 1) // SEEN) * SEEN, self.memory.shape[2])
+        where = torch.tensor([cache.length, *(cache.length + 1 - n for n in used)])
+        if seen not in self.graphs:
+            cache.clear_rest()
+            made = _Step(self.model, cache, len(token_B), seen, token_B.device)
+            made.put(token_B, where)
+            try:
+                made.capture()
+            except RuntimeError as error:  # what cannot be captured runs as it did
+                print(f"text    without a CUDA graph, which could not be made: {f'{error}'[:100]!r}", flush=True)
+                self.failed = True
+                return None
+            self.graphs[seen] = made
+        step = self.graphs[seen]
+        step.put(token_B, where)
+        logits_BV = step.run()
+        cache.length += 1
+        return logits_BV
+
+
+class _Step:
+    """The tensors that a graph reads and writes, and the graph."""
+
+    def __init__(self, model: LanguageModel, cache: KVCache, rows: int, seen: int, device: torch.device):
+        self.model, self.cache = model, cache
+        self.token_B1 = torch.zeros(rows, 1, dtype=torch.long, device=device)
+        self.where = torch.zeros(1 + rows, dtype=torch.long, device=device)
+        self.slot = Slot(self.where[:1], self.where[1:], seen)
+        self.logits_BV: Tensor | None = None
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def put(self, token_B: Tensor, where: Tensor) -> None:
+        self.token_B1.copy_(token_B.unsqueeze(1))
+        self.where.copy_(where)
+
+    def run(self) -> Tensor:
+        if self.graph is None:
+            return self._read()
+        self.graph.replay()
+        assert self.logits_BV is not None
+        return self.logits_BV.clone()  # the next step writes over them
+
+    def capture(self) -> None:
+        """On a stream of its own, and after a run there, in which libraries set up what they need.
+
+        Where autocast is on, weights are cast within the graph: those that it has kept may be gone when it runs.
+        """
+        if not self.token_B1.is_cuda:
+            return
+        autocast = torch.autocast(
+            "cuda", torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda"), cache_enabled=False
+        )
+        stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream), autocast:
+            self._read()
+            graph.capture_begin(capture_error_mode="thread_local")  # other threads fetch batches meanwhile
+            try:
+                self.logits_BV = self._read()
+            finally:
+                graph.capture_end()
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = graph
+
+    def _read(self) -> Tensor:
+        length, self.cache.slot = self.cache.length, self.slot
+        try:
+            return self.model(self.token_B1, cache=self.cache, logits="last").logits[:, -1]
+        finally:
+            self.cache.length, self.cache.slot = length, None
