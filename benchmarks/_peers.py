@@ -1,7 +1,7 @@
 """The models that ours are measured beside, after nanoGPT's model.py and nanochat's gpt.py: their code is not at hand.
 
-What makes their speed is kept: fused attention, logits of all tokens at once into cross entropy, the whole model compiled
-or not at all. Their ways of beginning are not, since no figure depends on them.
+What makes their speed is kept: fused attention, logits of all tokens at once into cross entropy, the whole model
+compiled or not at all. Their ways of beginning are not, since no figure depends on them.
 """
 
 import torch

@@ -16,14 +16,14 @@ from launcher.config.compose import compose
 from launcher.config.instantiate import build
 from launcher.lab import Lab
 from strict_yaml import value_in
-from tasks.trainer import set_number_formats
+from tasks.trainer import settle_torch
 
 ROOT = Path(__file__).parents[1]
 VOCAB, ROWS, REPEATS = 257, 12, 15  # bytes; rows an update, as the sweep's
 
 
 def main() -> None:
-    set_number_formats()
+    settle_torch()
     sweep = value_in(ROOT / "sweeps/architecture.yaml")
     arms = sweep["hydra"]["sweeper"]["params"]["experiment"].split(",")
     seconds = measured({arm: update(arm) for arm in arms}, repeats=REPEATS)

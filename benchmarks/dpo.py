@@ -142,11 +142,11 @@ def ours(turns: Turns, folder: Path, device: str, *, bf16: bool) -> None:
     from loggers.metrics_csv import MetricsCSV
     from models.transformer import Transformer
     from optimization.adamw import adamw
-    from tasks.trainer import build_trainer, keep_freed_memory, quiet_lightning, set_number_formats
+    from tasks.trainer import build_trainer, keep_freed_memory, quiet_lightning, settle_torch
     from tests.pairs import PairData
 
     quiet_lightning()
-    set_number_formats()
+    settle_torch()
     keep_freed_memory()
 
     class Clock(pl.Callback):

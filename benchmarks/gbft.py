@@ -28,7 +28,7 @@ from models.boosting.learners.block import SmallBlock
 from models.boosting.learners.lora import LoRA
 from models.boosting.plan import Plan
 from models.gpt import GPT
-from tasks.trainer import quiet_lightning, set_number_formats
+from tasks.trainer import quiet_lightning, settle_torch
 from tokenization.byte import ByteTokenizer
 
 STAGES, STEPS, BATCH, SEQ_LEN, TOKENS, REPEATS = 8, 48, 8, 128, 13_000, 3
@@ -73,7 +73,7 @@ def show(name: str, runs: list[list[list[float]]]) -> None:
 
 def main() -> None:
     quiet_lightning()
-    set_number_formats()
+    settle_torch()
     print(f"\nBoosting: ms per update of {BATCH} x {SEQ_LEN} tokens in stage 1 to {STAGES}, median of {REPEATS} runs "
           f"(aim {AIM}); {torch.get_num_threads()} threads")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

@@ -32,7 +32,7 @@ from models.boosting.ensemble import Boosted
 from models.boosting.learners.lora import LoRA
 from models.boosting.plan import Plan
 from tasks import parts
-from tasks.trainer import quiet_lightning, set_number_formats
+from tasks.trainer import quiet_lightning, settle_torch
 
 LEARNED, ASKED = 13_000, 0.01  # bytes of a text that are learned; share of it, from its end, that is asked
 ROOT = Path(__file__).parents[1]
@@ -135,7 +135,7 @@ def main() -> None:
     asked.add_argument("--figure", type=Path, help="where to draw it, such as domains.png")
     args = asked.parse_args()
     quiet_lightning()
-    set_number_formats()
+    settle_torch()
     cfg = compose([f"init_from={args.run}", "task=evaluate"], Lab(ROOT)).cfg
     tokenizer = parts.saved_tokenizer(cfg)
     base = parts.trained_model(cfg, tokenizer).requires_grad_(False)

@@ -17,7 +17,7 @@ from models.generation import generate
 from models.gpt import GPT
 from models.layers.narrow import PARTS, Kind, NarrowLinears
 from models.sampling import GREEDY
-from tasks.trainer import set_number_formats
+from tasks.trainer import settle_torch
 
 PROMPT, NEW, BATCH, VOCAB, ROUNDS = 64, 128, 8, 50_257, 5
 
@@ -65,7 +65,7 @@ def _seconds(function) -> float:
 
 
 def main() -> None:
-    set_number_formats()
+    settle_torch()
     torch.manual_seed(0)
     model = GPT(vocab_size=VOCAB, seq_len=1024, n_layer=12, n_head=12, n_embd=768, gelu="tanh").eval()
     layers: dict[str, NarrowLinears | None] = {"float32": None}

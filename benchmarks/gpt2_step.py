@@ -16,7 +16,7 @@ from callbacks.metrics import measured_matmul_flops
 from models.gpt import GPT
 from models.layers import products
 from optimization.adamw import adamw
-from tasks.trainer import keep_freed_memory, set_number_formats
+from tasks.trainer import keep_freed_memory, settle_torch
 
 BATCH, SEQ_LEN, VOCAB, STEPS = 2, 512, 50_257, 5
 HOPELESS = 0.1  # how much faster bf16 is where a processor has no units for it
@@ -67,7 +67,7 @@ def peak() -> float:
 
 
 def main() -> None:
-    set_number_formats()
+    settle_torch()
     keep_freed_memory()
     before = peak()
     torch.manual_seed(0)

@@ -1,12 +1,13 @@
 """bf16 on one GPU: tokens/s and MFU of our Trainer, with and without torch.compile, beside a bare PyTorch loop.
 
 Beside GPT-2 stands nanoGPT's way as well, beside nanochat's size nanochat's (benchmarks/_peers.py), all with AdamW.
-nanoGPT has the 50,304 ids that its README trains with; its MFU counts the work of 50,257, as for ours. SFT and DPO against
-TRL: `python -m benchmarks.sft gpu` and `dpo gpu`.
+nanoGPT has the 50,304 ids that its README trains with; its MFU counts the work of 50,257, as for ours. SFT and DPO
+against TRL: `python -m benchmarks.sft gpu` and `dpo gpu`.
 
 python -m benchmarks.gpu            # GPT-2 124M, nanochat's 561M, a mixture of experts; then generation
 python -m benchmarks.gpu gpt2       # one of them: gpt2, nanochat, moe or generation
 python -m benchmarks.gpu eager moe  # without torch.compile, whose compiling takes most of the time; compiled: only with
+python -m benchmarks.gpu moe ours   # some of the ways to train it: bare, ours, peer
 python -m benchmarks.gpu cpu        # all lines at tiny sizes, to know that they run: their figures say nothing
 """
 
@@ -34,7 +35,7 @@ from models.sampling import GREEDY
 from models.transformer import Transformer
 from optimization.adamw import adamw
 from optimization.schedules import constant
-from tasks.trainer import build_trainer, quiet_lightning, set_number_formats
+from tasks.trainer import build_trainer, quiet_lightning, settle_torch
 
 
 class Sizes(NamedTuple):
@@ -47,7 +48,7 @@ class Sizes(NamedTuple):
     new: int  # tokens that are generated
 
 
-FULL = Sizes(rows=32, vocab=50_257, steps=40, warm_up=10, new=128)
+FULL = Sizes(rows=32, vocab=50_257, steps=30, warm_up=8, new=128)
 TINY = Sizes(rows=2, vocab=300, steps=5, warm_up=2, new=8)
 
 
@@ -166,7 +167,7 @@ def looped(
     *,
     compile_model: bool,
 ) -> float:
-    model.to(device)
+    torch.backends.cuda.enable_cudnn_sdp(True)  # as PyTorch comes
     opt = optimizer(model=model)
     if compile_model:
         model.compile()
@@ -205,41 +206,47 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def trained(kind: Kind, sizes: Sizes, device: torch.device, peak: float, *, compiled: tuple[bool, ...]) -> None:
-    """Prints a line for each way to train a model, once for each of `compiled`."""
+def trained(
+    kind: Kind, sizes: Sizes, device: torch.device, peak: float, *, compiled: tuple[bool, ...], asked: list[str]
+) -> None:
+    """Prints a line for each way to train a model, once for each of `compiled`; the ways are bare, ours, peer."""
     sizes = sizes._replace(vocab=kind.vocab or sizes.vocab)
-    model = kind.make(sizes.vocab)
+    with torch.device("meta"):
+        model = kind.make(sizes.vocab)
     rows, seq_len, flops = max(1, int(sizes.rows * kind.share)), model.seq_len, model.flops_per_token(model.seq_len)
     data = Data(RandomTokens(rows, seq_len, sizes.vocab), device)
     print(f"{kind.name}, {rows} x {seq_len} tokens")
     print(f"{'':<24}{'tokens/s':>12}{'MFU':>8}{'peak GB':>9}{'of bare loop':>14}")
-    ways: dict[str, Callable[..., float]] = {
-        "bare loop": lambda **more: bare(kind.make(sizes.vocab), data, sizes, device, **more),
-        "nanolab": lambda **more: ours(kind.make(sizes.vocab), data, sizes, device, **more),
+    ways: dict[str, tuple[str, Callable[..., float], Callable[[], Any]]] = {
+        "bare": ("bare loop", bare, lambda: kind.make(sizes.vocab)),
+        "ours": ("nanolab", ours, lambda: kind.make(sizes.vocab)),
     }
     if kind.peer is not None:
-        label, make_peer = kind.peer
-        ways[label] = lambda **more: peer(make_peer(), data, sizes, device, **more)
+        ways["peer"] = (kind.peer[0], peer, kind.peer[1])
     for compile_model in compiled:
         seconds = {}
-        for label, measure in ways.items():
+        for label, measure, make in [way for name, way in ways.items() if name in asked or not asked]:
             torch.manual_seed(0)
             torch.compiler.reset()  # it gives up on code that was compiled for many models
             if device.type == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
-            seconds[label] = measure(compile_model=compile_model)
+            with device:  # where weights are drawn in no time
+                model = make()
+            seconds[label] = measure(model, data, sizes, device, compile_model=compile_model)
+            del model
             speed = rows * seq_len / seconds[label]
             memory = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else float("nan")
             shown = f"  {label}{', compiled' if compile_model else ''}"
-            ratio = seconds["bare loop"] / seconds[label]
-            print(f"{shown:<24}{speed:>12,.0f}{speed * flops / peak:>8.3f}{memory:>9.1f}{ratio:>14.3f}", flush=True)
+            ratio = f"{seconds['bare loop'] / seconds[label]:.3f}" if "bare loop" in seconds else "-"
+            print(f"{shown:<24}{speed:>12,.0f}{speed * flops / peak:>8.3f}{memory:>9.1f}{ratio:>14}", flush=True)
 
 
 def generated(kind: Kind, sizes: Sizes, device: torch.device) -> None:
     """Prints tokens per second of greedy generation, one row and many, in fp32 and in bf16."""
     torch.manual_seed(0)
-    model = kind.make(sizes.vocab).to(device).eval()
+    with device:
+        model = kind.make(sizes.vocab).eval()
     for dtype in (torch.float32, torch.bfloat16):
         model.to(dtype)
         for rows in (1, sizes.rows):
@@ -256,14 +263,16 @@ def generated(kind: Kind, sizes: Sizes, device: torch.device) -> None:
 def main(given: list[str]) -> None:
     tiny = given == ["cpu"]
     compiled = (False,) if "eager" in given else (True,) if "compiled" in given else (False, True)
-    given = [word for word in given if word not in ("eager", "compiled")]
+    asked = [word for word in given if word in ("bare", "ours", "peer")]
+    given = [word for word in given if word not in ("eager", "compiled", *asked)]
     parts = [*kinds(tiny), "generation"]
+    known = f"{' '.join(parts)} eager compiled bare ours peer"
     if not tiny and (unknown := [word for word in given if word not in parts]):
-        sys.exit(f"{' '.join(unknown)}: expected some of {' '.join(parts)} eager compiled, or cpu, for tiny sizes there")
+        sys.exit(f"{' '.join(unknown)}: expected some of {known}, or cpu, for tiny sizes there")
     if not tiny and not torch.cuda.is_available():
         sys.exit("PyTorch finds no CUDA device here. Type python -m benchmarks.gpu cpu to run the lines at tiny sizes.")
     quiet_lightning()
-    set_number_formats()
+    settle_torch()
     device, sizes = torch.device("cpu" if tiny else "cuda"), TINY if tiny else FULL
     peak = peak_flops(device)
     where = "CPU, sizes of no meaning" if tiny else torch.cuda.get_device_name()
@@ -271,7 +280,7 @@ def main(given: list[str]) -> None:
     wanted = parts if tiny or not given else given
     for name, kind in kinds(tiny).items():
         if name in wanted:
-            trained(kind, sizes, device, peak, compiled=compiled)
+            trained(kind, sizes, device, peak, compiled=compiled, asked=asked)
     if "generation" in wanted:
         generated(kinds(tiny)["gpt2"], sizes, device)
 

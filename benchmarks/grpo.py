@@ -130,11 +130,11 @@ def ours(size: Size, folder: Path) -> dict[str, Any]:
     from models.transformer import Transformer
     from optimization.adamw import adamw
     from rewards.base import Reward
-    from tasks.trainer import keep_freed_memory, quiet_lightning, set_number_formats
+    from tasks.trainer import keep_freed_memory, quiet_lightning, settle_torch
     from tests.prompts import PromptData, Question, Words, train
 
     quiet_lightning()
-    set_number_formats()
+    settle_torch()
     keep_freed_memory()
 
     class Share(Reward):

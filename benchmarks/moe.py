@@ -23,7 +23,7 @@ from models.layers.moe.layer import MoE
 from models.layers.moe.settings import MoESettings
 from models.transformer import Transformer
 from optimization.adamw import adamw
-from tasks.trainer import keep_freed_memory, set_number_formats
+from tasks.trainer import keep_freed_memory, settle_torch
 
 TOKENS, WIDTH, REPEATS = 4096, 384, 7
 SHAPES = ((8, 2, 1024, "0.92"), (64, 8, 128, "1.5, better 1.25"))
@@ -141,7 +141,7 @@ def steps(*, half: bool) -> None:
 
 
 def main(parts: list[str]) -> None:
-    set_number_formats()
+    settle_torch()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
     keep_freed_memory()
     for half in (False, True) if is_fast() else (False,):

@@ -20,7 +20,7 @@ from models.gpt import GPT
 from tasks.serving.runs import Runs
 from tasks.serving.server import listen, run_until_stopped
 from tasks.serving.shelf import Loaded, Shelf
-from tasks.trainer import set_number_formats
+from tasks.trainer import settle_torch
 from tokenization.byte import ByteTokenizer
 
 PROMPT, NEW, CLIENTS, VOCAB = 64, 96, 8, 50_257
@@ -66,7 +66,7 @@ def together(url: str, count: int) -> tuple[float, list[float]]:
 
 
 def main() -> None:
-    set_number_formats()
+    settle_torch()
     stopped, door_opened, place = threading.Event(), threading.Event(), {}
     section = SimpleNamespace(rows=32, waiting=64, max_new_tokens=1000)
 

@@ -41,11 +41,11 @@ def ours(turns: Turns, device: str, *, bf16: bool) -> None:
     from lightning_modules.sft import SFTModule
     from models.transformer import Transformer
     from optimization.adamw import adamw
-    from tasks.trainer import keep_freed_memory, set_number_formats
+    from tasks.trainer import keep_freed_memory, settle_torch
     from tokenization.chat import Rendered
 
     keep_freed_memory()
-    set_number_formats()
+    settle_torch()
     torch.manual_seed(0)
     sizes = ON_GPU if device == "cuda" else ON_CPU
     model = Transformer(vocab_size=VOCAB, seq_len=1024, n_kv_head=sizes["n_head"], tied=False, **sizes).to(device)

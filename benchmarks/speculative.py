@@ -26,7 +26,7 @@ from models.layers.narrow import Kind, NarrowLinears
 from models.sampling import GREEDY, Sampling
 from models.speculative import Draft
 from tasks.narrowing import bytes_each
-from tasks.trainer import set_number_formats
+from tasks.trainer import settle_torch
 
 MINUTES, PAIRS, NEW, PROMPT = 4, 5, 128, 64
 KINDS: tuple[Kind | None, ...] = (None, "int8")  # of a draft's weights
@@ -84,7 +84,7 @@ def reading(draft: LanguageModel, kind: Kind | None) -> AbstractContextManager[N
 
 
 def main(given: list[str]) -> None:
-    set_number_formats()
+    settle_torch()
     if given == ["costs"]:
         return costs()
     if len(given) not in (0, 2):

@@ -13,7 +13,7 @@ from models.generation import generate
 from models.gpt import GPT
 from models.sampling import Sampling
 from tasks.guiding.grammar import Vocabulary
-from tasks.trainer import set_number_formats
+from tasks.trainer import settle_torch
 from tokenization.byte_bpe import ByteBPE
 
 VOCAB, ROWS, NEW, REPEATS = 50_257, (1, 8), 32, 3
@@ -57,7 +57,7 @@ class MadeUp(ByteBPE):
 
 
 def main() -> None:
-    set_number_formats()
+    settle_torch()
     torch.manual_seed(0)
     tokenizer = MadeUp()
     model = GPT(vocab_size=VOCAB, seq_len=256, n_layer=4, n_head=4, n_embd=256)

@@ -31,7 +31,7 @@ from loggers.tensorboard import TensorBoard
 from models.gpt import GPT
 from optimization.adamw import adamw
 from optimization.schedules import cosine
-from tasks.trainer import build_trainer, keep_freed_memory, quiet_lightning, set_number_formats
+from tasks.trainer import build_trainer, keep_freed_memory, quiet_lightning, settle_torch
 from tokenization.char import CharTokenizer
 
 BATCH, SEQ_LEN, STEPS, PIECES = 12, 64, 150, 5
@@ -126,7 +126,7 @@ def ours(data: TokenDataModule, precision: str) -> float:
 
 def main() -> None:
     quiet_lightning()
-    set_number_formats()
+    settle_torch()
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as cache:
         data = corpus(cache)

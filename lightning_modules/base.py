@@ -119,6 +119,7 @@ class LanguageModule(pl.LightningModule):
     )  # fmt: skip
     judges = False  # True: what it trains scores answers, and gives none
     validates_losses = True  # validation sums losses up; False: it samples answers
+    one_shape = False  # True: all its batches have as many tokens a row
     updates_per_item = 1  # optimizer updates that one item of the training data serves
     may_learn_nothing = False  # True: an update may find nothing in its rows that it learns from
 
@@ -232,6 +233,7 @@ class LanguageModule(pl.LightningModule):
     def configure_model(self) -> None:
         if isinstance(self.trainer.strategy, pl.strategies.ModelParallelStrategy):
             _shard(self.model, self.device_mesh)
+        torch.backends.cuda.enable_cudnn_sdp(self.one_shape)  # see models/layers/attention.py, any_length
         if self.compile_model:
             self.model.compile()  # in place: parameter names stay as they are
 

@@ -9,6 +9,7 @@ class CausalLMModule(LanguageModule):
     """Mean negative log-likelihood of the next token, over plain text in windows."""
 
     needs = ("tokens",)
+    one_shape = True
 
     def loss(self, micro: Batch) -> Output:
         return self.model(**self.model.inputs_of(micro))

@@ -1,7 +1,7 @@
 """One token of each row read as a CUDA graph: the kernels of a step are sent to the GPU at once, not one by one.
 
-GPT-2's step is 180 kernels, and from Python each costs more to send than to run: the GPU waited nine tenths of the time.
-A graph runs the same kernels on the same memory again and again. So where tokens go stands in a tensor
+A step of GPT-2 is 180 kernels, and from Python each costs more to send than to run: a GPU waits nine tenths of the
+time. A graph runs the same kernels on the same memory again and again. So where tokens go stands in a tensor
 (models/layers/cache.py, `Slot`), and attention looks at a fixed number of slots, of which a mask leaves out what is not
 filled yet.
 

@@ -18,6 +18,7 @@ from errors import RequestError
 from models.base import LanguageModel
 from models.engine import Engine, Stop, Token
 from models.guides import MakeGuide
+from models.layers.attention import any_length
 from models.sampling import PLAIN, Sampling
 from models.speculative import Draft, Speculative
 from progress import Tracker
@@ -59,10 +60,10 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def writing(model: torch.nn.Module) -> Iterator[None]:
-    """`evaluating`, and what was compiled for training runs uncompiled: caches grow with each token, and each layer,
-    length and number of rows would be compiled anew."""
+    """`evaluating`, for lengths that grow with each token: what was compiled for training runs uncompiled, since each
+    layer, length and number of rows would be compiled anew."""
     compiled = any(module._compiled_call_impl is not None for module in model.modules())
-    with evaluating(model), torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+    with evaluating(model), any_length(), torch.compiler.set_stance("force_eager") if compiled else nullcontext():
         yield
 
 

@@ -7,7 +7,6 @@ gain, no biases, untied head, logits softly capped, and zeros at the end of each
 the embeddings alone.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bounds import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -17,6 +16,7 @@ from models.gpt import check_heads, positions_and_mask
 from models.layers.attention import CausalSelfAttention
 from models.layers.cache import KVCache
 from models.layers.compact import Compact
+from models.layers.mlp import relu2
 from models.layers.ngrams import HashedNGrams
 from models.layers.norm import rms_norm
 from models.layers.rope import Rope
@@ -50,7 +50,7 @@ class Block(nn.Module):
         x_BTC = x_BTC + self.attention(
             rms_norm(x_BTC), positions_T=positions_T, mask_BTS=mask_BTS, cache=cache, weights=weights, compact=compact
         )
-        return x_BTC + self.down(F.relu(self.up(rms_norm(x_BTC))).square())
+        return x_BTC + self.down(relu2(self.up(rms_norm(x_BTC))))
 
 
 class NGramGPT(LanguageModel):

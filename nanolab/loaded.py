@@ -67,9 +67,9 @@ class Run:
         """
         from tasks import parts
         from tasks.hardware.reading import settle_reading
-        from tasks.trainer import set_number_formats
+        from tasks.trainer import settle_torch
 
-        set_number_formats()
+        settle_torch()
         model = parts.trained_model(self._cfg, self.tokenizer).eval()
         settle_reading(self._cfg, model)
         return model

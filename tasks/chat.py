@@ -24,7 +24,7 @@ from tasks.narrowing import Text as Written
 from tasks.narrowing import narrowed
 from tasks.narrowing import tell as tell_narrow
 from tasks.text import StopStrings, stream_text
-from tasks.trainer import set_number_formats
+from tasks.trainer import settle_torch
 from tokenization.base import Tokenizer
 from tokenization.chat import TURN_SPECIALS, ChatTemplate, Message, chat_template
 
@@ -50,7 +50,7 @@ def chat(
     parts.needs_model(cfg, "task=chat")
     sampling = Sampling(temperature, top_k, top_p)
     check_drawn(sampling)
-    set_number_formats()
+    settle_torch()
     tokenizer = parts.saved_tokenizer(cfg)
     style = parts.asking_style(cfg) if template == "auto" else template
     saved = tokenizer

@@ -39,7 +39,7 @@ from tasks.evaluating.used_keys import check_keys_are_used
 from tasks.evaluating.verifiers import verifier_metrics
 from tasks.hardware.choice import given_back
 from tasks.hardware.reading import settle_reading
-from tasks.trainer import set_number_formats
+from tasks.trainer import settle_torch
 from tokenization.chat.messages import answer_of
 
 NO_ANSWERS = "no question is answered: this data has no right answers (data.answers), or none at all"
@@ -75,7 +75,7 @@ class Evaluate(TypedDict):
 def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     """Prints each metric with its 95 % interval and writes evaluation.json."""
     parts.needs_model(cfg, "task=evaluate")
-    set_number_formats()
+    settle_torch()
     check_tools(cfg)
     check_keys_are_used(cfg)
     if cfg.get("benchmark") or cfg.evaluate.harness:

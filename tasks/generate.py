@@ -22,7 +22,7 @@ from tasks.hardware.reading import settle_reading
 from tasks.narrowing import narrowed
 from tasks.narrowing import tell as tell_narrow
 from tasks.text import StopStrings, stops, stream_text, typed
-from tasks.trainer import set_number_formats
+from tasks.trainer import settle_torch
 from tokenization.base import Tokenizer
 from tokenization.chat import chat_template
 
@@ -61,7 +61,7 @@ def generate(
     drawn["a draft writes what is drawn or greedy"] = cfg.generate.get("draft") is not None
     drawn["nothing is drawn, so that a rejected text would come again"] = cfg.generate.verify is not None
     check_beams(beams, length_penalty, against=next((words for words, there in drawn.items() if there), None))
-    set_number_formats()
+    settle_torch()
     tokenizer = parts.saved_tokenizer(cfg)
     guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=tokenizer.eot)
     model = parts.trained_model(cfg, tokenizer)

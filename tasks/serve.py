@@ -22,7 +22,7 @@ from tasks.hardware.reading import settle_reading
 from tasks.narrowing import narrowed
 from tasks.serving.runs import Runs
 from tasks.serving.shelf import Loaded, Shelf
-from tasks.trainer import set_number_formats
+from tasks.trainer import settle_torch
 from tokenization.base import Tokenizer
 from tokenization.chat import TURN_SPECIALS, ChatTemplate, chat_template
 
@@ -49,7 +49,7 @@ def serve(cfg: DictConfig, run: RunFolder) -> None:
     except ModuleNotFoundError as error:
         raise RequestError(f"task=serve needs the package {error.name}: type pip install -e .[serve]") from None
     token = token_of(cfg.serve.host, cfg.serve.token_file)
-    set_number_formats()
+    settle_torch()
     runs = Runs(Path(cfg.serve.runs).expanduser(), first=named_first(cfg), loads=partial(load, cfg))
     shelf = Shelf(runs.servable, runs.loads, most=cfg.serve.loaded, resolve=runs.resolve)
     if cfg.init_from or "path" in cfg.model:

@@ -154,7 +154,7 @@ def fit_and_validate(
 def prepare_process() -> None:
     """What this process needs before it trains: quiet libraries, fast numbers, memory that is kept, a clean end."""
     quiet_lightning()
-    set_number_formats()
+    settle_torch()
     keep_freed_memory()
     atexit.register(leave_process_group)
 
@@ -178,10 +178,13 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start")  # a frozen base is meant to be
 
 
-def set_number_formats() -> None:
-    """Denormals cost 10 to 100 times a normal number on a CPU (rarely touched embedding rows under Adam make them)."""
-    torch.set_flush_denormal(True)
+def settle_torch() -> None:
+    """PyTorch's settings for the whole process, before a model is used."""
+    torch.set_flush_denormal(
+        True
+    )  # denormals cost 10 to 100 times a normal number (rarely touched embeddings have them)
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs for what is left in fp32; no effect on a CPU
+    torch.backends.cuda.enable_cudnn_sdp(False)  # models/layers/attention.py, any_length; training may want it again
 
 
 def keep_freed_memory() -> None:

@@ -74,7 +74,6 @@ class CausalSelfAttention(nn.Module):
             attn_mask=None if mask_BTS is None else mask_BTS.unsqueeze(1),  # (B, 1, T, S)
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=plain and T > 1,
-            whole=T == self.seq_len,
         )
         y = y.transpose(1, 2).reshape(B, T, C)
         y = y if compact is None else compact.tokens(y)
@@ -91,14 +90,8 @@ def fused_attention(
     is_causal: bool,
     scale: float | None = None,
     enable_gqa: bool = False,
-    whole: bool = False,
 ) -> Tensor:
-    """PyTorch's own, (B, H, T, D), whose arguments these are but for `whole`: T is the model's context.
-
-    On a GPU without cuDNN's, but for whole contexts, which come again: PyTorch prefers it on an H100, and it makes a plan
-    for each length that it meets. Each token of a text took 46 ms so, whatever the model (pytorch#155958).
-
-    Under autocast on a CPU it is left for two others:
+    """PyTorch's own, (B, H, T, D), whose arguments these are. Under autocast on a CPU it is left for two others:
 
     1. Where bf16 products are fast, models/layers/half_attention.py.
     2. PyTorch's in fp32: its bf16 kernel is slower backward. Measured on an Intel Xeon with AMX, 2 cores, 8 rows of 4
@@ -107,9 +100,6 @@ def fused_attention(
     """
     settings: dict[str, Any] = {"attn_mask": attn_mask, "dropout_p": dropout_p, "is_causal": is_causal, "scale": scale}
     settings["enable_gqa"] = enable_gqa
-    if q.is_cuda and not whole and not torch.compiler.is_compiling():
-        with without_cudnn():
-            return F.scaled_dot_product_attention(q, k, v, **settings)
     generates = q.shape[2] == 1  # its cache is not copied for one token
     if q.device.type != "cpu" or generates or not torch.is_autocast_enabled("cpu"):
         return F.scaled_dot_product_attention(q, k, v, **settings)
@@ -123,14 +113,19 @@ def fused_attention(
 
 
 @contextmanager
-def without_cudnn() -> Iterator[None]:
-    """PyTorch's attention is not cuDNN's inside. A setting of the process."""
-    enabled = torch.backends.cuda.cudnn_sdp_enabled()
+def any_length() -> Iterator[None]:
+    """Inside, lengths of attention may differ from call to call.
+
+    PyTorch prefers cuDNN's kernel on an H100, which makes a plan for each length that it meets: each token that was
+    written took 46 ms, of which 0.6 were its work (https://github.com/pytorch/pytorch/pull/155958). Where all batches
+    have one shape it is 3 % of an update quicker than the others. A setting of the process.
+    """
+    before = torch.backends.cuda.cudnn_sdp_enabled()
     torch.backends.cuda.enable_cudnn_sdp(False)
     try:
         yield
     finally:
-        torch.backends.cuda.enable_cudnn_sdp(enabled)
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 def attention_mask(

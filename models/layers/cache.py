@@ -73,7 +73,8 @@ class KVCache:
 
     def _put(self, layer: int, k_BH1D: Tensor, v_BH1D: Tensor, slot: Slot) -> tuple[Tensor, Tensor]:
         keys, values = self._keys[layer], self._values[layer]
-        assert keys is not None and values is not None, "nothing was read yet"
+        assert keys is not None, "nothing was read yet"
+        assert values is not None
         keys.index_copy_(2, slot.at, k_BH1D.to(keys.dtype))
         values.index_copy_(2, slot.at, v_BH1D.to(values.dtype))
         return keys[:, :, : slot.seen], values[:, :, : slot.seen]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers.attention import attention_weights, fused_attention
+from models.layers.autocast import in_autocast
 from models.layers.cache import KVCache
 from models.layers.compact import Compact
 from models.layers.norm import RMSNorm
@@ -97,6 +98,7 @@ class GroupedAttention(nn.Module):
         `embedded_BTK`: the value embeddings of a layer that has a gate for them, all heads side by side.
         `compact`: the rows in which the tokens (1, N, C) lie; the output is of the tokens again.
         """
+        x_BTC = in_autocast(x_BTC)
         q, k, v = self._queries_keys_values(x_BTC, positions_T, compact)
         if self.value_gate is not None and embedded_BTK is not None:
             gate_BTK = GATE_MOST * torch.sigmoid(self.value_gate(x_BTC[..., : self.value_gate.in_features]))
@@ -142,7 +144,6 @@ class GroupedAttention(nn.Module):
             is_causal=causal,
             scale=self.head_dim**-0.5,
             enable_gqa=self.n_kv_head != self.n_head,
-            whole=T == self.capacity,
         )
         return y if self.sinks is None else y[:, :, -T:, : self.head_dim]
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 
 from batch import IGNORE
+from models.layers.autocast import in_autocast
 from models.layers.products import product
 
 # Elements of one chunk of logits. Measured on 2 CPU cores with V = 50,257: below 4M the matrix products lose speed,
@@ -55,7 +56,7 @@ def linear_cross_entropy(
         loss: () weighted sum over the tokens, in nats; differentiable.
         nll_N: unweighted loss of each token, detached; 0 where the target is `IGNORE`.
     """
-    hidden_NC = _cast(hidden_NC)
+    hidden_NC = in_autocast(hidden_NC)  # the head follows within: so its gradient stays in its own precision
     with torch.autocast(hidden_NC.device.type, enabled=False):
         return _called(_LinearCrossEntropy, hidden_NC, weight_VC, targets_N, weights_N, softcap)
 
@@ -88,7 +89,7 @@ def linear_token_nll(
     For losses that are no weighted sum of tokens (preferences): what each token weighs is known only after all of them.
     Arguments as `linear_cross_entropy`.
     """
-    hidden_NC = _cast(hidden_NC)
+    hidden_NC = in_autocast(hidden_NC)  # the head follows within: so its gradient stays in its own precision
     with torch.autocast(hidden_NC.device.type, enabled=False):
         return _called(_LinearTokenNLL, hidden_NC, weight_VC, targets_N, softcap)
 
@@ -103,12 +104,6 @@ def _called(function: type[torch.autograd.Function], hidden_NC: Tensor, *others:
 @_disable_dynamo  # torch.compiler.disable imports the compiler at once, two seconds of each start
 def _uncompiled(function: type[torch.autograd.Function], *inputs: Any) -> Any:
     return function.apply(*inputs)
-
-
-def _cast(hidden_NC: Tensor) -> Tensor:
-    """In autocast's precision. The head follows within the functions: so its gradient stays in the head's own."""
-    device = hidden_NC.device.type
-    return hidden_NC.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else hidden_NC
 
 
 class _LinearTokenNLL(torch.autograd.Function):

@@ -17,7 +17,7 @@ from models.generation import generate
 from models.sampling import GREEDY
 from models.sources import cropped, source_lengths
 from tasks import parts
-from tasks.trainer import set_number_formats
+from tasks.trainer import settle_torch
 from tokenization.base import Tokenizer
 from tokenization.chat import chat_template
 
@@ -45,7 +45,7 @@ def load_model(cfg: DictConfig, view: str, tokenizer: Tokenizer | None = None) -
             f"inspect.view={view} looks into a trained model: type init_from=RUN_FOLDER (see outputs/),\n"
             "or model=hf model.path=<a folder or a Hub id>."
         )
-    set_number_formats()
+    settle_torch()
     tokenizer = parts.saved_tokenizer(cfg) if tokenizer is None else tokenizer
     return parts.trained_model(cfg, tokenizer).eval(), tokenizer
 

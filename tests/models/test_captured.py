@@ -94,7 +94,8 @@ def test_what_memory_held_before_is_not_seen(steps, monkeypatch):
     empty = torch.Tensor.new_empty
     monkeypatch.setattr(torch.Tensor, "new_empty", lambda self, *size: empty(self, *size).fill_(torch.nan))
     (found,) = written(model, monkeypatch, capture=True, max_new_tokens=20, batch_size=1)[:1]
-    assert spoilt and all(logprob == logprob for logprob in found[0].logprobs)
+    assert spoilt
+    assert all(logprob == logprob for logprob in found[0].logprobs)
 
 
 def test_few_steps_are_not_worth_it_and_other_memory_begins_anew(steps):
@@ -106,7 +107,8 @@ def test_few_steps_are_not_worth_it_and_other_memory_begins_anew(steps):
         for _ in range(captured.PATIENCE):
             assert step(token_B, cache, [4]) is None
         assert step(token_B, cache, [4]) is not None
-        assert cache.length == 4 and cache.slot is None
+        assert cache.length == 4
+        assert cache.slot is None
         cache.repeat(2)
         assert step(token_B.repeat(2), cache, [5, 5]) is None
 
