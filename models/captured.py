@@ -12,6 +12,8 @@ filled yet.
 Shapes: B rows, V vocabulary.
 """
 
+from weakref import WeakSet
+
 import torch
 from torch import Tensor
 
@@ -20,11 +22,12 @@ from models.layers.cache import KVCache, Slot
 
 PATIENCE = 4  # steps over the same memory before one is captured, which takes as long as several
 SEEN = 512  # slots that attention looks at, or a multiple; not filled ones cost little
+REFUSED: WeakSet[LanguageModel] = WeakSet()  # models of which no graph could be made, and will not be tried again
 
 
 def is_capturable(model: LanguageModel) -> bool:
     """On a GPU, with nothing around its layers (FSDP, hooks) and nothing unusual in them (weights in 4 bits)."""
-    if model.head.weight.device.type != "cuda" or not model.reads_slot or model.training:
+    if model.head.weight.device.type != "cuda" or not model.reads_slot or model.training or model in REFUSED:
         return False
     plain = all(type(p) is torch.nn.Parameter and p.is_floating_point() for p in model.parameters())
     return plain and not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
@@ -38,7 +41,6 @@ class Captured:
         self.memory: Tensor | None = None  # of the cache, over which `steps` and `graphs` were
         self.steps = 0
         self.graphs: dict[int, _Step] = {}  # by the slots that attention looks at
-        self.failed = False
 
     @torch.no_grad()
     def step(self, token_B: Tensor, cache: KVCache, used: list[int]) -> Tensor | None:
@@ -49,7 +51,7 @@ class Captured:
         if self.memory is not cache.memory:
             self.memory, self.steps, self.graphs = cache.memory, 0, {}
         self.steps += 1
-        if self.steps <= PATIENCE or self.failed or self.memory is None:
+        if self.steps <= PATIENCE or self.memory is None or self.model in REFUSED:
             return None
         seen = min(-(-(cache.length + 1) // SEEN) * SEEN, self.memory.shape[2])
         where = torch.tensor([cache.length, *(cache.length + 1 - n for n in used)])
@@ -61,7 +63,7 @@ class Captured:
                 made.capture()
             except RuntimeError as error:  # what cannot be captured runs as it did
                 print(f"text    without a CUDA graph, which could not be made: {f'{error}'[:100]!r}", flush=True)
-                self.failed = True
+                REFUSED.add(self.model)
                 return None
             self.graphs[seen] = made
         step = self.graphs[seen]

@@ -119,10 +119,10 @@ def test_what_cannot_be_captured_runs_as_it_did(steps, monkeypatch, capsys):
 
     monkeypatch.setattr(captured._Step, "capture", broken)
     model = model_of("gpt")
-    plain = written(model, monkeypatch, capture=False, max_new_tokens=12)
+    plain = written(model, monkeypatch, capture=False, max_new_tokens=12, batch_size=1)
     capsys.readouterr()
-    assert written(model, monkeypatch, capture=True, max_new_tokens=12) == plain
-    assert capsys.readouterr().out.count("without a CUDA graph") == 1
+    assert written(model, monkeypatch, capture=True, max_new_tokens=12, batch_size=1) == plain
+    assert capsys.readouterr().out.count("without a CUDA graph") == 1  # of four texts
     assert not steps
 
 
@@ -136,4 +136,7 @@ def test_only_plain_models_on_a_gpu_are_captured(monkeypatch):
     assert not captured.is_capturable(model)
     handle.remove()
     assert captured.is_capturable(model)
+    captured.REFUSED.add(model)
+    assert not captured.is_capturable(model)
+    captured.REFUSED.discard(model)
     assert not captured.is_capturable(model.train())
