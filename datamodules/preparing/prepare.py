@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ from datamodules.reading.sources import Source
 from errors import Interrupted, RequestError, WorkerKilled
 from tokenization.base import FILE_NAME, Tokenizer, digest, load_tokenizer
 
+# of work, what a kill may cost; to say after each half megabyte how far it is, took a tenth of the time
+SAVE_EVERY_S = 0.5
 log = logging.getLogger(__name__)
 SIDES: tuple[Side, Side] = ("train", "val")
 
@@ -217,7 +220,9 @@ def write_sides(folder: Path, split: Split, tokenizer: Tokenizer, target: Target
     progress = Progress.load(folder, f"{split.kind} {split.threshold}")
     overlap, bar = Overlap(bits=sample_bits(split.source.n_bytes)), progress_bar(split)
     dtype = DTYPES[dtype_for(tokenizer.vocab_size)]
+    saved = time.monotonic()
     with ExitStack() as stack:
+        stack.callback(lambda: progress.save(folder))  # in the end, also of an interruption: the files are closed then
         stack.enter_context(bar)
         writers = {
             side: stack.enter_context(
@@ -231,9 +236,13 @@ def write_sides(folder: Path, split: Split, tokenizer: Tokenizer, target: Target
             if i >= progress.parts:
                 for side, encoded in part.sides.items():
                     writers[side].write(encoded)
-                positions: dict[str, dict[str, int]] = {side: writer.flush() for side, writer in writers.items()}
+                positions: dict[str, dict[str, int]] = {side: writer.position for side, writer in writers.items()}
                 progress = progress.add(part, positions)
-                progress.save(folder)
+                if time.monotonic() - saved >= SAVE_EVERY_S:
+                    for writer in writers.values():
+                        writer.flush()
+                    progress.save(folder)
+                    saved = time.monotonic()
             bar.update(sum(side.n_bytes for side in part.sides.values()))
         return {
             **{side: writer.counts for side, writer in writers.items()},

@@ -79,10 +79,14 @@ class SideWriter:
         self.digest.update(data)
         self.tokens += len(ids)
 
-    def flush(self) -> dict[str, int]:
-        """Hand everything to the operating system; returns the position, from which a later writer can go on."""
+    def flush(self) -> None:
+        """Hands everything to the operating system."""
         self.ids.flush()
         self.ends.flush()
+
+    @property
+    def position(self) -> dict[str, int]:
+        """From which a later writer can go on, once this one was flushed or closed."""
         return {key: value for key, value in self.counts.items() if key != "sha256"}
 
     @property

@@ -203,7 +203,7 @@ def slow(self, part):
     write(self, part)
     if n == 5:
         self.ids.flush(); print("writing", flush=True); time.sleep(60)
-prepare.SideWriter.write = slow
+prepare.SideWriter.write, prepare.SAVE_EVERY_S = slow, 0
 source = sources.FileSource("text", tuple(map(Path, sys.argv[3:])), "text", None)
 target = prepare.Target(Path(sys.argv[2]), workers=0)
 prepare.prepare_tokens(source=source, val_source=None, tokenizer=ByteTokenizer(), val_fraction=0.1, target=target)
