@@ -12,6 +12,8 @@ filled yet.
 Shapes: B rows, V vocabulary.
 """
 
+from functools import cache
+from threading import Lock
 from weakref import WeakSet
 
 import torch
@@ -22,6 +24,7 @@ from models.layers.cache import KVCache, Slot
 
 PATIENCE = 4  # steps over the same memory before one is captured, which takes as long as several
 SEEN = 512  # slots that attention looks at, or a multiple; not filled ones cost little
+ONE_AT_A_TIME = Lock()  # a server writes with several models, each in a thread of its own
 REFUSED: WeakSet[LanguageModel] = WeakSet()  # models of which no graph could be made, and will not be tried again
 
 
@@ -91,25 +94,27 @@ class _Step:
     def run(self) -> Tensor:
         if self.graph is None:
             return self._read()
-        self.graph.replay()
-        assert self.logits_BV is not None
-        return self.logits_BV.clone()  # the next step writes over them
+        with ONE_AT_A_TIME:
+            self.graph.replay()
+            assert self.logits_BV is not None
+            return self.logits_BV.clone()  # the next step writes over them
 
     def capture(self) -> None:
-        """On a stream of its own, and after a run there, in which libraries set up what they need.
+        """On another stream, and after a run there, in which libraries set up what they need.
 
         Where autocast is on, weights are cast within the graph: those that it has kept may be gone when it runs.
         """
         if not self.token_B1.is_cuda:
             return
+        stream, first = _aside(self.token_B1.device)
         autocast = torch.autocast(
             "cuda", torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda"), cache_enabled=False
         )
-        stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        graph = torch.cuda.CUDAGraph()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream), autocast:
+        with ONE_AT_A_TIME, torch.cuda.stream(stream), autocast:
             self._read()
-            graph.capture_begin(capture_error_mode="thread_local")  # other threads fetch batches meanwhile
+            graph.capture_begin(first.pool(), capture_error_mode="thread_local")  # others fetch batches meanwhile
             try:
                 self.logits_BV = self._read()
             finally:
@@ -123,3 +128,20 @@ class _Step:
             return self.model(self.token_B1, cache=self.cache, logits="last").logits[:, -1]
         finally:
             self.cache.length, self.cache.slot = length, None
+
+
+@cache
+def _aside(device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.CUDAGraph]:
+    """The stream on which all are captured, and a first graph, of next to nothing, whose memory the others share.
+
+    A new stream each time would get a workspace of cuBLAS for good, and a graph that is gone keeps its memory to itself
+    until there is no other. Graphs that share memory must not run at once, nor read what another one left: so each
+    result is copied before the next one runs.
+    """
+    stream, graph, one = torch.cuda.Stream(device), torch.cuda.CUDAGraph(), torch.zeros(1, device=device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        graph.capture_begin(capture_error_mode="thread_local")
+        one.add_(1)
+        graph.capture_end()
+    return stream, graph
