@@ -5,9 +5,9 @@ time. A graph runs the same kernels on the same memory again and again. So where
 (models/layers/cache.py, `Slot`), and attention looks at a fixed number of slots, of which a mask leaves out what is not
 filled yet.
 
-    steps 1 to 4    as always: rows that end soon, or come and go, are not worth it
-    step 5          captured, and from here on replayed
-    past SEEN slots captured once more, with as many again
+    steps 1 to 4     as always: rows that end soon, or come and go, are not worth it
+    step 5           captured, and from here on replayed
+    past SEEN slots  captured once more, with as many again
 
 Shapes: B rows, V vocabulary.
 """
@@ -41,9 +41,10 @@ class Captured:
 
     def __init__(self, model: LanguageModel):
         self.model = model
-        self.memory: Tensor | None = None  # of the cache, over which `steps` and `graphs` were
+        self.memory: Tensor | None = None  # of the cache, over which the steps were
         self.steps = 0
-        self.graphs: dict[int, _Step] = {}  # by the slots that attention looks at
+        self.made: _Step | None = None
+        self.has_room = True
 
     @torch.no_grad()
     def step(self, token_B: Tensor, cache: KVCache, used: list[int]) -> Tensor | None:
@@ -52,28 +53,36 @@ class Captured:
         `used`: tokens in the window of each row, the new one among them.
         """
         if self.memory is not cache.memory:
-            self.memory, self.steps, self.graphs = cache.memory, 0, {}
+            self.memory, self.steps, self.made = cache.memory, 0, None
         self.steps += 1
-        if self.steps <= PATIENCE or self.memory is None or self.model in REFUSED:
+        if self.steps <= PATIENCE or self.memory is None or not self.has_room or self.model in REFUSED:
             return None
         seen = min(-(-(cache.length + 1) // SEEN) * SEEN, self.memory.shape[2])
         where = torch.tensor([cache.length, *(cache.length + 1 - n for n in used)])
-        if seen not in self.graphs:
-            cache.clear_rest()
-            made = _Step(self.model, cache, len(token_B), seen, token_B.device)
-            made.put(token_B, where)
-            try:
-                made.capture()
-            except RuntimeError as error:  # what cannot be captured runs as it did
-                print(f"text    without a CUDA graph, which could not be made: {f'{error}'[:100]!r}", flush=True)
-                REFUSED.add(self.model)
-                return None
-            self.graphs[seen] = made
-        step = self.graphs[seen]
-        step.put(token_B, where)
-        logits_BV = step.run()
+        if self.made is None or self.made.slot.seen != seen:
+            self.made = self._captured(token_B, cache, where, seen)
+        if self.made is None:
+            return None
+        self.made.put(token_B, where)
+        logits_BV = self.made.run()
         cache.length += 1
         return logits_BV
+
+    def _captured(self, token_B: Tensor, cache: KVCache, where: Tensor, seen: int) -> "_Step | None":
+        """None where it cannot be: the text goes on as it did."""
+        cache.clear_rest()
+        made = _Step(self.model, cache, len(token_B), seen, token_B.device)
+        made.put(token_B, where)
+        try:
+            made.capture()
+            return made
+        except torch.OutOfMemoryError:  # memory that PyTorch keeps for later is not given to graphs
+            torch.cuda.empty_cache()
+            self.has_room = False
+        except RuntimeError as error:
+            print(f"text    without a CUDA graph, which could not be made: {f'{error}'[:100]!r}", flush=True)
+            REFUSED.add(self.model)
+        return None
 
 
 class _Step:
@@ -112,14 +121,16 @@ class _Step:
         )
         graph = torch.cuda.CUDAGraph()
         stream.wait_stream(torch.cuda.current_stream())
-        with ONE_AT_A_TIME, torch.cuda.stream(stream), autocast:
-            self._read()
-            graph.capture_begin(first.pool(), capture_error_mode="thread_local")  # others fetch batches meanwhile
-            try:
-                self.logits_BV = self._read()
-            finally:
-                graph.capture_end()
-        torch.cuda.current_stream().wait_stream(stream)
+        try:
+            with ONE_AT_A_TIME, torch.cuda.stream(stream), autocast:
+                self._read()
+                graph.capture_begin(first.pool(), capture_error_mode="thread_local")  # others fetch batches meanwhile
+                try:
+                    self.logits_BV = self._read()
+                finally:
+                    graph.capture_end()
+        finally:
+            torch.cuda.current_stream().wait_stream(stream)
         self.graph = graph
 
     def _read(self) -> Tensor:

@@ -370,7 +370,7 @@ class Transformer(LanguageModel):
         if self.position is not None:
             x = x + self.position(positions)
         if self.embed_scale != 1.0:
-            x = x * torch.tensor(self.embed_scale, dtype=x.dtype, device=x.device)
+            x = x * torch.full((), self.embed_scale, dtype=x.dtype, device=x.device)  # rounded as transformers does
         if self.embed_norm:
             x = rms_norm(x)
         if self.smear is not None:

@@ -1,4 +1,4 @@
-"""How far the writing of token files got, on disk after each part: what a killed process leaves to the next one."""
+"""How far the writing of token files got, on disk twice a second: what a killed process leaves to the next one."""
 
 from __future__ import annotations
 

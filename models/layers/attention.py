@@ -91,7 +91,13 @@ def fused_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """PyTorch's own, (B, H, T, D), whose arguments these are. Under autocast on a CPU it is left for two others:
+    """PyTorch's own, (B, H, T, D), whose arguments these are.
+
+    Where query heads share keys, a GPU has a kernel for 16 bits without a mask only (and cuDNN's, see `any_length`);
+    what else there is holds all scores. So one new token's heads become so many queries of their keys' head, and keys of
+    several tokens are repeated.
+
+    Under autocast on a CPU it is left for two others:
 
     1. Where bf16 products are fast, models/layers/half_attention.py.
     2. PyTorch's in fp32: its bf16 kernel is slower backward. Measured on an Intel Xeon with AMX, 2 cores, 8 rows of 4
@@ -100,6 +106,8 @@ def fused_attention(
     """
     settings: dict[str, Any] = {"attn_mask": attn_mask, "dropout_p": dropout_p, "is_causal": is_causal, "scale": scale}
     settings["enable_gqa"] = enable_gqa
+    if enable_gqa and q.is_cuda:
+        return _grouped_on_gpu(q, k, v, **settings)
     generates = q.shape[2] == 1  # its cache is not copied for one token
     if q.device.type != "cpu" or generates or not torch.is_autocast_enabled("cpu"):
         return F.scaled_dot_product_attention(q, k, v, **settings)
@@ -110,6 +118,19 @@ def fused_attention(
         return half_attention(q, k, v, mask_BTS, q.shape[-1] ** -0.5 if scale is None else scale)
     with torch.autocast("cpu", enabled=False):
         return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), **settings)
+
+
+def _grouped_on_gpu(q: Tensor, k: Tensor, v: Tensor, *, attn_mask: Tensor | None, **settings: Any) -> Tensor:
+    """Fewer heads of keys than of queries, which share them in order: 0 0 0 1 1 1."""
+    shared = q.shape[1] // k.shape[1]
+    if q.shape[2] == 1 and (attn_mask is None or attn_mask.shape[1] == 1):
+        settings["enable_gqa"] = False
+        y_BKGD = F.scaled_dot_product_attention(q.unflatten(1, (-1, shared)).squeeze(3), k, v, attn_mask, **settings)
+        return y_BKGD.flatten(1, 2).unsqueeze(2)
+    if attn_mask is not None or q.dtype == torch.float32:
+        settings["enable_gqa"] = False
+        k, v = (x.repeat_interleave(shared, dim=1) for x in (k, v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask, **settings)
 
 
 @contextmanager

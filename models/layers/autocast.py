@@ -7,4 +7,5 @@ from torch import Tensor
 def in_autocast(x: Tensor) -> Tensor:
     """In autocast's precision where it is on: it keeps what it makes of weights, but casts an input at each layer."""
     device = x.device.type
-    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+    known = torch.amp.is_autocast_available(device) and x.dtype != torch.float64  # which it leaves alone
+    return x.to(torch.get_autocast_dtype(device)) if known and torch.is_autocast_enabled(device) else x

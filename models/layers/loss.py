@@ -8,7 +8,6 @@ logits in memory. On a GPU one kernel does what lies between the products (model
 Shapes: N tokens, C channels, V vocabulary.
 """
 
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from torch._compile import _disable_dynamo
 
 from batch import IGNORE
 from models.layers.autocast import in_autocast
+from models.layers.kernels import HAS_TRITON, has_kernel
 from models.layers.products import product
 
 # Elements of one chunk of logits. Measured on 2 CPU cores with V = 50,257: below 4M the matrix products lose speed,
@@ -28,7 +28,6 @@ SLICE_ELEMENTS = 2**20
 # A GPU multiplies 16-bit matrices five to eight times as slowly where rows are no multiple of 16 bytes: head and loss
 # of 32,768 tokens took 84 ms on an H100 with 50,257 ids, 33 with 50,304. The head is padded; no probability gets there.
 ALIGNED = 64
-HAS_TRITON = find_spec("triton") is not None
 # Elements in 16 bits that wait for each other until the head's gradient is made of them.
 WAIT_ELEMENTS = 32 * 2**20
 # Elements of slopes that `linear_token_nll` keeps for its backward pass; what is beyond is computed again.
@@ -205,7 +204,7 @@ def _chunk(
     any where none is asked for (`graded`).
     """
     logits = product(hidden_nC, weight_VC)  # (n, V)
-    if _has_kernel(logits):
+    if has_kernel(logits):
         from models.layers.loss_triton import nll_and_slope_
 
         return logits, nll_and_slope_(logits, targets_n, vocab=vocab, softcap=softcap)
@@ -238,14 +237,6 @@ def _slope(
         logits[:, vocab:] = -torch.inf
     probs, nll_n = _softmax_and_nll(logits, targets_n)
     return _logit_gradient(probs, targets_n, capped) if graded else None, nll_n
-
-
-def _has_kernel(logits: Tensor) -> bool:
-    if not HAS_TRITON or not logits.is_cuda or logits.dtype == torch.float64:
-        return False
-    from models.layers.loss_triton import works_on
-
-    return works_on(logits.device)
 
 
 def _exact(x: Tensor) -> torch.dtype:

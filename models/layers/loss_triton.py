@@ -7,8 +7,6 @@ gradient where the logits were.
 Shapes: n tokens, V vocabulary.
 """
 
-from functools import cache
-
 import torch
 import triton
 import triton.language as tl
@@ -17,18 +15,6 @@ from torch import Tensor
 from batch import IGNORE
 
 BLOCK = 8192  # logits at a time; a row of 50,257 takes seven
-
-
-@cache
-def works_on(device: torch.device) -> bool:
-    """Whether Triton can build it there: it asks for a C compiler. Where it cannot, says so once."""
-    logits, targets = torch.zeros(1, 8, device=device), torch.zeros(1, dtype=torch.long, device=device)
-    try:
-        nll_and_slope_(logits, targets, vocab=8, softcap=None)
-    except Exception as error:  # whatever keeps it from being built: PyTorch's own operations do the same
-        print(f"loss    without its kernel, which Triton cannot build here: {f'{error}'[:100]!r}", flush=True)
-        return False
-    return True
 
 
 def nll_and_slope_(logits_nV: Tensor, targets_n: Tensor, *, vocab: int, softcap: float | None) -> Tensor:

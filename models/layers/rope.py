@@ -9,13 +9,13 @@ Shapes: T positions, D channels of a head.
 """
 
 import math
-from importlib.util import find_spec
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-HAS_TRITON = find_spec("triton") is not None
+from models.layers.kernels import has_kernel
+
 Scaling = Literal["none", "linear", "llama3", "yarn"]
 
 # YaRN, section 3.2: channels that turn more than 32 times in the trained context stay, fewer than 1 are interpolated.
@@ -94,7 +94,8 @@ class Rope(nn.Module):
 
     def forward(self, x_BHTD: Tensor, positions_T: Tensor | None = None) -> Tensor:
         """`positions_T`: (T,) or (B, T) positions; None means 0..T-1."""
-        if _has_kernel(x_BHTD):
+        # compiled, it is one kernel with what stands beside
+        if not torch.compiler.is_compiling() and has_kernel(x_BHTD):
             from models.layers.rope_triton import Rotated
 
             return Rotated.apply(x_BHTD, self.cos_TD, self.sin_TD, positions_T)
@@ -112,12 +113,3 @@ class Rope(nn.Module):
     def _at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         cos, sin = self.cos_TD[positions], self.sin_TD[positions]
         return (cos.unsqueeze(1), sin.unsqueeze(1)) if positions.dim() == 2 else (cos, sin)
-
-
-def _has_kernel(x: Tensor) -> bool:
-    """On a GPU, where nothing is compiled around it: a compiler makes one kernel of it and what stands beside."""
-    if not HAS_TRITON or not x.is_cuda or x.dtype == torch.float64 or torch.compiler.is_compiling():
-        return False
-    from models.layers.loss_triton import works_on
-
-    return works_on(x.device)

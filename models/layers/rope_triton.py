@@ -39,6 +39,7 @@ def turned(x_BHTD: Tensor, cos_TD: Tensor, sin_TD: Tensor, positions: Tensor | N
     B, H, T, D = x.shape
     out = x.new_empty(B, T, H, D).transpose(1, 2)
     if positions is None:
+        assert len(cos_TD) >= T, "more tokens than the table has positions"
         positions_T, per_row = cos_TD, 0  # not looked at
     else:
         positions_T = positions.contiguous()
@@ -66,6 +67,8 @@ def _kernel(
     there = (pair < D // 2) & (head < H)
     c = tl.load(cos + position * D + pair, mask=pair < D // 2, other=0.0)
     s = tl.load(sin + position * D + D // 2 + pair, mask=pair < D // 2, other=0.0) * way
+    # rounded as the plain way does
+    c, s = c.to(x.dtype.element_ty).to(tl.float32), s.to(x.dtype.element_ty).to(tl.float32)
     first = x + row * x_row + head * x_head + token * x_token + pair
     a = tl.load(first, mask=there, other=0.0).to(tl.float32)
     b = tl.load(first + D // 2, mask=there, other=0.0).to(tl.float32)

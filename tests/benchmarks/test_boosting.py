@@ -39,7 +39,7 @@ def test_texts_in_turn():
     letters = [random.Random(i).choices(b"abcdefgh "[i : i + 4], k=30_000) for i in range(3)]
     found = one_seed(base, tokenizer, [bytes(text) for text in letters], seed=0, updates=30)
     assert {arm: (len(losses), len(losses[0])) for arm, losses in found.items()} == {
-        "base": (1, 3), "stages": (3, 3), "in turn": (3, 3), "on all": (1, 3)
+        "base": (1, 3), "stages": (3, 3), "by text": (3, 3), "in turn": (3, 3), "on all": (1, 3)
     }  # fmt: skip
     for arm in ("stages", "in turn"):
         assert found[arm][0][0] < found["base"][0][0]  # the first text is learned

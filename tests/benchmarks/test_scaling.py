@@ -67,8 +67,8 @@ def test_a_point_says_its_arithmetic():
     small = {"n_layer": 1, "n_embd": 32, "seq_len": 32, "vocab_size": 16, "experts": 0}
     command = [sys.executable, "-m", "benchmarks._scaling_point", json.dumps(small)]
     found = json.loads(subprocess.run(command, cwd=scaling.ROOT, capture_output=True, text=True, check=True).stdout)
-    # embedding and head 16 x 32; q, k, v, proj 32 x 32; gate, up, down 32 x 96; three norms of 32
-    assert found["parameters"] == 16 * 32 + 4 * 32 * 32 + 3 * 32 * 96 + 3 * 32
+    # embedding and head 16 x 32 each; q, k, v, proj 32 x 32; gate, up, down 32 x 96; three norms of 32
+    assert found["parameters"] == 2 * 16 * 32 + 4 * 32 * 32 + 3 * 32 * 96 + 3 * 32
     assert found["activations"] == 2048 * 32
     assert found["seconds"] > 0
 

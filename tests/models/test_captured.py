@@ -10,7 +10,8 @@ import torch
 
 from models import captured, windows
 from models.captured import Captured
-from models.generation import generate
+from models.continuous import Continuous, Request
+from models.generation import Memory, generate, stream
 from models.gpt import GPT
 from models.layers.cache import KVCache
 from models.sampling import GREEDY, PLAIN, Sampling
@@ -24,7 +25,7 @@ MODELS = {
         Transformer, **SIZES, n_kv_head=2, window=9, window_layers=[0, 2], sinks="learned", qk_norm="head"
     ),
     "nanochat's": partial(Transformer, **SIZES, value_embeds=True, lambdas=True, backout=True, softcap=5.0),
-    "learned positions": partial(Transformer, **SIZES, position="learned"),
+    "learned positions": partial(Transformer, **SIZES, position="learned", embed_scale=1.5, logits_scaling=2.0),
 }
 
 
@@ -96,6 +97,62 @@ def test_what_memory_held_before_is_not_seen(steps, monkeypatch):
     (found,) = written(model, monkeypatch, capture=True, max_new_tokens=20, batch_size=1)[:1]
     assert spoilt
     assert all(logprob == logprob for logprob in found[0].logprobs)
+
+
+def test_a_servers_rows_come_and_go(steps, monkeypatch):
+    """Each joins what is written already, in other memory then; the first leaves while the others write on (N43)."""
+    model = model_of("gpt")
+
+    def written_by_server(capture: bool) -> dict[int, list[int]]:
+        monkeypatch.setattr(windows, "is_capturable", lambda model: capture)
+        server, found = Continuous(model), {}
+        due = {0: 30, 3: 12, 15: 45}  # by the step at which they come: how many tokens
+        with torch.no_grad():
+            for at in range(70):
+                if at in due:
+                    prompt = [1 + at, 2, 3]
+                    server.join(Request(prompt, max_new_tokens=due[at], sampling=PLAIN, seed=at, n=1))
+                for token in server.step():
+                    found.setdefault(token.request.seed, []).append(token.id)
+        return found
+
+    plain = written_by_server(False)
+    assert not steps
+    assert written_by_server(True) == plain
+    assert [len(ids) for ids in plain.values()] == [30, 12, 45]
+    assert len(steps) > 20
+
+
+def test_a_second_turn_goes_on_in_what_was_read(steps, monkeypatch):
+    model = model_of("gpt")
+
+    def two_turns(capture: bool) -> list[int]:
+        monkeypatch.setattr(windows, "is_capturable", lambda model: capture)
+        memory, prompt = Memory(), [3, 1, 4] * 6
+        for more in ([5, 9], [2, 6]):
+            prompt = [*prompt, *more]
+            prompt += [token.id for token in stream(model, prompt, max_new_tokens=10, memory=memory)]
+        return prompt
+
+    plain = two_turns(False)
+    assert two_turns(True) == plain
+    assert len(steps) == 2 * (10 - 1 - captured.PATIENCE)
+
+
+def test_memory_that_is_short_is_asked_for_once_a_text(steps, monkeypatch):
+    asked = []
+
+    def short(self):
+        asked.append(self)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(captured._Step, "capture", short)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    model = model_of("gpt")
+    plain = written(model, monkeypatch, capture=False, max_new_tokens=12, batch_size=1)
+    assert written(model, monkeypatch, capture=True, max_new_tokens=12, batch_size=1) == plain
+    assert len(asked) == 4
+    assert model not in captured.REFUSED
 
 
 def test_few_steps_are_not_worth_it_and_other_memory_begins_anew(steps):

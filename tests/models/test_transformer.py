@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from errors import RequestError
+from models.layers.attention import _grouped_on_gpu
 from models.layers.cache import KVCache
 from models.layers.moe.settings import MoESettings
 from models.layers.rope import Rope
@@ -375,3 +376,17 @@ def test_wrong_requests_say_what_to_type(changes, words):
     with pytest.raises(RequestError) as raised:
         make(**changes)
     assert all(word in str(raised.value) for word in words)
+
+
+@pytest.mark.parametrize("tokens", [1, 5])
+@pytest.mark.parametrize("masked", [False, True])
+def test_shared_keys_on_a_gpu_are_attended_to_as_anywhere(tokens, masked):
+    """By other shapes: heads as queries of one token, keys repeated for several."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, heads, n, 8) for heads, n in ((6, tokens), (2, 5), (2, 5)))
+    mask = torch.rand(2, 1, tokens, 5) < 0.7 if masked else None
+    mask = mask if mask is None else mask.index_fill(3, torch.tensor([0]), True)
+    settings = {"dropout_p": 0.0, "is_causal": not masked and tokens > 1, "scale": 0.3, "enable_gqa": True}
+    plain = torch.nn.functional.scaled_dot_product_attention(q, k, v, mask, **settings)
+    found = _grouped_on_gpu(q, k, v, attn_mask=mask, **settings)
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
