@@ -93,9 +93,9 @@ def fused_attention(
 ) -> Tensor:
     """PyTorch's own, (B, H, T, D), whose arguments these are.
 
-    Where query heads share keys, a GPU has a kernel for 16 bits without a mask only (and cuDNN's, see `any_length`);
-    what else there is holds all scores. So one new token's heads become so many queries of their keys' head, and keys of
-    several tokens are repeated.
+    Where query heads share keys, a GPU has a kernel for 16 bits without a mask only (and cuDNN's, see `any_length`):
+    the one for all else holds all scores. So one new token's heads become so many queries of their keys' head, and keys
+    of several tokens are repeated.
 
     Under autocast on a CPU it is left for two others:
 
