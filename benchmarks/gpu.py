@@ -30,6 +30,7 @@ from lightning_modules.causal_lm import CausalLMModule
 from models.base import LanguageModel
 from models.generation import generate
 from models.gpt import GPT
+from models.layers.attention import any_length
 from models.layers.moe.settings import MoESettings
 from models.sampling import GREEDY
 from models.transformer import Transformer
@@ -243,21 +244,45 @@ def trained(
 
 
 def generated(kind: Kind, sizes: Sizes, device: torch.device) -> None:
-    """Prints tokens per second of greedy generation, one row and many, in fp32 and in bf16."""
+    """Prints tokens per second of greedy generation, one row and many, fp32 and bf16, beside transformers' GPT-2."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
     torch.manual_seed(0)
     with device:
         model = kind.make(sizes.vocab).eval()
+        sizes_of: dict[str, Any] = {"n_layer": model.n_layer, "n_embd": model.head.weight.shape[1]}
+        sizes_of |= {"n_head": model.blocks[0].attention.n_head, "n_positions": model.seq_len}
+        config = GPT2Config(vocab_size=sizes.vocab, bos_token_id=0, eos_token_id=0, **sizes_of)
+        theirs = GPT2LMHeadModel(config).eval()
+    print(f"{'generation, tokens/s':<26}{'nanolab':>10}{'transformers':>14}{'without cuDNN':>15}")
     for dtype in (torch.float32, torch.bfloat16):
-        model.to(dtype)
         for rows in (1, sizes.rows):
-            prompts = torch.randint(0, sizes.vocab, (rows, model.seq_len // 8)).tolist()
-            generate(model, prompts, max_new_tokens=2, sampling=GREEDY, batch_size=rows)
-            wait(device)
-            start = time.perf_counter()
-            generate(model, prompts, max_new_tokens=sizes.new, sampling=GREEDY, batch_size=rows)
-            wait(device)
-            speed = rows * sizes.new / (time.perf_counter() - start)
-            print(f"  generation, {rows} row(s), {str(dtype)[6:]}{speed:>12,.0f} tokens/s", flush=True)
+            prompts_BT = torch.randint(0, sizes.vocab, (rows, model.seq_len // 8))
+            mine = partial(generate, model.to(dtype), prompts_BT.tolist(), sampling=GREEDY, batch_size=rows)
+            other = partial(theirs_generate, theirs.to(dtype), prompts_BT.to(device))
+            torch.backends.cuda.enable_cudnn_sdp(True)  # as PyTorch comes
+            speeds = [rows * sizes.new / seconds_of(how, sizes.new, device) for how in (mine, other)]
+            with any_length():
+                speeds.append(rows * sizes.new / seconds_of(other, sizes.new, device))
+            shown = f"  {rows} row(s), {str(dtype)[6:]}"
+            print(f"{shown:<26}{speeds[0]:>10,.0f}{speeds[1]:>14,.0f}{speeds[2]:>15,.0f}", flush=True)
+
+
+def theirs_generate(model: Any, prompts_BT: Tensor, max_new_tokens: int) -> None:
+    model.generate(
+        prompts_BT, max_new_tokens=max_new_tokens, min_new_tokens=max_new_tokens, do_sample=False, pad_token_id=0,
+        attention_mask=torch.ones_like(prompts_BT),
+    )  # fmt: skip
+
+
+def seconds_of(write: Callable[..., Any], new: int, device: torch.device) -> float:
+    """Of `new` tokens, after some that warm up."""
+    write(max_new_tokens=8)
+    wait(device)
+    start = time.perf_counter()
+    write(max_new_tokens=new)
+    wait(device)
+    return time.perf_counter() - start
 
 
 def main(given: list[str]) -> None:
