@@ -43,6 +43,7 @@ class Captured:
         self.model = model
         self.memory: Tensor | None = None  # of the cache, over which the steps were
         self.steps = 0
+        self.used: list[int] = []  # of the step before
         self.made: _Step | None = None
         self.has_room = True
 
@@ -53,8 +54,10 @@ class Captured:
         `used`: tokens in the window of each row, the new one among them.
         """
         if self.memory is not cache.memory:
-            self.memory, self.steps, self.made = cache.memory, 0, None
-        self.steps += 1
+            # the same rows in more memory, as a server gives them, have shown their patience
+            grown = self.made is not None and used == [n + 1 for n in self.used]
+            self.memory, self.steps, self.made = cache.memory, PATIENCE if grown else 0, None
+        self.steps, self.used = self.steps + 1, list(used)
         if self.steps <= PATIENCE or self.memory is None or not self.has_room or self.model in REFUSED:
             return None
         seen = min(-(-(cache.length + 1) // SEEN) * SEEN, self.memory.shape[2])

@@ -166,8 +166,12 @@ def test_few_steps_are_not_worth_it_and_other_memory_begins_anew(steps):
         assert step(token_B, cache, [4]) is not None
         assert cache.length == 4
         assert cache.slot is None
+        cache.widen(50)
+        assert step(token_B, cache, [5]) is not None  # the same row
+        cache.select(torch.tensor([0], device=DEVICE))
+        assert step(token_B, cache, [3]) is None  # another one
         cache.repeat(2)
-        assert step(token_B.repeat(2), cache, [5, 5]) is None
+        assert step(token_B.repeat(2), cache, [6, 6]) is None
 
 
 def test_what_cannot_be_captured_runs_as_it_did(steps, monkeypatch, capsys):
