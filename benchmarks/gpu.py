@@ -71,21 +71,21 @@ def kinds(tiny: bool) -> dict[str, Kind]:
     nanochat |= {"softcap": 15.0, "init": "nanochat"}
     moe = MoESettings(n_experts=8, top_k=2, ff=64 if tiny else 1024)
 
-    def peer(of: type[nn.Module], vocab: int, seq_len: int, **sizes: int) -> Callable[[], nn.Module]:
+    def theirs(of: type[nn.Module], vocab: int, seq_len: int, **sizes: int) -> Callable[[], nn.Module]:
         return lambda: of(TINY.vocab if tiny else vocab, context=seq_len, **sizes)
 
     return {
         "gpt2": Kind(
             "GPT-2 124M",
             lambda vocab: GPT(vocab_size=vocab, **gpt2),
-            peer=("nanoGPT's way", peer(NanoGPT, 50_304, **gpt2)),
+            peer=("nanoGPT's way", theirs(NanoGPT, 50_304, **gpt2)),
         ),
         "nanochat": Kind(
             "nanochat 561M",
             lambda vocab: Transformer(vocab_size=vocab, **big, **nanochat),
             share=0.5,
             vocab=None if tiny else 65_536,
-            peer=("nanochat's way", peer(Nanochat, 65_536, **big)),
+            peer=("nanochat's way", theirs(Nanochat, 65_536, **big)),
         ),
         "moe": Kind("8 experts, 2 used", lambda vocab: Transformer(vocab_size=vocab, moe=moe, **gpt2), share=0.5),
     }
@@ -287,13 +287,15 @@ def seconds_of(write: Callable[..., Any], new: int, device: torch.device) -> flo
 
 def main(given: list[str]) -> None:
     tiny = given == ["cpu"]
-    compiled = (False,) if "eager" in given else (True,) if "compiled" in given else (False, True)
+    compiled = tuple(how for word, how in (("eager", False), ("compiled", True)) if word in given) or (False, True)
     asked = [word for word in given if word in ("bare", "ours", "peer")]
     given = [word for word in given if word not in ("eager", "compiled", *asked)]
     parts = [*kinds(tiny), "generation"]
     known = f"{' '.join(parts)} eager compiled bare ours peer"
     if not tiny and (unknown := [word for word in given if word not in parts]):
         sys.exit(f"{' '.join(unknown)}: expected some of {known}, or cpu, for tiny sizes there")
+    if asked == ["peer"] and "moe" in given:
+        sys.exit("moe peer: beside a mixture stands no other's way. Type moe bare ours.")
     if not tiny and not torch.cuda.is_available():
         sys.exit("PyTorch finds no CUDA device here. Type python -m benchmarks.gpu cpu to run the lines at tiny sizes.")
     quiet_lightning()

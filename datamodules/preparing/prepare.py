@@ -43,7 +43,7 @@ from datamodules.reading.sources import Source
 from errors import Interrupted, RequestError, WorkerKilled
 from tokenization.base import FILE_NAME, Tokenizer, digest, load_tokenizer
 
-# seconds of work that a kill may cost; saving after each part took a tenth of the time
+# seconds of work that a kill may cost; saving after each part was a fifth of what comes on top of the tokenizer
 SAVE_EVERY_S = 0.5
 log = logging.getLogger(__name__)
 SIDES: tuple[Side, Side] = ("train", "val")

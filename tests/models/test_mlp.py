@@ -78,3 +78,4 @@ def test_in_autocast():
     assert in_autocast(x) is x
     with torch.autocast("cpu", torch.bfloat16):
         assert in_autocast(x).dtype == torch.bfloat16
+        assert in_autocast(x.double()).dtype == torch.float64  # as autocast leaves it

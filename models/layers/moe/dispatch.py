@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
+from models.layers.autocast import in_autocast
+
 # Values (rows times width) that are gathered at once: 1 MiB in fp32, small experts together, a large one alone.
 BLOCK = 2**18
 # oneDNN, which multiplies bf16 on a CPU, compiles a kernel for each number of rows that it meets: of 64 experts, whose
@@ -72,11 +74,10 @@ def run_experts(x_NC: Tensor, w13: Tensor, w2: Tensor, plan: Plan, *, how: str, 
     Args:
         w13: (E, 2 I, C), gates first, then ups. w2: (E, C, I).
     """
-    device = x_NC.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_NC.dtype
-    x_NC, w13, w2, weights_M = (t.to(dtype) for t in (x_NC, w13, w2, plan.weights_M))
+    x_NC, device = in_autocast(x_NC), x_NC.device.type
+    w13, w2, weights_M = (t.to(x_NC.dtype) for t in (w13, w2, plan.weights_M))
     how = fastest(x_NC, w2) if how == "auto" else how
-    if device == "cpu" and dtype == torch.bfloat16:
+    if device == "cpu" and x_NC.dtype == torch.bfloat16:
         plan, weights_M = filled_up(plan, weights_M, WHOLE)
     with torch.autocast(device, enabled=False):
         if how == "naive":
