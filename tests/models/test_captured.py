@@ -71,7 +71,7 @@ def test_the_same_text_as_without(name, how, steps, monkeypatch):
     assert not steps
     found = written(model, monkeypatch, capture=True, **how)
     assert len(set(steps)) > 1  # several numbers of slots
-    # fp32 log-probabilities of fp64 logits up to 16: rounded once or twice, 2e-6 each; on a GPU products are fp32 or TF32
+    # fp32 log-probabilities of fp64 logits up to 16: rounded once or twice, 2e-6 each; a GPU's products are in TF32
     bound = 1e-5 if DEVICE == "cpu" else 1e-3
     for mine, theirs in zip(found, plain, strict=True):
         for a, b in zip(mine, theirs, strict=True):
