@@ -45,8 +45,8 @@ def model() -> Any:
 
 def our_loss(made: Any) -> Callable[[], torch.Tensor]:
     from datamodules.batching.example_batches import padded
-    from lightning_modules.base import supervised_tokens
     from lightning_modules.sft import SFTModule
+    from lightning_modules.update import supervised_tokens
     from tokenization.chat import Rendered
 
     module = SFTModule(model=made)

@@ -37,8 +37,8 @@ def rows(device: str) -> list[tuple[np.ndarray, np.ndarray]]:
 def ours(turns: Turns, device: str, *, bf16: bool) -> None:
     from benchmarks._as_chosen import multiplied_as_chosen
     from datamodules.batching.example_batches import padded
-    from lightning_modules.base import supervised_tokens
     from lightning_modules.sft import SFTModule
+    from lightning_modules.update import supervised_tokens
     from models.transformer import Transformer
     from optimization.adamw import adamw
     from tasks.trainer import keep_freed_memory, settle_torch

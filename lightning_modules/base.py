@@ -11,9 +11,9 @@ was stopped anywhere goes on with the numbers it would have drawn.
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -21,52 +21,28 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from batch import IGNORE, Batch
+from batch import Batch
 from bounds import PositiveFloat, PositiveInt, Seed
 from errors import RunError
 from lightning_modules.sums import Sums, source_metrics, source_sums, text_metrics, text_sums
+from lightning_modules.update import (
+    Measured,
+    NonFiniteError,
+    Size,
+    Unsettled,
+    added,
+    clip_gradients,
+    is_finite,
+    read_tokens,
+    seed_generators,
+    step_seed,
+    supervised_tokens,
+)
 from models.adapters.packed import adopt
-from models.base import LanguageModel, Output, real_tokens
-from models.sharding import is_sharded
+from models.base import LanguageModel, Output
+from models.sharding import is_sharded, shard
 
 LATER = {"cuda"}  # devices that compute while Python goes on
-
-
-class NonFiniteError(RunError):
-    """Loss or gradient is NaN or infinite; raised before the update. `evidence` is what one needs to look into it."""
-
-    def __init__(self, message: str, evidence: dict[str, Any]):
-        super().__init__(message)
-        self.evidence = evidence
-
-
-class Size(NamedTuple):
-    """Of one update: what its loss is divided by, its supervised tokens, the tokens that it reads."""
-
-    units: int
-    tokens: int
-    read: int
-
-
-class Unsettled(NamedTuple):
-    """An update that a GPU may still be computing; it is skipped there if its gradient is not finite."""
-
-    step: int
-    batch: list[Batch]
-    norm: Tensor
-
-
-@dataclass
-class Measured:
-    """What updates and validations have shown so far: written by the module, read by callbacks. Equal on all ranks."""
-
-    tokens_seen: int = 0  # supervised tokens of the whole run
-    step_tokens: int = 0  # the same of the last update
-    step_ended: float = 0.0  # when the last update and all that followed it had ended, time.perf_counter()
-    train: dict[str, float] = field(default_factory=dict)  # metrics of the last update that was logged
-    val: dict[str, float] = field(default_factory=dict)  # of the last validation
-    extra: dict[str, float] = field(default_factory=dict)  # what callbacks measured in this validation
-    stats: dict[str, Tensor] = field(default_factory=dict)  # what the model counted in the last update
 
 
 @dataclass(frozen=True)
@@ -232,7 +208,7 @@ class LanguageModule(pl.LightningModule):
 
     def configure_model(self) -> None:
         if isinstance(self.trainer.strategy, pl.strategies.ModelParallelStrategy):
-            _shard(self.model, self.device_mesh)
+            shard(self.model, self.device_mesh)
         torch.backends.cuda.enable_cudnn_sdp(self.one_shape)  # see models/layers/attention.py, any_length
         if self.compile_model:
             self.model.compile()  # in place: parameter names stay as they are
@@ -381,7 +357,7 @@ class LanguageModule(pl.LightningModule):
                 objective = objective + sum(out.aux.values()) * (read_tokens(micro) * world / size.read)
             self.manual_backward(objective)
             sums.add({"loss": out.loss.detach()} | out.sums)
-            self._step_stats = _added(self._step_stats, out.stats)
+            self._step_stats = added(self._step_stats, out.stats)
         return sums
 
     def _use_stats(self, step: int) -> None:
@@ -392,7 +368,7 @@ class LanguageModule(pl.LightningModule):
             for value in self._step_stats.values():
                 dist.all_reduce(value)
         self.model.after_update(self._step_stats, step=step)
-        self._recent_stats = _added(self._recent_stats, self._step_stats)
+        self._recent_stats = added(self._recent_stats, self._step_stats)
         self.measured.stats, self._step_stats = self._step_stats, {}
 
     def _sync_gradients(self, *, last: bool) -> None:
@@ -415,7 +391,7 @@ class LanguageModule(pl.LightningModule):
             name if part == "model" else f"{part}.{name}"
             for part, network in self.trained().items()
             for name, p in network.named_parameters()
-            if p.grad is not None and not _is_finite(p.grad)
+            if p.grad is not None and not is_finite(p.grad)
         ]
         evidence = {
             "step": step,
@@ -487,63 +463,3 @@ class LanguageModule(pl.LightningModule):
     @property
     def _scaler(self) -> Any:
         return getattr(self.trainer.precision_plugin, "scaler", None)
-
-
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """One 63-bit seed for (seed, step, rank); splitmix64's finaliser, so that neighbours share nothing."""
-    mask = 2**64 - 1
-    x = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) & mask
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
-    return (x ^ (x >> 31)) >> 1
-
-
-def seed_generators(seed: int, device: torch.device) -> None:
-    """What an update draws from. `torch.manual_seed` also notes the seed for each kind of device that is not there,
-    with a trace of the stack: half a millisecond."""
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)
-
-
-def clip_gradients(network: torch.nn.Module, bound: float | None) -> float:
-    """Norm over all gradients of `network`, before they are scaled in place where it is above `bound`."""
-    grads = [p.grad for p in network.parameters() if p.grad is not None]
-    norm = get_total_norm(grads)
-    if hasattr(norm, "full_tensor"):  # FSDP: each rank holds a part of each gradient
-        norm = norm.full_tensor()
-    value = float(norm)
-    if bound is not None and value > bound:
-        torch._foreach_mul_(grads, bound / (value + 1e-6))
-    return value
-
-
-def _added(sums: dict[str, Tensor], more: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value if name not in sums else sums[name] + value for name, value in more.items()}
-
-
-def supervised_tokens(micro: Batch) -> int:
-    """Targets that count."""
-    return int((micro["targets"] != IGNORE).sum())
-
-
-def read_tokens(micro: Batch) -> int:
-    """Tokens that are no padding."""
-    real_BT = real_tokens(micro)
-    return micro["ids"].numel() if real_BT is None else int(real_BT.sum())
-
-
-def _is_finite(grad: Tensor) -> bool:
-    local = grad.to_local() if hasattr(grad, "to_local") else grad
-    return bool(local.isfinite().all())
-
-
-def _shard(model: LanguageModel, mesh: Any) -> None:
-    """FSDP2: each block's parameters are gathered when it runs, the rest (embedding, head) with the model."""
-    from torch.distributed.fsdp import fully_shard
-
-    dp_mesh = mesh["data_parallel"]
-    for block in model.blocks:  # type: ignore[union-attr]
-        fully_shard(block, mesh=dp_mesh)
-    fully_shard(model, mesh=dp_mesh)

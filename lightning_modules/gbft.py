@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from batch import Batch
-from lightning_modules.base import TALK, LanguageModule, Start, step_seed
+from lightning_modules.base import TALK, LanguageModule, Start
 from lightning_modules.boosting_start import (
     check_data,
     check_logits,
@@ -34,6 +34,7 @@ from lightning_modules.boosting_start import (
 from lightning_modules.dpo import completion_log_probs, sequence_log_probs
 from lightning_modules.pairs import n_pairs, pair_means, pair_sums, plain_numbers, real_pairs
 from lightning_modules.reference import Reference
+from lightning_modules.update import step_seed
 from models.base import Output
 from models.boosting.ensemble import Boosted
 from models.boosting.losses import corrective_loss, stage_curvature, stage_loss

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from batch import IGNORE, Batch
 from bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat
-from lightning_modules.base import TALK, LanguageModule, Size, Start
+from lightning_modules.base import TALK, LanguageModule, Start
 from lightning_modules.dpo import completion_log_probs
 from lightning_modules.pairs import chosen_rows, real_pairs, switch_dropout_off
 from lightning_modules.reference import Reference
 from lightning_modules.start import learn_likelihood
 from lightning_modules.sums import Sums
+from lightning_modules.update import Size
 from models.base import Output
 
 

@@ -20,9 +20,10 @@ from batch import IGNORE, Batch
 from bounds import NonNegativeFloat, NonNegativeInt
 from errors import RequestError
 from evaluation.judging import judge_metrics
-from lightning_modules.base import LanguageModule, Size, Start
+from lightning_modules.base import LanguageModule, Start
 from lightning_modules.pairs import switch_dropout_off
 from lightning_modules.start import learn_likelihood
+from lightning_modules.update import Size
 from models.base import LanguageModel, Output, real_tokens
 from models.heads import Verifier, at_end, judge
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from batch import Batch
 from bounds import NonNegativeInt, PositiveFloat, PositiveInt
 from evaluation.tool_use import tool_guide
-from lightning_modules.base import LanguageModule, Start, step_seed
+from lightning_modules.base import LanguageModule, Start
 from lightning_modules.rl import checks
 from lightning_modules.rl.held_out import BeforeAndAfter, HeldOut
 from lightning_modules.rl.judge import Judge, Truncated
@@ -21,6 +21,7 @@ from lightning_modules.rl.ranks import summed_over_ranks
 from lightning_modules.rl.rollouts import ROLLOUT, Drawing, roll_out
 from lightning_modules.start import learn_likelihood
 from lightning_modules.sums import Sums
+from lightning_modules.update import step_seed
 from rewards.base import Answers, Reward, Rewards
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from batch import Batch
 from evaluation.intervals import Estimate, ratio_interval
-from lightning_modules.base import step_seed
 from lightning_modules.rl.judge import Judge
 from lightning_modules.rl.rollouts import HELD_OUT, Drawing, roll_out
+from lightning_modules.update import step_seed
 from rewards.base import Answers
 
 

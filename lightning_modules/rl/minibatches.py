@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from batch import IGNORE, Batch
-from lightning_modules.base import step_seed
 from lightning_modules.rl.checks import mask_of
 from lightning_modules.rl.losses import Norm, units
 from lightning_modules.rl.rollouts import MINIBATCH, rows_of
+from lightning_modules.update import step_seed
 
 
 def deal(prompts: int, *, minibatches: int, seed: int, item: int, rank: int, world_size: int) -> Tensor:

@@ -20,7 +20,6 @@ from torch import Tensor
 from batch import Batch
 from bounds import NonNegativeFloat, PositiveInt
 from errors import RunError
-from lightning_modules.base import Size
 from lightning_modules.pairs import switch_dropout_off
 from lightning_modules.reference import Reference
 from lightning_modules.rl import checks
@@ -32,6 +31,7 @@ from lightning_modules.rl.ranks import own_rows, whole_rollout
 from lightning_modules.rl.rollouts import log_probs, with_columns
 from lightning_modules.rl.table import shown_rows
 from lightning_modules.sums import Sums
+from lightning_modules.update import Size
 from models.base import Output
 
 

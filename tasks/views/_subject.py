@@ -17,6 +17,7 @@ from models.generation import generate
 from models.sampling import GREEDY
 from models.sources import cropped, source_lengths
 from tasks import parts
+from tasks.hardware.reading import settle_reading
 from tasks.trainer import settle_torch
 from tokenization.base import Tokenizer
 from tokenization.chat import chat_template
@@ -47,7 +48,9 @@ def load_model(cfg: DictConfig, view: str, tokenizer: Tokenizer | None = None) -
         )
     settle_torch()
     tokenizer = parts.saved_tokenizer(cfg) if tokenizer is None else tokenizer
-    return parts.trained_model(cfg, tokenizer).eval(), tokenizer
+    model = parts.trained_model(cfg, tokenizer).eval()
+    settle_reading(cfg, model)
+    return model, tokenizer
 
 
 def load(cfg: DictConfig, view: str) -> Subject:

@@ -13,12 +13,14 @@ from evaluation.attention import Head, heads_of, quantised
 from inspection.maps import Maps
 from inspection.page import Page, facts, table
 from launcher.jobs.run_folder import RunFolder
+from tasks.hardware.choice import given_back
 from tasks.views._subject import Subject, facts_of, labels, load
 
 MAX_MAPS, MAX_NUMBERS = 400, 6_000_000  # on one page: its size is a third more than the numbers
 
 
 @torch.no_grad()
+@given_back()
 def show(cfg: DictConfig, run: RunFolder) -> None:
     """Prints what the heads do and writes attention.html and attention.json.
 

@@ -20,10 +20,13 @@ from models.boosting.ensemble import Boosted
 from models.weights.loading import load_weights
 from strict_json import object_in
 from tasks import parts
+from tasks.hardware.choice import given_back
+from tasks.hardware.reading import settle_reading
 
 MAX_TOKENS = 100_000  # of the validation side; more tell little more and weigh on the page
 
 
+@given_back()
 def show(cfg: DictConfig, run: RunFolder) -> None:
     """Prints the stages and writes boosting.html and boosting.json.
 
@@ -36,6 +39,7 @@ def show(cfg: DictConfig, run: RunFolder) -> None:
     model = parts.language_model(cfg, vocab_size=data.tokenizer.vocab_size)
     load_weights(model, cfg.init_from)
     assert isinstance(model, Boosted)
+    settle_reading(cfg, model)
     windows, pairs = data.val_dataset(), "pairs" in data.provides
     if pairs:
         print("  of each pair the chosen answer is looked at")

@@ -15,6 +15,7 @@ from inspection.charts import line
 from inspection.maps import Maps
 from inspection.page import Page, facts
 from launcher.jobs.run_folder import RunFolder
+from tasks.hardware.choice import given_back
 from tasks.views._subject import load_model
 
 SIDE = 256  # places of the map at most; a longer context is thinned out
@@ -22,6 +23,7 @@ LEARNED = ("position", "wpe", "embed_positions", "position_embeddings")  # ours,
 
 
 @torch.no_grad()
+@given_back()
 def show(cfg: DictConfig, run: RunFolder) -> None:
     """Prints the similarity of neighbours and of far ones, and writes positions.html and positions.json.
 

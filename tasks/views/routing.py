@@ -15,12 +15,14 @@ from evaluation.routing import CLASSES, Usage, chosen, token_class, usage
 from inspection.page import Page, facts, table
 from launcher.jobs.run_folder import RunFolder
 from models.layers.moe.looking import expert_weights
+from tasks.hardware.choice import given_back
 from tasks.views._subject import Subject, facts_of, labels, load, shaded
 from tokenization.base import Tokenizer
 
 COUNTED = 20_000  # tokens of validation that the tables count; the typed text, where there is one
 
 
+@given_back()
 def show(cfg: DictConfig, run: RunFolder) -> None:
     """Prints loads and what experts are chosen for; writes routing.html and routing.json.
 

@@ -14,9 +14,9 @@ from lightning.pytorch import Callback
 from batch import IGNORE
 from errors import Interrupted
 from lightning_modules import base
-from lightning_modules.base import NonFiniteError, seed_generators, step_seed
 from lightning_modules.sft import SFTModule
 from lightning_modules.sums import text_metrics, text_sums
+from lightning_modules.update import NonFiniteError, seed_generators, step_seed
 from loggers.metrics_csv import MetricsCSV
 from models.generation import writing
 from models.layers.attention import any_length

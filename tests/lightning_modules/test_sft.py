@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.batching.example_batches import padded
-from lightning_modules.base import supervised_tokens
 from lightning_modules.sft import SFTModule
+from lightning_modules.update import supervised_tokens
 from models.base import LanguageModel
 from models.generation import generate
 from models.gpt import GPT

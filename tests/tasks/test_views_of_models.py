@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import main
+from models.layers import products
 from tests.hf_tiny import llama, tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +48,18 @@ def test_attention_of_our_own_run_and_of_hugging_faces(runs, tmp_path):
     (maps,) = parts_of(tmp_path / "b" / "attention.html")["maps"]
     assert [label.strip() for label in maps["labels"]][:3] == ["w5", "w6", "w7"]
     assert len(json.loads((tmp_path / "b" / "attention.json").read_text())) == 4
+
+
+@pytest.mark.skipif(not products.is_there(), reason="this PyTorch has no oneDNN")
+def test_a_view_multiplies_by_the_library_that_was_typed_and_gives_it_back(runs, tmp_path, monkeypatch):
+    seen, by_onednn = [], products.by_onednn
+    monkeypatch.setattr(products, "SMALLEST", 8)
+    monkeypatch.setattr(products, "by_onednn", lambda *of: seen.append(1) or by_onednn(*of))
+    view = ["inspect.view=attention", f"init_from={runs / 'gpt'}"]
+    for library in ("torch", "onednn"):
+        assert lab(*view, f"trainer.products={library}", f"run_dir={tmp_path / library}") == 0
+        assert bool(seen) == (library == "onednn")
+        assert products.chosen() == "torch"
 
 
 def test_positions_that_were_learned_and_that_turn(runs, tmp_path):

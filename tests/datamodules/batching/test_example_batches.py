@@ -6,7 +6,7 @@ import torch
 
 from datamodules.batching.example_batches import ExampleSteps, PackedSteps, ValidationExamples
 from datamodules.batching.examples import GeneratedExamples, Report, StoredExamples
-from lightning_modules.base import supervised_tokens
+from lightning_modules.update import supervised_tokens
 from models.gpt import GPT
 from tokenization.chat import Rendered
 
