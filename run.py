@@ -4,6 +4,7 @@ Composes the config with Hydra from conf/ beside this file, checks every word of
 tasks/<verb>.py. Nothing heavy (torch, lightning) is imported before the config is valid.
 """
 
+import cores
 import stopping
 
 if __name__ == "__main__":
@@ -12,6 +13,7 @@ if __name__ == "__main__":
     gc.disable()  # until the task begins (launcher/jobs/job.py): of what is imported nothing is garbage
     stopping.listen()  # before anything that takes time
     stopping.keep_going_without_a_screen()
+    cores.share()
 
     import sys
     from pathlib import Path

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cores
 from errors import RequestError, RunError
 from nanolab.loaded import LAB, Run
 from runs.choosing import chosen, ordered
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["RequestError", "Run", "compare", "load", "runs", "task", "train"]
+
+cores.share()
 
 
 def train(*words: str) -> Run:

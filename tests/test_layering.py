@@ -10,7 +10,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # single files that every package may import
-GROUND = ("errors", "bounds", "batch", "folders", "commands", "stopping", "strict_json", "strict_yaml", "progress")
+GROUND = (
+    "errors",
+    "bounds",
+    "batch",
+    "folders",
+    "commands",
+    "stopping",
+    "strict_json",
+    "strict_yaml",
+    "progress",
+    "cores",
+)
 # package -> first-party packages that it may import, beside itself and `errors`
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -22,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "strict_json": set(),
     "strict_yaml": set(),
     "progress": set(),
+    "cores": set(),
     "tokenization": set(),
     "models": set(),
     "optimization": set(),
@@ -57,6 +69,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "stopping": "signals in every phase, a screen that goes away",
     "strict_json": "JSON, our own and foreign: the one decoder",
     "strict_yaml": "YAML, our own and foreign: the one reader",
+    "cores": "threads that leave them to other programs while they wait",
     "progress": "how far long work has come: a bar, or a line now and then",
     "batch": "what a batch is: the contract between data, models and objectives",
     "launcher": "`config/` composes and checks, `jobs/` runs, `help/` explains; nothing heavy is imported",
@@ -68,7 +81,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "token files, `batching/` updates",
     "models": "networks, one file per family; `layers/` their parts, `weights/` in and out, `adapters/`, `boosting/`",
     "optimization": "optimizers, schedules",
-    "lightning_modules": "one file per objective; `base.py` is one update",
+    "lightning_modules": "one file per objective; `base.py` is one update, `update.py` what it is made of beside its loss",
     "rewards": "what an answer is worth to online RL: one file per part",
     "callbacks": "rhythm, checkpoints, metrics, what one sees",
     "loggers": "metrics.csv, TensorBoard, wandb",

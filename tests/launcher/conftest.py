@@ -222,7 +222,7 @@ def write_toy_lab(root: Path) -> Path:
 def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shared and left as it is; a test that writes into a lab takes `own_root`."""
     root = write_toy_lab(tmp_path_factory.mktemp("toy"))
-    for name in ("run", "errors", "bounds", "folders", "commands", "stopping", "strict_json", "strict_yaml"):
+    for name in ("run", "errors", "bounds", "folders", "commands", "stopping", "strict_json", "strict_yaml", "cores"):
         shutil.copy(ROOT / f"{name}.py", root / f"{name}.py")
     for name in ("launcher", "runs"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
