@@ -81,7 +81,7 @@ ROOMS = {  # what is in each, for CONTRIBUTING.md
     "token files, `batching/` updates",
     "models": "networks, one file per family; `layers/` their parts, `weights/` in and out, `adapters/`, `boosting/`",
     "optimization": "optimizers, schedules",
-    "lightning_modules": "one file per objective; `base.py` is one update, `update.py` what it is made of beside its loss",
+    "lightning_modules": "one file per objective; `base.py` is one update, `update.py` its parts",
     "rewards": "what an answer is worth to online RL: one file per part",
     "callbacks": "rhythm, checkpoints, metrics, what one sees",
     "loggers": "metrics.csv, TensorBoard, wandb",
