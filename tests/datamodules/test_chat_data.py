@@ -456,3 +456,30 @@ def test_F3_messages_and_history_in_a_cell_of_a_table(written):
     assert to_messages({"messages": written(talk)}, "auto", "x") == talk
     row = {"instruction": "r", "output": "b", "history": written([["it's", "a"]])}
     assert to_messages(row, "auto", "x")[:2] == talk
+
+
+def test_a_split_that_is_not_there_validates_nothing(tmp_path):
+    from datasets import Dataset
+
+    one = write(tmp_path, "jsonl")
+    with pytest.raises(RequestError, match=r"data\.val_split=zzz.*(?s:.*)data\.val_split=null"):
+        module(one, val_split="zzz").prepare()
+    one.rename(tmp_path / "rows.jsonl")
+    with pytest.raises(RequestError, match=r"data\.split=train beside data\.val_split=zzz.*there are rows\.jsonl"):
+        module(tmp_path, val_split="zzz").prepare()
+    assert list(module(tmp_path).rows("train"))  # nobody asked: a folder of one file
+    (tmp_path / "rows.jsonl").rename(one)
+    with pytest.raises(RequestError, match=r"data\.val_split=zzz: no file.*there are train\.jsonl"):
+        module(tmp_path, val_split="zzz").prepare()
+    with pytest.raises(RequestError, match=r"data\.split=zzz: no file"):
+        module(tmp_path, split="zzz").prepare()
+    write(tmp_path, "jsonl").rename(tmp_path / "train_prefs-00000-of-00001.jsonl")
+    write(tmp_path, "jsonl", n=7).rename(tmp_path / "test_prefs-00000-of-00001.jsonl")
+    data = module(tmp_path, split="train_prefs", val_split="test_prefs")
+    data.prepare()
+    assert (data.train.size, data.val.size) == (40, 7)
+    Dataset.from_list([ROWS["alpaca"]] * 3).save_to_disk(tmp_path / "saved")
+    with pytest.raises(RequestError, match=r"is one whole, without splits"):
+        module(tmp_path / "saved", val_split="zzz").prepare()
+    with pytest.raises(RequestError, match=r"validates on what it trains on"):
+        module(tmp_path, val_split="train").prepare()
