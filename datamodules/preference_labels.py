@@ -75,11 +75,26 @@ class PreferenceLabelsDataModule(RowFiles, PairDataModule):
     ):
         super().__init__(path=path or "", val_fraction=val_fraction, **shared)
         if path is None:
+            self._refuse_without_path()
             own = {key: getattr(self, key) for key in ("tokenizer", "seq_len", "batch_size", "seed")}
             self.embedded = ArithmeticPairsDataModule(
                 pairs=pairs, val_pairs=val_pairs, max_steps=2, max_number=20, **own
             )
             self.answers = "number"
+        else:
+            made = {"pairs": (pairs, 4096), "val_pairs": (val_pairs, 128)}
+            self._ignored["train"].update(
+                f"data.{key}={value}, as data.path is given" for key, (value, usual) in made.items() if value != usual
+            )
+
+    def _refuse_without_path(self) -> None:
+        """Raises RequestError for what is about rows, where none are read."""
+        for key in ("name", "revision", "val_path", "val_split", "max_rows"):
+            if (value := getattr(self, key)) is not None:
+                raise RequestError(
+                    f"data.{key}={value} is about rows of data.path, which is not given: word problems are generated.\n"
+                    "Type data.path=<a file, a folder or a Hub id>, or leave it out."
+                )
 
     embedded: ArithmeticPairsDataModule | None = None
 

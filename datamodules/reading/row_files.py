@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from bounds import OpenShare, at_least
+from datamodules.reading.files import kind_of
 from datamodules.reading.ignored import Ignored
-from datamodules.reading.records import SPLITS, Asked, Row, is_saved, read_rows
+from datamodules.reading.records import SPLITS, TABLES, Asked, Row, is_named_after, is_saved, read_rows
 from errors import RequestError
 
 Item = TypeVar("Item")
@@ -90,7 +91,24 @@ class RowFiles:
         self, side: str, convert: Callable[[Iterator[tuple[Row, str]], Ignored], Iterator[Item]]
     ) -> Iterator[Item]:
         """What `convert(rows, ignored)` makes of the rows of a side; what it counts in `ignored` is kept."""
+        self._ignored[side] |= Ignored(dict.fromkeys(self._means_nothing(side), 1))
         return self._ignored[side].walk(lambda ignored: convert(self.rows(side, ignored), ignored))
+
+    def _means_nothing(self, side: str) -> Iterator[str]:
+        """What was typed of a side's place that means nothing there, in words."""
+        key, path, split = self.place(side)
+        place, own = Path(path).expanduser(), key == "data.path"
+        if side == "val" and own:
+            return  # the same place
+        if place.exists():
+            for name in ("name", "revision"):
+                if (value := getattr(self, name)) is not None:
+                    yield f"data.{name}={value}, as {key} is no id on the Hub"
+        typed = f"data.split={split}" if own or self.val_split is None else f"data.val_split={split}"
+        if split != "train" and is_one(place) and not is_named_after(split, place):
+            yield f"{typed}, as {key} has no splits"
+        if self.columns is not None and not holds_tables(place):
+            yield f"data.columns, as {key} names no .csv or .tsv"
 
     def rows(self, side: str, ignored: Ignored | None = None) -> Iterator[tuple[Row, str]]:
         """(row, where it stands) of a side, `max_rows` at most. Raises RequestError for a split that is not there."""
@@ -107,3 +125,8 @@ class RowFiles:
 def is_one(path: Path) -> bool:
     """Whether rows come out of one file, or one data set that `datasets` saved: neither has splits."""
     return path.is_file() or (is_saved(path) and not (path / SPLITS).is_file())
+
+
+def holds_tables(path: Path) -> bool:
+    """Whether a file, or one of a folder, is a table whose columns may have to be named."""
+    return any(kind_of(file) in TABLES for file in ([path] if path.is_file() else path.rglob("*")))

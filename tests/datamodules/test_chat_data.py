@@ -483,3 +483,24 @@ def test_a_split_that_is_not_there_validates_nothing(tmp_path):
         module(tmp_path / "saved", val_split="zzz").prepare()
     with pytest.raises(RequestError, match=r"validates on what it trains on"):
         module(tmp_path, val_split="train").prepare()
+
+
+def test_what_means_nothing_beside_local_files_is_named(tmp_path):
+    path = write(tmp_path, "jsonl")
+    given = {"name": "main", "revision": "abc", "split": "zzz", "columns": ["question", "answer"]}
+    data = module(path, **given)
+    data.prepare()
+    assert data.ignored == {
+        "data.name=main, as data.path is no id on the Hub": 1,
+        "data.revision=abc, as data.path is no id on the Hub": 1,
+        "data.split=zzz, as data.path has no splits": 1,
+        "data.columns, as data.path names no .csv or .tsv": 1,
+    }
+    data = module(path, val_path=str(path), val_split="test")
+    data.prepare()
+    assert data.ignored == {"data.val_split=test, as data.val_path has no splits": 1}
+    named = path.rename(tmp_path / "test.jsonl")
+    data = module(path.with_suffix(".csv"), val_path=str(named), val_split="test")
+    write(tmp_path, "csv")
+    data.prepare()
+    assert data.ignored == {}
