@@ -121,7 +121,7 @@ class PreferenceLabelsDataModule(RowFiles, PairDataModule):
 
     @property
     def ignored(self) -> dict[str, int]:
-        return super().ignored | self.not_rendered
+        return super().ignored | self.not_used
 
     def facts(self) -> dict[str, str]:
         return {side: words.replace(" pairs", " completions") for side, words in super().facts().items()}
@@ -179,6 +179,7 @@ def labelled(
     ignored = Ignored() if ignored is None else ignored
     for row, where in rows:
         if {"chosen", "rejected"} <= row.keys():
+            ignored.beside(row.keys() - {"margin"}, row)  # KTO compares with other prompts
             yield from taken_apart(preferences([(row, where)], dropped, ignored=ignored))
             continue
         if not {"prompt", "completion", "label"} <= row.keys():

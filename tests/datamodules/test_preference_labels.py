@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from datamodules.preference_labels import Labelled, PreferenceLabelsDataModule, labelled, mismatched
+from datamodules.reading.ignored import Ignored
 from errors import RequestError
 from tokenization.byte import ByteTokenizer
 
@@ -83,3 +84,10 @@ def test_what_is_about_rows_of_a_file_needs_one(tmp_path):
         PreferenceLabelsDataModule(val_path="own.jsonl", **given)
     data = PreferenceLabelsDataModule(path="x.jsonl", pairs=7, **given)
     assert data.ignored == {"data.pairs=7, as data.path is given": 1}
+
+
+def test_margins_of_pairs_that_are_taken_apart_are_counted():
+    ignored = Ignored()
+    rows = [({"prompt": "q?", "chosen": "a", "rejected": "b", "margin": m}, "row") for m in (0.5, None)]
+    assert len(list(labelled(rows, Counter(), ignored))) == 4
+    assert ignored == {"column 'margin'": 1}
