@@ -38,7 +38,7 @@ def fit(cfg: DictConfig, run: RunFolder) -> None:
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size, origin=origin)
     run.results["parameters"] = model.parameter_counts()
     if checkpoint is None:
-        parts.load_start(model, cfg, origin=origin, quiet=run.rank != 0)
+        parts.load_start(model, cfg, origin=origin, tell="nothing" if run.rank else "all")
     settle(cfg, run, model, data, fresh=checkpoint is None and not cfg.get("rerun"))
     objective = parts.build_objective(cfg, data, model, run)  # checks its keys, before anything is trained
     objective.check_data(data)
