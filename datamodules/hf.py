@@ -148,12 +148,10 @@ class HfDataModule(PreparedDataModule):
             return super().fingerprint
         return digest({"folder": self.folder.fingerprint, "stream": self.stream.fingerprint()})
 
-    @property
-    def ignored(self) -> dict[str, int]:
-        return super().ignored | dict.fromkeys(self._means_nothing(), 1)
-
     def _means_nothing(self) -> Iterator[str]:
-        """What was typed and has no effect beside the rest, in words."""
+        yield from super()._means_nothing()
+        if self.val_split is not None and self.val_fraction != 0.01:
+            yield f"data.val_fraction={self.val_fraction:g}, as data.val_split is given"
         if not self.streaming:
             for key, usual in OF_STREAMS.items():
                 if (value := getattr(self, key)) != usual:

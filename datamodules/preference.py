@@ -204,6 +204,7 @@ class PreferenceDataModule(RowFiles, PairDataModule):
     """Pairs out of files or from the Hub; the formats are those of datamodules/reading/preference_rows.py."""
 
     without_file = "objective=dpo data=arithmetic_pairs"
+    usual_val_fraction = 0.05
 
     def __init__(self, *, val_fraction: OpenShare = 0.05, score_columns: list[str] | None = None, **shared: Any):
         """Raises RequestError for a value out of its range."""

@@ -63,6 +63,7 @@ class PreferenceLabelsDataModule(RowFiles, PairDataModule):
 
     provides = ("labels",)
     without_file = "objective=kto"
+    usual_val_fraction = 0.05
 
     def __init__(
         self,

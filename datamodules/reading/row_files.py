@@ -21,6 +21,7 @@ class RowFiles:
 
     columns: list[str] | None = None  # of files without a header
     without_file: str  # a command that needs no file, for messages
+    usual_val_fraction = 0.1
 
     def __init__(
         self,
@@ -100,6 +101,8 @@ class RowFiles:
         place, own = Path(path).expanduser(), key == "data.path"
         if side == "val" and own:
             return  # the same place
+        if own and self.has_validation and self.val_fraction != self.usual_val_fraction:
+            yield f"data.val_fraction={self.val_fraction:g}, as validation is given"
         if place.exists():
             for name in ("name", "revision"):
                 if (value := getattr(self, name)) is not None:

@@ -499,6 +499,9 @@ def test_what_means_nothing_beside_local_files_is_named(tmp_path):
     data = module(path, val_path=str(path), val_split="test")
     data.prepare()
     assert data.ignored == {"data.val_split=test, as data.val_path has no splits": 1}
+    data = module(path, val_path=str(path), val_fraction=0.3)
+    data.prepare()
+    assert data.ignored == {"data.val_fraction=0.3, as validation is given": 1}
     named = path.rename(tmp_path / "test.jsonl")
     data = module(path.with_suffix(".csv"), val_path=str(named), val_split="test")
     write(tmp_path, "csv")
