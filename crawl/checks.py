@@ -8,9 +8,18 @@ from urllib.parse import urlsplit
 
 import folders
 from bounds import expression
+from crawl.settings import CRAWL
 from crawl.web.addresses import literal_is_private
 from crawl.web.urls import in_domains
 from errors import RequestError
+
+# what is read only where another key has a value
+READ_WITH: dict[tuple[str, object], tuple[str, ...]] = {
+    ("spider", "urls"): ("urls_file",),
+    ("spider", "warc"): ("warc_files",),
+    ("queue", "redis"): ("redis_url", "redis_key", "worker", "lease_s"),
+    ("autothrottle", True): ("autothrottle_concurrency",),
+}
 
 
 def check_all(settings: dict) -> None:
@@ -21,6 +30,24 @@ def check_all(settings: dict) -> None:
     _check_private(settings)
     _check_domains(settings)
     _check_extras(settings)
+    _check_beside(settings)
+
+
+def _check_beside(settings: dict) -> None:
+    """Raises RequestError for a key that was changed and that nothing reads beside the others."""
+    for (key, value), names in READ_WITH.items():
+        for name in names if settings[key] != value else ():
+            if settings[name] != CRAWL[name]:
+                raise RequestError(
+                    f"crawl.{name}={settings[name]} is for crawl.{key}={said(value)}, and crawl.{key} is "
+                    f"{said(settings[key])}.\nType crawl.{key}={said(value)}, or leave crawl.{name} out."
+                )
+    if settings["spider"] == "warc" and settings["start_urls"]:
+        raise RequestError("crawl.spider=warc reads local files and asks for no address: leave crawl.start_urls out.")
+
+
+def said(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _check_patterns(settings: dict) -> None:
@@ -118,12 +145,12 @@ def _check_extras(settings: dict) -> None:
     if settings["spider"] == "warc":
         need("warcio", "crawl.spider=warc")
     if settings["queue"] == "redis":
-        need("scrapy_redis", "crawl.queueing=redis")
+        need("scrapy_redis", "crawl.queue=redis")
         if not settings["redis_key"]:
             raise RequestError(
-                "crawl.queueing=redis shares one crawl between crawlers: name it with crawl.redis_key=my_crawl."
+                "crawl.queue=redis shares one crawl between crawlers: name it with crawl.redis_key=my_crawl."
             )
         if settings["spider"] == "warc":
-            raise RequestError("crawl.queueing=redis shares addresses to ask for; crawl.spider=warc asks for none.")
+            raise RequestError("crawl.queue=redis shares addresses to ask for; crawl.spider=warc asks for none.")
     if settings["previous"] and not (Path(settings["previous"]) / "crawl.sqlite").is_file():
         raise RequestError(f"crawl.previous={settings['previous']} holds no earlier crawl (no crawl.sqlite in it).")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from datamodules.batching.examples import Conversation, Examples
 from datamodules.kinds.conversations import ConversationDataModule, share_of
-from datamodules.reading.formats import format_of, to_conversation
+from datamodules.reading.formats import Format, format_of, to_conversation
 from datamodules.reading.ignored import Ignored
 from datamodules.reading.json_rows import json_value
 from datamodules.reading.records import Row
@@ -79,7 +79,7 @@ class ChatDataModule(RowFiles, ConversationDataModule):
     def _converted(self, side: str, rows: Iterator[tuple[Row, str]], ignored: Ignored) -> Iterator[Conversation]:
         _, path, split = self.place(side)
         for row, where in self._pid_rows(Path(path).expanduser(), split) or rows:
-            form = format_of(row, self.format, where)
+            form = self._format(row, where)
             messages, tools = to_conversation(row, form, where)
             try:
                 check_messages(messages, complete=True)
@@ -88,6 +88,9 @@ class ChatDataModule(RowFiles, ConversationDataModule):
             self._taken_for[form.said] += 1
             ignored.beside((*form.needs, *form.reads), row)
             yield Conversation(messages, where, tools)
+
+    def _format(self, row: Row, where: str) -> Format:
+        return format_of(row, self.format, where)
 
     def _pid_rows(self, folder: Path, split: str) -> Iterator[tuple[Row, str]] | None:
         """ScienceQA as its authors publish it: problems.json by pid, and pid_splits.json with the pids of a split."""

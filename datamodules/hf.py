@@ -31,6 +31,7 @@ from errors import RequestError
 from tokenization.base import digest
 
 KEPT_STATES = 64  # steps whose states are remembered; loaders run ahead by a few
+OF_STREAMS = {"shuffle_buffer": 2048, "val_documents": 1000, "sample_documents": 10_000}
 
 
 class HfDataModule(PreparedDataModule):
@@ -48,9 +49,9 @@ class HfDataModule(PreparedDataModule):
         join_rows: bool = False,
         val_fraction: OpenShare = 0.01,
         streaming: bool = False,
-        shuffle_buffer: PositiveInt = 2048,
-        val_documents: PositiveInt = 1000,
-        sample_documents: PositiveInt = 10_000,
+        shuffle_buffer: PositiveInt = OF_STREAMS["shuffle_buffer"],
+        val_documents: PositiveInt = OF_STREAMS["val_documents"],
+        sample_documents: PositiveInt = OF_STREAMS["sample_documents"],
         sampling: Literal["random", "shuffle", "sequential"] = "shuffle",
         **shared: Any,
     ):
@@ -61,6 +62,7 @@ class HfDataModule(PreparedDataModule):
         self.val_documents, self.sample_documents = val_documents, sample_documents
         self._states: dict[int, dict[str, int]] = {}  # of this rank, by worker, at `start_step`
         self._history: deque[tuple[int, int, dict[str, int]]] = deque(maxlen=KEPT_STATES)
+        self._refuse_same_rows()
         if streaming:
             self._refuse_with_streaming()
 
@@ -86,7 +88,19 @@ class HfDataModule(PreparedDataModule):
     def _hub(self, split: str) -> HubData:
         return HubData(self.path, self.config, split, self.revision, self.text_column, self.join_rows)
 
+    def _refuse_same_rows(self) -> None:
+        if self.val_split == self.split:
+            raise RequestError(
+                f"data.val_split={self.val_split} is data.split too: it validates on what it trains on.\n"
+                "Type data.val_split=<another split>, or data.val_split=null for a share of this one."
+            )
+
     def _refuse_keys_for_files(self) -> None:
+        if self.join_rows:
+            raise RequestError(
+                f"data.join_rows=true is for the Hub or a folder in its format; data.path={self.path} names files, "
+                "each of whose rows is a document.\nType data.join_rows=false."
+            )
         given = {"name": self.config, "val_split": self.val_split, "revision": self.revision}
         given = {key: value for key, value in given.items() if value is not None}
         if given:
@@ -133,6 +147,19 @@ class HfDataModule(PreparedDataModule):
         if not self.streaming:
             return super().fingerprint
         return digest({"folder": self.folder.fingerprint, "stream": self.stream.fingerprint()})
+
+    def _means_nothing(self) -> Iterator[str]:
+        yield from super()._means_nothing()
+        if self.val_split is not None and self.val_fraction != 0.01:
+            yield f"data.val_fraction={self.val_fraction:g}, as data.val_split is given"
+        if not self.streaming:
+            for key, usual in OF_STREAMS.items():
+                if (value := getattr(self, key)) != usual:
+                    yield f"data.{key}={value}, without data.streaming=true"
+        if self._is_files() and self.split != "train":
+            yield f"data.split={self.split}, as data.path names files"
+        elif self.revision is not None and Path(self.path).expanduser().exists():
+            yield f"data.revision={self.revision}, as data.path is no id on the Hub"
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | ({"stream": self.stream.name} if self.streaming else {})

@@ -157,7 +157,8 @@ class MixtureDataModule(PreparedDataModule):
     @property
     def ignored(self) -> dict[str, int]:
         """Of all sources together."""
-        return dict(sum(map(rows_ignored, self.folders.values()), self._passed_over))
+        found = sum(map(rows_ignored, self.folders.values()), self._passed_over)
+        return dict(found) | dict.fromkeys(self._means_nothing(), 1)
 
     @property
     def fingerprint(self) -> str:

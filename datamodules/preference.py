@@ -57,7 +57,8 @@ class PairDataModule(StepDataModule):
                 "Type model.seq_len=... for more room."
             )
         self.template_style = template
-        self.not_rendered: Counter[str] = Counter()  # of pairs that were read, what the template does not show
+        # of pairs that were read: what the template does not show, and margins that nothing reads
+        self.not_used: Counter[str] = Counter()
         self.counts: dict[str, Counter[str]] = {"train": Counter(), "val": Counter()}
         self._tables: dict[str, PairTable] = {}
 
@@ -81,13 +82,26 @@ class PairDataModule(StepDataModule):
             rows = self._read(side, counts)
             table = make_table(
                 rows, template, seq_len=self.seq_len, max_prompt=self.max_prompt, counts=counts,
-                ignored=self.not_rendered,
+                ignored=self.not_used,
             )  # fmt: skip
             if len(table) == 0:
                 reasons = ", ".join(f"{reason}: {n:,}" for reason, n in counts.items()) or NO_ROWS
                 what = {"train": "training", "val": "validation"}[side]
                 raise RequestError(f"no pair is left for {what} ({reasons}).\nGive more pairs in data.path.")
             self._tables[side] = table
+            if table.n_margins < len(table):  # batches have them where all pairs do
+                self._count_margins(table.n_margins, "which other pairs lack")
+
+    margin_from = "column 'margin'"
+
+    def _count_margins(self, n: int, why: str) -> None:
+        if n:
+            self.not_used[f"{self.margin_from}, {why}"] += n
+
+    def pass_over_margins(self, objective: str) -> None:
+        """Counts them as not used, for an objective that reads none; they stay in the batches."""
+        n = sum(len(table) for table in self._tables.values() if table.n_margins == len(table))
+        self._count_margins(n, f"which objective={objective} does not read")
 
     @property
     def n_indexed(self) -> int:
@@ -190,6 +204,7 @@ class PreferenceDataModule(RowFiles, PairDataModule):
     """Pairs out of files or from the Hub; the formats are those of datamodules/reading/preference_rows.py."""
 
     without_file = "objective=dpo data=arithmetic_pairs"
+    usual_val_fraction = 0.05
 
     def __init__(self, *, val_fraction: OpenShare = 0.05, score_columns: list[str] | None = None, **shared: Any):
         """Raises RequestError for a value out of its range."""
@@ -199,10 +214,12 @@ class PreferenceDataModule(RowFiles, PairDataModule):
                 f"data.score_columns={score_columns}: expected two names, e.g. [score_chosen,score_rejected]."
             )
         self.score_columns = score_columns or []
+        if score_columns:
+            self.margin_from = f"data.score_columns={score_columns}"
 
     @property
     def ignored(self) -> dict[str, int]:
-        return super().ignored | self.not_rendered
+        return super().ignored | self.not_used
 
     def _read(self, side: str, dropped: Counter[str]) -> Iterator[Preference]:
         pairs = self.read(

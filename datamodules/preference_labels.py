@@ -63,6 +63,7 @@ class PreferenceLabelsDataModule(RowFiles, PairDataModule):
 
     provides = ("labels",)
     without_file = "objective=kto"
+    usual_val_fraction = 0.05
 
     def __init__(
         self,
@@ -75,11 +76,26 @@ class PreferenceLabelsDataModule(RowFiles, PairDataModule):
     ):
         super().__init__(path=path or "", val_fraction=val_fraction, **shared)
         if path is None:
+            self._refuse_without_path()
             own = {key: getattr(self, key) for key in ("tokenizer", "seq_len", "batch_size", "seed")}
             self.embedded = ArithmeticPairsDataModule(
                 pairs=pairs, val_pairs=val_pairs, max_steps=2, max_number=20, **own
             )
             self.answers = "number"
+        else:
+            made = {"pairs": (pairs, 4096), "val_pairs": (val_pairs, 128)}
+            self._ignored["train"].update(
+                f"data.{key}={value}, as data.path is given" for key, (value, usual) in made.items() if value != usual
+            )
+
+    def _refuse_without_path(self) -> None:
+        """Raises RequestError for what is about rows, where none are read."""
+        for key in ("name", "revision", "val_path", "val_split", "max_rows"):
+            if (value := getattr(self, key)) is not None:
+                raise RequestError(
+                    f"data.{key}={value} is about rows of data.path, which is not given: word problems are generated.\n"
+                    "Type data.path=<a file, a folder or a Hub id>, or leave it out."
+                )
 
     embedded: ArithmeticPairsDataModule | None = None
 
@@ -106,7 +122,7 @@ class PreferenceLabelsDataModule(RowFiles, PairDataModule):
 
     @property
     def ignored(self) -> dict[str, int]:
-        return super().ignored | self.not_rendered
+        return super().ignored | self.not_used
 
     def facts(self) -> dict[str, str]:
         return {side: words.replace(" pairs", " completions") for side, words in super().facts().items()}
@@ -164,6 +180,7 @@ def labelled(
     ignored = Ignored() if ignored is None else ignored
     for row, where in rows:
         if {"chosen", "rejected"} <= row.keys():
+            ignored.beside(row.keys() - {"margin"}, row)  # KTO compares with other prompts
             yield from taken_apart(preferences([(row, where)], dropped, ignored=ignored))
             continue
         if not {"prompt", "completion", "label"} <= row.keys():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from datamodules.kinds.prepared import PreparedDataModule
@@ -33,6 +34,13 @@ class TextDataModule(PreparedDataModule):
     def _sides(self) -> tuple[FileSource, FileSource | None]:
         val = None if self.val_path is None else self._source("data.val_path", self.val_path)
         return self._source("data.path", self._path()), val
+
+    def _means_nothing(self) -> Iterator[str]:
+        yield from super()._means_nothing()
+        if self.val_path is not None and self.val_fraction != 0.1:
+            yield f"data.val_fraction={self.val_fraction:g}, as data.val_path is given"
+        if self.path is not None and self.sha256 is not None:  # a url is still told where the path is missing
+            yield f"data.sha256={self.sha256[:12]}, as data.path is given and nothing is fetched"
 
     def _path(self) -> str:
         """`path`; where there is none, the file behind `url`, fetched once."""

@@ -174,7 +174,11 @@ class LanguageModule(pl.LightningModule):
         return max_steps
 
     def check_data(self, data: Any) -> None:
-        """Raises RequestError for data that it cannot learn from; before anything is trained, and by task=check."""
+        """Has the data count what of it is not used; before anything is trained, and by task=check.
+
+        Raises:
+            RequestError: it cannot learn from this data.
+        """
 
     def learn_start(self, start: Start) -> None:
         """Before adapters are added: what is learned first in a run `from_scratch`."""

@@ -75,6 +75,9 @@ class DPOModule(PairModule):
             self.reference.keep_start(self.model)
         super().configure_model()
 
+    def check_data(self, data: Any) -> None:
+        data.pass_over_margins("dpo")
+
     def loss(self, micro: Batch) -> Output:
         log_probs_R, tokens_R, out = sequence_log_probs(self.model, micro)
         ref_R = self._under_reference(micro, log_probs_R)

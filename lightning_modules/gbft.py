@@ -107,6 +107,8 @@ class GBFTModule(LanguageModule):
 
     def check_data(self, data: Any) -> None:
         check_data(data, self.plan)
+        if self.plan.of_pairs:
+            data.pass_over_margins("gbft")
         check_budget(self.ensemble, self.plan.unit_rows * n_rows(data, self.plan), data.seq_len)
 
     def learn_start(self, start: Start) -> None:

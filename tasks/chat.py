@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from tasks.trainer import settle_torch
 from tokenization.base import Tokenizer
 from tokenization.chat import TURN_SPECIALS, ChatTemplate, Message, chat_template
 
+log = logging.getLogger(__name__)
 Style = Literal["auto", "chat", "alpaca", "plain", "seq2seq"]
 
 
@@ -64,12 +66,16 @@ def chat(
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     messages, shown = opening, Shown(tokenizer, [])
     gate, memory = gate_of(cfg, model, temperature), Memory()
+    left_out = 0
     while question := _ask():
         # plain templates know one question at a time
         messages = [*(messages if style == "chat" else opening), {"role": "user", "content": question}]
-        ids, messages = asked(turns, messages, opening, model.seq_len)
+        ids, messages, left = asked(turns, messages, opening, model.seq_len)
         if not ids:
             continue
+        if left > left_out:
+            print(left_out_in_words(left, model.seq_len))
+        left_out = left
         answer: list[int] = []
         settings = {
             "max_new_tokens": max_new_tokens,
@@ -108,7 +114,9 @@ def answer_to(
     model: LanguageModel, tokenizer: Tokenizer, turns: ChatTemplate, messages: Sequence[Message], **how: Any
 ) -> str:
     """The text of one answer. `how`: of models.generation. Raises RequestError for what the template refuses."""
-    ids = fitting(turns, messages, model.seq_len)
+    ids, left = fitting(turns, messages, model.seq_len)
+    if left:
+        log.warning(left_out_in_words(left, model.seq_len))
     answer: list[int] = []
     list(said(stream(model, ids, stop_ids=[turns.end, tokenizer.eot], **how), {turns.end, tokenizer.eot}, answer))
     return Shown(tokenizer, []).text(answer)
@@ -131,26 +139,29 @@ def said(tokens: Iterable[Any], ends: set[int], answer: list[int]) -> Iterator[i
 
 def asked(
     turns: ChatTemplate, messages: list[Message], opening: list[Message], seq_len: int
-) -> tuple[list[int], list[Message]]:
-    """Ids that ask for the answer, and the conversation up to there. Whatever a model answers, the chat goes on:
-    a conversation that its template refuses begins anew with the question, and a question that cannot be asked is
-    left out, with no ids."""
+) -> tuple[list[int], list[Message], int]:
+    """Ids that ask for the answer, the conversation up to there, and how many of its messages are left out.
+
+    Whatever a model answers, the chat goes on: a conversation that its template refuses begins anew with the question,
+    and a question that cannot be asked is left out, with no ids.
+    """
     try:
-        return fitting(turns, messages, seq_len), messages
+        ids, left = fitting(turns, messages, seq_len)
+        return ids, messages, left
     except RequestError as error:
         print(error)
     anew = [*opening, messages[-1]]
     try:
-        ids = fitting(turns, anew, seq_len)
+        ids, left = fitting(turns, anew, seq_len)
         print("The conversation begins anew.")
-        return ids, anew
+        return ids, anew, left
     except RequestError:
         print("The question is left out.")
-        return [], messages[:-1]
+        return [], messages[:-1], 0
 
 
-def fitting(turns: ChatTemplate, messages: Sequence[Message], seq_len: int) -> list[int]:
-    """Ids of the conversation, its oldest turns left out as long as it does not fit.
+def fitting(turns: ChatTemplate, messages: Sequence[Message], seq_len: int) -> tuple[list[int], int]:
+    """Ids of the conversation, its oldest turns left out as long as it does not fit; how many messages these are.
 
     Raises:
         RequestError: the question alone is too long.
@@ -159,12 +170,16 @@ def fitting(turns: ChatTemplate, messages: Sequence[Message], seq_len: int) -> l
     while True:
         ids = [int(i) for i in turns.render_for_completion(kept)]
         if len(ids) < seq_len:
-            return ids
+            return ids, len(messages) - len(kept)
         first = 1 if kept[0]["role"] == "system" else 0
         later = next((i for i in range(first + 1, len(kept)) if kept[i]["role"] == "user"), 0)
         if not later:
             raise RequestError(f"a question of {len(ids)} tokens is longer than the model's context of {seq_len}.")
         del kept[first:later]
+
+
+def left_out_in_words(n: int, seq_len: int) -> str:
+    return f"(the model no longer sees the {n} oldest messages: they do not fit into its context of {seq_len} tokens)"
 
 
 def _ask() -> str:

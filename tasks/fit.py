@@ -35,15 +35,15 @@ def fit(cfg: DictConfig, run: RunFolder) -> None:
         run.results |= went_on_with(checkpoint, made_with, cfg)
     data.tokenizer.save(run.path / "tokenizer")
     run.results |= {"data_fingerprint": data.fingerprint, "tokenizer_fingerprint": data.tokenizer.fingerprint}
-    if data.ignored:
-        run.results["ignored"] = dict(data.ignored)  # given and not used, by name
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size, origin=origin)
     run.results["parameters"] = model.parameter_counts()
     if checkpoint is None:
-        parts.load_start(model, cfg, origin=origin, quiet=run.rank != 0)
+        parts.load_start(model, cfg, origin=origin, tell="nothing" if run.rank else "all")
     settle(cfg, run, model, data, fresh=checkpoint is None and not cfg.get("rerun"))
     objective = parts.build_objective(cfg, data, model, run)  # checks its keys, before anything is trained
     objective.check_data(data)
+    if data.ignored:
+        run.results["ignored"] = dict(data.ignored)  # given and not used, by name
     start = parts.start_of(cfg, origin, data, run, train=partial(short_run, cfg, run), resumed=checkpoint is not None)
     objective.learn_start(start)
     parts.add_adapter(cfg, model)

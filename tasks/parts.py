@@ -4,10 +4,12 @@ Every task builds its model here, so that a plan, a training and an evaluation a
 """
 
 import copy
+import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -28,9 +30,13 @@ from models.weights import foreign
 from models.weights.checkpoints import checkpoint_of, read_checkpoint
 from models.weights.identity import MadeWith, compare
 from models.weights.loading import embedding_rows, load_weights
+from models.weights.passed_over import writing_in_words
 from tasks.origin import Origin, origin_of
 from tasks.trainer import micro_batches_per_step, resolve_accelerator
 from tokenization.base import Tokenizer, load_tokenizer
+from tokenization.chat import chat_template
+
+log = logging.getLogger(__name__)
 
 
 def build_offering(section: DictConfig, **offered: Any) -> Any:
@@ -129,9 +135,21 @@ def trained_model(cfg: DictConfig, tokenizer: Tokenizer, *, writes: bool = True)
     make, origin = language_model if writes else build_model, origin_of(cfg)
     model = make(cfg, vocab_size=tokenizer.vocab_size, origin=origin)
     load_start(model, cfg, origin=origin)
+    if writes and cfg.init_from:
+        tell_of_writing(str(cfg.init_from), tokenizer)
     if cfg.trainer.get("products") == "onednn":  # a judge or a reference beside one that is trained: as that one
         products.follow(model)
     return model.to(torch_device(cfg))
+
+
+def tell_of_writing(source: str, tokenizer: Tokenizer) -> None:
+    """Says what a Hugging Face folder asks for where text is written, and is not taken over."""
+    folder = foreign.local_folder(source, foreign.CONFIGS + foreign.WEIGHTS)
+    ends = {tokenizer.eot}
+    with suppress(RequestError):  # a template of its own that is damaged is told where it is used
+        ends.add(chat_template(tokenizer)[0].end)
+    if folder is not None and (words := writing_in_words(folder, ends)):
+        log.warning(words)
 
 
 def other_model(cfg: DictConfig, source: str, *, writes: bool = False) -> tuple[LanguageModel, Tokenizer]:
@@ -148,7 +166,11 @@ def other_model(cfg: DictConfig, source: str, *, writes: bool = False) -> tuple[
 
 
 def load_start(
-    model: LanguageModel, cfg: DictConfig, *, origin: Origin | None = None, quiet: bool = True
+    model: LanguageModel,
+    cfg: DictConfig,
+    *,
+    origin: Origin | None = None,
+    tell: Literal["all", "gaps", "nothing"] = "gaps",
 ) -> str | Path | None:
     """The weights that `init_from` names, as `init` says; tells what went where, and returns where they lie."""
     origin = origin or origin_of(cfg)
@@ -167,7 +189,7 @@ def load_start(
         upcycle=cfg.init.upcycle,
         noise=cfg.init.upcycle_noise,
         seed=cfg.seed,
-        quiet=quiet,
+        tell=tell,
     )
 
 

@@ -23,6 +23,7 @@ from tokenization.progress import counted
 
 log = logging.getLogger(__name__)
 N_BYTES = 256
+DIGITS = 2  # in one token at most, as nanochat has it
 VIEW = "merges.tsv"
 BUFFER = 512  # pieces of text that the trainer copies and counts at once
 
@@ -40,20 +41,48 @@ class BPETokenizer(ByteBPE):
         *,
         vocab_size: PositiveInt,
         pattern: str = "gpt4",
-        digits: PositiveInt = 2,
+        digits: PositiveInt = DIGITS,
         train_bytes: PositiveInt,
         seed: Seed = 0,
         specials: list[str] | None = None,
         merges: Text | None = None,
     ):
-        """Raises RequestError for a vocabulary without room for the bytes, or a pattern that is no regex."""
-        super().__init__(specials=specials)
+        """Raises RequestError for a vocabulary without room for the bytes, a pattern that is no regex, or digits that
+        it does not read."""
+        self._set_up(
+            vocab_size=vocab_size, pattern=pattern, digits=digits, train_bytes=train_bytes, seed=seed,
+            specials=specials, merges=merges,
+        )  # fmt: skip
         smallest = N_BYTES + len(self.special_names)
-        if merges is None and vocab_size < smallest:  # specials may have been added to what was trained
+        if merges is None and vocab_size < smallest:
             raise RequestError(
                 f"tokenizer.vocab_size={vocab_size}: expected at least {smallest}"
                 f" ({N_BYTES} bytes, {len(self.special_names)} specials)."
             )
+        if pattern != "gpt4" and digits != DIGITS:
+            raise RequestError(
+                f"tokenizer.digits={digits} is for tokenizer.pattern=gpt4; {pattern!r:.80} says itself how numbers are "
+                f"split.\nType tokenizer.digits={DIGITS}, which is as if it was left out, or tokenizer.pattern=gpt4."
+            )
+        if merges is not None and (vocab_size, seed) != (self.vocab_size, 0):
+            log.warning(
+                "tokenizer.merges are %d ids in all: vocab_size=%d, train_bytes=%d and seed=%d are for learning them "
+                "and not used", self.vocab_size, vocab_size, train_bytes, seed,
+            )  # fmt: skip
+
+    def _set_up(
+        self,
+        *,
+        vocab_size: int,
+        pattern: str = "gpt4",
+        digits: int = DIGITS,
+        train_bytes: int,
+        seed: int = 0,
+        specials: list[str] | None = None,
+        merges: str | None = None,
+    ) -> None:
+        """As typed, or as saved: there specials may have been added to what was trained, and all keys are given."""
+        super().__init__(specials=specials)
         self.size, self.pattern, self.digits = vocab_size, pattern, digits
         self.train_bytes, self.seed = train_bytes, seed
         self.regex = split_pattern(pattern, digits)
@@ -128,7 +157,8 @@ class BPETokenizer(ByteBPE):
 
     @classmethod
     def from_state(cls, state: dict[str, Any], folder: Path) -> BPETokenizer:
-        tokenizer = cls(**{key: value for key, value in state.items() if key != "kind"})
+        tokenizer = cls.__new__(cls)
+        tokenizer._set_up(**{key: value for key, value in state.items() if key != "kind"})
         with suppress(OSError, ValueError):  # without it there is less to look at, nothing else
             tokenizer._merges = from_tsv((folder / VIEW).read_text(encoding="utf-8"))
         return tokenizer

@@ -1,4 +1,4 @@
-"""One queue for crawlers on several machines, in Redis: `crawl.queueing=redis crawl.redis_key=NAME`.
+"""One queue for crawlers on several machines, in Redis: `crawl.queue=redis crawl.redis_key=NAME`.
 
 scrapy-redis's own queue forgets a request once it is popped, so that a crawler that is killed takes its pages with
 it. This one lends: a page that is taken has a lease, renewed while its crawler lives; when the lease runs out the

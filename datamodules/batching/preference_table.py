@@ -45,6 +45,11 @@ class PairTable:
         return prompt, chosen, rejected
 
     @property
+    def n_margins(self) -> int:
+        """Pairs that have one."""
+        return int((~np.isnan(self.margins)).sum())
+
+    @property
     def lengths(self) -> np.ndarray:
         """(n,) tokens of the longer row of each pair."""
         sizes = np.diff(np.concatenate([[0], self.ends.reshape(-1)])).reshape(-1, 3)

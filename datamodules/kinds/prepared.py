@@ -51,7 +51,7 @@ class PreparedDataModule(TokenDataModule):
     @property
     def ignored(self) -> dict[str, int]:
         """Rows as `meta.json` says; files as they lie there now, since none of them changes what was prepared."""
-        return dict(rows_ignored(self.folder) + self._passed_over)
+        return dict(rows_ignored(self.folder) + self._passed_over) | dict.fromkeys(self._means_nothing(), 1)
 
 
 def rows_ignored(folder: TokenFolder) -> Ignored:

@@ -8,6 +8,7 @@ own in `__init__` (with those of the bases they are the schema of `conf/data/<na
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -88,7 +89,12 @@ class TokenDataModule(StepDataModule):
     @property
     def ignored(self) -> dict[str, int]:
         """As `meta.json` says; files are those of this start."""
-        return dict(self.folder.meta.get("ignored", {}))
+        return dict(self.folder.meta.get("ignored", {})) | dict.fromkeys(self._means_nothing(), 1)
+
+    def _means_nothing(self) -> Iterator[str]:
+        """What was typed and has no effect beside the rest, in words."""
+        if self.sampling == "random" and self.stride != self.seq_len:
+            yield f"data.stride={self.stride}, as data.sampling=random draws where windows start"
 
     @property
     def folder(self) -> TokenFolder:

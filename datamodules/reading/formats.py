@@ -268,5 +268,5 @@ def to_conversation(row: Row, found: Format, where: str) -> tuple[list[Message],
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from None
     except (TypeError, ValueError, AttributeError, KeyError) as error:
-        name = next(name for name, known in FORMATS.items() if known is found)
-        raise RequestError(f"{where}: not in data.format={name}: {error}.") from None
+        name = next((f"data.format={name}" for name, known in FORMATS.items() if known is found), found.said)
+        raise RequestError(f"{where}: not in {name}: {error}.") from None

@@ -81,6 +81,8 @@ class HubData:
             if self.split not in found:
                 raise ValueError(f"Unknown split {self.split!r}; there are {', '.join(found)}.")
             found = found[self.split]
+        elif self.split != "train" and self.split != str(found.split):
+            raise ValueError(f"Unknown split {self.split!r}; it is one data set without splits.")
         return found.to_iterable_dataset(num_shards=8) if streaming else found
 
     def text_in(self, value: Any, ignored: Ignored) -> str | None:

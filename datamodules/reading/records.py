@@ -25,6 +25,7 @@ from strict_json import object_in
 Row = dict[str, Any]
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 TABLES, ARROW = (".csv", ".tsv"), (".parquet", ".arrow")
+SPLITS = "dataset_dict.json"  # of a folder that `datasets` saved, where it has several splits
 ENDINGS = (".jsonl", ".ndjson", ".json", *TABLES, *ARROW)
 
 
@@ -52,6 +53,7 @@ def read_rows(
     revision: str | None,
     columns: list[str] | None,
     asked: Asked,
+    split_asked: str | None = None,
     ignored: Ignored | None = None,
 ) -> Iterator[tuple[Row, str]]:
     """(row, where it stands) of everything that `path` names.
@@ -60,17 +62,18 @@ def read_rows(
         name, split, revision: of a data set on the Hub. In a folder, `split` chooses the files named after it, if any.
         columns: names of the columns of .csv and .tsv files that have no header.
         asked: for messages.
+        split_asked: what was typed for the split, which a folder must have then; None: nothing was.
         ignored: counts what is passed over, by name.
 
     Raises:
         RequestError: nothing is there, or it cannot be read; names the file and the line.
     """
     given = Path(path).expanduser()
-    if (given / "dataset_info.json").is_file() or (given / "dataset_dict.json").is_file():
+    if is_saved(given):
         yield from saved_rows(given, split, asked.key)
     elif given.exists():
         ignored = Ignored() if ignored is None else ignored
-        for file in files_of(given, split, asked.key, ignored):
+        for file in files_of(given, split, asked.key, ignored, split_asked):
             rows = file_rows(file, columns, ignored)
             first = next(rows, None)
             if first is None:
@@ -87,11 +90,21 @@ def read_rows(
         )
 
 
-def files_of(given: Path, split: str, key: str, ignored: Ignored) -> list[Path]:
-    """A file, or those of a folder that can be read: the ones named after the split, if there are such."""
+def files_of(given: Path, split: str, key: str, ignored: Ignored, split_asked: str | None = None) -> list[Path]:
+    """A file, or those of a folder that can be read: the ones named after the split, if there are such.
+
+    Raises:
+        RequestError: there is nothing to read, or none is named after a split that was asked for.
+    """
     if given.is_dir():
         found = files_in(given, has_rows, ignored)
-        of_split = [f for f in found if f.name.split(".")[0].split("-")[0].split("_")[0] == split]
+        of_split = [file for file in found if is_named_after(split, file)]
+        if split_asked and found and not of_split:
+            there = ", ".join(str(file.relative_to(given)) for file in found[:8]) + (", ..." if len(found) > 8 else "")
+            raise RequestError(
+                f"{split_asked}: no file of {key}={given} is named after it; there are {there}.\n"
+                f"Name one {split}{found[0].suffix}, or name files: data.path=... data.val_path=... data.val_split=null"
+            )
         for _ in range(len(found) - len(of_split) if of_split else 0):
             ignored.file(f"of another split than {split}")
         found = of_split or found
@@ -104,6 +117,11 @@ def files_of(given: Path, split: str, key: str, ignored: Ignored) -> list[Path]:
             f"{key}={given}: {what}; expected {', '.join(ENDINGS)} (all but the last two also .gz, .zst)."
         )
     return found
+
+
+def is_named_after(split: str, file: Path) -> bool:
+    """train.jsonl, train-00000-of-00002.parquet, train_1.csv."""
+    return re.match(rf"{re.escape(split)}[._-]", file.name) is not None
 
 
 def has_rows(file: Path) -> bool:
@@ -150,6 +168,11 @@ def table_rows(file: Path, columns: list[str] | None) -> Iterator[tuple[Row, str
         yield dict(zip(names, cells, strict=True)), f"{file}, row {number:,}"
 
 
+def is_saved(folder: Path) -> bool:
+    """Whether `datasets` wrote it."""
+    return (folder / "dataset_info.json").is_file() or (folder / SPLITS).is_file()
+
+
 def saved_rows(folder: Path, split: str, key: str) -> Iterator[tuple[Row, str]]:
     """A folder that `Dataset.save_to_disk` wrote, or one with a folder for each split; its files as any other Arrow,
     each batch checked: `datasets` maps them into memory as they are.
@@ -158,8 +181,8 @@ def saved_rows(folder: Path, split: str, key: str) -> Iterator[tuple[Row, str]]:
         RequestError: there is no such split, or what describes the folder is damaged.
     """
     try:
-        if (folder / "dataset_dict.json").is_file():
-            splits = object_in(folder / "dataset_dict.json")["splits"]
+        if (folder / SPLITS).is_file():
+            splits = object_in(folder / SPLITS)["splits"]
             if split not in splits:
                 raise RequestError(f"{key}={folder} has no split {split!r}; there are {', '.join(map(str, splits))}.")
             folder /= split

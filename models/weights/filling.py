@@ -38,6 +38,10 @@ class Report:
             if names or word == "loaded"
         ]
 
+    def gaps(self) -> list[str]:
+        """The lines of what stayed random and of what is not used."""
+        return Report(missing=self.missing, unexpected=self.unexpected).lines()[1:]
+
 
 def fill(
     model: LanguageModel,

@@ -1,7 +1,8 @@
 """Starting weights: from a run of ours, a Hugging Face folder or Hub id, or a nanochat checkpoint."""
 
+import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -16,7 +17,10 @@ from models.weights import families, foreign, nanochat
 from models.weights.checkpoints import checkpoint_of, read_checkpoint
 from models.weights.files import read_tensors
 from models.weights.filling import EMBEDDING, fill
+from models.weights.passed_over import adapter_in_words, dropout_in_words
 from models.weights.renaming import to_ours
+
+log = logging.getLogger(__name__)
 
 
 def load_weights(
@@ -28,13 +32,14 @@ def load_weights(
     upcycle: str | None = None,
     noise: float = 0.0,
     seed: int = 0,
-    quiet: bool = False,
+    tell: Literal["all", "gaps", "nothing"] = "all",
 ) -> Path:
     """Copies weights into `model` and says what went where; returns the file or folder they came from.
 
     Args:
         source: a run folder, a .ckpt, a Hugging Face folder or Hub id, a nanochat checkpoint.
-        strict, resize_vocab: see models.weights.filling.fill. quiet: say nothing.
+        strict, resize_vocab: see models.weights.filling.fill.
+        tell: what is said: "gaps" only what stayed random and what was given and is not used.
         upcycle, noise, seed: a dense model becomes a mixture of experts, see models.upcycle.
 
     Raises:
@@ -58,8 +63,12 @@ def load_weights(
         merge(part)
     if isinstance(model, Boosted):
         model.base.requires_grad_(False).eval()
-    if not quiet:
-        print("\n".join([f"weights from {path}", *report.lines()]))
+    unread = adapter_in_words(path)
+    if tell == "all":
+        more = [f"  {words}" for words in (dropout_in_words(path, model), unread) if words]
+        print("\n".join([f"weights from {path}", *report.lines(), *more]))
+    elif tell == "gaps" and (report.gaps() or unread):
+        log.warning("\n".join(filter(None, [f"weights from {path}", *report.gaps(), unread and f"  {unread}"])))
     return path
 
 

@@ -51,7 +51,18 @@ GOOD = {"start_urls": ["http://a.org/"], "contact": "me@a.org"}
         ({"spider": "urls"}, "reads addresses from a file"),
         ({"spider": "warc", "warc_files": ["/no/such/*"]}, "matches none"),
         ({"user_agent": "Mozilla/5.0"}, "must hold {contact}"),
-        ({"queue": "redis"}, "redis_key"),
+        ({"queue": "redis"}, "crawl.queue=redis shares one crawl between crawlers"),
+        ({"urls_file": "a.txt"}, "crawl.urls_file=a.txt is for crawl.spider=urls, and crawl.spider is site"),
+        ({"warc_files": ["a"]}, "crawl.warc_files=['a'] is for crawl.spider=warc"),
+        ({"redis_key": "k"}, "crawl.redis_key=k is for crawl.queue=redis"),
+        ({"worker": "w"}, "crawl.worker=w is for crawl.queue=redis"),
+        ({"lease_s": 5}, "crawl.lease_s=5"),
+        ({"redis_url": "redis://a"}, "crawl.redis_url=redis://a is for crawl.queue=redis"),
+        (
+            {"autothrottle": False, "autothrottle_concurrency": 2.0},
+            "crawl.autothrottle_concurrency=2.0 is for crawl.autothrottle=true, and crawl.autothrottle is false",
+        ),
+        ({"spider": "warc", "warc_files": [__file__]}, "leave crawl.start_urls out"),
         ({"previous": "/no/such/folder"}, "holds no earlier crawl"),
     ],
 )
@@ -98,6 +109,7 @@ def test_words_become_values() -> None:
     assert settings["delay_s"] == 2
     assert settings["filters"]["too_short"] == {"enabled": False, "min_words": 50}
     assert settings["redis_key"] == "7"
+    settings |= {"warc_files": [], "redis_key": None}  # of other spiders and queues
     assert settings == check(settings), "complete settings stay as they are"
     assert set(settings) == set(CRAWL)
     with pytest.raises(RequestError, match=r"Did you mean crawl\.max_pages\?"):

@@ -456,3 +456,54 @@ def test_F3_messages_and_history_in_a_cell_of_a_table(written):
     assert to_messages({"messages": written(talk)}, "auto", "x") == talk
     row = {"instruction": "r", "output": "b", "history": written([["it's", "a"]])}
     assert to_messages(row, "auto", "x")[:2] == talk
+
+
+def test_a_split_that_is_not_there_validates_nothing(tmp_path):
+    from datasets import Dataset
+
+    one = write(tmp_path, "jsonl")
+    with pytest.raises(RequestError, match=r"data\.val_split=zzz.*(?s:.*)data\.val_split=null"):
+        module(one, val_split="zzz").prepare()
+    one.rename(tmp_path / "rows.jsonl")
+    with pytest.raises(RequestError, match=r"data\.split=train beside data\.val_split=zzz.*there are rows\.jsonl"):
+        module(tmp_path, val_split="zzz").prepare()
+    assert list(module(tmp_path).rows("train"))  # nobody asked: a folder of one file
+    (tmp_path / "rows.jsonl").rename(one)
+    with pytest.raises(RequestError, match=r"data\.val_split=zzz: no file.*there are train\.jsonl"):
+        module(tmp_path, val_split="zzz").prepare()
+    with pytest.raises(RequestError, match=r"data\.split=zzz: no file"):
+        module(tmp_path, split="zzz").prepare()
+    write(tmp_path, "jsonl").rename(tmp_path / "train_prefs-00000-of-00001.jsonl")
+    write(tmp_path, "jsonl", n=7).rename(tmp_path / "test_prefs-00000-of-00001.jsonl")
+    data = module(tmp_path, split="train_prefs", val_split="test_prefs")
+    data.prepare()
+    assert (data.train.size, data.val.size) == (40, 7)
+    Dataset.from_list([ROWS["alpaca"]] * 3).save_to_disk(tmp_path / "saved")
+    with pytest.raises(RequestError, match=r"is one whole, without splits"):
+        module(tmp_path / "saved", val_split="zzz").prepare()
+    with pytest.raises(RequestError, match=r"validates on what it trains on"):
+        module(tmp_path, val_split="train").prepare()
+
+
+def test_what_means_nothing_beside_local_files_is_named(tmp_path):
+    path = write(tmp_path, "jsonl")
+    given = {"name": "main", "revision": "abc", "split": "zzz", "columns": ["question", "answer"]}
+    data = module(path, **given)
+    data.prepare()
+    assert data.ignored == {
+        "data.name=main, as data.path is no id on the Hub": 1,
+        "data.revision=abc, as data.path is no id on the Hub": 1,
+        "data.split=zzz, as data.path has no splits": 1,
+        "data.columns, as data.path names no .csv or .tsv": 1,
+    }
+    data = module(path, val_path=str(path), val_split="test")
+    data.prepare()
+    assert data.ignored == {"data.val_split=test, as data.val_path has no splits": 1}
+    data = module(path, val_path=str(path), val_fraction=0.3)
+    data.prepare()
+    assert data.ignored == {"data.val_fraction=0.3, as validation is given": 1}
+    named = path.rename(tmp_path / "test.jsonl")
+    data = module(path.with_suffix(".csv"), val_path=str(named), val_split="test")
+    write(tmp_path, "csv")
+    data.prepare()
+    assert data.ignored == {}

@@ -92,6 +92,31 @@ def test_what_save_to_disk_wrote(tmp_path, build):
         build(tmp_path / "saved", val_split="validation")
 
 
+def test_a_split_that_is_not_there_or_the_same_is_refused(tmp_path, build):
+    from datasets import Dataset
+
+    Dataset.from_dict({"body": TRAIN}).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(RequestError, match="Unknown split 'test'; it is one data set without splits"):
+        build(tmp_path / "saved", val_split="test")
+    with pytest.raises(RequestError, match="validates on what it trains on"):
+        build(tmp_path / "saved", val_split="train")
+
+
+def test_what_has_no_effect_is_named(folder, build):
+    ignored = build(folder, revision="abc", shuffle_buffer=7, val_documents=8, sample_documents=9).ignored
+    keys = [name for name in ignored if name.startswith("data.")]
+    assert keys == [
+        "data.shuffle_buffer=7, without data.streaming=true",
+        "data.val_documents=8, without data.streaming=true",
+        "data.sample_documents=9, without data.streaming=true",
+        "data.revision=abc, as data.path is no id on the Hub",
+    ]
+    file = folder / "data" / "train-00000-of-00002.parquet"
+    assert "data.split=test, as data.path names files" in build(file, split="test").ignored
+    with pytest.raises(RequestError, match=r"data\.join_rows=true is for the Hub"):
+        build(file, join_rows=True)
+
+
 def test_a_folder_as_a_stream(folder, build):
     module = build(folder, val_split="validation", streaming=True, shuffle_buffer=1, sampling="sequential")
     assert text_of(module, "val") == joined(VAL)

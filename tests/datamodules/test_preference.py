@@ -14,6 +14,7 @@ from datamodules.preference import PreferenceDataModule, split_at
 from datamodules.reading.preference_rows import dialogue, preferences, shared_text
 from datamodules.reading.problems import Sum, make_problem
 from errors import RequestError
+from lightning_modules.dpo import DPOModule
 from tests.pairs import as_pairs, make_pairs, table_of
 from tokenization.byte import ByteTokenizer
 from tokenization.chat import ASSISTANT_END
@@ -261,3 +262,29 @@ def test_arithmetic_pairs_are_the_same_for_the_same_seed_and_validate_on_the_sam
     assert first["train"].fingerprint() == same["train"].fingerprint() != other["train"].fingerprint()
     assert first["val"].fingerprint() == other["val"].fingerprint()
     assert torch.tensor(first["train"].lengths.max()) <= 128
+
+
+def with_margins(tmp_path, margins, **keys) -> PreferenceDataModule:
+    rows = [{"prompt": f"question {i}?", "chosen": "4", "rejected": "5"} | m for i, m in enumerate(margins)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = {"tokenizer": ByteTokenizer(), "seq_len": 64, "batch_size": 2, "template": "plain", "val_fraction": 0.3}
+    data = PreferenceDataModule(path=str(tmp_path / "rows.jsonl"), **given, **keys)
+    data.prepare()
+    return data
+
+
+def test_margins_that_an_objective_does_not_read_are_counted(tmp_path):
+    data = with_margins(tmp_path, [{"margin": 0.5}] * 20)
+    assert data.ignored == {}
+    objective = DPOModule(model=None, optimizer=None, loss_type="simpo", beta=1.0, grad_clip=None, log_every=1, seed=0)
+    objective.check_data(data)
+    assert data.ignored == {"column 'margin', which objective=dpo does not read": 20}
+    assert "'margin'" in data.facts()["ignored"]
+    scored = with_margins(tmp_path, [{"good": 3, "bad": 1}] * 20, score_columns=["good", "bad"])
+    scored.pass_over_margins("gbft")
+    assert scored.ignored == {"data.score_columns=['good', 'bad'], which objective=gbft does not read": 20}
+
+
+def test_margins_of_some_pairs_are_used_by_none_and_counted(tmp_path):
+    data = with_margins(tmp_path, [{"margin": 0.5}, {}] * 10)
+    assert data.ignored == {"column 'margin', which other pairs lack": 10}

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from datamodules.preference_labels import Labelled, PreferenceLabelsDataModule, labelled, mismatched
+from datamodules.reading.ignored import Ignored
 from errors import RequestError
 from tokenization.byte import ByteTokenizer
 
@@ -75,3 +76,18 @@ def test_batches_have_labels(tmp_path):
                 seen[int("".join(filter(str.isdigit, text.split("answer")[1])))] = bool(label)
     assert seen == {i: i % 3 == 0 for i in range(60)}
     assert all(question.expected == question.asked.replace("question", "answer") for question in data.questions(9))
+
+
+def test_what_is_about_rows_of_a_file_needs_one(tmp_path):
+    given = {"tokenizer": ByteTokenizer(), "seq_len": 64, "batch_size": 2}
+    with pytest.raises(RequestError, match=r"data\.val_path=own\.jsonl is about rows of data\.path"):
+        PreferenceLabelsDataModule(val_path="own.jsonl", **given)
+    data = PreferenceLabelsDataModule(path="x.jsonl", pairs=7, **given)
+    assert data.ignored == {"data.pairs=7, as data.path is given": 1}
+
+
+def test_margins_of_pairs_that_are_taken_apart_are_counted():
+    ignored = Ignored()
+    rows = [({"prompt": "q?", "chosen": "a", "rejected": "b", "margin": m}, "row") for m in (0.5, None)]
+    assert len(list(labelled(rows, Counter(), ignored))) == 4
+    assert ignored == {"column 'margin'": 1}

@@ -85,3 +85,14 @@ def test_tinyshakespeare_is_split_as_nanogpt(tmp_path):
     data = prepared(Path(os.environ["REAL_DATA"]) / "tinyshakespeare.txt", tmp_path, tokenizer=CharTokenizer())
     assert data.tokenizer.n_text_ids == 65
     assert (len(data.folder.train), len(data.folder.val)) == (1_003_854, 111_540)
+
+
+def test_keys_that_have_no_effect_beside_others_are_named(tmp_path):
+    path = write_as(".txt", tmp_path)
+    given = {"val_path": str(path), "val_fraction": 0.3, "stride": 3, "sampling": "random", "sha256": "0" * 64}
+    assert prepared(path, tmp_path, **given).ignored == {
+        "data.stride=3, as data.sampling=random draws where windows start": 1,
+        "data.val_fraction=0.3, as data.val_path is given": 1,
+        "data.sha256=000000000000, as data.path is given and nothing is fetched": 1,
+    }
+    assert prepared(path, tmp_path, val_fraction=0.3, stride=3, sampling="shuffle").ignored == {}

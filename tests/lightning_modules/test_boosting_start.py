@@ -116,12 +116,12 @@ def test_a_frozen_base_learns_no_new_ids(tmp_path):
     torch.save({"state_dict": {f"model.{k}": v for k, v in source.state_dict().items()}}, tmp_path / "a.ckpt")
     model = boosted()
     with pytest.raises(RequestError, match=r"vocabulary of 18, this data one of 20"):
-        load_weights(model, tmp_path / "a.ckpt", quiet=True)
-    load_weights(model, tmp_path / "a.ckpt", quiet=True, resize_vocab=True)
+        load_weights(model, tmp_path / "a.ckpt", tell="nothing")
+    load_weights(model, tmp_path / "a.ckpt", tell="nothing", resize_vocab=True)
     assert torch.equal(model.base.embed.weight[: VOCAB - 2], source.embed.weight)
     assert not any(p.requires_grad for p in model.base.parameters())
     same = boosted(VOCAB - 2)
-    load_weights(same, tmp_path / "a.ckpt", quiet=True)
+    load_weights(same, tmp_path / "a.ckpt", tell="nothing")
     ids = torch.randint(0, VOCAB - 2, (2, T))
     assert torch.equal(same.eval()(ids, logits="all").logits, source.eval()(ids, logits="all").logits)
 

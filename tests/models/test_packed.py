@@ -74,7 +74,7 @@ def test_init_from_takes_a_packed_run_apart_before_it_fills_the_model(bitsandbyt
     tree = {"state_dict": {f"model.{k}": v for k, v in state.items()}, "adapter": model.adapter}
     torch.save(tree, tmp_path / "q.ckpt")
     other, ids = gpt(5), torch.randint(0, 32, (2, 10))
-    load_weights(other, tmp_path / "q.ckpt", quiet=True)
+    load_weights(other, tmp_path / "q.ckpt", tell="nothing")
     with torch.no_grad():
         found, wanted = other(ids, logits="all").logits, model(ids, logits="all").logits
     torch.testing.assert_close(found, wanted, atol=0.02, rtol=0)  # 8 bits
@@ -115,7 +115,7 @@ def test_with_bitsandbytes_itself(tmp_path):
     saved = {f"model.{name}": value.clone() for name, value in model.state_dict().items()}
     torch.save({"state_dict": saved, "adapter": model.adapter}, tmp_path / "q.ckpt")
     plain, resumed = gpt(5), nn.ModuleDict({"model": quantized(6)})
-    load_weights(plain, tmp_path / "q.ckpt", quiet=True)
+    load_weights(plain, tmp_path / "q.ckpt", tell="nothing")
     adopt(resumed["model"], saved, prefix="model.")
     resumed.load_state_dict(saved)
     resumed.to("cpu")

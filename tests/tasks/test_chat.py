@@ -12,7 +12,7 @@ from launcher.cli import main
 from models.gpt import GPT
 from tasks import chat as chatting
 from tasks import parts
-from tasks.chat import _ask
+from tasks.chat import _ask, answer_to
 from tests.hf_tiny import llama
 from tests.tasks.test_runs import ROOT
 from tests.tokenization.hub_like import gpt2_like
@@ -129,10 +129,10 @@ def test_F9_a_conversation_that_its_template_refuses_begins_anew(capsys):
             return list(messages[0]["content"].encode())
 
     turn = [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}, {"role": "user", "content": "b"}]
-    assert chatting.asked(Refusing(), turn, [], 9) == ([98], turn[2:])
+    assert chatting.asked(Refusing(), turn, [], 9) == ([98], turn[2:], 0)
     assert capsys.readouterr().out == "the template refuses an empty answer.\nThe conversation begins anew.\n"
     long = [{"role": "user", "content": "b" * 9}]
-    assert chatting.asked(Refusing(), long, [], 9) == ([], [])
+    assert chatting.asked(Refusing(), long, [], 9) == ([], [], 0)
     assert capsys.readouterr().out.endswith("The question is left out.\n")
 
 
@@ -140,10 +140,32 @@ def test_the_oldest_turns_go_first_and_the_system_message_stays():
     template, _ = chat_template(ByteTokenizer())
     turn = [{"role": "user", "content": "a" * 10}, {"role": "assistant", "content": "b" * 10}]
     messages = [{"role": "system", "content": "S"}, *turn, *turn, {"role": "user", "content": "last"}]
-    ids = chatting.fitting(template, messages, 59)
+    ids, left_out = chatting.fitting(template, messages, 59)
+    assert left_out == 2
     assert ids == template.render_for_completion([messages[0], *messages[3:]]).tolist()
     with pytest.raises(RequestError, match="longer than the model's context"):
         chatting.fitting(template, messages, 8)
+
+
+def test_turns_that_are_left_out_are_said_each_time_that_more_are(tmp_path, monkeypatch, capsys, caplog):
+    template, tokenizer = chat_template(ByteTokenizer())
+    model = GPT(vocab_size=tokenizer.vocab_size, seq_len=64, n_layer=1, n_head=2, n_embd=8)
+    monkeypatch.chdir(tmp_path)
+    Path("fake").mkdir()
+    (tmp_path / "fake" / "last.ckpt").write_bytes(b"")
+    monkeypatch.setattr(parts, "saved_tokenizer", lambda cfg: tokenizer)
+    monkeypatch.setattr(parts, "trained_model", lambda cfg, tokenizer: model)
+    said = iter(["a" * 20, "b" * 40, "c", "d" * 40, ""])
+    monkeypatch.setattr("builtins.input", lambda _: next(said))
+    words = ["task=chat", "init_from=fake/last.ckpt", "max_new_tokens=3", "hardware=cpu", "run_dir=talk"]
+    assert main(words, root=ROOT) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "no longer sees" in line]
+    assert [line.split("oldest")[0] for line in told] == [
+        "(the model no longer sees the 2 ", "(the model no longer sees the 4 "
+    ]  # fmt: skip
+    messages = json.loads(Path("talk/chat.json").read_text())
+    answer_to(model, tokenizer, template, messages[:-1], max_new_tokens=1)
+    assert "no longer sees the 4 oldest messages" in caplog.text
 
 
 def test_a_template_of_its_own_needs_no_specials_and_a_system_message_stays(tmp_path, monkeypatch):

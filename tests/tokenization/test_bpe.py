@@ -179,6 +179,19 @@ def test_merges_that_are_none_are_refused(merges: str) -> None:
         BPETokenizer(vocab_size=300, train_bytes=1, merges=merges)
 
 
+def test_keys_that_do_nothing_are_refused_or_named_and_saved_ones_are_read(tmp_path, caplog) -> None:
+    with pytest.raises(RequestError, match=r"tokenizer\.digits=7 is for tokenizer\.pattern=gpt4; 'gpt2'"):
+        BPETokenizer(vocab_size=300, train_bytes=1, pattern="gpt2", digits=7)
+    made = BPETokenizer(vocab_size=3000, train_bytes=5, seed=9, merges="97,98")
+    assert "tokenizer.merges are 258 ids in all: vocab_size=3000, train_bytes=5 and seed=9" in caplog.text
+    caplog.clear()
+    made.pattern, made.digits = "gpt2", 7  # as earlier versions saved it
+    made.save(tmp_path)
+    assert load_tokenizer(tmp_path).fingerprint == made.fingerprint
+    BPETokenizer(vocab_size=258, train_bytes=5, merges="97,98")
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(
     ("pattern", "words"), [("(", "regular expression"), (r"\w+", "leaves out part"), ("gpt5", "leaves")]
 )

@@ -191,11 +191,11 @@ def test_a_head_that_a_foreign_folder_lacks_is_missing_unless_it_ties(tmp_path):
     for changes in ({}, {"tie_word_embeddings": False}):
         folder_with(tmp_path, **changes)
         with pytest.raises(RequestError, match=r"lm_head.weight: only in the model"):
-            load_weights(model, tmp_path, quiet=True)
-    load_weights(model, tmp_path, strict=False, quiet=True)
+            load_weights(model, tmp_path, tell="nothing")
+    load_weights(model, tmp_path, strict=False, tell="nothing")
     assert not torch.equal(model.lm_head.weight, source.embed.weight)
     folder_with(tmp_path, tie_word_embeddings=True)
-    load_weights(model, tmp_path, quiet=True)
+    load_weights(model, tmp_path, tell="nothing")
     assert torch.equal(model.lm_head.weight, source.embed.weight)
 
 
