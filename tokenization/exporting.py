@@ -29,6 +29,7 @@ from tokenization.chat.specials import (
     USER_START,
 )
 from tokenization.export_sentencepiece import as_json
+from tokenization.hf import HFTokenizer
 from tokenization.hf_files import MAIN
 
 # What tokenization/chat/specials.py renders, in Jinja; {% generation %} marks what is learned, for training elsewhere.
@@ -67,8 +68,8 @@ def chat_jinja(*, tools: bool) -> str:
 
 def hf_files(tokenizer: Tokenizer, *, seq_len: int) -> dict[str, bytes] | None:
     """{file name: contents}, or None for settings that tokenizer.json cannot express (some of sentencepiece)."""
-    if tokenizer.kind == "hf":
-        return {name.rpartition("/")[2]: data for name, data in tokenizer.files().items()}
+    if isinstance(tokenizer, HFTokenizer):
+        return tokenizer.whole_files() | ({} if tokenizer.chat_template else _template(tokenizer))
     kinds: dict[str, Callable[[Any], dict[str, Any] | None]] = {
         "byte": _byte, "char": _char, "bpe": _bpe, "tiktoken": _bpe, "sentencepiece": as_json
     }  # fmt: skip
@@ -89,10 +90,15 @@ def hf_files(tokenizer: Tokenizer, *, seq_len: int) -> dict[str, bytes] | None:
     }  # fmt: skip
     files = {MAIN: main, "tokenizer_config.json": config}
     encoded = {name: json.dumps(content, ensure_ascii=False, indent=1).encode() for name, content in files.items()}
-    if tokenizer.specials.keys() >= set(TURN_SPECIALS):
-        tools = tokenizer.specials.keys() >= set(CHAT_SPECIALS)
-        encoded["chat_template.jinja"] = chat_jinja(tools=tools).encode()
-    return encoded
+    return encoded | _template(tokenizer)
+
+
+def _template(tokenizer: Tokenizer) -> dict[str, bytes]:
+    """Ours, of a tokenizer that marks whose turn it is."""
+    names = tokenizer.specials.keys()
+    if not names >= set(TURN_SPECIALS):
+        return {}
+    return {"chat_template.jinja": chat_jinja(tools=names >= set(CHAT_SPECIALS)).encode()}
 
 
 def _byte(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from errors import RequestError
 from tests.tokenization.hub_like import CHAT, CORPUS, FAMILIES, LOSSLESS
 from tokenization.base import EOT, load_tokenizer
+from tokenization.chat import CHAT_SPECIALS, with_specials
 from tokenization.hf import HFTokenizer
 from tokenization.hf_vocabulary import byte_of_sign
 
@@ -122,6 +123,30 @@ def test_N16_added_specials_come_after_all_others_and_are_saved(folders, loaded,
     tokenizer.save(tmp_path)
     assert load_tokenizer(tmp_path).fingerprint == tokenizer.fingerprint
     assert AutoTokenizer.from_pretrained(tmp_path / "hf").convert_tokens_to_ids("<|user|>") == plain.vocab_size
+
+
+@ALL
+def test_N16_specials_that_a_run_adds_are_there_again_when_it_is_loaded(family, loaded, tmp_path) -> None:
+    """The files beside the state are those of the Hub, as in runs of before."""
+    tokenizer = with_specials(loaded[family], CHAT_SPECIALS)
+    assert tokenizer.vocab_size == loaded[family].vocab_size + len(CHAT_SPECIALS)
+    tokenizer.save(tmp_path)
+    again = load_tokenizer(tmp_path)
+    assert (again.specials, again.eot, again.fingerprint) == (tokenizer.specials, tokenizer.eot, tokenizer.fingerprint)
+    assert again.vocab_size == tokenizer.vocab_size
+    assert again.encode(CORPUS).tolist() == tokenizer.encode(CORPUS).tolist()
+    assert (tmp_path / "hf" / "tokenizer.json").read_bytes() == loaded[family].files()["hf/tokenizer.json"]
+
+
+def test_N13_an_added_special_that_text_could_make_is_control_from_then_on(loaded, tmp_path) -> None:
+    plain = loaded["gpt2_like"]
+    (think,) = plain.encode("<think>").tolist()
+    tokenizer = with_specials(plain, ["<think>", "<new>"])
+    tokenizer.save(tmp_path)
+    for found in (tokenizer, load_tokenizer(tmp_path)):
+        assert (found.specials["<think>"], found.specials["<new>"]) == (think, plain.vocab_size)
+        assert think not in found.encode("<think>").tolist()
+    assert plain.encode("<think>").tolist() == [think]
 
 
 def test_chat_template_and_roles_are_kept(loaded) -> None:

@@ -1,0 +1,58 @@
+"""Fine-tuning on conversations from somebody else's folder, and what can be done with the run and its export then."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from launcher.cli import main
+from tests.hf_tiny import llama
+from tests.tokenization.hub_like import gpt2_like
+from tokenization.base import load_tokenizer
+from tokenization.chat import CHAT_SPECIALS, chat_template
+
+ROOT = Path(__file__).parents[2]
+TALK = [{"role": "user", "content": "say 1"}, {"role": "assistant", "content": "1 1"}]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": f"say {i}", "completion": f"{i} {i}"} for i in range(40)]
+    Path("chat.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    llama(vocab_size=405).save_pretrained("hub")
+    gpt2_like(Path("hub"))
+
+
+def lab(*words: str) -> int:
+    return main([*words, "hardware=cpu"], root=ROOT)
+
+
+def tune(*words: str) -> None:
+    data = ["data=chat", "data.path=chat.jsonl", "data.seq_len=64", "data.batch_size=2", "data.val_fraction=0.1"]
+    assert (
+        lab("objective=sft", *data, *words, "trainer.max_steps=1", "callbacks=minimal", "logger=none", "run_dir=run")
+        == 0
+    )
+
+
+def no_template() -> None:
+    config = json.loads(Path("hub/tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    Path("hub/tokenizer_config.json").write_text(json.dumps(config))
+    Path("hub/chat_template.jinja").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    "start", [["init_from=hub"], ["model=hf", "model.path=hub", "model.seq_len=64"]], ids=["own", "wrapped"]
+)
+def test_a_base_model_without_a_chat_template_answers_and_is_exported_with_the_one_it_learned(start):
+    no_template()
+    tune(*start)
+    assert lab("task=generate", "init_from=run", "prompt=say 1", "max_new_tokens=2", "run_dir=said") == 0
+    assert lab("task=export", "init_from=run", "export.path=out", "run_dir=exported") == 0
+    template, ours = chat_template(load_tokenizer(Path("run/tokenizer")))
+    theirs = AutoTokenizer.from_pretrained("out")
+    assert theirs.convert_tokens_to_ids(list(CHAT_SPECIALS)) == [ours.specials[name] for name in CHAT_SPECIALS]
+    assert theirs.apply_chat_template(TALK, return_dict=False) == template.render(TALK).ids.tolist()
