@@ -20,7 +20,7 @@ import numpy as np
 
 from errors import RequestError, panics_told
 from tokenization.base import EOT, Tokenizer, digest, utf8
-from tokenization.hf_files import MAIN, read_files, read_json
+from tokenization.hf_files import GENERATION, MAIN, read_files, read_json
 from tokenization.hf_vocabulary import (
     bytes_of_pieces,
     control_tokens,
@@ -201,7 +201,19 @@ class HFTokenizer(Tokenizer):
         """{name: contents} for transformers, with all specials in them."""
         later = {name: i for name, i in self.specials.items() if i >= self.n_text_ids}
         main = json.dumps(with_added(self._json, later), ensure_ascii=False).encode("utf-8")
-        return self._files | ({MAIN: main} if later else {})
+        files = {name: data for name, data in self._files.items() if name != GENERATION}  # the model's
+        return files | ({MAIN: main} if later else {})
+
+    def ends(self) -> list[int]:
+        """Ids that end a text of the model which it came with. Raises RequestError where its file is damaged."""
+        given = read_json(self._files, GENERATION, self.name).get("eos_token_id")
+        ids = given if isinstance(given, list) else [given] if given is not None else []
+        if wrong := [i for i in ids if type(i) is not int or not 0 <= i < self.vocab_size]:
+            raise RequestError(
+                f"tokenizer.name={self.name}: {GENERATION} ends texts with {wrong[0]!r:.40}; expected ids below "
+                f"{self.vocab_size}.\nMend eos_token_id there."
+            )
+        return ids
 
     @classmethod
     def from_state(cls, state: dict[str, Any], folder: Path) -> HFTokenizer:

@@ -56,3 +56,18 @@ def test_a_base_model_without_a_chat_template_answers_and_is_exported_with_the_o
     theirs = AutoTokenizer.from_pretrained("out")
     assert theirs.convert_tokens_to_ids(list(CHAT_SPECIALS)) == [ours.specials[name] for name in CHAT_SPECIALS]
     assert theirs.apply_chat_template(TALK, return_dict=False) == template.render(TALK).ids.tolist()
+
+
+@pytest.mark.parametrize(
+    "start", [["init_from=hub"], ["model=hf", "model.path=hub", "model.seq_len=64"]], ids=["own", "wrapped"]
+)
+def test_an_exported_chat_model_stops_where_its_turn_ends_and_where_its_start_did(start):
+    """The template of hub_like ends a turn with <User>, the model's texts end with 1 and 2."""
+    config = json.loads(Path("hub/generation_config.json").read_text())
+    Path("hub/generation_config.json").write_text(json.dumps(config | {"eos_token_id": [1, 2]}))
+    tune(*start)
+    assert lab("task=export", "init_from=run", "export.path=out", "run_dir=exported") == 0
+    tokenizer = AutoTokenizer.from_pretrained("out")
+    ends = {1, 2, *tokenizer.convert_tokens_to_ids(["<User>", "<|endoftext|>"])}
+    for name in ("config.json", "generation_config.json"):
+        assert set(json.loads(Path("out", name).read_text())["eos_token_id"]) == ends, name
