@@ -43,19 +43,32 @@ RESULT = f"{{%- elif m.role == 'tool' %}}{{{{- '{TOOL_START}' + m.content + '{TO
 THOUGHTS = (
     f"{{%- if m.reasoning_content %}}{{{{- '{THINK_START}' + m.reasoning_content + '{THINK_END}' }}}}{{%- endif %}}"
 )
+# An object that is a text gets the spaces of Python's JSON, as in training, where it is read; other text is a string.
+SPACED = (
+    "{%- macro spaced(text) %}{%- if text.strip()[:1] != '{' %}{{- text | tojson }}{%- else %}"
+    "{%- set s = namespace(inside=false, escaped=false) %}{%- for c in text %}"
+    "{%- if s.escaped and c in 'u/' %}{{- raise_exception('arguments of a call that are a text with escapes:"
+    " give them as an object') }}{%- endif %}"
+    "{%- if s.inside or c not in ' \\n\\r\\t' %}{{- c }}{%- endif %}"
+    "{%- if not s.inside and c in ',:' %}{{- ' ' }}{%- endif %}"
+    "{%- if c == '\"' and not s.escaped %}{%- set s.inside = not s.inside %}{%- endif %}"
+    "{%- set s.escaped = c == '\\\\' and not s.escaped %}"
+    "{%- endfor %}{%- endif %}{%- endmacro %}"
+)
 CALLS = (
     "{%- for call in m.tool_calls or [] %}{%- set f = call.function or call %}"
     f"{{{{- '{CALL_START}' + '{{\"name\": ' + f.name | tojson + ', \"arguments\": ' }}}}"
-    "{{- (f.arguments if f.arguments is string else f.arguments | tojson) + '}' }}"
+    "{%- if f.arguments is not defined %}{{- '{}' }}{%- elif f.arguments is string %}{{- spaced(f.arguments) }}"
+    "{%- else %}{{- f.arguments | tojson }}{%- endif %}{{- '}' }}"
     f"{{{{- '{CALL_END}' }}}}{{%- endfor %}}"
 )
 
 
 def chat_jinja(*, tools: bool) -> str:
     """The template, with or without tools and thinking."""
-    declared, result, thoughts, calls = (TOOLS, RESULT, THOUGHTS, CALLS) if tools else ("",) * 4
+    spaced, declared, result, thoughts, calls = (SPACED, TOOLS, RESULT, THOUGHTS, CALLS) if tools else ("",) * 5
     return (
-        f"{{{{- '{BOS}' }}}}{declared}{{%- set ns = namespace(system='') %}}{{%- for m in messages %}}"
+        f"{spaced}{{{{- '{BOS}' }}}}{declared}{{%- set ns = namespace(system='') %}}{{%- for m in messages %}}"
         "{%- if m.role in ('system', 'developer') %}{%- if m.content %}"
         "{%- set ns.system = ns.system + m.content + '\\n\\n' %}{%- endif %}"
         f"{{%- elif m.role == 'user' %}}{{{{- '{USER_START}' + ns.system + m.content + '{USER_END}' }}}}"
@@ -64,6 +77,12 @@ def chat_jinja(*, tools: bool) -> str:
         "{%- endgeneration %}{%- endif %}{%- endfor %}"
         f"{{%- if add_generation_prompt %}}{{{{- '{ASSISTANT_START}' }}}}{{%- endif %}}"
     )
+
+
+def is_ours(tokenizer: Any) -> bool:
+    """Whether the template that a tokenizer brings is the one that `hf_files` writes for its specials."""
+    names = tokenizer.specials.keys()
+    return names >= set(TURN_SPECIALS) and tokenizer.chat_template == chat_jinja(tools=names >= set(CHAT_SPECIALS))
 
 
 def hf_files(tokenizer: Tokenizer, *, seq_len: int) -> dict[str, bytes] | None:
