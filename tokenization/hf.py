@@ -11,7 +11,9 @@ blanks): then `decode(encode(text))` differs, and `token_bytes` counts the bytes
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -20,7 +22,7 @@ import numpy as np
 
 from errors import RequestError, panics_told
 from tokenization.base import EOT, Tokenizer, digest, utf8
-from tokenization.hf_files import GENERATION, MAIN, read_files, read_json
+from tokenization.hf_files import GENERATION, MAIN, MOMENT, read_files, read_json
 from tokenization.hf_vocabulary import (
     bytes_of_pieces,
     control_tokens,
@@ -41,7 +43,8 @@ DECISIVE = ("added_tokens", "normalizer", "pre_tokenizer", "model")  # the parts
 class HFTokenizer(Tokenizer):
     """`name`: a folder or a Hub id. `eot`: the token that ends a document, by default the tokenizer's eos_token.
 
-    `chat_template`: its Jinja text, or None; `roles`: {"bos_token": "<s>", ...}, the names that template may use.
+    `chat_template`: its Jinja text, or None; `roles`: {"bos_token": "<s>", ...}, the names that template may use;
+    `moment`: the date and time that it may write.
     """
 
     kind: ClassVar[str] = "hf"
@@ -74,6 +77,7 @@ class HFTokenizer(Tokenizer):
         config = read_json(self._files, "tokenizer_config.json", name)
         self.roles = named_roles(config, read_json(self._files, "special_tokens_map.json", name))
         self.chat_template = chat_template(self._files, config)
+        self.moment = self._find_moment(saved=saved)
         self._eot = self._find_eot(eot)
         self._add([] if saved else self.special_names)
         self._own = control_tokens(
@@ -93,6 +97,24 @@ class HFTokenizer(Tokenizer):
         if not isinstance(found.get("model"), dict) or "vocab" not in found["model"]:
             raise RequestError(f"tokenizer.name={self.name}: {MAIN} has no vocabulary: not a Hugging Face tokenizer.")
         return found
+
+    def _find_moment(self, *, saved: bool) -> datetime:
+        """Now, or when the run began that the files are of: its template goes on to render as it did.
+
+        Runs of before 2026-11-28 do not say it; their files were written then.
+        """
+        if "strftime_now" not in (self.chat_template or ""):
+            return datetime.now()
+        if MOMENT not in self._files:
+            written = (Path(self.name) / MAIN).stat().st_mtime if saved else time.time()
+            self._files[MOMENT] = datetime.fromtimestamp(written).isoformat(timespec="seconds").encode("ascii")
+        try:
+            return datetime.fromisoformat(self._files[MOMENT].decode("ascii").strip())
+        except ValueError:
+            raise RequestError(
+                f"tokenizer.name={self.name}: {MOMENT} holds {self._files[MOMENT][:40]!r}; expected a date and"
+                " time such as 2026-11-28T09:30:00."
+            ) from None
 
     def _find_eot(self, eot: str | None) -> str:
         """The name of the token that ends a document; added where the vocabulary has none."""
@@ -201,7 +223,8 @@ class HFTokenizer(Tokenizer):
         """{name: contents} for transformers, with all specials in them."""
         later = {name: i for name, i in self.specials.items() if i >= self.n_text_ids}
         main = json.dumps(with_added(self._json, later), ensure_ascii=False).encode("utf-8")
-        files = {name: data for name, data in self._files.items() if name != GENERATION}  # the model's
+        # those of the model and of the run stay behind
+        files = {name: data for name, data in self._files.items() if name not in (GENERATION, MOMENT)}
         return files | ({MAIN: main} if later else {})
 
     def ends(self) -> list[int]:

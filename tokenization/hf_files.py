@@ -13,6 +13,7 @@ from errors import RequestError, panics_told
 from strict_json import value_of
 
 MAIN, GENERATION = "tokenizer.json", "generation_config.json"
+MOMENT = "chat_template.moment"  # when a template that writes the date was first used: it stays with the run
 # all that transformers reads for a tokenizer and what ends its model's texts, and nothing of the weights
 PATTERNS = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template.*", "vocab*", "merges.txt"),
