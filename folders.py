@@ -27,7 +27,8 @@ _HF = (  # of a tokenizer of transformers
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
     *("vocab.json", "merges.txt"),
 )
-_FETCHED = (*_HF, "tokenizer.*", "vocab.*", "chat_template.*", "*.model", "*.tiktoken", "config.json")
+_FETCHED = (*_HF, "tokenizer.*", "vocab.*", "chat_template.*", "*.model", "*.tiktoken", "config.json",
+            "generation_config.json")  # fmt: skip
 _OWN = ("tokenizer.json", "merges.tsv", "sentencepiece.model", "ranks.tiktoken", *(f"hf/{name}" for name in _FETCHED))
 _DRAFTS = (*(f".{name}.{_PID}" for name in _OWN[:4]), *(f"hf/.{name}.{_PID}" for name in _FETCHED))
 _TOKEN_FILES = (

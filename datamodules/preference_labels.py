@@ -21,6 +21,7 @@ from batch import Batch
 from bounds import OpenShare, PositiveInt
 from datamodules.arithmetic_pairs import ArithmeticPairsDataModule
 from datamodules.preference import PairDataModule, prompt_hash, split_at
+from datamodules.reading.cells import with_messages
 from datamodules.reading.ignored import Ignored
 from datamodules.reading.preference_rows import (
     READS,
@@ -188,6 +189,7 @@ def labelled(
                 f"{where}: the columns are {', '.join(map(repr, row))}; expected 'prompt', 'completion' and 'label', "
                 "or 'chosen' and 'rejected'."
             )
+        row = with_messages(row, ("prompt", "completion"), where)
         check_row(row, KNOWN, where, ignored, ("prompt", "completion"))
         try:
             yield read_row(row, where)

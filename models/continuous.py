@@ -35,7 +35,8 @@ LAID_OUT_FOR = 8  # rows that packed weights are laid out for; more and fewer ar
 class Request:
     """`n` continuations of a prompt; see `generate`. `top`: so many of the likeliest tokens are told beside each.
 
-    A row that its guide leaves nothing to write gets one of `stop_ids`.
+    A row that its guide leaves nothing to write gets one of `stop_ids`. `first`: the rows are drawn as those from this
+    number on of a request with larger `n`.
     """
 
     prompt: list[int]
@@ -47,6 +48,7 @@ class Request:
     stop: Stop | None = None
     top: int = 0
     guide: MakeGuide | None = None
+    first: int = 0
 
 
 class Written(NamedTuple):
@@ -114,7 +116,7 @@ class _Batch(Engine):
     def __init__(
         self, model: LanguageModel, request: Request, packings: dict[bool, PackedLinears], before: Windows | None
     ):
-        numbers = list(range(request.n))
+        numbers = list(range(request.first, request.first + request.n))
         super().__init__(model, [list(request.prompt)], numbers, request.sampling, request.seed, use_cache=True)
         self.packings = packings
         self.most = self.front + model.seq_len + model.seq_len // 2  # slots; the half is for rows that do not slide yet
@@ -143,7 +145,8 @@ class _Batch(Engine):
             ended = self._ended(row)
             if ended is None:
                 going.append(i)
-            yield Written(row.request, row.number, id, float(logprob_B[i]), top.get(i, []), ended)
+            place = row.number - row.request.first
+            yield Written(row.request, place, id, float(logprob_B[i]), top.get(i, []), ended)
         self.keep_rows(going)
         if self.live:
             self.logits_BV = self.decode(token_B[going])

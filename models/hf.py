@@ -182,19 +182,14 @@ def save_wrapped(model: Any, folder: Path, *, special_ids: Mapping[str, Any]) ->
 
     Args:
         model: an HFModel or a Seq2Seq, or a reward model on an HFModel, which is written as a sequence classifier
-            with one output. special_ids: for the configs of a classifier, and of an encoder-decoder.
+            with one output. special_ids: what ends a text and pads; a decoder keeps its own beside them.
 
     Raises:
         RequestError: transformers has no such classifier of this family.
     """
     if not hasattr(model, "backbone"):
-        if model.encodes_source and special_ids:
-            from transformers import GenerationConfig
-
-            model.hf.config.update(dict(special_ids))
-            # a new one: what was made from the config is made again, from the config of before
-            own = model.hf.generation_config.to_dict() | dict(special_ids) | {"_from_model_config": False}
-            model.hf.generation_config = GenerationConfig.from_dict(own)
+        if special_ids:
+            give_ids(model.hf, special_ids if model.encodes_source else beside_own(model.hf, special_ids))
         with told("writing weights", unit="files"):
             model.hf.save_pretrained(folder)
         return model.hf.config.model_type
@@ -205,6 +200,25 @@ def save_wrapped(model: Any, folder: Path, *, special_ids: Mapping[str, Any]) ->
     with told("writing weights", unit="files"):
         classifier.save_pretrained(folder)
     return hf.config.model_type
+
+
+def give_ids(hf: Any, ids: Mapping[str, Any]) -> None:
+    """What ends a text and the like, into both configs."""
+    from transformers import GenerationConfig
+
+    hf.config.update(dict(ids))
+    # a new one: what was made from the config is made again, from the config of before
+    own = hf.generation_config.to_dict() | dict(ids) | {"_from_model_config": False}
+    hf.generation_config = GenerationConfig.from_dict(own)
+
+
+def beside_own(hf: Any, ids: Mapping[str, Any]) -> dict[str, Any]:
+    """The ids, and those that end a text of the model already; its own padding stays."""
+    own = hf.generation_config
+    new, before = (e if isinstance(e, list) else [e] for e in (ids["eos_token_id"], own.eos_token_id))
+    ends = list(dict.fromkeys(i for i in [*new, *before] if i is not None))
+    pad = ids["pad_token_id"] if own.pad_token_id is None else own.pad_token_id
+    return {"eos_token_id": ends[0] if len(ends) == 1 else ends, "pad_token_id": pad}
 
 
 def as_classifier(hf: Any, special_ids: Mapping[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 A reward model is loaded as AutoModelForSequenceClassification; its one logit is the score.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -21,9 +22,11 @@ from models.weights.hub import check_repo, push
 from models.weights.proving import prove, prove_gguf, whole_or_removed
 from models.weights.saving import save_hf, settings_of
 from tasks import parts
+from tasks.serve import turns_of
 from tokenization.base import Tokenizer
-from tokenization.chat import ASSISTANT_END, ASSISTANT_START
+from tokenization.chat import ASSISTANT_START
 from tokenization.exporting import hf_files
+from tokenization.hf import HFTokenizer
 
 
 class Export(TypedDict):
@@ -54,8 +57,9 @@ def export(cfg: DictConfig, run: RunFolder) -> None:
         )
     if isinstance(model, Boosted):
         model = model.merged()
-    ids = special_ids(tokenizer)
-    if isinstance(model, RewardModel) and ASSISTANT_END not in tokenizer.specials:
+    end = end_of_turn(cfg, tokenizer)
+    ids = special_ids(tokenizer, end)
+    if isinstance(model, RewardModel) and end in (None, tokenizer.eot):
         ids["pad_token_id"] = None  # the end of an answer is what pads: only a text alone is scored at its end (S19)
     counts = model.parameter_counts()  # before the proof, which gives the weights up and with them what is tied
     with whole_or_removed(folder):
@@ -100,7 +104,7 @@ def write(
                 f"export.family={cfg.export.family}: a model of transformers stays what it is, "
                 f"{network.hf.config.model_type}.\nLeave export.family out."
             )
-        wrapped = answer_ids(tokenizer, own=isinstance(model, T5)) if isinstance(model, Seq2Seq) else ids
+        wrapped = answer_ids(tokenizer, ids, own=isinstance(model, T5)) if isinstance(model, Seq2Seq) else ids
         kind = save_wrapped(model, folder, special_ids=wrapped)
     else:
         section: Any = OmegaConf.to_container(cfg.model, resolve=True)
@@ -144,14 +148,23 @@ def say(cfg: DictConfig, run: RunFolder, model: LanguageModel, folder: Path, dif
     print(f"  go on      {run_py(f'init_from={folder}')}")
 
 
-def special_ids(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What ends a text: the end of a chat turn too, where the tokenizer has one."""
-    ends = [tokenizer.eot, *(tokenizer.specials[name] for name in [ASSISTANT_END] if name in tokenizer.specials)]
+def end_of_turn(cfg: DictConfig, tokenizer: Tokenizer) -> int | None:
+    """The id that ends an answer in the template that was trained with; None without conversations."""
+    with suppress(RequestError):  # a template that no conversation fits: nothing was trained with it
+        turns, _ = turns_of(cfg, tokenizer)
+        return None if turns is None else turns.end
+    return None
+
+
+def special_ids(tokenizer: Tokenizer, end: int | None) -> dict[str, Any]:
+    """What ends a text: the end of a document, of a turn, and what ended one of the model that was started from."""
+    started = tokenizer.ends() if isinstance(tokenizer, HFTokenizer) else []
+    ends = list(dict.fromkeys([tokenizer.eot, *([] if end is None else [end]), *started]))
     return {"eos_token_id": ends[0] if len(ends) == 1 else ends, "pad_token_id": tokenizer.eot}
 
 
-def answer_ids(tokenizer: Tokenizer, *, own: bool) -> dict[str, Any]:
+def answer_ids(tokenizer: Tokenizer, ids: dict[str, Any], *, own: bool) -> dict[str, Any]:
     """What starts and ends the answers of an encoder-decoder; {} leaves somebody else's model with its own."""
     if ASSISTANT_START in tokenizer.specials:
-        return special_ids(tokenizer) | {"decoder_start_token_id": tokenizer.specials[ASSISTANT_START]}
-    return special_ids(tokenizer) | {"decoder_start_token_id": tokenizer.eot} if own else {}
+        return ids | {"decoder_start_token_id": tokenizer.specials[ASSISTANT_START]}
+    return ids | {"decoder_start_token_id": tokenizer.eot} if own else {}

@@ -13,6 +13,7 @@ How to add one: a file `tokenization/<kind>.py` with a subclass, a line in `KIND
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -136,6 +137,12 @@ class Tokenizer(ABC):
         own = self.own_specials
         added = [name for name in self.special_names if name not in own]
         return own | {name: self.n_text_ids + i for i, name in enumerate(added)}
+
+    def with_names(self, new: Sequence[str]) -> Tokenizer:
+        """A copy with specials of these names too, none of which it has; their ids come after all others."""
+        larger = copy.copy(self)
+        larger.special_names = [*self.special_names, *new]
+        return larger
 
     @property
     def eot(self) -> int:

@@ -29,6 +29,7 @@ from tokenization.chat.specials import (
     USER_START,
 )
 from tokenization.export_sentencepiece import as_json
+from tokenization.hf import HFTokenizer
 from tokenization.hf_files import MAIN
 
 # What tokenization/chat/specials.py renders, in Jinja; {% generation %} marks what is learned, for training elsewhere.
@@ -42,19 +43,32 @@ RESULT = f"{{%- elif m.role == 'tool' %}}{{{{- '{TOOL_START}' + m.content + '{TO
 THOUGHTS = (
     f"{{%- if m.reasoning_content %}}{{{{- '{THINK_START}' + m.reasoning_content + '{THINK_END}' }}}}{{%- endif %}}"
 )
+# An object that is a text gets the spaces of Python's JSON, as in training, where it is read; other text is a string.
+SPACED = (
+    "{%- macro spaced(text) %}{%- if text.strip()[:1] != '{' %}{{- text | tojson }}{%- else %}"
+    "{%- set s = namespace(inside=false, escaped=false) %}{%- for c in text %}"
+    "{%- if s.escaped and c in 'u/' %}{{- raise_exception('arguments of a call that are a text with escapes:"
+    " give them as an object') }}{%- endif %}"
+    "{%- if s.inside or c not in ' \\n\\r\\t' %}{{- c }}{%- endif %}"
+    "{%- if not s.inside and c in ',:' %}{{- ' ' }}{%- endif %}"
+    "{%- if c == '\"' and not s.escaped %}{%- set s.inside = not s.inside %}{%- endif %}"
+    "{%- set s.escaped = c == '\\\\' and not s.escaped %}"
+    "{%- endfor %}{%- endif %}{%- endmacro %}"
+)
 CALLS = (
     "{%- for call in m.tool_calls or [] %}{%- set f = call.function or call %}"
     f"{{{{- '{CALL_START}' + '{{\"name\": ' + f.name | tojson + ', \"arguments\": ' }}}}"
-    "{{- (f.arguments if f.arguments is string else f.arguments | tojson) + '}' }}"
+    "{%- if f.arguments is not defined %}{{- '{}' }}{%- elif f.arguments is string %}{{- spaced(f.arguments) }}"
+    "{%- else %}{{- f.arguments | tojson }}{%- endif %}{{- '}' }}"
     f"{{{{- '{CALL_END}' }}}}{{%- endfor %}}"
 )
 
 
 def chat_jinja(*, tools: bool) -> str:
     """The template, with or without tools and thinking."""
-    declared, result, thoughts, calls = (TOOLS, RESULT, THOUGHTS, CALLS) if tools else ("",) * 4
+    spaced, declared, result, thoughts, calls = (SPACED, TOOLS, RESULT, THOUGHTS, CALLS) if tools else ("",) * 5
     return (
-        f"{{{{- '{BOS}' }}}}{declared}{{%- set ns = namespace(system='') %}}{{%- for m in messages %}}"
+        f"{spaced}{{{{- '{BOS}' }}}}{declared}{{%- set ns = namespace(system='') %}}{{%- for m in messages %}}"
         "{%- if m.role in ('system', 'developer') %}{%- if m.content %}"
         "{%- set ns.system = ns.system + m.content + '\\n\\n' %}{%- endif %}"
         f"{{%- elif m.role == 'user' %}}{{{{- '{USER_START}' + ns.system + m.content + '{USER_END}' }}}}"
@@ -65,10 +79,16 @@ def chat_jinja(*, tools: bool) -> str:
     )
 
 
+def is_ours(tokenizer: Any) -> bool:
+    """Whether the template that a tokenizer brings is the one that `hf_files` writes for its specials."""
+    names = tokenizer.specials.keys()
+    return names >= set(TURN_SPECIALS) and tokenizer.chat_template == chat_jinja(tools=names >= set(CHAT_SPECIALS))
+
+
 def hf_files(tokenizer: Tokenizer, *, seq_len: int) -> dict[str, bytes] | None:
     """{file name: contents}, or None for settings that tokenizer.json cannot express (some of sentencepiece)."""
-    if tokenizer.kind == "hf":
-        return {name.rpartition("/")[2]: data for name, data in tokenizer.files().items()}
+    if isinstance(tokenizer, HFTokenizer):
+        return tokenizer.whole_files() | ({} if tokenizer.chat_template else _template(tokenizer))
     kinds: dict[str, Callable[[Any], dict[str, Any] | None]] = {
         "byte": _byte, "char": _char, "bpe": _bpe, "tiktoken": _bpe, "sentencepiece": as_json
     }  # fmt: skip
@@ -89,10 +109,15 @@ def hf_files(tokenizer: Tokenizer, *, seq_len: int) -> dict[str, bytes] | None:
     }  # fmt: skip
     files = {MAIN: main, "tokenizer_config.json": config}
     encoded = {name: json.dumps(content, ensure_ascii=False, indent=1).encode() for name, content in files.items()}
-    if tokenizer.specials.keys() >= set(TURN_SPECIALS):
-        tools = tokenizer.specials.keys() >= set(CHAT_SPECIALS)
-        encoded["chat_template.jinja"] = chat_jinja(tools=tools).encode()
-    return encoded
+    return encoded | _template(tokenizer)
+
+
+def _template(tokenizer: Tokenizer) -> dict[str, bytes]:
+    """Ours, of a tokenizer that marks whose turn it is."""
+    names = tokenizer.specials.keys()
+    if not names >= set(TURN_SPECIALS):
+        return {}
+    return {"chat_template.jinja": chat_jinja(tools=names >= set(CHAT_SPECIALS)).encode()}
 
 
 def _byte(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -11,16 +11,18 @@ blanks): then `decode(encode(text))` differs, and `token_bytes` counts the bytes
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from errors import RequestError, panics_told
 from tokenization.base import EOT, Tokenizer, digest, utf8
-from tokenization.hf_files import MAIN, read_files, read_json
+from tokenization.hf_files import GENERATION, MAIN, MOMENT, read_files, read_json
 from tokenization.hf_vocabulary import (
     bytes_of_pieces,
     control_tokens,
@@ -41,7 +43,8 @@ DECISIVE = ("added_tokens", "normalizer", "pre_tokenizer", "model")  # the parts
 class HFTokenizer(Tokenizer):
     """`name`: a folder or a Hub id. `eot`: the token that ends a document, by default the tokenizer's eos_token.
 
-    `chat_template`: its Jinja text, or None; `roles`: {"bos_token": "<s>", ...}, the names that template may use.
+    `chat_template`: its Jinja text, or None; `roles`: {"bos_token": "<s>", ...}, the names that template may use;
+    `moment`: the date and time that it may write.
     """
 
     kind: ClassVar[str] = "hf"
@@ -53,25 +56,30 @@ class HFTokenizer(Tokenizer):
         revision: str | None = None,
         eot: str | None = None,
         specials: list[str] | None = None,
+        saved: bool = False,
     ):
-        """Raises RequestError if there is no such tokenizer, it is damaged, or it has no token called `eot`."""
+        """`saved`: `name` is a folder that a run wrote, whose file lacks just the specials that were added last.
+
+        Raises RequestError if there is no such tokenizer, it is damaged, or it has no token called `eot`.
+        """
         super().__init__(specials=specials, brings_eot=True)
         self.name, self._files = name, read_files(name, revision)
         try:
-            self._read(name, eot)
+            self._read(name, eot, saved=saved)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:  # whatever stands there instead
             raise RequestError(
                 f"tokenizer.name={name}: {MAIN} is not as tokenizers writes it ({type(error).__name__}:"
                 f" {error!s:.200}). Fetch it again."
             ) from None
 
-    def _read(self, name: str, eot: str | None) -> None:
+    def _read(self, name: str, eot: str | None, *, saved: bool) -> None:
         self._json = self._read_main()
         config = read_json(self._files, "tokenizer_config.json", name)
         self.roles = named_roles(config, read_json(self._files, "special_tokens_map.json", name))
         self.chat_template = chat_template(self._files, config)
+        self.moment = self._find_moment(saved=saved)
         self._eot = self._find_eot(eot)
-        self._add(self.special_names)
+        self._add([] if saved else self.special_names)
         self._own = control_tokens(
             self._json, self.chat_template, {*self.roles.values(), *self.special_names, self._eot}
         )
@@ -90,6 +98,24 @@ class HFTokenizer(Tokenizer):
             raise RequestError(f"tokenizer.name={self.name}: {MAIN} has no vocabulary: not a Hugging Face tokenizer.")
         return found
 
+    def _find_moment(self, *, saved: bool) -> datetime:
+        """Now, or when the run began that the files are of: its template goes on to render as it did.
+
+        Runs of before 2026-11-28 do not say it; their files were written then.
+        """
+        if "strftime_now" not in (self.chat_template or ""):
+            return datetime.now()
+        if MOMENT not in self._files:
+            written = (Path(self.name) / MAIN).stat().st_mtime if saved else time.time()
+            self._files[MOMENT] = datetime.fromtimestamp(written).isoformat(timespec="seconds").encode("ascii")
+        try:
+            return datetime.fromisoformat(self._files[MOMENT].decode("ascii").strip())
+        except ValueError:
+            raise RequestError(
+                f"tokenizer.name={self.name}: {MOMENT} holds {self._files[MOMENT][:40]!r}; expected a date and"
+                " time such as 2026-11-28T09:30:00."
+            ) from None
+
     def _find_eot(self, eot: str | None) -> str:
         """The name of the token that ends a document; added where the vocabulary has none."""
         known = vocabulary(self._json)
@@ -107,10 +133,8 @@ class HFTokenizer(Tokenizer):
         wanted = [name for name in names if name != EOT or self._eot == EOT]
         added = [name for name in dict.fromkeys([*wanted, self._eot]) if name not in known]
         first = max(known.values(), default=-1) + 1
-        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-        entries = [{"id": first + i, "content": name, **flags} for i, name in enumerate(added)]
-        self._json["added_tokens"] = [*self._json.get("added_tokens", []), *entries]
-        if entries:
+        self._json = with_added(self._json, {name: first + i for i, name in enumerate(added)})
+        if added:
             self._files[MAIN] = json.dumps(self._json, ensure_ascii=False).encode("utf-8")
 
     def _start(self) -> None:
@@ -141,6 +165,14 @@ class HFTokenizer(Tokenizer):
     @property
     def eot(self) -> int:
         return self._own[self._eot]
+
+    def with_names(self, new: Sequence[str]) -> HFTokenizer:
+        """A name that its vocabulary holds as text becomes control, with the id that it has."""
+        larger = cast(HFTokenizer, super().with_names(new))
+        if there := {name: self._vocabulary[name] for name in new if name in self._vocabulary}:
+            larger._own = self._own | there
+            larger._start()
+        return larger
 
     def encode(self, text: str) -> np.ndarray:
         return self._encode([text])[0]
@@ -184,17 +216,44 @@ class HFTokenizer(Tokenizer):
         return {"specials": self.special_names, "eot": self._eot, "sha256": self._sha256}
 
     def files(self) -> dict[str, bytes]:
+        """As they were read: specials that were added later stand in the state."""
         return {f"{FOLDER}/{name}": data for name, data in self._files.items()}
+
+    def whole_files(self) -> dict[str, bytes]:
+        """{name: contents} for transformers, with all specials in them."""
+        later = {name: i for name, i in self.specials.items() if i >= self.n_text_ids}
+        main = json.dumps(with_added(self._json, later), ensure_ascii=False).encode("utf-8")
+        # those of the model and of the run stay behind
+        files = {name: data for name, data in self._files.items() if name not in (GENERATION, MOMENT)}
+        return files | ({MAIN: main} if later else {})
+
+    def ends(self) -> list[int]:
+        """Ids that end a text of the model which it came with. Raises RequestError where its file is damaged."""
+        given = read_json(self._files, GENERATION, self.name).get("eos_token_id")
+        ids = given if isinstance(given, list) else [given] if given is not None else []
+        if wrong := [i for i in ids if type(i) is not int or not 0 <= i < self.vocab_size]:
+            raise RequestError(
+                f"tokenizer.name={self.name}: {GENERATION} ends texts with {wrong[0]!r:.40}; expected ids below "
+                f"{self.vocab_size}.\nMend eos_token_id there."
+            )
+        return ids
 
     @classmethod
     def from_state(cls, state: dict[str, Any], folder: Path) -> HFTokenizer:
         """Raises RequestError if the files beside are not those that were saved."""
         if not (folder / FOLDER).is_dir():
             raise RequestError(f"{folder / FOLDER} is missing: it holds the tokenizer's own files.")
-        tokenizer = cls(name=str(folder / FOLDER), eot=state["eot"], specials=state["specials"])
+        tokenizer = cls(name=str(folder / FOLDER), eot=state["eot"], specials=state["specials"], saved=True)
         if tokenizer.settings()["sha256"] != state["sha256"]:
             raise RequestError(f"{folder / FOLDER / MAIN} was changed after it was saved. Take it from another run.")
         return tokenizer
+
+
+def with_added(found: dict[str, Any], ids: dict[str, int]) -> dict[str, Any]:
+    """The contents of a tokenizer.json with these control tokens too."""
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    entries = [{"id": i, "content": name, **flags} for name, i in ids.items()]
+    return {**found, "added_tokens": [*found.get("added_tokens", []), *entries]}
 
 
 def named_roles(config: dict[str, Any], special_map: dict[str, Any]) -> dict[str, str]:

@@ -12,9 +12,13 @@ from typing import Any
 from errors import RequestError, panics_told
 from strict_json import value_of
 
-MAIN = "tokenizer.json"
-# all that transformers reads for a tokenizer, and nothing of the weights
-PATTERNS = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template.*", "vocab*", "merges.txt")
+MAIN, GENERATION = "tokenizer.json", "generation_config.json"
+MOMENT = "chat_template.moment"  # when a template that writes the date was first used: it stays with the run
+# all that transformers reads for a tokenizer and what ends its model's texts, and nothing of the weights
+PATTERNS = (
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template.*", "vocab*", "merges.txt"),
+    GENERATION,
+)
 MODELS = ("*.model", "*.tiktoken")  # SentencePiece's and tiktoken's own
 
 
@@ -29,7 +33,7 @@ def read_files(name: str, revision: str | None) -> dict[str, bytes]:
         folder = fetch(name, revision)
     files = {p.name: p.read_bytes() for pattern in (*PATTERNS, *MODELS) for p in folder.glob(pattern) if p.is_file()}
     if MAIN not in files:
-        files = convert(folder, name)
+        files = {n: data for n, data in files.items() if n == GENERATION} | convert(folder, name)
     return files
 
 

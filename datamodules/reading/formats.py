@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from datamodules.reading.cells import SPEAKERS, messages_in
 from datamodules.reading.ignored import Field, Fields, check_fields
 from errors import RequestError
 from strict_json import nested, value_of
@@ -20,12 +21,6 @@ SENTIMENTS = ("negative", "positive")  # SST-2's labels 0 and 1
 # ScienceQA, the words in which evaluation/benchmarks/scienceqa.py asks
 TUTOR = "You are a helpful science tutor. Choose the right answer, then explain it."
 CORRECT_ANSWER = "The correct answer is"
-SPEAKERS = {  # who speaks in ShareGPT's rows and their relatives
-    **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "chatgpt", "bing", "bard", "model"), "assistant"),
-    **dict.fromkeys(("observation", "tool", "function_response", "function"), "tool"),
-    **{role: role for role in ("system", "developer", "function_call")},
-}
 
 
 SYSTEM = {"system": Field((str,), "stands before the conversation")}
@@ -133,7 +128,7 @@ def tools_of(row: Mapping[str, Any]) -> list[Any]:
 
 def prompt_completion(row: Row) -> list[Message]:
     """`prompt` and `completion`: text, or messages, as TRL's formats; perhaps `system` and `history`."""
-    prompt, completion = row["prompt"], row["completion"]
+    prompt, completion = messages_in(row["prompt"]), messages_in(row["completion"])
     if isinstance(prompt, str) and isinstance(completion, str):
         return [*opening(row), *turns_before(row), *thought(dialogue(prompt, completion), row)]
     return [*opening(row), *turns_before(row), *map(turn, [*listed(prompt), *listed(completion)])]
@@ -141,7 +136,7 @@ def prompt_completion(row: Row) -> list[Message]:
 
 def prompt_answer(row: Row) -> list[Message]:
     """`prompt`, text or messages, and `answer`, text or a number: questions for online RL."""
-    prompt, answer = row["prompt"], row["answer"]
+    prompt, answer = messages_in(row["prompt"]), messages_in(row["answer"])
     if isinstance(answer, int | float) and not isinstance(answer, bool):
         answer = str(answer)
     if not isinstance(answer, str):

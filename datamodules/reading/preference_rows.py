@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from datamodules.reading.cells import with_messages
 from datamodules.reading.formats import TOOLS, tools_of, turn
 from datamodules.reading.ignored import Field, Fields, Ignored, check_fields
 from errors import RequestError
@@ -96,6 +97,7 @@ def preferences(
                 f"{where}: the columns are {', '.join(map(repr, row))}; expected 'chosen' and 'rejected'"
                 " (and 'prompt', where they do not begin with it)."
             )
+        row = with_messages(row, (*PROMPTS, "chosen", "rejected"), where)
         prompt = prompt_column(row)
         check_row(row, known - set(PROMPTS) | {prompt}, where, ignored, (prompt, "chosen", "rejected"))
         try:

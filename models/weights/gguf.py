@@ -112,7 +112,10 @@ def write_tokenizer(writer: Any, source: Path, config: dict[str, Any]) -> None:
     writer.add_token_types([3 if i in added else 1 if i in by_id else 5 for i in ids])
     writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in content["model"]["merges"]])
     if (end := config.get("eos_token_id")) is not None:
-        writer.add_eos_token_id(end[0] if isinstance(end, list) else end)
+        ends = end if isinstance(end, list) else [end]
+        writer.add_eos_token_id(ends[0])
+        if len(ends) > 1:  # GGUF has room for one more: the end of a turn
+            writer.add_eot_token_id(ends[1])
 
 
 def has_tokenizer(folder: Path) -> bool:

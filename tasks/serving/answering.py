@@ -4,7 +4,8 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +22,12 @@ def finite(logprob: float) -> float:
     return logprob if math.isfinite(logprob) else IMPOSSIBLE
 
 
-def piece(run: Loaded, id: int) -> tuple[str, list[int] | None]:
-    """Text of one token, and its bytes; None where it is a part of a character, whose bytes the text does not tell."""
-    text = run.tokenizer.decode([id])
-    return text, None if "\ufffd" in text else list(text.encode("utf-8", "replace"))
+def piece(run: Loaded, id: int) -> tuple[str, list[int]]:
+    """Text of one token, as it stands among others, and its bytes; a control token's is its name."""
+    raw = run.pieces[id]
+    if raw is None:
+        raw = run.tokenizer.decode([id]).encode("utf-8", "replace")
+    return raw.decode("utf-8", "replace"), list(raw)
 
 
 # a growing text ----------------------------------------------------------------------------------------------------
@@ -118,19 +121,40 @@ def chat_logprobs(run: Loaded, tokens: Sequence[Written]) -> dict[str, Any]:
     return {"content": content, "refusal": None}
 
 
+class Offsets:
+    """Where each token begins in a text that grows, in characters; a part of a character begins where that does.
+
+    Args:
+        at: characters before. alone: the text of ids that begin this one; a text has lost its first blank, maybe.
+    """
+
+    def __init__(self, run: Loaded, at: int = 0, *, alone: Callable[[list[int]], str] | None = None):
+        self.run, self.at, self.alone = run, at, alone or run.tokenizer.decode
+        self.characters, self.first = getincrementaldecoder("utf-8")("replace"), True
+
+    def __call__(self, id: int) -> int:
+        begin, raw = self.at, self.run.pieces[id]
+        if raw is None:  # a control token: by its name, or not at all
+            self.at += len(self.characters.decode(b"", final=True)) + len(self.alone([id]))
+        elif self.first and "\ufffd" not in raw.decode("utf-8", "replace"):
+            self.at += len(self.alone([id]))
+        else:
+            self.at += len(self.characters.decode(raw))
+        self.first = raw is None
+        return begin
+
+
 def completion_logprobs(
-    run: Loaded, tokens: Sequence[Written | None], first: int | None, offset: int
-) -> dict[str, Any]:
-    """Lists side by side. `first`: the id of a first token that nothing is said of. `offset`: characters before."""
-    names, values, tops, offsets = [], [], [], []
-    for token in tokens:
-        name = named(run, first if token is None else token.id)  # type: ignore[arg-type]
-        names.append(name)
-        values.append(None if token is None else finite(token.logprob))
-        tops.append(None if token is None or not token.request.top else top_of(run, token))
-        offsets.append(offset)
-        offset += len(name)
-    return {"tokens": names, "token_logprobs": values, "top_logprobs": tops, "text_offset": offsets}
+    run: Loaded, tokens: Sequence[Written | None], first: int | None, offsets: Offsets
+) -> dict[str, list[Any]]:
+    """Lists side by side. `first`: the id of a first token that nothing is said of. `offsets`: goes on."""
+    ids: list[int] = [first if token is None else token.id for token in tokens]  # type: ignore[misc]
+    return {
+        "tokens": [named(run, id) for id in ids],
+        "token_logprobs": [None if token is None else finite(token.logprob) for token in tokens],
+        "top_logprobs": [None if token is None or not token.request.top else top_of(run, token) for token in tokens],
+        "text_offset": [offsets(id) for id in ids],
+    }
 
 
 def top_of(run: Loaded, token: Written) -> dict[str, float]:
@@ -144,7 +168,7 @@ def top_of(run: Loaded, token: Written) -> dict[str, float]:
 def named(run: Loaded, id: int) -> str:
     """The token's text; ids that are no text of their own are told apart by their number."""
     text, raw = piece(run, id)
-    return text if raw is not None else f"id:{id}"
+    return text if list(text.encode()) == raw else f"id:{id}"
 
 
 # OpenAI's objects ---------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from models.continuous import Written
 from tasks.serving.answering import (
     DONE,
     Envelope,
+    Offsets,
     Writing,
     chat_logprobs,
     completion_logprobs,
@@ -109,6 +110,7 @@ class _Answer:
             for _ in range(one.n)
         ]
         self.prompts: dict[int, list[Written | None]] = {}  # by number of the prompt, what is said of it
+        self.begun: dict[int, Offsets] = {}  # by choice
 
     async def events(self, worker: Worker) -> AsyncGenerator[tuple[int, Written | None], None]:
         """(choice, token) as they come; None where it begins with its prompt."""
@@ -156,8 +158,18 @@ class _Answer:
     def prompt_text(self, choice: int) -> str:
         return self.run.tokenizer.decode(self.writings[choice].request.prompt)
 
-    def said_of_prompt(self, choice: int) -> list[Written | None]:
-        return self.prompts.get(choice // self.writings[choice].request.n, [])
+    def said_of_prompt(self, choice: int) -> dict[str, list[Any]]:
+        """Log-probabilities of a prompt that the answer begins with; empty lists of another."""
+        request = self.writings[choice].request
+        told = self.prompts.get(choice // request.n, [])
+        return completion_logprobs(self.run, told, request.prompt[0], Offsets(self.run))
+
+    def offsets(self, choice: int) -> Offsets:
+        """Of the new tokens of a completion."""
+        if choice not in self.begun:
+            at = len(self.prompt_text(choice)) if self.echo else 0
+            self.begun[choice] = Offsets(self.run, at, alone=self.writings[choice].stop.text)
+        return self.begun[choice]
 
     # whole
 
@@ -170,9 +182,8 @@ class _Answer:
         text = (self.prompt_text(i) if self.echo else "") + writing.message()["text"]
         lists = None
         if self.logprobs:
-            before = self.said_of_prompt(i)
-            offset = 0 if before else 0 if not self.echo else len(self.prompt_text(i))
-            lists = completion_logprobs(self.run, [*before, *writing.tokens], writing.request.prompt[0], offset)
+            before, new = self.said_of_prompt(i), completion_logprobs(self.run, writing.tokens, None, self.offsets(i))
+            lists = {name: before[name] + values for name, values in new.items()}
         return {"index": i, "text": text, "logprobs": lists, "finish_reason": finish}
 
     def whole(self) -> dict[str, Any]:
@@ -195,15 +206,13 @@ class _Answer:
         if token is None:
             choice["text"] = self.prompt_text(i)
             if self.logprobs:
-                first_id = writing.request.prompt[0]
-                choice["logprobs"] = completion_logprobs(self.run, self.said_of_prompt(i), first_id, 0)
+                choice["logprobs"] = self.said_of_prompt(i)
             if self.prompt_only:
                 choice["finish_reason"] = "length"
             return self.envelope([choice], piece=True)
-        offset = writing.shown.get("text", 0) + (len(self.prompt_text(i)) if self.echo else 0)
         choice["text"] = writing.delta().get("text", "")
         if self.logprobs:
-            choice["logprobs"] = completion_logprobs(self.run, [token], None, offset)
+            choice["logprobs"] = completion_logprobs(self.run, [token], None, self.offsets(i))
         return self.envelope([choice], piece=True)
 
 

@@ -5,6 +5,7 @@ hold their default, and are taken then.
 """
 
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -171,19 +172,20 @@ def tokens_wanted(asked: int | None, default: int, most: int, least: int = 0) ->
 
 
 def completion_requests(body: CompletionBody, run: Loaded, *, most: int, rows: int) -> list[Request]:
-    """One for each prompt. Raises FieldError."""
+    """One for each prompt, equal ones drawn as further continuations of the first. Raises FieldError."""
     n = body.n or 1
     if body.best_of not in (None, n):
         raise FieldError(f"best_of={body.best_of}: only n={n} is supported; leave best_of out.", param="best_of")
-    wanted, seed = tokens_wanted(body.max_tokens, TOKENS_OF_A_COMPLETION, most), body.drawn_seed()
-    found = []
+    wanted = tokens_wanted(body.max_tokens, TOKENS_OF_A_COMPLETION, most)
+    found, before = [], Counter[tuple[int, ...]]()
     for prompt in body.prompts():
         ids = prompt_ids(prompt, run)
         stop = StopStrings(run.tokenizer, body.stops(), context=ids)
         found.append(
-            Request(ids, max(1, wanted), body.sampling(), n, seed, frozenset([run.tokenizer.eot]),
-                    stop if stop.strings else None, body.logprobs or 0)
+            Request(ids, max(1, wanted), body.sampling(), n, body.drawn_seed(), frozenset([run.tokenizer.eot]),
+                    stop if stop.strings else None, body.logprobs or 0, first=before[tuple(ids)])
         )  # fmt: skip
+        before[tuple(ids)] += n
     if wanted == 0 and not body.echo:
         raise FieldError("max_tokens=0 asks for nothing; with echo it asks for the prompt.", param="max_tokens")
     return check_size(found, run, rows=rows)

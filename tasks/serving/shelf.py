@@ -39,6 +39,11 @@ class Loaded:
         assert self.turns is not None
         return Vocabulary(self.tokenizer, self.turns.end)
 
+    @cached_property
+    def pieces(self) -> list[bytes | None]:
+        """What each id writes, with the blank that it begins with; see Tokenizer.pieces."""
+        return self.tokenizer.pieces()
+
     @property
     def many_turns(self) -> bool:
         """False where it knows one question and one answer."""

@@ -10,7 +10,7 @@ CORPUS = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8")
 CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<User>{% endfor %}"
 
 
-def gpt2_like(folder: Path) -> Path:
+def gpt2_like(folder: Path, chat_template: str | None = CHAT) -> Path:
     """Byte-level; `<|im_start|>` is special, `<User>` only known from the template, two others text may make."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -22,7 +22,7 @@ def gpt2_like(folder: Path) -> Path:
     backend.add_tokens(["    ", "<think>"])  # text may make these
     backend.add_special_tokens(["<|im_start|>"])
     backend.add_tokens(["<User>"])
-    return save(backend, folder, eos_token="<|endoftext|>", bos_token="<|endoftext|>", chat_template=CHAT)
+    return save(backend, folder, eos_token="<|endoftext|>", bos_token="<|endoftext|>", chat_template=chat_template)
 
 
 def llama_like(folder: Path) -> Path:

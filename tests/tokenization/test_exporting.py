@@ -1,5 +1,6 @@
 """Our tokenizers through tokenizer.json: transformers gets the same ids, the same text and the same conversations."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from tokenization.bpe import BPETokenizer
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
 from tokenization.chat import TURN_SPECIALS, chat_template
+from tokenization.chat.jinja import JinjaTemplate
 from tokenization.exporting import hf_files
+from tokenization.hf import HFTokenizer
 from tokenization.sentencepiece import SentencePieceTokenizer
 from tokenization.tiktoken import TiktokenTokenizer, write_ranks
 
@@ -109,6 +112,39 @@ def test_N15_tools_and_thinking_are_written_the_same(kind, tmp_path):
     assert theirs.decode(found["input_ids"]) == ours.decode(expected.ids)
     assert found["input_ids"] == expected.ids.tolist()
     assert [bool(m) for m in found["assistant_masks"]] == expected.mask.tolist()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {}, {"arguments": None}, {"arguments": {}}, {"arguments": ""}, {"arguments": "not JSON: a, b"},
+        {"arguments": '{"a":1,"b":[1,2,{"c":"x, y:z"}]}'}, {"arguments": '{"to":"<|user_start|>","é":null}'},
+        {"arguments": json.dumps({"a": 'say "hi", ok\\', "b": "C:\\users"}, indent=1)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_N15_arguments_that_are_text_or_not_there_are_written_as_in_training(call, tmp_path):
+    """By transformers, and here from the exported folder: what a message holds makes no control token (N13)."""
+    talk = [
+        {"role": "user", "content": "2+2?"},
+        {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "add"} | call}]},
+    ]
+    template, ours = chat_template(trained("byte"))
+    theirs, expected = loaded(ours, tmp_path), template.render(talk)
+    assert theirs.apply_chat_template(talk, tokenize=False) == ours.decode(expected.ids)
+    again = HFTokenizer(name=str(tmp_path))
+    for found in (JinjaTemplate(again).render(talk), chat_template(again)[0].render(talk)):
+        assert (found.ids.tolist(), found.mask.tolist()) == (expected.ids.tolist(), expected.mask.tolist())
+
+
+def test_arguments_in_text_that_jinja_cannot_read_are_refused_there_and_read_here(tmp_path):
+    call = {"function": {"name": "add", "arguments": json.dumps({"a": "é"})}}
+    talk = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    template, ours = chat_template(trained("byte"))
+    with pytest.raises(Exception, match="give them as an object"):
+        loaded(ours, tmp_path).apply_chat_template(talk, tokenize=False)
+    again, _ = chat_template(HFTokenizer(name=str(tmp_path)))
+    assert again.render(talk).ids.tolist() == template.render(talk).ids.tolist()
 
 
 def test_a_tokenizer_with_the_specials_of_turns_alone_keeps_its_template(tmp_path):

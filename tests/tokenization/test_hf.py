@@ -1,8 +1,10 @@
 """Hugging Face tokenizers: the ids of transformers for plain text, and no control token out of any text."""
 
 import json
+import os
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,10 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from errors import RequestError
-from tests.tokenization.hub_like import CHAT, CORPUS, FAMILIES, LOSSLESS
+from tests.tokenization.hub_like import CHAT, CORPUS, FAMILIES, LOSSLESS, gpt2_like
 from tokenization.base import EOT, load_tokenizer
+from tokenization.chat import CHAT_SPECIALS, chat_template, with_specials
+from tokenization.exporting import hf_files
 from tokenization.hf import HFTokenizer
 from tokenization.hf_vocabulary import byte_of_sign
 
@@ -122,6 +126,64 @@ def test_N16_added_specials_come_after_all_others_and_are_saved(folders, loaded,
     tokenizer.save(tmp_path)
     assert load_tokenizer(tmp_path).fingerprint == tokenizer.fingerprint
     assert AutoTokenizer.from_pretrained(tmp_path / "hf").convert_tokens_to_ids("<|user|>") == plain.vocab_size
+
+
+@ALL
+def test_N16_specials_that_a_run_adds_are_there_again_when_it_is_loaded(family, loaded, tmp_path) -> None:
+    """The files beside the state are those of the Hub, as in runs of before."""
+    tokenizer = with_specials(loaded[family], CHAT_SPECIALS)
+    assert tokenizer.vocab_size == loaded[family].vocab_size + len(CHAT_SPECIALS)
+    tokenizer.save(tmp_path)
+    again = load_tokenizer(tmp_path)
+    assert (again.specials, again.eot, again.fingerprint) == (tokenizer.specials, tokenizer.eot, tokenizer.fingerprint)
+    assert again.vocab_size == tokenizer.vocab_size
+    assert again.encode(CORPUS).tolist() == tokenizer.encode(CORPUS).tolist()
+    assert (tmp_path / "hf" / "tokenizer.json").read_bytes() == loaded[family].files()["hf/tokenizer.json"]
+
+
+def test_N13_an_added_special_that_text_could_make_is_control_from_then_on(loaded, tmp_path) -> None:
+    plain = loaded["gpt2_like"]
+    (think,) = plain.encode("<think>").tolist()
+    tokenizer = with_specials(plain, ["<think>", "<new>"])
+    tokenizer.save(tmp_path)
+    for found in (tokenizer, load_tokenizer(tmp_path)):
+        assert (found.specials["<think>"], found.specials["<new>"]) == (think, plain.vocab_size)
+        assert think not in found.encode("<think>").tolist()
+    assert plain.encode("<think>").tolist() == [think]
+
+
+TODAY = "{{ strftime_now('%d %b %Y') }}" + CHAT
+
+
+def test_a_template_writes_the_day_on_which_its_run_began(tmp_path, monkeypatch) -> None:
+    talk = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    gpt2_like(tmp_path / "hub", chat_template=TODAY)
+    yesterday, today = datetime.now() - timedelta(days=1), datetime.now()
+
+    def rendered(tokenizer) -> str:
+        return tokenizer.decode(chat_template(tokenizer)[0].render(talk).ids)
+
+    monkeypatch.setattr("tokenization.hf.time.time", yesterday.timestamp)
+    first = HFTokenizer(name=str(tmp_path / "hub"))
+    first.save(tmp_path / "run")
+    monkeypatch.undo()
+    assert yesterday.strftime("%d %b %Y") in rendered(first)
+    again = load_tokenizer(tmp_path / "run")
+    again.save(tmp_path / "next")
+    assert rendered(first) == rendered(again) == rendered(load_tokenizer(tmp_path / "next"))
+    new = HFTokenizer(name=str(tmp_path / "hub"))
+    assert new.moment >= today.replace(microsecond=0)
+    assert new.moment.strftime("%d %b %Y") in rendered(new)
+    assert new.fingerprint == first.fingerprint  # its ids of any text are the same
+    assert "chat_template.moment" not in hf_files(first, seq_len=64)
+    # runs of before: when their files were written
+    old = tmp_path / "run" / "hf"
+    (old / "chat_template.moment").unlink()
+    os.utime(old / "tokenizer.json", (today.timestamp() - 5 * 86400,) * 2)
+    assert (today - timedelta(days=5)).strftime("%d %b %Y") in rendered(load_tokenizer(tmp_path / "run"))
+    (old / "chat_template.moment").write_text("soon")
+    with pytest.raises(RequestError, match=r"chat_template.moment holds b'soon'; expected a date"):
+        load_tokenizer(tmp_path / "run")
 
 
 def test_chat_template_and_roles_are_kept(loaded) -> None:

@@ -35,9 +35,9 @@ def chat_template(
     """The template for a tokenizer, and the tokenizer to use with it.
 
     Args:
-        style: "chat": the tokenizer's own Jinja template if it brings one, else turns between our specials, which are
-            added where those of turns lack; "alpaca": its headings in text; "plain": prompt, completion, end;
-            "seq2seq": what encoder-decoders of the Hub were trained on.
+        style: "chat": the tokenizer's own Jinja template if it brings one (that of our exports says what our own turns
+            are), else turns between our specials, which are added where those of turns lack; "alpaca": its headings
+            in text; "plain": prompt, completion, end; "seq2seq": what encoder-decoders of the Hub were trained on.
     """
     if style == "seq2seq":
         tokenizer = with_start(tokenizer)
@@ -46,8 +46,9 @@ def chat_template(
         return TextTemplate(tokenizer, style), tokenizer
     if getattr(tokenizer, "chat_template", None):
         from tokenization.chat.jinja import JinjaTemplate  # only here is Jinja needed
+        from tokenization.exporting import is_ours
 
-        return JinjaTemplate(tokenizer), tokenizer
+        return (SpecialsTemplate if is_ours(tokenizer) else JinjaTemplate)(tokenizer), tokenizer
     if not names_of_specials(tokenizer).issuperset(TURN_SPECIALS):
         tokenizer = with_specials(tokenizer, CHAT_SPECIALS)  # a model that has learned its turns keeps its vocabulary
     return SpecialsTemplate(tokenizer), tokenizer

@@ -42,14 +42,15 @@ class Span(NamedTuple):
 
 
 class JinjaTemplate(ChatTemplate):
-    """`tokenizer` has `chat_template`, the Jinja text, and `roles`: {"bos_token": "<s>", ...}."""
+    """`tokenizer` has `chat_template`, the Jinja text, `roles`: {"bos_token": "<s>", ...}, and perhaps `moment`."""
 
     def __init__(self, tokenizer: Tokenizer):
         super().__init__(tokenizer)
         self.roles: dict[str, str] = getattr(tokenizer, "roles", {})
         names = sorted(filter(None, tokenizer.specials), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, names)))
-        self._sandbox, self._template, self._names = compiled(str(getattr(tokenizer, "chat_template", "")))
+        text, moment = str(getattr(tokenizer, "chat_template", "")), getattr(tokenizer, "moment", None)
+        self._sandbox, self._template, self._names = compiled(text, moment)
 
     @cached_property
     def _end_name(self) -> str | None:

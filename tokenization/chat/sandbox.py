@@ -68,7 +68,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(["+", "*", "%", "**"])
 
-    def __init__(self) -> None:
+    def __init__(self, moment: datetime | None = None) -> None:
+        """`moment`: what `strftime_now` writes; None: when it is asked."""
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
         self.code_generator_class = Joining
         self.finalize = self.shown
@@ -77,7 +78,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.filters = {name: self._guarded(name, function) for name, function in self.filters.items()}
         self.tests = {name: self._weighed(cast(Callable[..., Any], function)) for name, function in self.tests.items()}
         del self.globals["lipsum"]
-        self.globals |= {"raise_exception": refuse, "strftime_now": now}
+        self.globals |= {"raise_exception": refuse, "strftime_now": partial(now, moment)}
         self.globals |= {"dict": NewDict(), "namespace": SafeNamespace}
         self._start()
 
@@ -310,8 +311,8 @@ def replace(s: Any, old: Any, new: Any, count: int | None = None) -> Any:
     return Traced(str(s), flags_of(str(s))).replace(str(old), str(new), -1 if count is None else count)
 
 
-def now(form: str) -> str:
-    text = datetime.now().strftime(form)
+def now(moment: datetime | None, form: str) -> str:
+    text = (moment or datetime.now()).strftime(form)
     return Traced(text) if is_traced(form) else text
 
 
@@ -382,9 +383,9 @@ class Joining(CodeGenerator):
         self.write("))")
 
 
-def compiled(text: str) -> tuple[Sandbox, Any, set[str]]:
+def compiled(text: str, moment: datetime | None = None) -> tuple[Sandbox, Any, set[str]]:
     """Sandbox, template, and the names that the template looks up. Raises RequestError where it cannot be read."""
-    sandbox = Sandbox()
+    sandbox = Sandbox(moment)
     try:
         tree = sandbox.parse(text)
         names = {node.attr for node in tree.find_all(nodes.Getattr)}

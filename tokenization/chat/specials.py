@@ -16,7 +16,6 @@ The system message opens the first user turn, as in nanochat.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 
 from errors import RequestError
@@ -123,11 +122,7 @@ class SpecialsTemplate(ChatTemplate):
 def with_specials(tokenizer: Tokenizer, names: Sequence[str]) -> Tokenizer:
     """The tokenizer with specials of these names; new ones get the ids after all others, so that no id changes."""
     new = [name for name in names if name not in names_of_specials(tokenizer)]
-    if not new:
-        return tokenizer
-    larger = copy.copy(tokenizer)
-    larger.special_names = [*tokenizer.special_names, *new]
-    return larger
+    return tokenizer.with_names(new) if new else tokenizer
 
 
 def names_of_specials(tokenizer: Tokenizer) -> set[str]:

@@ -82,3 +82,17 @@ def test_a_tokenizer_goes_in_only_where_its_splitting_is_known_there(tmp_path):
     for pre, expected in ((splits, False), ({"type": "ByteLevel", "use_regex": True}, True)):
         (tmp_path / "tokenizer.json").write_text(json.dumps({"model": bpe, "pre_tokenizer": pre}))
         assert has_tokenizer(tmp_path) is expected
+
+
+def test_the_end_of_a_turn_is_told_beside_the_end_of_a_text(tmp_path):
+    from gguf import GGUFReader
+
+    saved("llama", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"eos_token_id": [2, 1, 0]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    bpe = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]}
+    splits = {"type": "ByteLevel", "use_regex": True}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": bpe, "pre_tokenizer": splits}))
+    write_gguf(tmp_path, tmp_path / MODEL, dtype="f32")
+    told = GGUFReader(tmp_path / MODEL).fields
+    assert [told[f"tokenizer.ggml.{name}_token_id"].contents() for name in ("eos", "eot")] == [2, 1]

@@ -62,6 +62,21 @@ def test_completions_are_those_of_task_generate(client, stream):
         assert own[-1].finish_reason == ("stop" if expected.stopped else "length")
 
 
+def test_equal_prompts_are_continued_as_one_with_n_would_be(client):
+    """Without a seed too; a prompt in between keeps its own draws."""
+    run = make("base")
+    _, texts = generated(run, run.tokenizer.encode("ab").tolist(), n=4)
+    _, (other,) = generated(run, run.tokenizer.encode("Hi").tolist())
+    asked = {"model": "base", "prompt": ["ab", "Hi", "ab"], "max_tokens": 20}
+    found = [choice.text for choice in client.completions.create(**asked, **HOW).choices]
+    assert found == [texts[0], other, texts[1]]
+    found = [choice.text for choice in client.completions.create(**asked | {"n": 2}, **HOW).choices]
+    assert (found[:2], found[4:]) == (texts[:2], texts[2:])
+    assert len(set(texts)) == 4
+    unseeded = client.completions.create(model="base", prompt=["ab"] * 3, max_tokens=20)
+    assert len({choice.text for choice in unseeded.choices}) == 3
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_chat_is_what_the_template_asks(client, stream):
     run, messages = make("talker"), [{"role": "system", "content": "Be."}, {"role": "user", "content": "Hi"}]
