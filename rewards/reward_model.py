@@ -7,7 +7,7 @@
 Shapes: N answers, T tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from models.heads import RewardModel, score
 from models.weights.told import told
 from rewards.base import Answers, Reward, by_length
 from tokenization.base import Tokenizer
+from tokenization.chat import Message, Tools
+from tokenization.chat.messages import FLAGS, text_of
 
 
 class LearnedReward(Reward):
@@ -98,18 +100,32 @@ class Classifier(nn.Module):
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
             self.model.config.pad_token_id = self.tokenizer.pad_token_id
-        self.batch_size = batch_size
+        self.path, self.batch_size = path, batch_size
 
     def forward(self, answers: Answers) -> Tensor:
-        texts = [self._written(q, a) for q, a in zip(answers.asked, answers.texts, strict=True)]
+        rows = zip(answers.questions(), answers.texts, strict=True)
+        texts = [self._written(messages, tools, text) for (messages, tools), text in rows]
         found = []
         for start in range(0, len(texts), self.batch_size):
             batch = self.tokenizer(texts[start : start + self.batch_size], return_tensors="pt", padding=True)
             found.append(self.model(**batch.to(self.model.device)).logits[:, 0].float().cpu())
         return torch.cat(found)
 
-    def _written(self, question: str, answer: str) -> str:
+    def _written(self, messages: Sequence[Message], tools: Tools, answer: str) -> str:
+        """Raises RequestError where the template refuses the conversation."""
         if self.tokenizer.chat_template is None:
-            return f"{question}\n{answer}"
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        return str(self.tokenizer.apply_chat_template(turns, tokenize=False))
+            return "\n".join([*map(text_of, messages), answer])
+        turns = [*map(for_template, messages), {"role": "assistant", "content": answer}]
+        try:
+            return str(self.tokenizer.apply_chat_template(turns, tools=list(tools) or None, tokenize=False))
+        except Exception as error:  # Jinja's, and whatever the template's own code raises
+            raise RequestError(
+                f"reward.reward_model.run={self.path}: its chat template refuses a question of this data: {error}.\n"
+                f"The roles are {', '.join(turn['role'] for turn in turns)}."
+            ) from None
+
+
+def for_template(message: Message) -> dict[str, Any]:
+    """A message as templates know it: no flags of training, no empty fields, text in one piece."""
+    given = {name: value for name, value in message.items() if value is not None and name not in FLAGS}
+    return given | {"content": text_of(message)}

@@ -49,8 +49,9 @@ def build_data(cfg: DictConfig, run: RunFolder | None = None, *, origin: Origin 
     """
     origin = origin or origin_of(cfg)
     tokenizer = build(cfg.tokenizer) if origin.tokenizer is None else load_tokenizer(origin.tokenizer)
-    tokenizer = resolve_target(cfg.objective._target_).prepare_tokenizer(tokenizer)
-    data = build(cfg.data, tokenizer=tokenizer)
+    objective = resolve_target(cfg.objective._target_)
+    data = build(cfg.data, tokenizer=objective.prepare_tokenizer(tokenizer))
+    data.keep_messages = "prompts" in objective.needs
     data.prepare()
     if run is not None:
         data.rank, data.world_size = run.rank, run.world_size

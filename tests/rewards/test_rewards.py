@@ -153,5 +153,61 @@ def test_a_classifier_of_transformers_reads_text(tmp_path):
     assert found.tolist() == pytest.approx(alone, abs=1e-5)
 
 
+TURNS = "{{ bos_token }}{% for m in messages %} {{ m.role }} {{ m.content }} {{ eos_token }}{% endfor %}"
+
+
+def classifier(
+    folder, *, template: str | None = TURNS, pad: int | None = 0, tokenizer_pad: bool = True, bos: bool = False
+):
+    """A random classifier and its tokenizer, saved in `folder`. bos: it puts <s> before a text by itself."""
+    from tokenizers.processors import TemplateProcessing
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    from tests.hf_tiny import VOCAB, tokenizer
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCAB, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=64, pad_token_id=pad, num_labels=1, initializer_range=0.5,
+    )  # fmt: skip
+    model, reads = LlamaForSequenceClassification(config).eval(), tokenizer()
+    if bos:
+        reads.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    reads.chat_template = template
+    if not tokenizer_pad:
+        reads.pad_token = None
+    model.save_pretrained(folder)
+    reads.save_pretrained(folder)
+    return model, reads
+
+
+def scored(folder, given: Answers) -> list[float]:
+    part = LearnedReward(run=str(folder), batch_size=2, tokenizer=Named("a"), load_model=None)
+    return part(given).tolist()
+
+
+def test_a_classifier_is_shown_the_messages_in_its_own_template(tmp_path):
+    """Not the policy's rendering of them, special tokens by their names."""
+    template = "{% for m in messages %} {{ m.content }}{% endfor %}{% for t in tools or [] %} {{ t.name }}{% endfor %}"
+    model, _ = classifier(tmp_path, template=template)
+    asked = ["<|bos|><|user_start|>w3<|user_end|><|assistant_start|>", "<|bos|>w4"]
+    turns = [
+        [{"role": "system", "content": "w9"}, {"role": "user", "content": ["w3", "w8"], "weight": None}],
+        [{"role": "user", "content": "w4"}],
+    ]
+    tools = [(), [{"name": "w7"}]]
+    given = Answers(
+        asked, ["w5", "w6"], ["", ""], [[], []], [[], []], [True, True], None, [*zip(turns, tools, strict=True)]
+    )
+    expected = [model(torch.tensor([ids])).logits.item() for ids in ([9, 0, 5], [4, 6, 7])]
+    assert scored(tmp_path, given) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_question_that_a_classifiers_template_refuses_is_a_request_error(tmp_path):
+    classifier(tmp_path, template="{{ raise_exception('no system message') }}")
+    with pytest.raises(RequestError, match="refuses a question of this data: no system message"):
+        scored(tmp_path, Answers(["w3"], ["w4"], [""], [[]], [[]], [True]))
+
+
 def test_every_part_is_a_reward():
     assert all(isinstance(part, Reward) for part in (Answer(), Format(pattern="x"), Length(target=3), learned()))
