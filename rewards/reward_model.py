@@ -107,7 +107,10 @@ class Classifier(nn.Module):
         texts = [self._written(messages, tools, text) for (messages, tools), text in rows]
         found = []
         for start in range(0, len(texts), self.batch_size):
-            batch = self.tokenizer(texts[start : start + self.batch_size], return_tensors="pt", padding=True)
+            batch = self.tokenizer(
+                texts[start : start + self.batch_size], return_tensors="pt", padding=True,
+                add_special_tokens=self.tokenizer.chat_template is None,  # a template writes its own
+            )  # fmt: skip
             found.append(self.model(**batch.to(self.model.device)).logits[:, 0].float().cpu())
         return torch.cat(found)
 

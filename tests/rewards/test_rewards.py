@@ -203,6 +203,17 @@ def test_a_classifier_is_shown_the_messages_in_its_own_template(tmp_path):
     assert scored(tmp_path, given) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("template", [TURNS, None])
+def test_a_classifier_reads_its_beginning_once(tmp_path, template):
+    """The template wrote <s>; plain text gets that of the tokenizer."""
+    model, reads = classifier(tmp_path, template=template, bos=True)
+    turns = [{"role": "user", "content": "w3"}, {"role": "assistant", "content": "w4"}]
+    ids = reads.apply_chat_template(turns, return_dict=True)["input_ids"] if template else [1, 3, 4]
+    assert ids.count(1) == 1
+    found = scored(tmp_path, Answers(["w3"], ["w4"], [""], [[]], [[]], [True]))
+    assert found == pytest.approx([model(torch.tensor([ids])).logits.item()], abs=1e-5)
+
+
 def test_a_question_that_a_classifiers_template_refuses_is_a_request_error(tmp_path):
     classifier(tmp_path, template="{{ raise_exception('no system message') }}")
     with pytest.raises(RequestError, match="refuses a question of this data: no system message"):
