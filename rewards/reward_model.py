@@ -97,22 +97,31 @@ class Classifier(nn.Module):
             ) from None
         if self.model.config.num_labels != 1:
             raise RequestError(f"reward.reward_model.run={path} gives {self.model.config.num_labels} scores, not one.")
-        if self.tokenizer.pad_token is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-            self.model.config.pad_token_id = self.tokenizer.pad_token_id
+        self.config = self.model.config.get_text_config()
+        given = self.config.pad_token_id
+        self.pad = given if given is not None and 0 <= given < self.config.vocab_size else None
         self.path, self.batch_size = path, batch_size
 
     def forward(self, answers: Answers) -> Tensor:
         rows = zip(answers.questions(), answers.texts, strict=True)
         texts = [self._written(messages, tools, text) for (messages, tools), text in rows]
-        found = []
-        for start in range(0, len(texts), self.batch_size):
-            batch = self.tokenizer(
-                texts[start : start + self.batch_size], return_tensors="pt", padding=True,
-                add_special_tokens=self.tokenizer.chat_template is None,  # a template writes its own
-            )  # fmt: skip
-            found.append(self.model(**batch.to(self.model.device)).logits[:, 0].float().cpu())
-        return torch.cat(found)
+        written = self.tokenizer.chat_template is not None
+        columns = self.tokenizer(texts, add_special_tokens=not written)  # a template writes its own
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return by_length(rows, [len(row["input_ids"]) for row in rows], self._scores, batch_size=self.batch_size)
+
+    def _scores(self, rows: list[dict[str, list[int]]]) -> Tensor:
+        """A causal model of transformers is scored at the last token that is not `pad_token_id`: no row may end in it,
+        unless the folder says so, as those who trained the model had it."""
+        T, last = max(len(row["input_ids"]) for row in rows), {row["input_ids"][-1] for row in rows}
+        wished = [self.tokenizer.pad_token_id or 0, *range(len(last) + 1)]
+        self.config.pad_token_id = next(i for i in wished if i not in last) if self.pad is None else self.pad
+        fill = {"input_ids": self.config.pad_token_id}  # 0 in masks
+        batch = {
+            name: torch.tensor([row[name] + [fill.get(name, 0)] * (T - len(row[name])) for row in rows])
+            for name in rows[0]
+        }
+        return self.model(**{name: value.to(self.model.device) for name, value in batch.items()}).logits[:, 0].float()
 
     def _written(self, messages: Sequence[Message], tools: Tools, answer: str) -> str:
         """Raises RequestError where the template refuses the conversation."""

@@ -157,7 +157,7 @@ TURNS = "{{ bos_token }}{% for m in messages %} {{ m.role }} {{ m.content }} {{ 
 
 
 def classifier(
-    folder, *, template: str | None = TURNS, pad: int | None = 0, tokenizer_pad: bool = True, bos: bool = False
+    folder, *, template: str | None = TURNS, pad: int | None = 0, tokenizer_pad: str | None = "<pad>", bos: bool = False
 ):
     """A random classifier and its tokenizer, saved in `folder`. bos: it puts <s> before a text by itself."""
     from tokenizers.processors import TemplateProcessing
@@ -174,8 +174,7 @@ def classifier(
     if bos:
         reads.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     reads.chat_template = template
-    if not tokenizer_pad:
-        reads.pad_token = None
+    reads.pad_token = tokenizer_pad
     model.save_pretrained(folder)
     reads.save_pretrained(folder)
     return model, reads
@@ -212,6 +211,29 @@ def test_a_classifier_reads_its_beginning_once(tmp_path, template):
     assert ids.count(1) == 1
     found = scored(tmp_path, Answers(["w3"], ["w4"], [""], [[]], [[]], [True]))
     assert found == pytest.approx([model(torch.tensor([ids])).logits.item()], abs=1e-5)
+
+
+@pytest.mark.parametrize("pad", [0, None, -1])
+@pytest.mark.parametrize("tokenizer_pad", ["<pad>", "</s>", None])
+def test_a_classifier_scores_each_text_at_its_last_token_as_alone(tmp_path, pad, tokenizer_pad):
+    """The template ends in </s>, with which texts of other lengths may be padded."""
+    model, reads = classifier(tmp_path, pad=pad, tokenizer_pad=tokenizer_pad)
+    given = Answers(["w3 w4 w5", "w6", "w7 w8"], ["w9", "w10", "w11 w12"], [""] * 3, [[]] * 3, [[]] * 3, [True] * 3)
+    expected = []
+    for asked, text in zip(given.asked, given.texts, strict=True):
+        turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": text}]
+        ids = reads.apply_chat_template(turns, return_dict=True)["input_ids"]
+        assert ids[-1] == 2
+        hidden = model.model(torch.tensor([ids])).last_hidden_state
+        expected.append(model.score(hidden)[0, -1].item())
+    assert scored(tmp_path, given) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_classifier_that_was_trained_with_its_end_as_padding_is_scored_as_its_folder_says(tmp_path):
+    model, _ = classifier(tmp_path, template=None, pad=2)
+    given = Answers(["w3 w4", "w5"], ["w6 </s>", "w7 </s>"], ["", ""], [[], []], [[], []], [True, True])
+    alone = [model(torch.tensor([ids])).logits.item() for ids in ([3, 4, 6, 2], [5, 7, 2])]
+    assert scored(tmp_path, given) == pytest.approx(alone, abs=1e-5)
 
 
 def test_a_question_that_a_classifiers_template_refuses_is_a_request_error(tmp_path):
