@@ -139,7 +139,7 @@ def run_harness(
     tokenizer: Tokenizer,
     *,
     tasks: Sequence[str],
-    shots: int,
+    shots: int | None,
     limit: int | None,
     batch_size: int,
     seed: int,
@@ -148,7 +148,7 @@ def run_harness(
     """{task: {metric: value}} as the harness reports them.
 
     Args:
-        tasks: names the harness knows, or that `include_path` defines.
+        tasks: names the harness knows, or that `include_path` defines. shots: None: as many as each task says.
     """
     found = simple_evaluate(
         model=LabLM(model, tokenizer, batch_size=batch_size, seed=seed),

@@ -50,7 +50,7 @@ class Evaluate(TypedDict):
     """The section `evaluate`."""
 
     mode: Literal["choices", "generate"] | None
-    shots: NonNegativeInt
+    shots: NonNegativeInt | None
     limit: PositiveInt | None
     samples: PositiveInt
     temperature: NonNegativeFloat

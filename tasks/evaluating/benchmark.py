@@ -123,7 +123,7 @@ def ask(
     pool = load(benchmark, benchmark.shots_split, None) if settings.shots else []
     prompts = []
     for number, question in enumerate(shown(questions, "writing prompts", unit="questions")):
-        shots = draw_shots(pool, settings.shots, seed=seed, asked=question, number=number)
+        shots = draw_shots(pool, settings.shots or 0, seed=seed, asked=question, number=number)
         prompts.append(prompter.prompt(question, shots, words=benchmark.words, room=room))
     return prompts
 

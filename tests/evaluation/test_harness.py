@@ -8,16 +8,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from errors import RequestError
 from evaluation.answering import by_choices, choice_metrics
 from evaluation.benchmarks.base import Question
 from evaluation.prompts import Prompter
 from models.gpt import GPT
+from tasks.evaluating.lm_eval import run_lm_eval
 from tokenization.byte import ByteTokenizer
 
 pytest.importorskip("lm_eval", reason="pip install lm_eval")
 
+ROOT = Path(__file__).parents[2]
 TASK = """
 task: {name}
 dataset_path: json
@@ -83,6 +86,18 @@ def test_texts_are_drawn_as_the_harnesss_own_models_draw_them(model: GPT) -> Non
 def test_settings_that_are_not_used_are_refused_before_a_text_is_written(model: GPT, given, words) -> None:
     with pytest.raises(RequestError, match=words):
         written(model, {}, given)
+
+
+@pytest.mark.parametrize("shots", [None, 0, 2])
+def test_a_tasks_own_number_of_shots_stands_where_none_is_typed(model: GPT, tmp_path: Path, monkeypatch, shots) -> None:
+    evaluate = OmegaConf.load(ROOT / "conf/task/evaluate.yaml").evaluate
+    typed = {"harness": "lm_eval", "tasks": ["a"]} | ({} if shots is None else {"shots": shots})
+    cfg = OmegaConf.create({"seed": 0, "evaluate": {**evaluate, **typed}})
+    asked = {}
+    monkeypatch.setattr("evaluation.harness.simple_evaluate", lambda **how: asked.update(how) or {"results": {}})
+    monkeypatch.setattr("evaluation.harness.TaskManager", lambda **how: None)
+    run_lm_eval(cfg, SimpleNamespace(path=tmp_path, results={}), model, ByteTokenizer())
+    assert asked["num_fewshot"] == shots
 
 
 @pytest.mark.slow
