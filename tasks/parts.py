@@ -20,7 +20,7 @@ from launcher.config.inherit import read_run, run_folder_of
 from launcher.config.instantiate import build, resolve_target, signature_of
 from launcher.jobs.run_folder import RunFolder
 from lightning_modules.base import LanguageModule, Start
-from models.adapters.lora import save_adapter
+from models.adapters.lora import expert_parameters, save_adapter
 from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
 from models.layers import products
@@ -269,6 +269,12 @@ def add_adapter(cfg: DictConfig, model: LanguageModel) -> None:
     """Small matrices beside frozen weights, in place."""
     if cfg.get("adapter"):
         build(cfg.adapter, model=model)
+
+
+def note_frozen_experts(model: LanguageModel) -> None:
+    """Adapters stand beside linear layers, and experts are none."""
+    if getattr(model, "adapter", None) is not None and (frozen := expert_parameters(model)):
+        print(f"adapter the {frozen:,} parameters of the experts stay as they are: adapters stand beside linear layers")
 
 
 def keep_adapter(model: LanguageModel, folder: Path) -> None:
