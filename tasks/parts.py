@@ -81,6 +81,16 @@ def saved_tokenizer(cfg: DictConfig) -> Tokenizer:
     )
 
 
+def note_missing_bos(cfg: DictConfig, tokenizer: Tokenizer) -> None:
+    """Said where plain text reaches a model of the Hub as it is; a run of ours was trained on text as it reads it."""
+    if tokenizer.begins is not None and origin_of(cfg).tokenizer is None:
+        print(
+            f"note: {cfg.tokenizer.name} puts {tokenizer.begins} before a text, and plain text has none here, nor in "
+            "training: the model may read it worse\n"
+            "      than its makers' program does. In a conversation its chat template writes it."
+        )
+
+
 def asking_style(cfg: DictConfig) -> Any:
     """How its conversations were rendered for what `init_from` names (data.template); without any, as models of the
     Hub of its kind are asked: chat, or seq2seq for an encoder-decoder."""

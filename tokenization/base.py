@@ -51,6 +51,7 @@ class Tokenizer(ABC):
         False  # True where text unseen in training cannot be encoded: validation must be seen
     )
     encodes_in_threads: ClassVar[bool] = False  # True where `encode` lets go of Python's lock
+    begins: str | None = None  # name of the token that somebody else's program puts before a text; `encode` does not
 
     def __init__(self, *, specials: list[str] | None = None, brings_eot: bool = False):
         """`brings_eot`: the vocabulary has an end of text of its own, so `specials` need not name one.

@@ -70,6 +70,9 @@ class HFTokenizer(Tokenizer):
         config = read_json(self._files, "tokenizer_config.json", name)
         self.roles = named_roles(config, read_json(self._files, "special_tokens_map.json", name))
         self.chat_template = chat_template(self._files, config)
+        bos = self.roles.get("bos_token")
+        added = config.get("add_bos_token", bos is not None and first_token(self._json.get("post_processor")) == bos)
+        self.begins = bos if added else None
         self._eot = self._find_eot(eot)
         self._add(self.special_names)
         self._own = control_tokens(
@@ -195,6 +198,16 @@ class HFTokenizer(Tokenizer):
         if tokenizer.settings()["sha256"] != state["sha256"]:
             raise RequestError(f"{folder / FOLDER / MAIN} was changed after it was saved. Take it from another run.")
         return tokenizer
+
+
+def first_token(post_processor: Any) -> str | None:
+    """The token that tokenizers puts before a text."""
+    if not isinstance(post_processor, dict):
+        return None
+    if post_processor.get("type") == "Sequence":
+        return next(filter(None, map(first_token, post_processor["processors"])), None)
+    pieces = post_processor.get("single") if post_processor.get("type") == "TemplateProcessing" else None
+    return pieces[0].get("SpecialToken", {}).get("id") if pieces else None
 
 
 def named_roles(config: dict[str, Any], special_map: dict[str, Any]) -> dict[str, str]:
