@@ -32,6 +32,9 @@ class ArithmeticDataModule(ConversationDataModule):
         train = GeneratedExamples(lambda i: self._example("train", i))
         return train, GeneratedExamples(lambda i: self._example("val", i), self.val_examples)
 
+    def _train_conversation(self, i: int) -> Conversation:
+        return self._conversation("train", i)
+
     def _val_conversation(self, i: int) -> Conversation:
         return self._conversation("val", i)
 

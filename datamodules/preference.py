@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from datamodules.reading.ignored import in_words
 from datamodules.reading.preference_rows import Preference, preferences
 from datamodules.reading.row_files import RowFiles
 from errors import RequestError
-from tokenization.chat import chat_template
+from tokenization.chat import Message, Tools, chat_template
 from tokenization.chat.messages import strings_of, text_of
 
 NO_ROWS = "there are no rows, or all have the same prompt, which stands on one side"
@@ -61,6 +61,7 @@ class PairDataModule(StepDataModule):
         self.not_used: Counter[str] = Counter()
         self.counts: dict[str, Counter[str]] = {"train": Counter(), "val": Counter()}
         self._tables: dict[str, PairTable] = {}
+        self._asked: dict[str, list[tuple[Sequence[Message], Tools]]] = {"train": [], "val": []}
 
     def _read(self, side: str, dropped: Counter[str]) -> Iterable[Preference]:
         """The pairs of "train" or "val", always the same; what is no pair is counted."""
@@ -79,10 +80,11 @@ class PairDataModule(StepDataModule):
         template, self.tokenizer = chat_template(self.tokenizer, self.template_style)
         self.template, self.end = template, template.end
         for side, counts in self.counts.items():
-            rows = self._read(side, counts)
+            rows, asked = self._read(side, counts), self._asked[side]
             table = make_table(
                 rows, template, seq_len=self.seq_len, max_prompt=self.max_prompt, counts=counts,
                 ignored=self.not_used,
+                kept=lambda pair, asked=asked: asked.append((pair.prompt, pair.tools)) if self.keep_messages else None,
             )  # fmt: skip
             if len(table) == 0:
                 reasons = ", ".join(f"{reason}: {n:,}" for reason, n in counts.items()) or NO_ROWS
@@ -140,7 +142,9 @@ class PairDataModule(StepDataModule):
         def question(i: int) -> Question:
             prompt, chosen, _ = table.parts(i)
             expected = self.tokenizer.decode([id for id in chosen.tolist() if id != self.end])
-            return Question(prompt, self.tokenizer.decode(prompt.tolist()).strip(), expected)
+            messages, tools = self._asked[side][i]
+            asked = self.tokenizer.decode(prompt.tolist()).strip()
+            return Question(prompt, asked, expected, messages=messages, tools=tools)
 
         return Prompts(len(table), question)
 

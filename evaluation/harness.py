@@ -5,13 +5,14 @@ The harness brings tasks, prompts and scores; the model brings log-probabilities
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from lm_eval import simple_evaluate
 from lm_eval.api.model import TemplateLM
 from lm_eval.tasks import TaskManager
 
+from errors import RequestError
 from evaluation.answering import cut
 from evaluation.likelihood import Pair, continuation_scores, rolling_pairs
 from models.base import LanguageModel
@@ -20,14 +21,58 @@ from models.sampling import Sampling
 from tokenization.base import Tokenizer
 
 MAX_NEW_TOKENS = 256  # where a task does not say, as in the harness's own models
+LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # the first that is there counts
+FILTERS = {"top_k": int, "top_p": float, "min_p": float, "repetition_penalty": float}
+
+
+class Wanted(NamedTuple):
+    """How a task wants its text: where it ends, how many tokens at most, how they are drawn."""
+
+    until: list[str]
+    most: int
+    sampling: Sampling
+
+
+def wanted(given: dict[str, Any]) -> Wanted:
+    """A task's generation_kwargs, read as the harness's own models read them.
+
+    Raises:
+        RequestError: a setting that we do not know, or that means nothing.
+    """
+    given = {key: value for key, value in given.items() if value is not None}
+    until = given.get("until", [])
+    temperature = float(given.get("temperature", 0.0))
+    drawn = bool(given.get("do_sample", temperature > 0))
+    if drawn and temperature == 0:
+        raise RequestError(
+            "lm_eval: generation_kwargs say do_sample: true without a temperature above 0.\n"
+            "Write temperature: 1.0 beside it, or leave do_sample out: then the likeliest token is taken."
+        )
+    known = ("until", "do_sample", "temperature", *LENGTHS, *FILTERS)
+    for key, value in given.items():
+        if key not in known and (key, value) != ("num_beams", 1):
+            raise RequestError(
+                f"lm_eval: generation_kwargs say {key}: {value!r:.80}, which is not known here, and may change the "
+                f"answers.\nWrite a task of your own without it (evaluate.tasks_path); known are {', '.join(known)}."
+            )
+    filters: dict[str, Any] = {key: read(given[key]) for key, read in FILTERS.items() if key in given}
+    if filters.get("top_k") == 0:  # all tokens, in transformers
+        del filters["top_k"]
+    most = next((int(given[key]) for key in LENGTHS if key in given), MAX_NEW_TOKENS)
+    sampling = Sampling(temperature=temperature if drawn else 0.0, **filters)
+    return Wanted([until] if isinstance(until, str) else list(until), most, sampling)
 
 
 class LabLM(TemplateLM):
-    """A model and its tokenizer, as the harness wants them. What does not fit the context loses its beginning."""
+    """A model and its tokenizer, as the harness wants them. What does not fit the context loses its beginning.
 
-    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, *, batch_size: int):
+    Args:
+        seed: of drawn answers.
+    """
+
+    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, *, batch_size: int, seed: int = 0):
         super().__init__()
-        self.model, self.text, self.batch_size = model, tokenizer, batch_size
+        self.model, self.text, self.batch_size, self.seed = model, tokenizer, batch_size, seed
 
     @property
     def eot_token_id(self) -> int:
@@ -63,13 +108,12 @@ class LabLM(TemplateLM):
         return np.bincount(owners, weights=scores, minlength=len(requests)).tolist()
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        return [self._answer(*request.args) for request in requests]
+        """One text each; a request that is there several times (`repeats`) is drawn as often."""
+        asked = [(request.args[0], wanted(request.args[1])) for request in requests]
+        return [self._answer(context, how, number) for number, (context, how) in enumerate(asked)]
 
-    def _answer(self, context: str, wanted: dict[str, Any]) -> str:
-        until = wanted.get("until") or []
-        until = [until] if isinstance(until, str) else until
-        most = min(int(wanted.get("max_gen_toks", MAX_NEW_TOKENS)), self.max_length - 1)
-        temperature = float(wanted.get("temperature", 0.0)) if wanted.get("do_sample") else 0.0
+    def _answer(self, context: str, how: Wanted, number: int) -> str:
+        until, most = how.until, min(how.most, self.max_length - 1)
         ids = self.tok_encode(context)[-(self.max_length - most) :]
 
         def stop(made: list[int]) -> bool:
@@ -80,7 +124,9 @@ class LabLM(TemplateLM):
             self.model,
             [ids],
             max_new_tokens=most,
-            sampling=Sampling(temperature=temperature),
+            sampling=how.sampling,
+            seed=self.seed,
+            numbers=[number],
             stop_ids=[self.text.eot],
             stop=stop,
         )
@@ -93,7 +139,7 @@ def run_harness(
     tokenizer: Tokenizer,
     *,
     tasks: Sequence[str],
-    shots: int,
+    shots: int | None,
     limit: int | None,
     batch_size: int,
     seed: int,
@@ -102,10 +148,10 @@ def run_harness(
     """{task: {metric: value}} as the harness reports them.
 
     Args:
-        tasks: names the harness knows, or that `include_path` defines.
+        tasks: names the harness knows, or that `include_path` defines. shots: None: as many as each task says.
     """
     found = simple_evaluate(
-        model=LabLM(model, tokenizer, batch_size=batch_size),
+        model=LabLM(model, tokenizer, batch_size=batch_size, seed=seed),
         tasks=list(tasks),
         num_fewshot=shots,
         limit=limit,

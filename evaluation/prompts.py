@@ -70,13 +70,20 @@ class Prompter:
         if self.template is not None:
             lead = question.lead if room == 0 else ""
             ids, text = self._chat(question, shots, words, lead)
-            choices = [self.tokenizer.encode(f" {choice}" if lead else choice) for choice in question.choices]
+            choices = [self._behind(lead, choice) for choice in question.choices]
         else:
             text = plain_text(question, shots, words)
             ids = self.tokenizer.encode(text)
-            choices = [self.tokenizer.encode(f" {choice}") for choice in question.choices]
+            choices = [self.plain_answer(question, choice) for choice in question.choices]
         most = max(1, self.context - max([room, *(len(choice) for choice in choices)]))
         return Prompt(ids[-most:], choices, text, max(0, len(ids) - most))
+
+    def plain_answer(self, question: Question, answer: str) -> np.ndarray:
+        """(n,) ids of an answer to `question` in plain text, as they stand in an example."""
+        return self._behind(plain_text(question, [], ""), answer)
+
+    def _behind(self, before: str, answer: str) -> np.ndarray:
+        return self.tokenizer.encode_behind(before, f" {answer}") if before else self.tokenizer.encode(answer)
 
     def _chat(self, question: Question, shots: Sequence[Question], words: str, lead: str) -> tuple[np.ndarray, str]:
         assert self.template is not None

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from errors import RequestError
-from evaluation.direction import known_direction
 from reports.collect import Run
 from reports.statistics import Difference, Mean, holm, mean, paired_difference
+from runs.direction import known_direction
 
 PER_TOKEN = {"loss", "perplexity"}  # words of metrics that mean something else with another tokenizer
 OVER_TOKENS = PER_TOKEN | {"bpb"}  # and where other tokens are supervised

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from errors import RequestError, RunError
+from tokenization.chat import Message, Tools
 
 R = TypeVar("R")
 
@@ -30,9 +31,15 @@ class Answers:
     ids: Sequence[Sequence[int]]  # of the answers, the end included where there is one
     stopped: Sequence[bool]  # ended by itself
     right: Tensor | None = None  # (N,) bool, where the data says how answers are compared
+    conversations: Sequence[tuple[Sequence[Message], Tools]] = ()  # what was asked before it was rendered
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def questions(self) -> Sequence[tuple[Sequence[Message], Tools]]:
+        """What was asked, as messages and tools, for a judge with a template of its own; `asked` may be the policy's
+        rendering. Where the data has no messages, `asked` is what a user says."""
+        return self.conversations or [([{"role": "user", "content": text}], ()) for text in self.asked]
 
 
 class Reward(nn.Module):

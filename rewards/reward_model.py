@@ -7,7 +7,7 @@
 Shapes: N answers, T tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from models.heads import RewardModel, score
 from models.weights.told import told
 from rewards.base import Answers, Reward, by_length
 from tokenization.base import Tokenizer
+from tokenization.chat import Message, Tools
+from tokenization.chat.messages import FLAGS, text_of
 
 
 class LearnedReward(Reward):
@@ -95,21 +97,47 @@ class Classifier(nn.Module):
             ) from None
         if self.model.config.num_labels != 1:
             raise RequestError(f"reward.reward_model.run={path} gives {self.model.config.num_labels} scores, not one.")
-        if self.tokenizer.pad_token is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-            self.model.config.pad_token_id = self.tokenizer.pad_token_id
-        self.batch_size = batch_size
+        self.config = self.model.config.get_text_config()
+        given = self.config.pad_token_id
+        self.pad = given if given is not None and 0 <= given < self.config.vocab_size else None
+        self.path, self.batch_size = path, batch_size
 
     def forward(self, answers: Answers) -> Tensor:
-        texts = [self._written(q, a) for q, a in zip(answers.asked, answers.texts, strict=True)]
-        found = []
-        for start in range(0, len(texts), self.batch_size):
-            batch = self.tokenizer(texts[start : start + self.batch_size], return_tensors="pt", padding=True)
-            found.append(self.model(**batch.to(self.model.device)).logits[:, 0].float().cpu())
-        return torch.cat(found)
+        rows = zip(answers.questions(), answers.texts, strict=True)
+        texts = [self._written(messages, tools, text) for (messages, tools), text in rows]
+        written = self.tokenizer.chat_template is not None
+        columns = self.tokenizer(texts, add_special_tokens=not written)  # a template writes its own
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return by_length(rows, [len(row["input_ids"]) for row in rows], self._scores, batch_size=self.batch_size)
 
-    def _written(self, question: str, answer: str) -> str:
+    def _scores(self, rows: list[dict[str, list[int]]]) -> Tensor:
+        """A causal model of transformers is scored at the last token that is not `pad_token_id`: no row may end in it,
+        unless the folder says so, as those who trained the model had it."""
+        T, last = max(len(row["input_ids"]) for row in rows), {row["input_ids"][-1] for row in rows}
+        wished = [self.tokenizer.pad_token_id or 0, *range(len(last) + 1)]
+        self.config.pad_token_id = next(i for i in wished if i not in last) if self.pad is None else self.pad
+        fill = {"input_ids": self.config.pad_token_id}  # 0 in masks
+        batch = {
+            name: torch.tensor([row[name] + [fill.get(name, 0)] * (T - len(row[name])) for row in rows])
+            for name in rows[0]
+        }
+        return self.model(**{name: value.to(self.model.device) for name, value in batch.items()}).logits[:, 0].float()
+
+    def _written(self, messages: Sequence[Message], tools: Tools, answer: str) -> str:
+        """Raises RequestError where the template refuses the conversation."""
         if self.tokenizer.chat_template is None:
-            return f"{question}\n{answer}"
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        return str(self.tokenizer.apply_chat_template(turns, tokenize=False))
+            return "\n".join([*map(text_of, messages), answer])
+        turns = [*map(for_template, messages), {"role": "assistant", "content": answer}]
+        try:
+            return str(self.tokenizer.apply_chat_template(turns, tools=list(tools) or None, tokenize=False))
+        except Exception as error:  # Jinja's, and whatever the template's own code raises
+            raise RequestError(
+                f"reward.reward_model.run={self.path}: its chat template refuses a question of this data: {error}.\n"
+                f"The roles are {', '.join(turn['role'] for turn in turns)}."
+            ) from None
+
+
+def for_template(message: Message) -> dict[str, Any]:
+    """A message as templates know it: no flags of training, no empty fields, text in one piece."""
+    given = {name: value for name, value in message.items() if value is not None and name not in FLAGS}
+    return given | {"content": text_of(message)}

@@ -71,8 +71,8 @@ class Verified(Reward):
         if self.template is None:
             return [(list(prompt), list(ids)) for prompt, ids in zip(answers.prompt_ids, answers.ids, strict=True)]
         found = []
-        for question, text in zip(answers.asked, answers.texts, strict=True):
-            prompt = self.template.render_for_completion([{"role": "user", "content": question}]).tolist()
+        for (messages, tools), text in zip(answers.questions(), answers.texts, strict=True):
+            prompt = self.template.render_for_completion(messages, tools=tools).tolist()
             found.append((prompt, [*self.template.tokenizer.encode(text).tolist(), self.template.end]))
         return found
 

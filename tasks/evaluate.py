@@ -50,7 +50,7 @@ class Evaluate(TypedDict):
     """The section `evaluate`."""
 
     mode: Literal["choices", "generate"] | None
-    shots: NonNegativeInt
+    shots: NonNegativeInt | None
     limit: PositiveInt | None
     samples: PositiveInt
     temperature: NonNegativeFloat
@@ -87,6 +87,8 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
     data = parts.build_data(cfg)
     if cfg.evaluate.tools and not (isinstance(data, Asked) and data.answers is not None):
         raise RequestError("evaluate.tools write in answers, and this data asks nothing.\nType evaluate.tools=[]")
+    if "tokens" in data.provides:
+        parts.note_missing_bos(cfg, data.tokenizer)
     answers = data.answers if isinstance(data, Asked) else None
     check_beams(cfg.evaluate.beams, cfg.evaluate.length_penalty, against=None if answers else NO_ANSWERS)
     model = parts.build_model(cfg, vocab_size=data.tokenizer.vocab_size)
@@ -200,6 +202,8 @@ def evaluate_questions(cfg: DictConfig, run: RunFolder) -> None:
     model = parts.trained_model(cfg, tokenizer)
     settle_reading(cfg, model, run)
     run.results |= {"parameters": model.parameter_counts(), "tokenizer_fingerprint": tokenizer.fingerprint}
+    if cfg.evaluate.harness:
+        parts.note_missing_bos(cfg, tokenizer)
     ask = run_lm_eval if cfg.evaluate.harness else run_benchmark
     ask(cfg, run, model, tokenizer)
 

@@ -140,6 +140,7 @@ def describe(cfg: DictConfig, data: StepDataModule, model: Any, run: RunFolder) 
     if run.rank != 0:
         return
     parts.warn_of_untrained_rows(cfg, data)
+    parts.note_frozen_experts(model)
     print("\n".join(f"{name:<8}{words}" for name, words in data.facts().items()))
     counts = model.parameter_counts()
     trained = "" if counts["trainable"] == counts["total"] else f", {counts['trainable']:,} of them trained"

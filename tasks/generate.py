@@ -63,6 +63,7 @@ def generate(
     check_beams(beams, length_penalty, against=next((words for words, there in drawn.items() if there), None))
     settle_torch()
     tokenizer = parts.saved_tokenizer(cfg)
+    parts.note_missing_bos(cfg, tokenizer)
     guide = guide_of(tokenizer, tools=tools, schema=schema, regex=regex, end=tokenizer.eot)
     model = parts.trained_model(cfg, tokenizer)
     settle_reading(cfg, model, run)

@@ -22,7 +22,7 @@ from launcher.config.inherit import read_run, run_folder_of
 from launcher.config.instantiate import build, resolve_target, signature_of
 from launcher.jobs.run_folder import RunFolder
 from lightning_modules.base import LanguageModule, Start
-from models.adapters.lora import save_adapter
+from models.adapters.lora import expert_parameters, save_adapter
 from models.base import LanguageModel
 from models.boosting.ensemble import Boosted
 from models.layers import products
@@ -55,8 +55,9 @@ def build_data(cfg: DictConfig, run: RunFolder | None = None, *, origin: Origin 
     """
     origin = origin or origin_of(cfg)
     tokenizer = build(cfg.tokenizer) if origin.tokenizer is None else load_tokenizer(origin.tokenizer)
-    tokenizer = resolve_target(cfg.objective._target_).prepare_tokenizer(tokenizer)
-    data = build(cfg.data, tokenizer=tokenizer)
+    objective = resolve_target(cfg.objective._target_)
+    data = build(cfg.data, tokenizer=objective.prepare_tokenizer(tokenizer))
+    data.keep_messages = "prompts" in objective.needs
     data.prepare()
     if run is not None:
         data.rank, data.world_size = run.rank, run.world_size
@@ -84,6 +85,16 @@ def saved_tokenizer(cfg: DictConfig) -> Tokenizer:
         f"init_from={cfg.init_from} has no tokenizer/ beside its checkpoints, and no tokenizer.json: is it a run "
         "folder or a Hugging Face folder?"
     )
+
+
+def note_missing_bos(cfg: DictConfig, tokenizer: Tokenizer) -> None:
+    """Said where plain text reaches a model of the Hub as it is; a run of ours was trained on text as it reads it."""
+    if tokenizer.begins is not None and origin_of(cfg).tokenizer is None:
+        print(
+            f"note: {cfg.tokenizer.name} puts {tokenizer.begins} before a text, and plain text has none here, nor in "
+            "training: the model may read it worse\n"
+            "      than its makers' program does. In a conversation its chat template writes it."
+        )
 
 
 def asking_style(cfg: DictConfig) -> Any:
@@ -290,6 +301,12 @@ def add_adapter(cfg: DictConfig, model: LanguageModel) -> None:
     """Small matrices beside frozen weights, in place."""
     if cfg.get("adapter"):
         build(cfg.adapter, model=model)
+
+
+def note_frozen_experts(model: LanguageModel) -> None:
+    """Adapters stand beside linear layers, and experts are none."""
+    if getattr(model, "adapter", None) is not None and (frozen := expert_parameters(model)):
+        print(f"adapter the {frozen:,} parameters of the experts stay as they are: adapters stand beside linear layers")
 
 
 def keep_adapter(model: LanguageModel, folder: Path) -> None:

@@ -83,6 +83,7 @@ def load(cfg: DictConfig, name: str, place: Path | None) -> Loaded:
         with open_dict(theirs):
             theirs.init_from, theirs.resume, theirs.trainer = str(place), None, cfg.trainer
     tokenizer = parts.saved_tokenizer(theirs)
+    parts.note_missing_bos(theirs, tokenizer)
     turns, tokenizer = turns_of(theirs, tokenizer)
     model = parts.trained_model(theirs, tokenizer).requires_grad_(False).eval()
     settle_reading(theirs, model, probes=False)  # others may be answered meanwhile

@@ -25,8 +25,8 @@ from callbacks.stop import StopOnSignal
 from callbacks.validation import Validation
 from datamodules.kinds.steps import StepDataModule
 from errors import RequestError
-from evaluation.direction import best_mode
 from launcher.jobs import joining
+from runs.direction import best_mode
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt(3)
 

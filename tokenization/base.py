@@ -52,6 +52,7 @@ class Tokenizer(ABC):
         False  # True where text unseen in training cannot be encoded: validation must be seen
     )
     encodes_in_threads: ClassVar[bool] = False  # True where `encode` lets go of Python's lock
+    begins: str | None = None  # name of the token that somebody else's program puts before a text; `encode` does not
 
     def __init__(self, *, specials: list[str] | None = None, brings_eot: bool = False):
         """`brings_eot`: the vocabulary has an end of text of its own, so `specials` need not name one.
@@ -188,11 +189,16 @@ class Tokenizer(ABC):
         seen = [int(i) for i in context[-CONTEXT:]]
         before = self.decode(seen)
         try:
-            first, whole, alone = self.encode(before), self.encode(before + text), self.encode(text)
+            together, alone = self.encode_behind(before, text), self.encode(text)
         except RequestError:  # a character without an id
             return None
-        together = whole[len(first) :] if np.array_equal(whole[: len(first)], first) else alone
         return next((ids for ids in (together, alone) if self.decode_after(seen, ids) == text), None)
+
+    def encode_behind(self, before: str, text: str) -> np.ndarray:
+        """(n,) ids of `text` as they stand behind `before` where both are encoded as one; those of `text` alone where
+        a token spans both. Alone, some tokenizers put a blank before a text."""
+        first, whole = self.encode(before), self.encode(before + text)
+        return whole[len(first) :] if np.array_equal(whole[: len(first)], first) else self.encode(text)
 
     def pieces(self) -> list[bytes | None]:
         """What each id writes, as UTF-8; None for specials and for ids that stand for no text of their own."""

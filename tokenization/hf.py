@@ -78,6 +78,9 @@ class HFTokenizer(Tokenizer):
         self.roles = named_roles(config, read_json(self._files, "special_tokens_map.json", name))
         self.chat_template = chat_template(self._files, config)
         self.moment = self._find_moment(saved=saved)
+        bos = self.roles.get("bos_token")
+        added = config.get("add_bos_token", bos is not None and first_token(self._json.get("post_processor")) == bos)
+        self.begins = bos if added else None
         self._eot = self._find_eot(eot)
         self._add([] if saved else self.special_names)
         self._own = control_tokens(
@@ -254,6 +257,16 @@ def with_added(found: dict[str, Any], ids: dict[str, int]) -> dict[str, Any]:
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     entries = [{"id": i, "content": name, **flags} for name, i in ids.items()]
     return {**found, "added_tokens": [*found.get("added_tokens", []), *entries]}
+
+
+def first_token(post_processor: Any) -> str | None:
+    """The token that tokenizers puts before a text."""
+    if not isinstance(post_processor, dict):
+        return None
+    if post_processor.get("type") == "Sequence":
+        return next(filter(None, map(first_token, post_processor["processors"])), None)
+    pieces = post_processor.get("single") if post_processor.get("type") == "TemplateProcessing" else None
+    return pieces[0].get("SpecialToken", {}).get("id") if pieces else None
 
 
 def named_roles(config: dict[str, Any], special_map: dict[str, Any]) -> dict[str, str]:

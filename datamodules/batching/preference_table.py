@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -70,12 +70,13 @@ def make_table(
     max_prompt: int,
     counts: Counter[str],
     ignored: Counter[str] | None = None,
+    kept: Callable[[Preference], None] = lambda pair: None,
 ) -> PairTable:
     """Renders and cuts. Each completion has the room that the prompt leaves, whatever the other one needs (S11).
 
     Args:
         max_prompt: longer prompts lose their beginning. counts: takes what was cut, and what was dropped and why.
-        ignored: takes what the template does not show to the model.
+        ignored: takes what the template does not show to the model. kept: called for each pair that stays, in order.
     """
     ids: list[np.ndarray] = []
     margins: list[float] = []
@@ -84,6 +85,7 @@ def make_table(
         if ignored is not None:
             ignored.update(hidden_by(template, pair))
         if parts is not None:
+            kept(pair)
             ids += [part.astype(np.int32) for part in parts]
             margins.append(float("nan") if pair.margin is None else pair.margin)
     ends = np.cumsum([len(part) for part in ids], dtype=np.int64).reshape(-1, 3)

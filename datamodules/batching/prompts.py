@@ -6,7 +6,7 @@ rank answers which is the objective's to say. As for examples, what rollout k as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,13 +17,14 @@ from batch import Batch
 from datamodules.batching.epochs import Epochs
 from errors import RequestError
 from tokenization.base import Tokenizer
-from tokenization.chat import Rendered
+from tokenization.chat import Message, Rendered, Tools
 
 
 class Question(NamedTuple):
     """What the model is asked, and the answer that was expected.
 
     `source`: what other questions may be about as well; those stand and fall together. "": the question itself.
+    `messages`, `tools`: what `prompt` was rendered from, for a judge that renders it in its own way.
     """
 
     prompt: np.ndarray  # (n,) ids
@@ -31,6 +32,8 @@ class Question(NamedTuple):
     expected: str
     source: str = ""
     tokens: int = 0  # that the expected turn takes, thoughts included; 0: those of `expected`
+    messages: Sequence[Message] = ()
+    tools: Tools = ()
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from datamodules.kinds.steps import StepDataModule
 from datamodules.reading.ignored import in_words
 from errors import RequestError
 from tokenization.base import digest
-from tokenization.chat import chat_template, prompt_of
+from tokenization.chat import Rendered, chat_template, prompt_of
 from tokenization.chat.messages import answer_of, strings_of, text_of
+from tokenization.chat.template import turns_of
 
 
 class ConversationDataModule(StepDataModule):
@@ -53,11 +54,16 @@ class ConversationDataModule(StepDataModule):
         self.template, self.tokenizer = chat_template(self.tokenizer, template)
         self.learn, self.batching, self.preview = learn, batching, preview
         self._sides: tuple[Examples, Examples] | None = None
+        self._train_kept: list[Conversation] = []
         self._val_kept: list[Conversation] = []
 
     @abstractmethod
     def _load(self) -> tuple[Examples, Examples]:
         """Training and validation examples; the latter have an end."""
+
+    def _train_conversation(self, i: int) -> Conversation:
+        """The conversation that training example `i` was rendered from; with `keep_messages` alone."""
+        return self._train_kept[i]
 
     def _val_conversation(self, i: int) -> Conversation:
         """The conversation that validation example `i` was rendered from."""
@@ -71,8 +77,10 @@ class ConversationDataModule(StepDataModule):
                 text + "\n" for side in sides for c in side for text in strings_of(c.messages, c.tools)
             )
         settings: Any = {"learn": self.learn, "seq_len": self.seq_len, "truncate": self.truncate}
-        kept = self._val_kept.append
-        return render_all(train, self.template, **settings), render_all(val, self.template, kept=kept, **settings)
+        if self.keep_messages:
+            settings["kept"] = self._train_kept.append
+        examples = render_all(train, self.template, **settings)
+        return examples, render_all(val, self.template, **(settings | {"kept": self._val_kept.append}))
 
     # Preparing ----------------------------------------------------------------------------------------------------
 
@@ -179,7 +187,26 @@ class ConversationDataModule(StepDataModule):
 
     def prompts(self, side: Literal["train", "val"]) -> Prompts:
         examples = self.train if side == "train" else self.val
-        return Prompts(examples.size, lambda i: last_question(examples[i], self.tokenizer, self.end))
+        conversation = self._train_conversation if side == "train" else self._val_conversation
+
+        def question(i: int) -> Question:
+            found = last_question(examples[i], self.tokenizer, self.end)
+            messages, _, tools = conversation(i)
+            answer = self._answered(conversation(i), examples[i], len(found.prompt))
+            return found._replace(messages=messages[:answer], tools=tools)
+
+        return Prompts(examples.size, question)
+
+    def _answered(self, conversation: Conversation, example: Rendered, place: int) -> int:
+        """The number of the message that the example's token at `place` is of: of the assistant's, some may be cut."""
+        messages, _, tools = conversation
+        answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+        if len(answers) == 1:
+            return answers[0]
+        turn_n = turns_of(self.template.segments(messages, tools))
+        of_end = self.truncate in ("start", "source")  # what was cut stood before
+        turn = int(turn_n[place - len(example.ids) if of_end else place])
+        return answers[turn - 1]  # NOBODY, where every token is learned: the last
 
     def questions(self, limit: int | None = None) -> list[Question]:
         """Validation conversations, each without its last answer; the first `limit` that leave room for an answer."""

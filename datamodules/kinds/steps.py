@@ -46,6 +46,7 @@ class StepDataModule(LightningDataModule):
         self.updates_per_item = 1  # by the objective: more where a step's item serves several updates
         self.prompts_per_item = self.held_out_prompts = 0  # more than 0: items are prompts, see serve_prompts
         self.pin_memory = False  # the task sets it where a CUDA device trains
+        self.keep_messages = True  # the task sets it to False where nobody asks for `prompts`
 
     @property
     def ignored(self) -> dict[str, int]:

@@ -5,7 +5,6 @@ a folder in it. `sweep.json` keeps what was typed, so that `resume=SWEEP_FOLDER`
 """
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,7 +23,7 @@ from errors import Interrupted, RequestError
 from folders import job_number
 from launcher.config.compose import Files, Plan, check_groups, compose, hydra_of
 from launcher.config.overrides import Override, count_jobs, is_group, parse
-from launcher.jobs import devices, joining, ranks
+from launcher.jobs import devices, joining, ranks, searching
 from launcher.jobs.endings import FINISHED, Ending
 from launcher.jobs.job import Job, left_to_do, run_job
 from launcher.jobs.repeated import summary_of
@@ -53,6 +52,8 @@ def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str], *
     _check_can_sweep(overrides)
     grid = _grid(overrides, frame, lab)
     jobs = None if grid is None else check_jobs([*grid, *overrides], lab)
+    typed = any(o.key == "hydra.sweeper.direction" for o in overrides)
+    way = [] if grid is not None else searching.direction(frame.cfg, frame.hydra, typed=typed)
     varied = dict(frame.hydra.sweeper.get("params") or {}) if grid is None else [o.key for o in grid]
     swept = [*varied, *(o.key for o in overrides if o.is_sweep)]
     if folder is None:
@@ -66,7 +67,8 @@ def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str], *
     try:
         with stopping.noting(), hydra_of(lab) as hydra:
             task = SweepJob(lab, command, folder, tuple(swept), total)
-            hydra.multirun("config", task, _for_hydra(overrides, grid, folder, lab), with_log_configuration=False)
+            told = [*_for_hydra(overrides, grid, folder, lab), *way]
+            hydra.multirun("config", task, told, with_log_configuration=False)
     except FailedFast:
         print("\nfail_fast=true: no further job was started.")
     except Interrupted as error:
@@ -101,7 +103,7 @@ class SweepJob:
     total: int | None
 
     def __call__(self, cfg: DictConfig) -> float:
-        """Runs the job; returns val/loss, for sweepers that search, and infinity where there is none."""
+        """Runs the job; returns what trainer.monitor names, for sweepers that search."""
         stopping.check()
         hydra, launcher = HydraConfig.get(), HydraConfig.get().launcher._target_
         words = [word for word in hydra.overrides.task if not word.lstrip("+").startswith("run_dir=")]
@@ -116,9 +118,10 @@ class SweepJob:
             with self._devices(plan, launcher):
                 ending, _ = run_job(Job(left, self.lab, self.command, folder=folder))
             _stop_the_sweep(ending, fail_fast=bool(plan.cfg.get("fail_fast")))
-        loss = (summary_of(folder) or {}).get("metrics", {}).get("val/loss")
-        # Optuna takes no None, and its study would end with the first job that fails
-        return float(loss) if isinstance(loss, int | float) else math.inf
+        found = searching.worth(plan.cfg, summary_of(folder))
+        if found is None and searching.searches(hydra):
+            print(f"job {number} measured no {plan.cfg.trainer.monitor}: the search takes it for the worst", flush=True)
+        return searching.worst(plan.cfg) if found is None else found
 
     def _devices(self, plan: Plan, launcher: str) -> AbstractContextManager[None]:
         """GPUs of this job's own, where jobs run beside each other on this machine."""
@@ -145,7 +148,7 @@ def _stop_the_sweep(ending: Ending, *, fail_fast: bool) -> None:
 
 def _grid(overrides: Sequence[Override], frame: Plan, lab: Lab) -> list[Override] | None:
     """What the sweep's file varies and nobody typed anew; None for a sweeper that chooses its jobs as it goes."""
-    if frame.hydra.sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
+    if searching.searches(frame.hydra):
         return None
     typed = {o.key for o in overrides}
     params = dict(frame.hydra.sweeper.get("params") or {})

@@ -41,6 +41,7 @@ class Judge:
             ids=[c.ids for c in completions],
             stopped=[c.stopped for c in completions],
             right=right,
+            conversations=[(q.messages, q.tools) for q in questions] if all(q.messages for q in questions) else (),
         )
 
     def scores(self, parts: dict[str, Tensor], stopped_N: Tensor, over_ranks: Callable[[Tensor], Tensor]) -> Tensor:

@@ -21,6 +21,7 @@ from torch import nn
 from bounds import Below1, PositiveFloat, PositiveInt
 from errors import RequestError
 from models.base import LanguageModel
+from models.layers.moe.layer import MoE, Router
 from strict_json import object_in
 
 NAME = "default"  # peft's name of the one adapter
@@ -40,7 +41,8 @@ def lora(
     """Puts adapters beside the linear layers that `targets` names, in place; all other weights are frozen.
 
     Args:
-        targets: "all-linear" (every one but the output head), or the last parts of names, e.g. [qkv, proj].
+        targets: "all-linear" (every one but the output head), or the last parts of names, e.g. [qkv, proj]. A mixture's
+            routers are linear layers, its experts are none.
 
     Raises:
         RequestError: a target that matches no layer.
@@ -82,7 +84,7 @@ def qlora(
     """LoRA over weights held in 4 bits (NF4), computing in bf16 where the device has it.
 
     Layers that transformers keeps in fp32 stay as they are: T5's `wo` turns what enters it into its weights' type, and
-    4 bits are packed into bytes.
+    4 bits are packed into bytes. So do routers, which choose in fp32.
 
     Raises:
         RequestError: bitsandbytes is not installed, or there is no GPU that it serves.
@@ -100,7 +102,8 @@ def qlora(
             "hold in 4 bits.\nType adapter=lora, or give the folder as init_from, without model=hf."
         )
     whole = set(getattr(getattr(model, "hf", None), "_keep_in_fp32_modules", None) or ())
-    quantize(model, [n for n in chosen if n.rpartition(".")[2] not in whole], double_quant=double_quant)
+    packed = [n for n in chosen if n.rpartition(".")[2] not in whole and not isinstance(model.get_submodule(n), Router)]
+    quantize(model, packed, double_quant=double_quant)
     return lora(model=model, rank=rank, alpha=alpha, dropout=dropout, targets=targets, rslora=rslora, dora=dora)
 
 
@@ -132,6 +135,13 @@ def linear_layers(model: LanguageModel) -> list[str]:
     heads = {id(model.head), *(id(getattr(model, name, None)) for name in HEADS)}
     kinds: tuple[type[nn.Module], ...] = (nn.Linear, *conv1d())
     return [n for n, m in model.named_modules() if isinstance(m, kinds) and id(m) not in heads]
+
+
+def expert_parameters(model: nn.Module) -> int:
+    """Of a mixture's experts that are held in one tensor, which is no linear layer: no adapter stands beside them."""
+    ours = [p for m in model.modules() if isinstance(m, MoE) for p in (m.w13, m.w2)]
+    theirs = [p for name, p in model.named_parameters() if ".experts." in name and p.dim() == 3]  # of transformers
+    return sum(p.numel() for p in [*ours, *theirs])
 
 
 def conv1d() -> tuple[type[nn.Module], ...]:

@@ -22,6 +22,7 @@ from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from models.beams import check_beams
 from progress import shown
+from tasks import parts
 from tasks.evaluating import reranking
 from tasks.evaluating.asking import Asked, Facts
 from tasks.evaluating.benchmark_data import rows_of, told_ignored
@@ -46,6 +47,8 @@ def run_benchmark(cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokeni
     check(benchmark, questions, mode, settings)
     trained = cfg.data.get("template") if "data" in cfg else None
     prompter = Prompter(tokenizer, style=settings.template, context=model.seq_len, trained=trained)
+    if prompter.template is None:
+        parts.note_missing_bos(cfg, tokenizer)
     judge = reranking.judge_of(cfg, model, questions, words=benchmark.words)
     print(f"asked as {prompter.style} (evaluate.template)", flush=True)
     room = answer_room(prompter, questions, settings.max_new_tokens) if mode == "generate" else 0
@@ -123,7 +126,7 @@ def ask(
     pool = load(benchmark, benchmark.shots_split, None) if settings.shots else []
     prompts = []
     for number, question in enumerate(shown(questions, "writing prompts", unit="questions")):
-        shots = draw_shots(pool, settings.shots, seed=seed, asked=question, number=number)
+        shots = draw_shots(pool, settings.shots or 0, seed=seed, asked=question, number=number)
         prompts.append(prompter.prompt(question, shots, words=benchmark.words, room=room))
     return prompts
 

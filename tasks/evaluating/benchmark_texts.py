@@ -16,6 +16,7 @@ from evaluation.likelihood import continuation_logprobs, rolling_pairs
 from launcher.jobs.run_folder import RunFolder
 from launcher.jobs.summary import plain
 from progress import shown
+from tasks import parts
 from tasks.evaluating.benchmark_data import rows_of, told_ignored
 from tokenization.base import Tokenizer
 
@@ -27,6 +28,7 @@ def run_texts(
 ) -> None:
     """Reads, measures; writes predictions.jsonl and evaluation.json, and prints each metric with its interval."""
     check(cfg.evaluate)
+    parts.note_missing_bos(cfg, tokenizer)
     ignored = Ignored()
     documents = load(benchmark, cfg.evaluate.limit, ignored)
     told_ignored(run, ignored)

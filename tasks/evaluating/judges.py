@@ -65,9 +65,10 @@ def as_asked(prompter: Prompter, words: str) -> Encode:
     """As a language model is asked by a benchmark, and would have answered."""
 
     def encode(question: str, text: str) -> Pair:
-        prompt = prompter.prompt(Question(question, text), [], words=words, room=0).ids
+        asked = Question(question, text)
+        prompt = prompter.prompt(asked, [], words=words, room=0).ids
         if prompter.template is None:  # it was never told how an answer ends
-            return prompt, prompter.tokenizer.encode(f" {text}")
+            return prompt, prompter.plain_answer(asked, text)
         return prompt, np.append(prompter.tokenizer.encode(text), prompter.template.end)
 
     return encode

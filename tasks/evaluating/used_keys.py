@@ -5,7 +5,7 @@ from omegaconf import DictConfig, OmegaConf
 from errors import RequestError
 
 UNSET: dict[str, object] = {  # as conf/task/evaluate.yaml has them
-    **{"mode": None, "shots": 0, "limit": None, "samples": 1, "rerank": None, "retry": 0, "accept": None},
+    **{"mode": None, "shots": None, "limit": None, "samples": 1, "rerank": None, "retry": 0, "accept": None},
     **{"retry_from": None, "max_new_tokens": None, "template": "auto", "tasks": [], "tasks_path": None},
     **{"past_context": None, "beside": []},
 }

@@ -10,10 +10,10 @@ import pytest
 from callbacks.exact_match import ExactMatch
 from datamodules.kinds.conversations import Question
 from errors import RequestError
-from evaluation.direction import best_mode
 from launcher.config.compose import compose
 from launcher.lab import Lab
 from models.generation import Completion
+from runs.direction import best_mode
 from tasks.evaluate import answers_scored
 from tests.small import RandomTokens, make_module, make_trainer
 from tokenization.byte import ByteTokenizer

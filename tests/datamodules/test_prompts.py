@@ -1,14 +1,19 @@
 """Prompts of conversations and pairs: nothing of the answer in them, numbered, each once an epoch, shared by ranks."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from datamodules.arithmetic import ArithmeticDataModule
 from datamodules.arithmetic_pairs import ArithmeticPairsDataModule
+from datamodules.batching.examples import Conversation
 from datamodules.batching.prompts import PromptBatches, PromptSteps, last_question
 from datamodules.batching.windows import StepSampler
+from datamodules.chat import ChatDataModule
 from errors import RequestError
+from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
 from tokenization.chat import Rendered
 
@@ -40,6 +45,53 @@ def test_a_prompt_is_what_the_question_is_rendered_to(make, side):
         question = prompts[i]
         assert "####" in question.expected
         assert "####" not in data.tokenizer.decode(question.prompt.tolist())
+
+
+@pytest.mark.parametrize("make", [conversations, pairs])
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_a_question_has_the_messages_that_it_was_rendered_from(make, side):
+    data = make()
+    prompts = data.prompts(side)
+    for i in range(5):
+        question = prompts[i]
+        assert [message["role"] for message in question.messages] == ["user"]
+        assert data.template.render_for_completion(question.messages).tolist() == question.prompt.tolist()
+
+
+@pytest.mark.parametrize(
+    ("settings", "turn"),
+    [
+        ({}, 3),
+        ({"learn": "last"}, 3),
+        ({"truncate": "end", "seq_len": 43}, 2),  # the third answer is cut off
+        ({"truncate": "start", "seq_len": 28}, 3),
+    ],
+)
+def test_messages_of_many_turns_end_where_the_last_answer_begins_that_is_left(tmp_path, settings, turn):
+    """What is cut is not asked: the last question is that of the last answer with a token in it."""
+    messages = [{"role": "system", "content": "S"}]
+    for i in range(1, 4):
+        messages += [{"role": "user", "content": f"ask {i}"}, {"role": "assistant", "content": f"say {i}"}]
+    rows = [json.dumps({"messages": messages, "tools": [{"name": "t"}]})] * 2
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    data = ChatDataModule(
+        path=str(tmp_path / "a.jsonl"), val_path=str(tmp_path / "a.jsonl"), tokenizer=ByteTokenizer(), batch_size=1,
+        **({"seq_len": 256} | settings),
+    )  # fmt: skip
+    data.prepare()
+    for side in ("train", "val"):
+        question = data.prompts(side)[0]
+        assert question.messages == messages[: 2 * turn]
+        assert question.tools == [{"name": "t"}]
+        assert question.expected.startswith(f"say {turn}"[: len(question.expected)])
+
+
+def test_nothing_is_kept_where_nobody_asks():
+    data = ChatDataModule(path="x", tokenizer=ByteTokenizer(), seq_len=64, batch_size=1)
+    data.keep_messages = False
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    data._stored([Conversation(turns)] * 3, [Conversation(turns)])
+    assert (len(data._train_kept), len(data._val_kept)) == (0, 1)
 
 
 def test_the_last_unbroken_run_is_the_answer():

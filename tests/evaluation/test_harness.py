@@ -3,19 +3,24 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from errors import RequestError
 from evaluation.answering import by_choices, choice_metrics
 from evaluation.benchmarks.base import Question
 from evaluation.prompts import Prompter
 from models.gpt import GPT
+from tasks.evaluating.lm_eval import run_lm_eval
 from tokenization.byte import ByteTokenizer
 
 pytest.importorskip("lm_eval", reason="pip install lm_eval")
 
+ROOT = Path(__file__).parents[2]
 TASK = """
 task: {name}
 dataset_path: json
@@ -42,6 +47,57 @@ metric_list: [{metric: bits_per_byte, higher_is_better: false}]
 def model() -> GPT:
     torch.manual_seed(0)
     return GPT(vocab_size=257, seq_len=64, n_layer=2, n_head=2, n_embd=32)
+
+
+def written(model: GPT, *settings: dict, seed: int = 0) -> list[str]:
+    from evaluation.harness import LabLM
+
+    lm = LabLM(model, ByteTokenizer(), batch_size=4, seed=seed)
+    shared = {"until": ["\n\n"], "max_gen_toks": 12}
+    return lm.generate_until([SimpleNamespace(args=("Hello", shared | given)) for given in settings])
+
+
+def test_each_repeat_of_a_request_is_drawn_anew_and_by_the_runs_seed(model: GPT) -> None:
+    one = {"do_sample": True, "temperature": 1.0}
+    first = written(model, one, one, one, one)
+    assert len(set(first)) == 4
+    assert written(model, one, one, one, one) == first
+    assert not set(first) & set(written(model, one, one, one, one, seed=1))
+
+
+def test_texts_are_drawn_as_the_harnesss_own_models_draw_them(model: GPT) -> None:
+    (greedy,) = written(model, {})
+    assert written(model, {"temperature": 1.0})[0] != greedy  # do_sample is True where a temperature is given
+    assert written(model, {"temperature": 1.0, "do_sample": False}) == [greedy]
+    for likeliest in ({"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}):
+        assert written(model, {"do_sample": True, "temperature": 1.0} | likeliest) == [greedy]
+    assert written(model, {"temperature": 1.0, "top_k": 0}) == written(model, {"temperature": 1.0})
+    assert written(model, {"num_beams": 1, "max_gen_toks": None, "max_new_tokens": 3}) == [greedy[:3].strip()]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"num_beams": 4}, "say num_beams: 4, which is not known here"),
+        ({"do_sample": True}, "do_sample: true without a temperature above 0"),
+        ({"temperature": 1.0, "top_p": 2.0}, "top_p=2.0: expected above 0"),
+    ],
+)
+def test_settings_that_are_not_used_are_refused_before_a_text_is_written(model: GPT, given, words) -> None:
+    with pytest.raises(RequestError, match=words):
+        written(model, {}, given)
+
+
+@pytest.mark.parametrize("shots", [None, 0, 2])
+def test_a_tasks_own_number_of_shots_stands_where_none_is_typed(model: GPT, tmp_path: Path, monkeypatch, shots) -> None:
+    evaluate = OmegaConf.load(ROOT / "conf/task/evaluate.yaml").evaluate
+    typed = {"harness": "lm_eval", "tasks": ["a"]} | ({} if shots is None else {"shots": shots})
+    cfg = OmegaConf.create({"seed": 0, "evaluate": {**evaluate, **typed}})
+    asked = {}
+    monkeypatch.setattr("evaluation.harness.simple_evaluate", lambda **how: asked.update(how) or {"results": {}})
+    monkeypatch.setattr("evaluation.harness.TaskManager", lambda **how: None)
+    run_lm_eval(cfg, SimpleNamespace(path=tmp_path, results={}), model, ByteTokenizer())
+    assert asked["num_fewshot"] == shots
 
 
 @pytest.mark.slow

@@ -26,8 +26,12 @@ from models.adapters.lora import (
 from models.boosting.learners.lora import LoRA
 from models.gpt import GPT
 from models.hf import HFModel
+from models.layers.moe.layer import MoE
+from models.layers.moe.settings import MoESettings
 from models.seq2seq import T5
+from models.transformer import Transformer
 from models.weights.loading import load_weights
+from tasks.parts import note_frozen_experts
 from tests.hf_tiny import Wrapped, llama
 from tests.pairs import VOCAB, PairData, adam, make_pairs, train
 
@@ -37,6 +41,53 @@ SETTINGS = {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": "all-linear", "rsl
 def gpt(seed=0, **settings) -> GPT:
     torch.manual_seed(seed)
     return GPT(vocab_size=VOCAB, seq_len=24, n_layer=2, n_head=2, n_embd=16, bias=False, **settings)
+
+
+def mixture(**settings) -> Transformer:
+    torch.manual_seed(0)
+    moe = MoESettings(n_experts=4, top_k=2, ff=16, **settings)
+    return Transformer(vocab_size=VOCAB, seq_len=24, n_layer=2, n_head=2, n_embd=32, n_kv_head=2, moe=moe).eval()
+
+
+@pytest.mark.parametrize("router", ["softmax", "sigmoid_bias"])
+def test_a_router_learns_beside_its_adapter_and_merges(router):
+    """Its weights were read without calling it: the adapter beside it did nothing."""
+    model, ids = mixture(router=router), torch.arange(20).view(2, 10) % VOCAB
+    whole = model(ids, logits="all").logits
+    lora(model=model, **SETTINGS | {"targets": ["router"]})
+    torch.testing.assert_close(model(ids, logits="all").logits, whole, rtol=0, atol=0)
+    model.train()(ids, targets_BT=ids.roll(-1, 1)).loss.backward()
+    grads = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert len(grads) == 4
+    assert all(grad is not None for grad in grads.values())
+    assert all(grad.abs().max() > 0 for name, grad in grads.items() if "lora_B" in name)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "lora_B" in name:
+                p.normal_()
+    bent = model.eval()(ids, logits="all").logits
+    assert (bent - whole).abs().max() > 1e-3
+    torch.testing.assert_close(merge(model)(ids, logits="all").logits, bent, rtol=1e-4, atol=1e-5)
+
+
+def test_a_router_held_in_bf16_computes_in_fp32_with_an_adapter_beside_it():
+    model = mixture().to(torch.bfloat16)
+    layer = next(module for module in model.modules() if isinstance(module, MoE))
+    x_NC = torch.randn(3, 32)
+    alone = layer.router(x_NC)
+    assert alone.dtype == torch.float32
+    lora(model=model, **SETTINGS)
+    torch.testing.assert_close(layer.router(x_NC), alone, rtol=0, atol=0)
+
+
+def test_that_experts_stay_is_said_of_a_mixture_alone(capsys):
+    for model in (mixture(), gpt()):
+        lora(model=model, **SETTINGS)
+        note_frozen_experts(model)
+    note_frozen_experts(mixture())
+    assert capsys.readouterr().out.splitlines() == [
+        "adapter the 12,288 parameters of the experts stay as they are: adapters stand beside linear layers"
+    ]
 
 
 def conv1d(tmp_path) -> HFModel:

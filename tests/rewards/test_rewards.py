@@ -153,5 +153,94 @@ def test_a_classifier_of_transformers_reads_text(tmp_path):
     assert found.tolist() == pytest.approx(alone, abs=1e-5)
 
 
+TURNS = "{{ bos_token }}{% for m in messages %} {{ m.role }} {{ m.content }} {{ eos_token }}{% endfor %}"
+
+
+def classifier(
+    folder, *, template: str | None = TURNS, pad: int | None = 0, tokenizer_pad: str | None = "<pad>", bos: bool = False
+):
+    """A random classifier and its tokenizer, saved in `folder`. bos: it puts <s> before a text by itself."""
+    from tokenizers.processors import TemplateProcessing
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    from tests.hf_tiny import VOCAB, tokenizer
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCAB, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=64, pad_token_id=pad, num_labels=1, initializer_range=0.5,
+    )  # fmt: skip
+    model, reads = LlamaForSequenceClassification(config).eval(), tokenizer()
+    if bos:
+        reads.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    reads.chat_template = template
+    reads.pad_token = tokenizer_pad
+    model.save_pretrained(folder)
+    reads.save_pretrained(folder)
+    return model, reads
+
+
+def scored(folder, given: Answers) -> list[float]:
+    part = LearnedReward(run=str(folder), batch_size=2, tokenizer=Named("a"), load_model=None)
+    return part(given).tolist()
+
+
+def test_a_classifier_is_shown_the_messages_in_its_own_template(tmp_path):
+    """Not the policy's rendering of them, special tokens by their names."""
+    template = "{% for m in messages %} {{ m.content }}{% endfor %}{% for t in tools or [] %} {{ t.name }}{% endfor %}"
+    model, _ = classifier(tmp_path, template=template)
+    asked = ["<|bos|><|user_start|>w3<|user_end|><|assistant_start|>", "<|bos|>w4"]
+    turns = [
+        [{"role": "system", "content": "w9"}, {"role": "user", "content": ["w3", "w8"], "weight": None}],
+        [{"role": "user", "content": "w4"}],
+    ]
+    tools = [(), [{"name": "w7"}]]
+    given = Answers(
+        asked, ["w5", "w6"], ["", ""], [[], []], [[], []], [True, True], None, [*zip(turns, tools, strict=True)]
+    )
+    expected = [model(torch.tensor([ids])).logits.item() for ids in ([9, 0, 5], [4, 6, 7])]
+    assert scored(tmp_path, given) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("template", [TURNS, None])
+def test_a_classifier_reads_its_beginning_once(tmp_path, template):
+    """The template wrote <s>; plain text gets that of the tokenizer."""
+    model, reads = classifier(tmp_path, template=template, bos=True)
+    turns = [{"role": "user", "content": "w3"}, {"role": "assistant", "content": "w4"}]
+    ids = reads.apply_chat_template(turns, return_dict=True)["input_ids"] if template else [1, 3, 4]
+    assert ids.count(1) == 1
+    found = scored(tmp_path, Answers(["w3"], ["w4"], [""], [[]], [[]], [True]))
+    assert found == pytest.approx([model(torch.tensor([ids])).logits.item()], abs=1e-5)
+
+
+@pytest.mark.parametrize("pad", [0, None, -1])
+@pytest.mark.parametrize("tokenizer_pad", ["<pad>", "</s>", None])
+def test_a_classifier_scores_each_text_at_its_last_token_as_alone(tmp_path, pad, tokenizer_pad):
+    """The template ends in </s>, with which texts of other lengths may be padded."""
+    model, reads = classifier(tmp_path, pad=pad, tokenizer_pad=tokenizer_pad)
+    given = Answers(["w3 w4 w5", "w6", "w7 w8"], ["w9", "w10", "w11 w12"], [""] * 3, [[]] * 3, [[]] * 3, [True] * 3)
+    expected = []
+    for asked, text in zip(given.asked, given.texts, strict=True):
+        turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": text}]
+        ids = reads.apply_chat_template(turns, return_dict=True)["input_ids"]
+        assert ids[-1] == 2
+        hidden = model.model(torch.tensor([ids])).last_hidden_state
+        expected.append(model.score(hidden)[0, -1].item())
+    assert scored(tmp_path, given) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_classifier_that_was_trained_with_its_end_as_padding_is_scored_as_its_folder_says(tmp_path):
+    model, _ = classifier(tmp_path, template=None, pad=2)
+    given = Answers(["w3 w4", "w5"], ["w6 </s>", "w7 </s>"], ["", ""], [[], []], [[], []], [True, True])
+    alone = [model(torch.tensor([ids])).logits.item() for ids in ([3, 4, 6, 2], [5, 7, 2])]
+    assert scored(tmp_path, given) == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_question_that_a_classifiers_template_refuses_is_a_request_error(tmp_path):
+    classifier(tmp_path, template="{{ raise_exception('no system message') }}")
+    with pytest.raises(RequestError, match="refuses a question of this data: no system message"):
+        scored(tmp_path, Answers(["w3"], ["w4"], [""], [[]], [[]], [True]))
+
+
 def test_every_part_is_a_reward():
     assert all(isinstance(part, Reward) for part in (Answer(), Format(pattern="x"), Length(target=3), learned()))

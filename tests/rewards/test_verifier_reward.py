@@ -1,5 +1,7 @@
 """reward=verifier: the probability that the one way to judge gives, from ids or from text."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -42,6 +44,17 @@ def test_ids_and_text_are_judged_alike_and_in_any_batch() -> None:
     other = Verified(batch_size=2, tokenizer=ByteTokenizer(), **shared)
     assert other.template is not None
     torch.testing.assert_close(other(given), own, rtol=1e-4, atol=1e-5)
+
+
+def test_a_verifier_with_another_tokenizer_is_shown_the_messages() -> None:
+    """Not the policy's rendering of them, special tokens by their names."""
+    template, tokenizer = chat_template(ByteTokenizer())
+    model = verifier(tokenizer.vocab_size)
+    part = Verified(run="RUN", load_model=lambda run: (model, tokenizer), batch_size=2, tokenizer=ByteTokenizer())
+    given = answers(template, ["4"])
+    rendered = replace(given, asked=["<|bos|><|user_start|>2+2?<|user_end|><|assistant_start|>"])
+    shown = replace(rendered, conversations=[([{"role": "user", "content": "2+2?"}], ())])
+    torch.testing.assert_close(part(shown), part(given))
 
 
 def test_what_cannot_judge_is_refused() -> None:

@@ -1,6 +1,7 @@
 """model=hf through the command line: what needs no run of ours, only a folder as transformers writes it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,18 @@ def test_a_foreign_model_needs_no_run_of_ours(words, written, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda _: next(said))
     assert lab(*HF, *words, "run_dir=run") == 0
     assert Path("run", written).stat().st_size > 0
+
+
+@pytest.mark.parametrize("words", [["task=generate", "prompt=The"], ["task=evaluate", "benchmark=sst2"]], ids=str)
+def test_that_plain_text_lacks_the_token_that_a_folder_puts_before_it_is_said_once(words, capsys):
+    Path("dev.tsv").write_text(ROWS)
+    words += ["max_new_tokens=2"] if words[0] == "task=generate" else ["benchmark.path=dev.tsv"]
+    shutil.copytree("hf", "own")
+    config = Path("own/tokenizer_config.json")
+    for add in (True, False):
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"add_bos_token": add}))
+        assert lab("model=hf", "model.path=own", *HF[2:], *words, f"run_dir=run{add}") == 0
+        assert capsys.readouterr().out.count("own puts <s> before a text, and plain text has none here") == add
 
 
 @pytest.mark.parametrize(("n", "seed"), [(1, 222), (8, 2)])

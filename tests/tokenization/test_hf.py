@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
+from tokenizers.processors import ByteLevel, Sequence, TemplateProcessing
 from transformers import AutoTokenizer
 
 from errors import RequestError
-from tests.tokenization.hub_like import CHAT, CORPUS, FAMILIES, LOSSLESS, gpt2_like
+from tests.tokenization.hub_like import CHAT, CORPUS, FAMILIES, LOSSLESS, gpt2_like, llama_like
 from tokenization.base import EOT, load_tokenizer
 from tokenization.chat import CHAT_SPECIALS, chat_template, with_specials
 from tokenization.exporting import hf_files
@@ -294,3 +296,31 @@ def test_a_continuation_keeps_the_blank_that_it_begins_with(kind, loaded) -> Non
             alone += before + tokenizer.decode(ids[k:]) != text
     assert bool(alone) == (kind == "llama_like")
     assert tokenizer.decode_after([tokenizer.eot], ids, skip_specials=True) == text
+
+
+@pytest.mark.parametrize(
+    ("config", "post_processor", "begins"),
+    [
+        ({}, None, None),
+        ({"add_bos_token": True}, None, "<s>"),  # Llama 2, Gemma
+        ({}, TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)]), "<s>"),
+        ({"add_bos_token": False}, TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)]), None),
+        (
+            {},
+            Sequence([ByteLevel(), TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])]),
+            "<s>",
+        ),  # Llama 3
+        ({}, TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)]), None),
+    ],
+)
+def test_what_a_folder_puts_before_a_text_is_known_and_not_put_there(tmp_path, config, post_processor, begins):
+    folder = llama_like(tmp_path)
+    if post_processor is not None:
+        backend = Backend.from_file(str(folder / "tokenizer.json"))
+        backend.post_processor = post_processor
+        backend.save(str(folder / "tokenizer.json"))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | config))
+    tokenizer = HFTokenizer(name=str(folder))
+    assert tokenizer.begins == begins
+    assert not {1, 2} & set(tokenizer.encode("The work").tolist())

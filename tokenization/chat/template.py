@@ -91,13 +91,18 @@ def joined(segments: Sequence[Segment]) -> np.ndarray:
     return np.concatenate([np.asarray(segment.ids, dtype=np.int64) for segment in segments])  # (n,)
 
 
+def turns_of(segments: Sequence[Segment]) -> np.ndarray:
+    """(n,) the turn of each token."""
+    return np.repeat([segment.turn for segment in segments], [len(segment.ids) for segment in segments])
+
+
 def masked(segments: Sequence[Segment], learn: Learn, learned: Sequence[bool]) -> Rendered:
     """Segments in one piece. With "last", also the ends of earlier turns are not learned (S10).
 
     Args:
         learned: for each turn of the assistant, whether it may be learned at all.
     """
-    turns = np.repeat([segment.turn for segment in segments], [len(segment.ids) for segment in segments])  # (n,)
+    turns = turns_of(segments)  # (n,)
     of_assistant = turns > NOBODY
     chosen = {"all": turns >= NOBODY, "assistant": of_assistant, "last": of_assistant & (turns == turns.max())}[learn]
     return Rendered(joined(segments), chosen & np.array([True, *learned])[turns])

@@ -48,7 +48,7 @@ class UpperLearner(Learner):
 def upper_linears(base: LanguageModel, start: int) -> dict[str, nn.Linear]:
     """Linear layers of the blocks from `start` on, by name within the base. Raises RequestError if there are none.
 
-    Routers are none of them: their weights are read without calling the layer, so nothing could bend its output.
+    Routers are none of them: stages that were saved have nothing beside them.
     """
     blocks = list(base.blocks)[start:]  # type: ignore[arg-type]
     found = {

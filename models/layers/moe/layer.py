@@ -33,6 +33,14 @@ class Routing(NamedTuple):
     entropy: Tensor  # () of each token's probabilities, in nats
 
 
+class Router(nn.Linear):
+    """Computes as exactly as what it is given, whatever its weights are held in. Called as a layer, so that an adapter
+    beside it is."""
+
+    def forward(self, x_NC: Tensor) -> Tensor:
+        return F.linear(x_NC, self.weight.to(x_NC.dtype))
+
+
 class MoE(nn.Module):
     """Experts with the names and shapes that transformers gives them, so that reading weights is a renaming.
 
@@ -46,7 +54,7 @@ class MoE(nn.Module):
         E, ff = settings.n_experts, settings.ff
         self.settings, self.dropout = settings, dropout
         self.exploring = True  # while training: noise, jitter and dropping
-        self.router = nn.Linear(n_embd, E, bias=False)
+        self.router = Router(n_embd, E, bias=False)
         self.noise = nn.Parameter(torch.zeros(E, n_embd)) if settings.noisy else None
         self.w13 = nn.Parameter(torch.empty(E, 2 * ff, n_embd))
         self.w2 = nn.Parameter(torch.empty(E, n_embd, ff))
@@ -98,7 +106,7 @@ class MoE(nn.Module):
         s = self.settings
         x_NC = x_NC if x_NC.dtype == torch.float64 else x_NC.float()
         seen_NC = jittered(x_NC, s.jitter) if s.jitter and self._explores else x_NC
-        logits_NE = F.linear(seen_NC, self.router.weight.to(x_NC.dtype))
+        logits_NE = self.router(seen_NC)
         chosen_by = logits_NE
         if self.noise is not None and self._explores:
             chosen_by = noisy_logits(logits_NE, seen_NC, self.noise.to(x_NC.dtype))

@@ -3,7 +3,7 @@
 import pytest
 
 from errors import RequestError
-from evaluation.direction import best_mode, known_direction
+from runs.direction import best_mode, known_direction
 
 
 @pytest.mark.parametrize(
