@@ -19,6 +19,8 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 FOREIGN = "models.weights.foreign.sections"
 # where a run ends: what resume= may move, beside what its objective says (`horizon`)
 HORIZON = ("trainer.max_steps", "trainer.max_time", "trainer.patience")
+# what trains, and what plans the run that the same line starts: data and objective are the line's own
+TRAINS = ("fit", "check")
 CRAWL_HORIZON = ("crawl.max_pages", "crawl.max_bytes", "crawl.max_minutes")
 
 
@@ -54,7 +56,7 @@ def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, lab: Lab, 
     # an ensemble of stages is a model too
     absent = (str(name) for name in saved if cfg.get(name) is None)
     sections += [name for name in absent if says(saved, name, "part_of_model", lab)]
-    if hydra.runtime.choices.get("task") != "fit":
+    if hydra.runtime.choices.get("task") not in TRAINS:
         sections += ["data", "objective"]
     with open_dict(cfg), read_write(hydra), open_dict(hydra):
         for section in sections:

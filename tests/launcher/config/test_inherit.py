@@ -133,3 +133,14 @@ def test_several_values_beside_a_run_that_is_done_again_are_refused(
 def test_a_home_folder_may_be_written_short(toy: Lab, monkeypatch: pytest.MonkeyPatch, earlier: Path) -> None:
     monkeypatch.setenv("HOME", str(earlier.parent))
     assert compose([f"init_from=~/{earlier.name}"], toy).cfg.init_from == str(earlier)
+
+
+ROOT = Path(__file__).parents[3]
+SAVED = "tests/fixtures/run_of_a56f643"  # a small model=gpt on a text
+
+
+@pytest.mark.parametrize("words", [[], ["experiment=dpo_arithmetic"], ["objective=dpo"], ["data=text", "data.path=x"]])
+def test_a_check_plans_the_run_that_the_same_line_starts(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    run, plan = (compose([*task, f"init_from={SAVED}", *words], Lab(ROOT)).cfg for task in ([], ["task=check"]))
+    assert {**plan, "task": None} == {**run, "task": None}
