@@ -25,6 +25,9 @@ from tokenization.base import Tokenizer
 from tokenization.chat import ASSISTANT_END, ASSISTANT_START
 from tokenization.exporting import hf_files
 
+# of the keys and sections that every config has (launcher/config/reads.py)
+READS = ("objective", "model", "tokenizer", "gbft", "learner", "init_from", "init", "allow_mismatch", "hardware")
+
 
 class Export(TypedDict):
     """The section `export`."""

@@ -13,6 +13,22 @@ from bounds import PositiveInt, between
 from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
 
+# of the keys and sections that every config has (launcher/config/reads.py)
+READS = (
+    "data",
+    "objective",
+    "model",
+    "tokenizer",
+    "gbft",
+    "learner",
+    "init_from",
+    "init",
+    "allow_mismatch",
+    "hardware",
+    "trainer.accelerator",
+    "trainer.products",
+)
+
 VIEWS = Path(__file__).parent / "views"
 
 

@@ -18,6 +18,9 @@ from runs.differences import Compared, Value, compare
 from runs.listing import Listed, list_runs
 from runs.naming import run_named
 
+# of the keys and sections that every config has (launcher/config/reads.py)
+READS = ()
+
 LISTED = "listed"
 
 

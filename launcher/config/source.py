@@ -128,6 +128,12 @@ def class_attribute(target: Target, attribute: str, lab: Lab) -> object:
     return None
 
 
+def module_constant(target: Target, name: str) -> object:
+    """A literal that the module of `target` gives a name at its top level, or None."""
+    value = assigned(target.tree).get(name)
+    return None if value is None else ast.literal_eval(value)
+
+
 def module_file(module: str, lab: Lab) -> Path | None:
     """The file of a first-party module, if it exists under the root."""
     path = lab.root.joinpath(*module.split("."))

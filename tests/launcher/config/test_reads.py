@@ -1,0 +1,79 @@
+"""What was typed beside what a task reads is refused, before anything is imported; what reads it is told."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from errors import RequestError
+from launcher.cli import main
+from launcher.config.compose import compose
+from launcher.config.reads import constant_of
+from launcher.lab import Lab
+
+ROOT = Path(__file__).parents[3]
+LAB = Lab(ROOT)
+SAVED = "tests/fixtures/run_of_a56f643"  # a run of objective=causal_lm
+FROM = f"init_from={SAVED}"
+
+REFUSED = [
+    ("task=runs runs.compare=[a,b] trainer.max_steps=3", "trainer.max_steps is read by task=check, task=fit."),
+    ("task=runs model=llama", "task=runs does not read model."),
+    (f"task=runs runs.delete=a {FROM}", "task=runs does not read init_from."),
+    ("task=runs run_dir=x", "task=runs does not read run_dir."),
+    ("task=report runs=x optimizer.lr=1", "optimizer.lr is read by task=check, task=fit."),
+    ("task=crawl model=llama", "task=crawl does not read model."),
+    (f"task=generate {FROM} trainer.max_steps=77", "Of trainer it reads trainer.accelerator, trainer.products."),
+    (f"task=generate {FROM} optimizer.lr=5", "task=generate does not read optimizer.lr."),
+    (f"task=generate {FROM} adapter=lora", "adapter is read by task=check, task=fit."),
+    (f"task=generate {FROM} reward=answer", "task=generate does not read reward."),
+    (f"task=generate {FROM} benchmark=arithmetic", "benchmark is read by task=evaluate."),
+    (f"task=evaluate {FROM} trainer.val_tokens=9", "task=evaluate does not read trainer.val_tokens."),
+    (f"task=evaluate {FROM} trainer.threads=1", "task=evaluate does not read trainer.threads."),
+    (f"task=evaluate {FROM} trainer.compile=true", "task=evaluate does not read trainer.compile."),
+    (f"task=evaluate {FROM} adapter=lora", "task=evaluate does not read adapter."),
+    (f"task=export {FROM} adapter=lora", "task=export does not read adapter."),
+    (f"task=merge {FROM} callbacks=minimal", "task=merge does not read callbacks."),
+    ("task=prepare schedule.warmup_steps=3", "task=prepare does not read schedule.warmup_steps."),
+    ("objective=sft reward=answer", "this objective has no use for rewards.\nThose that have: grpo, ppo"),
+    ("objective=sft learner=bias", "Type objective=gbft"),
+    ("objective=sft benchmark=arithmetic", "benchmark is read by task=evaluate."),
+    ("init.upcycle=copy model=moe", "Type init_from=... too"),
+    ("task=evaluate model=hf model.path=x init.strict=false", "Type init_from=... too"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), REFUSED)
+def test_what_a_task_does_not_read_is_refused(line: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(RequestError, match=re.escape(said)):
+        compose(line.split(), LAB)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"task=generate {FROM} trainer.accelerator=cpu trainer.products=torch hardware=cpu seed=1 model.bias=true",
+        f"task=evaluate {FROM} data=text data.path=x init.strict=false allow_mismatch=true",
+        f"task=evaluate {FROM} experiment=demo",  # what it says of trainer was not typed
+        f"rerun={SAVED} trainer.max_steps=9",
+        "objective=gbft learner=bias",
+        "objective=grpo reward=answer",
+        "task=prepare data=text data.path=x model.seq_len=16",
+    ],
+)
+def test_what_is_read_is_taken(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    compose(line.split(), LAB)
+
+
+def test_each_task_says_what_it_reads_and_a_check_what_its_run_does() -> None:
+    found = {task: constant_of(f"tasks.{task}.{task}", "READS", LAB) for task in LAB.groups["task"]}
+    assert None not in found.values()
+    assert found["check"] == found["fit"]
+
+
+def test_fail_fast_is_for_several_jobs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fail_fast=true", "--cfg", "job"], ROOT) == 2
+    assert "this is one job. Leave it out, or add -m." in capsys.readouterr().err
+    assert main(["-m", "seed=1,2", "fail_fast=true", "--cfg", "job"], ROOT) == 0
