@@ -6,21 +6,26 @@ conf/config.yaml) it looks at: "data" is all of that section, "trainer.accelerat
 no saying. Only what was typed is refused: experiments and saved runs bring sections for other tasks, too.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import yaml
 from omegaconf import DictConfig
 
 from commands import word
 from errors import RequestError
 from launcher.config.files import load_option, load_yaml
+from launcher.config.nodes import has_target, node_at
 from launcher.config.overrides import Override, parse
-from launcher.config.source import module_constant, read_target
+from launcher.config.source import class_attribute, module_constant, read_target
 from launcher.help.words import cut, listing
 from launcher.lab import Lab
 
 # what the launcher reads for any task, and what chooses and fills other sections
 LAUNCHER = ("task", "experiment", "debug", "sweeps", "resume", "rerun", "fail_fast", "hydra")
+CONDITION = re.compile(r"(\w+)(!?)=(.*)")
 FOLDER = (
     "run_dir",
     "seed",
@@ -86,6 +91,27 @@ def _idle(key: str, section: str, cfg: DictConfig, lab: Lab) -> str:
     if section == "reward" and not takes_reward(str(cfg.objective._target_), lab):
         would_do = [name for name, target in _options("objective", lab).items() if takes_reward(target, lab)]
         return f"this objective has no use for rewards.\nThose that have: {listing(would_do)}. Or leave {key} out."
+    if beside := idle_beside(key, cfg, lab):
+        other = beside.partition("=")[0]
+        return f"it changes nothing beside {beside}.\nLeave it out, or give {other} another value."
+    return ""
+
+
+def idle_beside(key: str, cfg: DictConfig, lab: Lab) -> str:
+    """The other key of the section, with its value, beside which `key` is not read; empty where it is.
+
+    The section's class says so: `idle_beside = {"tol": ["dev_fraction=0"], "every": ["layers!=null"]}`.
+    """
+    parent, _, name = key.rpartition(".")
+    node = node_at(cfg, parent) if parent else None
+    if not has_target(node):
+        return ""
+    said: Any = class_attribute(read_target(node._target_, lab, key=parent), "idle_beside", lab) or {}
+    for condition in said.get(name, ()):
+        other, differs, value = CONDITION.fullmatch(condition).groups()  # type: ignore[union-attr]
+        now = node.get(other)
+        if (now == yaml.safe_load(value)) != bool(differs):
+            return f"{parent}.{other}={'null' if now is None else now}"
     return ""
 
 

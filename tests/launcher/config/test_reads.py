@@ -1,6 +1,7 @@
 """What was typed beside what a task reads is refused, before anything is imported; what reads it is told."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from launcher.cli import main
 from launcher.config.compose import compose
 from launcher.config.reads import constant_of
 from launcher.lab import Lab
+from models.boosting.plan import Plan
+from models.layers.moe.settings import MoESettings
 
 ROOT = Path(__file__).parents[3]
 LAB = Lab(ROOT)
@@ -39,6 +42,16 @@ REFUSED = [
     ("objective=sft learner=bias", "Type objective=gbft"),
     ("objective=sft benchmark=arithmetic", "benchmark is read by task=evaluate."),
     ("init.upcycle=copy model=moe", "Type init_from=... too"),
+    ("objective=gbft gbft.newton_lambda=3", "it changes nothing beside gbft.objective=ce."),
+    ("objective=gbft gbft.corrective_lr_scale=1", "beside gbft.corrective_steps=0."),
+    ("objective=gbft gbft=polished gbft.eta=1", "Leave it out, or give gbft.eta_rule another value."),
+    ("objective=gbft gbft=bagged gbft.shrinkage=0.5", "beside gbft.ensemble=bagged."),
+    ("objective=gbft gbft.dev_fraction=0 gbft.tol=9", "beside gbft.dev_fraction=0."),
+    ("objective=gbft gbft.cache=none gbft.cache_gb=9", "beside gbft.cache=none."),
+    ("objective=gbft gbft.eta_rule=line_search gbft.literal_recipe=true", "beside gbft.eta_rule=line_search."),
+    ("model=moe model.moe.layers=[0] model.moe.every=2", "beside model.moe.layers=[0]."),
+    ("model=moe model.moe.bias_update=0.1", "beside model.moe.router=softmax."),
+    ("model=moe model.moe.eval_dropless=false", "beside model.moe.capacity_factor=null."),
     ("task=evaluate model=hf model.path=x init.strict=false", "Type init_from=... too"),
 ]
 
@@ -57,7 +70,11 @@ def test_what_a_task_does_not_read_is_refused(line: str, said: str, monkeypatch:
         f"task=evaluate {FROM} data=text data.path=x init.strict=false allow_mismatch=true",
         f"task=evaluate {FROM} experiment=demo",  # what it says of trainer was not typed
         f"rerun={SAVED} trainer.max_steps=9",
-        "objective=gbft learner=bias",
+        "objective=gbft learner=bias gbft.eta=1 gbft.tol=0 gbft.cache_gb=1",
+        "objective=gbft gbft=polished gbft.corrective_lr_scale=1 gbft.cache=none gbft.cache_dtype=bfloat16",
+        "objective=gbft gbft=newton gbft.newton_lambda=1 gbft.eta_max=5",
+        "model=moe model.moe.every=2 model.moe.router=sigmoid_bias model.moe.bias_update=0.1",
+        "model=moe model.moe.capacity_factor=1 model.moe.eval_dropless=false model.moe.lb_scope=micro",
         "objective=grpo reward=answer",
         "task=prepare data=text data.path=x model.seq_len=16",
     ],
@@ -71,6 +88,14 @@ def test_each_task_says_what_it_reads_and_a_check_what_its_run_does() -> None:
     found = {task: constant_of(f"tasks.{task}.{task}", "READS", LAB) for task in LAB.groups["task"]}
     assert None not in found.values()
     assert found["check"] == found["fit"]
+
+
+@pytest.mark.parametrize("record", [Plan, MoESettings])
+def test_what_is_idle_beside_another_key_is_said_of_keys_that_are_there(record: type) -> None:
+    keys = {field.name for field in fields(record)}
+    said = record.idle_beside  # type: ignore[attr-defined]
+    assert said.keys() <= keys
+    assert {re.split("!?=", condition)[0] for conditions in said.values() for condition in conditions} <= keys
 
 
 def test_fail_fast_is_for_several_jobs(capsys: pytest.CaptureFixture[str]) -> None:
