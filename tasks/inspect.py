@@ -29,6 +29,8 @@ READS = (
     "trainer.products",
 )
 
+# what is looked at: a module there, whose own READS says which keys of `inspect` it looks at
+PARTS = ("inspect.view", "tasks.views")
 VIEWS = Path(__file__).parent / "views"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from commands import word
 from errors import RequestError
@@ -49,8 +49,10 @@ def unread(o: Override, cfg: DictConfig, lab: Lab) -> str:
     task = str(cfg.task._target_)
     reads = constant_of(task, "READS", lab)
     section = o.key.split(".")[0].split("/")[0]
-    if reads is None or section not in standard(lab) or o.value is None:
+    if reads is None or o.value is None:
         return ""
+    if section not in standard(lab):
+        return _not_of_this_part(o.key, task, cfg, lab)
     if not is_read(o.key, (*reads, *LAUNCHER, *(FOLDER if cfg.task.get("leaves_folder", True) else ()))):
         said = constant_of(task, "UNREAD", lab)  # in a task's own words
         return str(said).format(word=word(o.typed)) if said else _not_of_this_task(o.key, task, reads, lab)
@@ -70,7 +72,7 @@ def standard(lab: Lab) -> set[str]:
 
 def constant_of(task: str, name: str, lab: Lab) -> object:
     """A literal of the module of a task's function, read without importing it; None where it has none."""
-    return module_constant(read_target(task, lab, key="task._target_"), name)
+    return module_constant(task.rpartition(".")[0], name, lab)
 
 
 def _not_of_this_task(key: str, task: str, reads: object, lab: Lab) -> str:
@@ -80,6 +82,22 @@ def _not_of_this_task(key: str, task: str, reads: object, lab: Lab) -> str:
     only = f" Of {section} it reads {listing(of_it)}." if of_it else ""
     who = f"{key} is read by {listing(f'task={reader}' for reader in readers)}.\n" if readers else ""
     return f"task={name} does not read {key}.{only}\n{who}Leave it out."
+
+
+def _not_of_this_part(key: str, task: str, cfg: DictConfig, lab: Lab) -> str:
+    """Of a task that does one of several things, each a module of its own (`PARTS`), a key that is for another one."""
+    chosen, package = constant_of(task, "PARTS", lab) or ("", "")  # type: ignore[misc]
+    section, _, name = key.partition(".")
+    if key == chosen or section != str(chosen).partition(".")[0]:
+        return ""
+    folder = lab.root.joinpath(*package.split("."))
+    reads = {file.stem: module_constant(f"{package}.{file.stem}", "READS", lab) for file in folder.glob("[!_]*.py")}
+    part = str(OmegaConf.select(cfg, chosen))
+    own = reads.get(part)
+    if own is None or name in own:  # type: ignore[operator]
+        return ""
+    readers = listing(f"{chosen}={other}" for other in sorted(reads) if name in (reads[other] or ()))  # type: ignore[operator]
+    return f"{chosen}={part} does not read it.\n{key} is read by {readers}.\nLeave it out."
 
 
 def _idle(key: str, section: str, cfg: DictConfig, lab: Lab) -> str:

@@ -128,9 +128,10 @@ def class_attribute(target: Target, attribute: str, lab: Lab) -> object:
     return None
 
 
-def module_constant(target: Target, name: str) -> object:
-    """A literal that the module of `target` gives a name at its top level, or None."""
-    value = assigned(target.tree).get(name)
+def module_constant(module: str, name: str, lab: Lab) -> object:
+    """A literal that a first-party module gives a name at its top level, or None."""
+    file = module_file(module, lab)
+    value = None if file is None else assigned(parse(file)).get(name)
     return None if value is None else ast.literal_eval(value)
 
 

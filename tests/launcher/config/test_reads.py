@@ -10,9 +10,11 @@ from errors import RequestError
 from launcher.cli import main
 from launcher.config.compose import compose
 from launcher.config.reads import constant_of
+from launcher.config.source import module_constant
 from launcher.lab import Lab
 from models.boosting.plan import Plan
 from models.layers.moe.settings import MoESettings
+from tasks.inspect import Inspect
 
 ROOT = Path(__file__).parents[3]
 LAB = Lab(ROOT)
@@ -52,6 +54,13 @@ REFUSED = [
     ("model=moe model.moe.layers=[0] model.moe.every=2", "beside model.moe.layers=[0]."),
     ("model=moe model.moe.bias_update=0.1", "beside model.moe.router=softmax."),
     ("model=moe model.moe.eval_dropless=false", "beside model.moe.capacity_factor=null."),
+    (
+        "task=inspect inspect.text=words",
+        "inspect.view=data does not read it.\ninspect.text is read by inspect.view=att",
+    ),
+    (f"task=inspect inspect.view=attention {FROM} inspect.steps=2", "inspect.steps is read by inspect.view=data."),
+    (f"task=inspect inspect.view=positions {FROM} inspect.tokens=2", "inspect.view=positions does not read it."),
+    (f"task=inspect inspect.view=rollouts {FROM} inspect.predictions=x", "is read by inspect.view=errors."),
     ("task=evaluate model=hf model.path=x init.strict=false", "Type init_from=... too"),
 ]
 
@@ -76,6 +85,9 @@ def test_what_a_task_does_not_read_is_refused(line: str, said: str, monkeypatch:
         "model=moe model.moe.every=2 model.moe.router=sigmoid_bias model.moe.bias_update=0.1",
         "model=moe model.moe.capacity_factor=1 model.moe.eval_dropless=false model.moe.lb_scope=micro",
         "objective=grpo reward=answer",
+        "task=inspect inspect.steps=2 inspect.documents=3 inspect.document_tokens=4 inspect.terminal_rows=1",
+        f"task=inspect inspect.view=routing {FROM} inspect.text=words inspect.tokens=4",
+        "task=inspect inspect.view=errors inspect.predictions=x inspect.examples=3",
         "task=prepare data=text data.path=x model.seq_len=16",
     ],
 )
@@ -88,6 +100,13 @@ def test_each_task_says_what_it_reads_and_a_check_what_its_run_does() -> None:
     found = {task: constant_of(f"tasks.{task}.{task}", "READS", LAB) for task in LAB.groups["task"]}
     assert None not in found.values()
     assert found["check"] == found["fit"]
+
+
+def test_each_view_says_which_keys_it_reads_and_each_key_is_read_by_one() -> None:
+    views = [file.stem for file in (ROOT / "tasks/views").glob("[!_]*.py")]
+    read = {view: module_constant(f"tasks.views.{view}", "READS", LAB) for view in views}
+    assert None not in read.values()
+    assert {key for keys in read.values() for key in keys} | {"view"} == set(Inspect.__annotations__)
 
 
 @pytest.mark.parametrize("record", [Plan, MoESettings])
