@@ -93,11 +93,16 @@ def _run(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
     for earlier, later in overruled(flags.words):
         print(f"{earlier} changes nothing: {later} comes later, and is taken.", file=sys.stderr)
     plan = compose(flags.words, lab, multirun=multirun)
+    several = multirun or plan.is_multirun
+    if not several and plan.cfg.get("fail_fast") and any(w.lstrip("+").startswith("fail_fast=") for w in flags.words):
+        raise RequestError(
+            "fail_fast=true ends a sweep at its first failure, and this is one job. Leave it out, or add -m."
+        )
     if flags.cfg:
         _end_quietly_with_the_reader()
         print(_shown(plan, flags), end="")
         return 0
-    if multirun or plan.is_multirun:
+    if several:
         from launcher.jobs.sweep import run_sweep
 
         return run_sweep(flags.words, plan, lab, argv)

@@ -9,6 +9,9 @@ from crawl.keys import Crawl
 from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
 
+# of the keys and sections that every config has (launcher/config/reads.py)
+READS = ()
+
 NEEDED = ("scrapy", "lxml", "trafilatura", "ftfy", "py3langid")  # of the extra `crawl`; the others are named where used
 
 

@@ -35,12 +35,29 @@ from tasks.evaluating.benchmark import run_benchmark
 from tasks.evaluating.lm_eval import run_lm_eval
 from tasks.evaluating.pairs import label_metrics, pair_metrics
 from tasks.evaluating.past_context import evaluate_past_context
-from tasks.evaluating.used_keys import check_keys_are_used
+from tasks.evaluating.used_keys import check_answers, check_keys_are_used
 from tasks.evaluating.verifiers import verifier_metrics
 from tasks.hardware.choice import given_back
 from tasks.hardware.reading import settle_reading
 from tasks.trainer import settle_torch
 from tokenization.chat.messages import answer_of
+
+# of the keys and sections that every config has (launcher/config/reads.py)
+READS = (
+    "benchmark",
+    "data",
+    "objective",
+    "model",
+    "tokenizer",
+    "gbft",
+    "learner",
+    "init_from",
+    "init",
+    "allow_mismatch",
+    "hardware",
+    "trainer.accelerator",
+    "trainer.products",
+)
 
 NO_ANSWERS = "no question is answered: this data has no right answers (data.answers), or none at all"
 Asked = ConversationDataModule | PairDataModule
@@ -97,6 +114,10 @@ def evaluate(cfg: DictConfig, run: RunFolder) -> None:
             "task=evaluate measures what an encoder-decoder answers, and this data is plain text: nothing in it is "
             "asked.\nThe validation loss of span corruption stands in its run's summary.json. Tune it, then evaluate: "
             f"{run_py('objective=sft', f'init_from={cfg.init_from}', 'optimizer=adamw_t5')}"
+        )
+    if answers is None or isinstance(data, JudgedDataModule) or isinstance(model, RewardModel):
+        check_answers(
+            cfg.evaluate, why_none=NO_ANSWERS if answers is None else "this model judges, and answers nothing"
         )
     if cfg.init_from:
         parts.check_start(cfg, data)

@@ -28,6 +28,9 @@ from tokenization.chat import ASSISTANT_START
 from tokenization.exporting import hf_files
 from tokenization.hf import HFTokenizer
 
+# of the keys and sections that every config has (launcher/config/reads.py)
+READS = ("objective", "model", "tokenizer", "gbft", "learner", "init_from", "init", "allow_mismatch", "hardware")
+
 
 class Export(TypedDict):
     """The section `export`."""

@@ -23,6 +23,9 @@ from runs.differences import compare
 from tasks import parts
 from tokenization.base import load_tokenizer
 
+# of the keys and sections that every config has (launcher/config/reads.py)
+READS = ("objective", "model", "tokenizer", "gbft", "learner", "init_from", "init", "allow_mismatch", "hardware")
+
 
 class Merge(TypedDict):
     """The section `merge`."""

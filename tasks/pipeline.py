@@ -15,10 +15,11 @@ from typing import Any, TypedDict
 from omegaconf import DictConfig, OmegaConf
 
 from bounds import NonNegativeInt
-from commands import run_py, word
+from commands import run_py
 from errors import Interrupted, RequestError, RunError
 from launcher.config.compose import Plan
 from launcher.config.inherit import says
+from launcher.config.reads import unread_words
 from launcher.jobs.chain import Step, joined, key_of, lab_of_this_job, rehearsal, run_step
 from launcher.jobs.run_folder import RunFolder
 from launcher.lab import Lab
@@ -27,8 +28,12 @@ from reports.gains import Way, gains
 from reports.gains_runs import ASKED, ways_in
 from runs.files import typed_words
 
-# what may be typed for the pipeline itself
-OWN = ("task", "experiment", "seed", "run_dir", "resume", "rerun", "fail_fast", "allow_mismatch", "sweeps", "pipeline")
+# of the keys and sections that every config has (launcher/config/reads.py): its stages are runs of their own
+READS = ("allow_mismatch",)
+UNREAD = (
+    "a pipeline's stages are runs of their own, which do not see this.\n"
+    "For all of them, type pipeline.every={word}; for one, pipeline.more.NAME={word}."
+)
 BEFORE = "{before}"
 TITLE = "What each stage gains"
 
@@ -77,7 +82,6 @@ def pipeline(cfg: DictConfig, run: RunFolder) -> None:
         RunError: a stage failed; `resume=` goes on with it.
     """
     typed, lab, seed = typed_words(run.path), lab_of_this_job(), int(cfg.seed)
-    check_typed(typed)
     settings: Any = OmegaConf.to_container(cfg.pipeline, resolve=True)
     with rehearsal(lab, run.path) as compose:
         course = planned(settings, seed, lab, compose)
@@ -108,18 +112,6 @@ def going_on(run: RunFolder) -> Iterator[None]:
 # ---- before anything runs --------------------------------------------------------------------------------------------
 
 
-def check_typed(words: Sequence[str]) -> None:
-    """Raises RequestError for words that no stage would see."""
-    for typed in words:
-        key = key_of(typed)
-        if key.split(".")[0] not in OWN and not key.startswith("hydra"):
-            raise RequestError(
-                f"{typed}: a pipeline's stages are runs of their own, which do not see this.\n"
-                f"For all of them, type {word(f'pipeline.every={typed}')}; for one, "
-                f"{word(f'pipeline.more.NAME={typed}')}."
-            )
-
-
 def planned(settings: Any, seed: int, lab: Lab, compose: Callable[[Step], Plan]) -> Course:
     """The course of a pipeline, each run of it composed and checked.
 
@@ -127,7 +119,8 @@ def planned(settings: Any, seed: int, lab: Lab, compose: Callable[[Step], Plan])
         RequestError: no stage, a name that is none, a reference to nothing, or any fault in a stage's words.
     """
     course, names = Course(), in_order(settings)
-    shared = split(settings["every"], "every")
+    shared = [typed.lstrip("+") for typed in split(settings["every"], "every")]
+    read_by_none = set(shared)
     asking = joined(shared, split(settings["questions"], "questions"))
 
     def add(name: str, *parts: Sequence[str]) -> Plan:
@@ -135,13 +128,14 @@ def planned(settings: Any, seed: int, lab: Lab, compose: Callable[[Step], Plan])
         if course.last is not None and "init_from" not in map(key_of, words):
             words = joined(words, [f"init_from={BEFORE}"])
         words = tuple(word.replace(BEFORE, f"{{{course.last or 'before'}}}") for word in words)
-        step = Step(name, words)
+        step = Step(name, words, anyway=frozenset(shared))
         if unknown := sorted(step.references - set(course.steps)):
             raise RequestError(
                 f"{name}: {{{unknown[0]}}} is no stage before it. There are: {', '.join(course.steps) or 'none'}."
             )
         plan = compose(step)
         course.steps[name] = step
+        read_by_none.intersection_update(unread_words(read_by_none, plan.cfg, lab))
         return plan
 
     for name in names:
@@ -162,6 +156,8 @@ def planned(settings: Any, seed: int, lab: Lab, compose: Callable[[Step], Plan])
         if typed is not None:
             add(f"{ASKED}/{name}", joined(asking, split(typed, name)))
             course.ways.append(name)
+    if read_by_none:
+        raise RequestError(f"pipeline.every: no run reads {' '.join(sorted(read_by_none))}. Leave it out.")
     return course
 
 

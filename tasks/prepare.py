@@ -13,6 +13,9 @@ from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
 from tasks import parts
 
+# of the keys and sections that every config has (launcher/config/reads.py)
+READS = ("data", "tokenizer", "objective", "model", "init_from", "init")
+
 log = logging.getLogger(__name__)
 
 

@@ -17,6 +17,9 @@ from reports.page import page
 from reports.tables import arm_rows, run_rows, to_csv, to_markdown
 from reports.views import sections
 
+# of the keys and sections that every config has (launcher/config/reads.py)
+READS = ()
+
 
 class Report(TypedDict):
     """The section `report`."""

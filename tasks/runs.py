@@ -18,7 +18,11 @@ from runs.differences import Compared, Value, compare
 from runs.listing import Listed, list_runs
 from runs.naming import run_named
 
+# of the keys and sections that every config has (launcher/config/reads.py)
+READS = ()
+
 LISTED = "listed"
+OF_THE_LIST = {"sort": "-time", "most": 40}  # as conf/task/runs.yaml has them
 
 
 class Runs(TypedDict):
@@ -42,6 +46,7 @@ def runs(cfg: DictConfig, run: RunFolder) -> None:
         raise RequestError("runs.compare and runs.delete are two requests: give one of them.")
     if asked.confirm and not asked.delete:
         raise RequestError("runs.confirm=true confirms a removal, and runs.delete says of which runs: it is missing.")
+    check_of_the_list(asked)
     if asked.compare:
         if asked.where:
             raise RequestError("runs.where chooses runs to list; runs.compare names them: leave one of them out.")
@@ -50,6 +55,17 @@ def runs(cfg: DictConfig, run: RunFolder) -> None:
         delete(to_delete(asked), confirmed=asked.confirm)
     else:
         print(listing(asked))
+
+
+def check_of_the_list(asked: DictConfig) -> None:
+    """Raises RequestError for a key that is for the list, where none is shown: all named runs are compared or go."""
+    instead = next((name for name in ("compare", "delete") if asked[name]), None)
+    given = next((name for name, usual in OF_THE_LIST.items() if asked[name] != usual), None)
+    if instead and given:
+        raise RequestError(
+            f"runs.{given}={asked[given]} is for the list, and changes nothing of runs.{instead}.\n"
+            f"Leave it out, or leave runs.{instead} out."
+        )
 
 
 # ---- the list --------------------------------------------------------------------------------------------------------

@@ -30,7 +30,9 @@ OPTIONS = [(group, option) for group, options in LAB.groups.items() for option i
 RECIPES = ("experiment", "debug", "sweeps")
 REQUIRED = (
     {("data", name): ["data.path=x"] for name in ("text", "bin", "chat", "hf", "crawl", "preference", "judged_pairs")}
-    | {("gbft", name): ["objective=gbft"] for name in LAB.groups["gbft"]}
+    | {(group, name): ["objective=gbft"] for group in ("gbft", "learner") for name in LAB.groups[group]}
+    | {("reward", name): ["objective=grpo"] for name in LAB.groups["reward"]}
+    | {("benchmark", name): ["task=evaluate"] for name in LAB.groups["benchmark"]}
     | {
         ("tokenizer", "hf"): ["tokenizer.name=x"],
         ("model", "hf"): ["model.path=x"],

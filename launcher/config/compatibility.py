@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from errors import RequestError
 from launcher.config.files import load_option
+from launcher.config.inherit import TRAINS
 from launcher.config.source import class_attribute, read_target
 from launcher.help.words import listing
 from launcher.lab import Lab
@@ -30,7 +31,7 @@ def check_data_fits(cfg: DictConfig, choices: dict[str, Any], lab: Lab) -> None:
 
 def check_model_serves(cfg: DictConfig, choices: dict[str, Any], lab: Lab) -> None:
     """Raises RequestError where the objective cannot train the model, or its encoder cannot read the rows."""
-    if choices.get("task") not in ("fit", "check"):
+    if choices.get("task") not in TRAINS:
         return
     model, serves = choices.get("model"), _attribute(cfg.get("model"), "serves", lab)
     target = str((cfg.get("objective") or {}).get("_target_", "")).rpartition(".")[2]

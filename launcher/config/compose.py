@@ -3,10 +3,10 @@
 1. the files: conf/config.yaml and the options chosen, composed by Hydra (experiment, debug and sweeps come last);
 2. what `init_from` hands down: sections of an earlier run's saved config;
 3. the keys typed on the command line;
-4. the checks: every key, type and `_target_`; data that fits the objective.
+4. the checks: every key, type and `_target_`; data that fits the objective; nothing typed that the task does not read.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
 from errors import RequestError
-from launcher.config import annotations, hydra_keys, inherit, paths
+from launcher.config import annotations, hydra_keys, inherit, paths, reads
 from launcher.config.checking import check
 from launcher.config.compatibility import check_data_fits, check_model_serves
 from launcher.config.files import check_chosen
@@ -70,12 +70,20 @@ def hydra_of(lab: Lab) -> Iterator[Hydra]:
         GlobalHydra.instance().clear()
 
 
-def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False, cache: Files | None = None) -> Plan:
+def compose(
+    words: Sequence[str],
+    lab: Lab,
+    *,
+    multirun: bool = False,
+    cache: Files | None = None,
+    anyway: Collection[str] = (),
+) -> Plan:
     """Composes and checks one job, or with `multirun` the frame of a sweep, whose values are checked job by job; so are
     its keys, where jobs choose different options and with them have different keys.
 
     Args:
         cache: kept between the jobs of a sweep, most of which choose the same files.
+        anyway: of the words, those that this job need not read: they are typed for several jobs.
 
     Raises:
         RequestError: anything about the request is wrong.
@@ -89,8 +97,9 @@ def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False, cache: Fi
     check_groups(overrides, lab, multirun=multirun)
     cfg, hydra = compose_files(overrides, lab, multirun=multirun, cache=cache)
     typed = [o for o in overrides if not o.is_hydra and not is_group(o.key, lab) and not o.is_sweep]
+    words = [o.typed for o in overrides if not o.is_hydra]
     if any(o.is_sweep and (is_group(o.key, lab) or o.key == "init_from") for o in overrides):
-        return Plan(cfg, hydra, [o.typed for o in overrides if not o.is_hydra])  # each job has its own keys
+        return Plan(cfg, hydra, words)  # each job has its own keys
     init_from = cfg.get("init_from")
     for o in typed:
         if o.key == "init_from":
@@ -99,7 +108,9 @@ def compose(words: Sequence[str], lab: Lab, *, multirun: bool = False, cache: Fi
         paths.check_path("init_from", str(init_from))
         named = {o.key for o in overrides if is_group(o.key, lab)}
         inherit.take_sections(cfg, hydra, str(init_from), lab, named=named)
-    return finish(cfg, hydra, typed, [o.typed for o in overrides if not o.is_hydra], lab)
+    plan = finish(cfg, hydra, typed, words, lab)
+    reads.check_typed((o for o in overrides if o.typed not in anyway), plan.cfg, lab)
+    return plan
 
 
 def finish(cfg: DictConfig, hydra: DictConfig, typed: Sequence[Override], words: list[str], lab: Lab) -> Plan:
@@ -237,7 +248,9 @@ def _from_saved(saved: Sequence[Override], overrides: Sequence[Override], lab: L
     else:
         inherit.check_no_choices(typed, lab)
         cfg, hydra, before = inherit.repeated_run(saved[0].text_value)
-    return finish(cfg, hydra, typed, [*before, *(o.typed for o in overrides)], lab)
+    plan = finish(cfg, hydra, typed, [*before, *(o.typed for o in overrides)], lab)
+    reads.check_typed(typed, plan.cfg, lab)
+    return plan
 
 
 def reload(folder: str | Path, lab: Lab) -> Plan:

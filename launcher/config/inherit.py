@@ -1,7 +1,7 @@
 """What a run takes from an earlier one: `init_from` some sections of its saved config, `resume` all of it."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,17 @@ from launcher.config.files import check_yaml, load_yaml
 from launcher.config.instantiate import resolve_target
 from launcher.config.overrides import Override, is_group
 from launcher.config.source import class_attribute, read_target
-from launcher.lab import Lab
+from launcher.lab import Lab, lineage
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # what knows the models of others; imported only where `init_from` is given
 FOREIGN = "models.weights.foreign.sections"
 # where a run ends: what resume= may move, beside what its objective says (`horizon`)
 HORIZON = ("trainer.max_steps", "trainer.max_time", "trainer.patience")
+# what trains, and what plans the run that the same line starts: data and objective are the line's own
+TRAINS = ("fit", "check")
+# groups whose options choose others' and fill their sections
+FILLING = ("experiment", "debug", "sweeps")
 CRAWL_HORIZON = ("crawl.max_pages", "crawl.max_bytes", "crawl.max_minutes")
 
 
@@ -34,7 +38,7 @@ def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, lab: Lab, 
     """Replaces the model and the tokenizer (and where nothing is trained, data and objective) by those of that run.
 
     Args:
-        named: groups chosen on the command line; they stay.
+        named: groups chosen on the command line, or by an experiment that was; they stay.
 
     Raises:
         RequestError: `init_from` is no folder, no file, and cannot be the name of a model on the Hub; or a model of
@@ -43,8 +47,12 @@ def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, lab: Lab, 
     path = Path(init_from).expanduser()
     if not path.exists():
         check_hub_id(init_from)
+    chosen, written = written_in_options(dict(hydra.runtime.choices), lab)
+    named = named | chosen
     if foreign := resolve_target(FOREIGN)(init_from):
-        _take(cfg, hydra, foreign, name=foreign.pop("name"), named=named)
+        name = foreign.pop("name")
+        options = {key: name if key == "model" else str(foreign[key]["_target_"]).split(".")[1] for key in foreign}
+        _take(cfg, hydra, foreign, options, named=named, written=written)
         return
     folder = run_folder_of(path)
     if folder is None:
@@ -54,22 +62,44 @@ def take_sections(cfg: DictConfig, hydra: DictConfig, init_from: str, lab: Lab, 
     # an ensemble of stages is a model too
     absent = (str(name) for name in saved if cfg.get(name) is None)
     sections += [name for name in absent if says(saved, name, "part_of_model", lab)]
-    if hydra.runtime.choices.get("task") != "fit":
+    if hydra.runtime.choices.get("task") not in TRAINS:
         sections += ["data", "objective"]
-    with open_dict(cfg), read_write(hydra), open_dict(hydra):
-        for section in sections:
-            if section not in named and section in saved:
-                cfg[section] = saved._get_node(section)
-                hydra.runtime.choices[section] = saved_hydra.runtime.choices.get(section)
+    taken = {section: saved._get_node(section) for section in sections if section in saved}
+    _take(cfg, hydra, taken, saved_hydra.runtime.choices, named=named, written=written)
 
 
-def _take(cfg: DictConfig, hydra: DictConfig, sections: dict[str, Any], *, name: str, named: set[str]) -> None:
-    """Replaces whole sections, but for those of groups that were chosen on the command line."""
+def _take(
+    cfg: DictConfig,
+    hydra: DictConfig,
+    sections: dict[str, Any],
+    options: Mapping[str, Any],
+    *,
+    named: set[str],
+    written: list[DictConfig],
+) -> None:
+    """Replaces whole sections, but for those of `named` groups; keys that are `written` for them stay, as typed ones.
+
+    Args:
+        options: the name of each section's option, for Hydra's record.
+    """
     with open_dict(cfg), read_write(hydra), open_dict(hydra):
         for section, content in sections.items():
             if section not in named:
                 cfg[section] = content
-                hydra.runtime.choices[section] = name if section == "model" else str(content["_target_"]).split(".")[1]
+                for file in written:
+                    if isinstance(file.get(section), DictConfig):
+                        cfg[section] = OmegaConf.merge(cfg._get_node(section), file._get_node(section))
+                hydra.runtime.choices[section] = options.get(section)
+
+
+def written_in_options(choices: dict[str, Any], lab: Lab) -> tuple[set[str], list[DictConfig]]:
+    """What was chosen to fill other sections, experiment=... above all, says: its groups; its files, oldest first."""
+    options = ((group, choices.get(group)) for group in FILLING)
+    files = [load_yaml(file) for group, option in options if option for file in lineage(lab.groups[group][option])]
+    words = [
+        str(key) for file in files for item in file.get("defaults", ()) if isinstance(item, DictConfig) for key in item
+    ]
+    return {word.removeprefix("override ").removeprefix("/") for word in words}, files
 
 
 def resumed_run(path: str | Path) -> tuple[DictConfig, DictConfig, list[str]]:

@@ -128,6 +128,13 @@ def class_attribute(target: Target, attribute: str, lab: Lab) -> object:
     return None
 
 
+def module_constant(module: str, name: str, lab: Lab) -> object:
+    """A literal that a first-party module gives a name at its top level, or None."""
+    file = module_file(module, lab)
+    value = None if file is None else assigned(parse(file)).get(name)
+    return None if value is None else ast.literal_eval(value)
+
+
 def module_file(module: str, lab: Lab) -> Path | None:
     """The file of a first-party module, if it exists under the root."""
     path = lab.root.joinpath(*module.split("."))

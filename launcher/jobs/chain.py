@@ -31,10 +31,12 @@ NOT_TYPED = ("run_dir", "resume", "rerun", "sweeps")
 
 @dataclass(frozen=True)
 class Step:
-    """One job. `name`: its folder below the chain's. `words`: as they would be typed, with references."""
+    """One job. `name`: its folder below the chain's. `words`: as they would be typed, with references; of those it need
+    not read the ones in `anyway`, which are typed for all jobs."""
 
     name: str
     words: tuple[str, ...]
+    anyway: frozenset[str] = frozenset()
 
     @property
     def references(self) -> set[str]:
@@ -75,7 +77,7 @@ def rehearsal(lab: Lab, folder: Path) -> Iterator[Callable[[Step], Plan]]:
             try:
                 if wrong := [word for word in step.words if key_of(word) in NOT_TYPED]:
                     raise RequestError(f"{wrong[0]}: it runs in a folder of its own, once. Leave it out.")
-                plan = compose(step.placed(Path(place)), lab, cache=COMPOSED)
+                plan = compose(step.placed(Path(place)), lab, cache=COMPOSED, anyway=step.anyway)
                 ranks.wanted(plan.cfg)
             except RequestError as error:
                 words = str(error).replace(place, str(folder))
@@ -96,7 +98,7 @@ def run_step(step: Step, folder: Path, lab: Lab) -> Summary:
     """
     own, words = folder / step.name, step.placed(folder)
     own.parent.mkdir(parents=True, exist_ok=True)
-    plan = left_to_do(own, lab, lambda: compose(words, lab, cache=COMPOSED))
+    plan = left_to_do(own, lab, lambda: compose(words, lab, cache=COMPOSED, anyway=step.anyway))
     if plan is not None:
         ending, _ = run_job(Job(plan, lab, words, folder=own))
         _check(ending, step)

@@ -14,6 +14,19 @@ class Plan:
     """See conf/gbft/default.yaml for what each key means."""
 
     part_of_model = True  # not a key: init_from takes the section along with the model
+    # nor is this: what is not read beside another key, and refused where it is typed (launcher/config/reads.py)
+    idle_beside = {  # noqa: RUF012
+        "newton_lambda": ["objective!=newton"],
+        "eta": ["eta_rule=line_search", "ensemble=bagged"],
+        "eta_rule": ["ensemble=bagged"],
+        "shrinkage": ["ensemble=bagged"],
+        "eta_max": ["ensemble=bagged", "dev_fraction=0"],
+        "tol": ["ensemble=bagged", "dev_fraction=0"],
+        "patience": ["ensemble=bagged", "dev_fraction=0"],
+        "literal_recipe": ["eta_rule=line_search", "ensemble=bagged"],
+        "corrective_lr_scale": ["corrective_steps=0"],
+        "cache_gb": ["cache=none"],
+    }
 
     stages: PositiveInt = 5
     use_stages: NonNegativeInt | list[PositiveInt] | Literal["by_text"] | None = None

@@ -28,6 +28,7 @@ from tasks.evaluating.asking import Asked, Facts
 from tasks.evaluating.benchmark_data import rows_of, told_ignored
 from tasks.evaluating.benchmark_texts import run_texts
 from tasks.evaluating.retrying import retries
+from tasks.evaluating.used_keys import check_drawn
 from tokenization.base import Tokenizer
 
 EXAMPLES = 2  # of each class of wrong answers, in evaluation.json
@@ -89,6 +90,11 @@ def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: 
         raise RequestError(
             "evaluate.samples is for evaluate.mode=generate; the likelihood of a choice is always the same."
         )
+    if mode == "choices" and settings.max_new_tokens is not None:
+        raise RequestError(
+            f"evaluate.max_new_tokens={settings.max_new_tokens} is of free answers; choices are there already.\n"
+            "Type evaluate.mode=generate, or leave it out."
+        )
     if mode == "choices" and settings.tools:
         raise RequestError("evaluate.tools write in free answers.\nType evaluate.mode=generate, or leave them out.")
     reasons = {
@@ -101,6 +107,7 @@ def check(benchmark: Benchmark, questions: list[Question], mode: str, settings: 
     if settings.samples > 1 and benchmark.summary:
         raise RequestError("evaluate.samples: summaries are compared one by one. Type evaluate.samples=1.")
     reranking.check(settings, mode, summary=benchmark.summary)
+    check_drawn(settings)
 
 
 def answer_room(prompter: Prompter, questions: list[Question], wanted: int | None) -> int:

@@ -18,6 +18,7 @@ from launcher.jobs.summary import plain
 from progress import shown
 from tasks import parts
 from tasks.evaluating.benchmark_data import rows_of, told_ignored
+from tasks.evaluating.used_keys import check_texts
 from tokenization.base import Tokenizer
 
 Counts = dict[str, Any]  # of one document: nats, tokens, words, bytes, and where it stands
@@ -27,7 +28,7 @@ def run_texts(
     cfg: DictConfig, run: RunFolder, model: Any, tokenizer: Tokenizer, *, name: str, benchmark: Texts
 ) -> None:
     """Reads, measures; writes predictions.jsonl and evaluation.json, and prints each metric with its interval."""
-    check(cfg.evaluate)
+    check_texts(cfg.evaluate)
     parts.note_missing_bos(cfg, tokenizer)
     ignored = Ignored()
     documents = load(benchmark, cfg.evaluate.limit, ignored)
@@ -48,15 +49,6 @@ def run_texts(
     for key, estimate in metrics.items():
         print(f"  {key:<18}{estimate.value:.4f}   {in_words(estimate, over='document', n=len(counted))}")
     print(f"  written to {target}")
-
-
-def check(settings: DictConfig) -> None:
-    """Raises RequestError for settings that are for questions."""
-    if settings.shots or settings.samples > 1 or settings.mode is not None or settings.tools:
-        raise RequestError(
-            "this benchmark has texts, no questions: leave out evaluate.shots, evaluate.samples, evaluate.mode and "
-            "evaluate.tools."
-        )
 
 
 def load(benchmark: Texts, limit: int | None, ignored: Ignored | None = None) -> list[Document]:

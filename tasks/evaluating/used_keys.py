@@ -7,9 +7,15 @@ from errors import RequestError
 UNSET: dict[str, object] = {  # as conf/task/evaluate.yaml has them
     **{"mode": None, "shots": None, "limit": None, "samples": 1, "rerank": None, "retry": 0, "accept": None},
     **{"retry_from": None, "max_new_tokens": None, "template": "auto", "tasks": [], "tasks_path": None},
-    **{"past_context": None, "beside": []},
+    **{"past_context": None, "beside": [], "temperature": 0.7, "batch_size": 32, "beams": 1, "length_penalty": 1.0},
+    "tools": [],
 }
 QUESTIONS = (
+    "temperature",
+    "batch_size",
+    "beams",
+    "length_penalty",
+    "tools",
     "mode",
     "shots",
     "limit",
@@ -21,29 +27,61 @@ QUESTIONS = (
     "max_new_tokens",
     "template",
 )
+ANSWERS = ("limit", "batch_size", "beams", "length_penalty", "tools")  # of data whose held-out questions are answered
 READS = {
     "benchmark=arithmetic": QUESTIONS,
-    "evaluate.harness=lm_eval": ("shots", "limit", "tasks", "tasks_path"),
+    "evaluate.harness=lm_eval": ("shots", "limit", "tasks", "tasks_path", "batch_size"),
     "evaluate.past_context=1024": ("past_context", "beside"),
-    "": ("limit",),  # the run's own data, and other of its kind
+    "": ANSWERS,  # the run's own data, and other of its kind
 }
 
 
 def check_keys_are_used(cfg: DictConfig) -> None:
-    """Raises RequestError for the first key that is set and not read."""
-    settings = OmegaConf.to_container(cfg.evaluate)
-    assert isinstance(settings, dict)
+    """Raises RequestError for the first key that is set and not read, and for a benchmark that is."""
     now = _measuring(cfg)
-    for name, unset in UNSET.items():
-        if settings[name] == unset or name in READS[now]:
+    if cfg.evaluate.harness and cfg.get("benchmark"):
+        raise RequestError(
+            "evaluate.harness asks its own tasks (evaluate.tasks), and nothing of benchmark=... Leave one of them out."
+        )
+    for name, value in given(cfg.evaluate).items():
+        if name in READS[now]:
             continue
         reader = next(kind for kind, names in READS.items() if name in names)
         beside = now.partition("=")[0] or "data=... without a benchmark"
         raise RequestError(
-            f"evaluate.{name}={settings[name]} is of {reader.partition('=')[0]}, and changes nothing of {beside}.\n"
+            f"evaluate.{name}={value} is of {reader.partition('=')[0]}, and changes nothing of {beside}.\n"
             f"Leave it out, or type {reader} {f'and leave {beside} out' if now else ''}".rstrip()
             + "."
         )
+
+
+def check_drawn(settings: DictConfig) -> None:
+    """Raises RequestError for a temperature where each answer is greedy or the best of beams."""
+    if settings.samples == 1 and not settings.retry and "temperature" in (set_here := given(settings)):
+        raise RequestError(
+            f"evaluate.temperature={set_here['temperature']} is of several samples, or of a retry: a single answer is "
+            "greedy.\nType evaluate.samples=8 too, or leave it out."
+        )
+
+
+def check_answers(settings: DictConfig, *, why_none: str) -> None:
+    """Raises RequestError for keys of how questions are answered, where none is. `why_none`: why, in words."""
+    if name := next((name for name in given(settings) if name in ANSWERS), None):
+        raise RequestError(f"evaluate.{name}={settings[name]}: {why_none}. Leave it out.")
+
+
+def check_texts(settings: DictConfig) -> None:
+    """Raises RequestError for keys of questions, where a benchmark has texts."""
+    if names := [name for name in given(settings) if name not in ("limit", "batch_size")]:
+        listed = ", ".join(f"evaluate.{name}" for name in names)
+        raise RequestError(f"this benchmark has texts, no questions: leave {listed} out.")
+
+
+def given(settings: DictConfig) -> dict[str, object]:
+    """The keys that are not as conf/task/evaluate.yaml has them, with their values."""
+    values = OmegaConf.to_container(settings)
+    assert isinstance(values, dict)
+    return {name: values[name] for name, unset in UNSET.items() if name in values and values[name] != unset}
 
 
 def _measuring(cfg: DictConfig) -> str:

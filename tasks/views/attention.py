@@ -16,6 +16,8 @@ from launcher.jobs.run_folder import RunFolder
 from tasks.hardware.choice import given_back
 from tasks.views._subject import Subject, facts_of, labels, load
 
+READS = ("text", "tokens")  # of the keys of `inspect`
+
 MAX_MAPS, MAX_NUMBERS = 400, 6_000_000  # on one page: its size is a third more than the numbers
 
 

@@ -23,6 +23,8 @@ from tasks import parts
 from tasks.hardware.choice import given_back
 from tasks.hardware.reading import settle_reading
 
+READS = ()  # of the keys of `inspect`
+
 MAX_TOKENS = 100_000  # of the validation side; more tell little more and weigh on the page
 
 

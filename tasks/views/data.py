@@ -24,6 +24,8 @@ from tasks import parts
 from tasks.views._rows import batch_rows, has_windows, supervised_share
 from tokenization.base import Tokenizer
 
+READS = ("steps", "documents", "document_tokens", "terminal_rows")  # of the keys of `inspect`
+
 MAX_WINDOWS = 64  # in the chart of where they lie
 TERMINAL_LINES = 10  # of one row, about
 

@@ -17,6 +17,8 @@ from inspection.charts import bars
 from inspection.page import Page, facts
 from launcher.jobs.run_folder import RunFolder
 
+READS = ("predictions", "examples")  # of the keys of `inspect`
+
 HEAD, PROMPT = 110, 3000  # letters of a case's line, of a prompt: few-shot prompts are long
 
 
@@ -38,6 +40,10 @@ def show(cfg: DictConfig, run: RunFolder) -> None:
 
 def file_of(cfg: DictConfig) -> Path:
     """Raises RequestError where no predictions are named, or none lie there."""
+    if cfg.inspect.predictions and cfg.init_from:
+        raise RequestError(
+            "inspect.predictions and init_from both say whose answers to look at: leave one of them out."
+        )
     given = cfg.inspect.predictions or cfg.init_from
     if not given:
         raise RequestError(

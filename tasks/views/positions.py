@@ -18,6 +18,8 @@ from launcher.jobs.run_folder import RunFolder
 from tasks.hardware.choice import given_back
 from tasks.views._subject import load_model
 
+READS = ()  # of the keys of `inspect`
+
 SIDE = 256  # places of the map at most; a longer context is thinned out
 LEARNED = ("position", "wpe", "embed_positions", "position_embeddings")  # ours, GPT-2's, OPT's, BERT's
 

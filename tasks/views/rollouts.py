@@ -19,6 +19,8 @@ from runs import expected
 from runs.files import read_rows as metric_rows
 from strict_json import object_in, value_of
 
+READS = ("examples",)  # of the keys of `inspect`
+
 Row = dict[str, Any]
 HEAD = 110  # letters of a case's line
 # over-optimisation shows where the first rises and the others do not

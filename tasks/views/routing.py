@@ -19,6 +19,8 @@ from tasks.hardware.choice import given_back
 from tasks.views._subject import Subject, facts_of, labels, load, shaded
 from tokenization.base import Tokenizer
 
+READS = ("text", "tokens")  # of the keys of `inspect`
+
 COUNTED = 20_000  # tokens of validation that the tables count; the typed text, where there is one
 
 

@@ -13,6 +13,8 @@ from launcher.jobs.run_folder import RunFolder
 from tasks import parts
 from tokenization.merges import Merge, table
 
+READS = ()  # of the keys of `inspect`
+
 COLUMNS = ("merge", "id", "token", "times", "first words")
 ON_SCREEN, ON_PAGE = 32, 4000
 

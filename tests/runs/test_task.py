@@ -123,6 +123,8 @@ def test_M2_what_where_finds_is_removed_when_that_is_said(two) -> None:
         ["runs.delete=listed"],
         ["runs.delete=last", "runs.where=model=gpt"],
         ["runs.compare=last last-1", "runs.where=model=gpt"],
+        ["runs.compare=last last-1", "runs.sort=name"],
+        ["runs.delete=listed", "runs.where=val/loss>1.1", "runs.most=1"],
         ["runs.delete=outputs"],
         ["run_dir=mine"],
     ],

@@ -17,7 +17,7 @@ from launcher.jobs.run_folder import RunFolder
 from launcher.lab import Lab
 from reports.gains_runs import ways_in
 from runs.removing import kinds_of
-from tasks.pipeline import _cost, check_typed, going_on, named, planned
+from tasks.pipeline import _cost, going_on, named, planned
 
 ROOT = Path(__file__).parents[2]
 LAB = Lab(ROOT)
@@ -33,8 +33,9 @@ def composed(step: Step) -> Any:
     """What a plan says of itself, without composing one."""
     values = dict(word.split("=", 1) for word in step.words)
     target = f"lightning_modules.{JUDGES.get(values.get('objective', ''), 'sft.SFTModule')}"
-    cfg = OmegaConf.create({"objective": {"_target_": target}})
-    return SimpleNamespace(choices={"task": values.get("task", "fit")}, cfg=cfg)
+    task = values.get("task", "fit")
+    cfg = OmegaConf.create({"objective": {"_target_": target}, "task": {"_target_": f"tasks.{task}.{task}"}})
+    return SimpleNamespace(choices={"task": task}, cfg=cfg)
 
 
 def course(**given: Any) -> Any:
@@ -102,9 +103,16 @@ def test_what_stands_for_nothing_is_refused(given: dict[str, Any], said: str) ->
 
 
 def test_words_that_no_stage_would_see_are_refused() -> None:
-    check_typed(["task=pipeline", "experiment=alignment", "seed=1", "pipeline.every=hardware=cpu", "~pipeline.ways.x"])
+    own = ["task=pipeline", "experiment=alignment", "seed=1", "pipeline.every=hardware=cpu", "pipeline.ways.retry=null"]
+    compose(own, LAB)
     with pytest.raises(RequestError, match=r"pipeline.every=optimizer.lr=3.* pipeline.more.NAME=optimizer.lr=3"):
-        check_typed(["task=pipeline", "optimizer.lr=3"])
+        compose(["task=pipeline", "optimizer.lr=3"], LAB)
+
+
+def test_a_word_for_every_run_is_one_that_some_run_reads() -> None:
+    course(stages=STAGES, every="optimizer.lr=3 benchmark.n=5")
+    with pytest.raises(RequestError, match=r"pipeline.every: no run reads learner=bias. Leave it out"):
+        course(stages=STAGES, every="hardware=cpu learner=bias")
 
 
 def test_what_a_row_cost_is_what_it_adds() -> None:

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from errors import RequestError
-from tasks.evaluating.used_keys import UNSET, check_keys_are_used
+from tasks.evaluating.used_keys import UNSET, check_answers, check_drawn, check_keys_are_used, check_texts
 
 FILE = OmegaConf.load(Path(__file__).parents[2] / "conf/task/evaluate.yaml").evaluate
 
@@ -34,6 +34,12 @@ def test_the_table_has_the_defaults_of_the_file() -> None:
         ),
         ({"past_context": 64, "limit": 3}, "evaluate.limit=3 is of benchmark"),
         ({"harness": "lm_eval", "samples": 2}, "evaluate.samples=2 is of benchmark"),
+        ({"harness": "lm_eval", "beams": 2}, "evaluate.beams=2 is of benchmark"),
+        ({"harness": "lm_eval", "temperature": 0.2}, "evaluate.temperature=0.2 is of benchmark"),
+        ({"harness": "lm_eval", "benchmark": True}, r"nothing of benchmark=\.\.\. Leave one of them out"),
+        ({"past_context": 64, "batch_size": 2}, "evaluate.batch_size=2 is of benchmark"),
+        ({"past_context": 64, "length_penalty": 2.0}, "evaluate.length_penalty=2.0 is of benchmark"),
+        ({"temperature": 0.2}, "evaluate.temperature=0.2 is of benchmark"),
     ],
     ids=str,
 )
@@ -47,8 +53,33 @@ def test_what_is_not_read_is_refused(given: dict, told: str) -> None:
     [
         {}, {"limit": 3}, {"past_context": 64, "beside": ["x"]}, {"harness": "lm_eval", "tasks": ["a"], "shots": 1},
         {"benchmark": True, "samples": 4, "rerank": "x", "limit": 3, "max_new_tokens": 5},
+        {"batch_size": 2, "beams": 2}, {"harness": "lm_eval", "tasks": ["a"], "batch_size": 2},
     ],
     ids=str,
 )  # fmt: skip
 def test_what_is_read_is_taken(given: dict) -> None:
     check_keys_are_used(request(**given))
+
+
+def test_a_temperature_is_of_what_is_drawn() -> None:
+    check_drawn(request(samples=2, temperature=0.2).evaluate)
+    check_drawn(request(retry=2, temperature=0.2).evaluate)
+    with pytest.raises(RequestError, match=r"evaluate\.temperature=0\.2 is of several samples, or of a retry"):
+        check_drawn(request(temperature=0.2).evaluate)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"rerank": "x"}, {"retry": 2}, {"max_new_tokens": 3}, {"template": "plain"}, {"beams": 2}, {"mode": "choices"}],
+)
+def test_a_benchmark_of_texts_asks_nothing(keys: dict) -> None:
+    check_texts(request(limit=3, batch_size=2).evaluate)
+    with pytest.raises(RequestError, match=f"has texts, no questions: leave evaluate.{next(iter(keys))} out"):
+        check_texts(request(**keys).evaluate)
+
+
+@pytest.mark.parametrize("keys", [{"limit": 3}, {"batch_size": 2}, {"beams": 2}])
+def test_where_no_question_is_answered_nothing_says_how(keys: dict) -> None:
+    check_answers(request().evaluate, why_none="this is plain text")
+    with pytest.raises(RequestError, match=f"evaluate.{next(iter(keys))}=.: this is plain text. Leave it out"):
+        check_answers(request(**keys).evaluate, why_none="this is plain text")

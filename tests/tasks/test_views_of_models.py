@@ -109,6 +109,7 @@ def test_errors_are_grouped_with_examples(tmp_path):
         (["inspect.view=attention", "init_from=RUNS/gpt", "inspect.text=''"], "inspect.text= is empty"),
         (["inspect.view=errors"], "type inspect.predictions="),
         (["inspect.view=errors", "inspect.predictions=nowhere"], "there is no file nowhere"),
+        (["inspect.view=errors", "inspect.predictions=x", "init_from=RUNS/gpt"], "leave one of them out"),
         (["inspect.view=errors", "inspect.predictions=RUNS/text.txt"], "text.txt, line 1: not a line of"),
         (["inspect.view=heads"], "attention, boosting, data, errors, positions, rollouts, routing, tokenizer"),
     ],

@@ -35,6 +35,16 @@ class MoESettings:
         RequestError: settings that contradict each other, that learn nothing, or that see the future unasked.
     """
 
+    # no key: what is not read beside another key, and refused where it is typed (launcher/config/reads.py)
+    idle_beside = {  # noqa: RUF012
+        "every": ["layers!=null"],
+        "first_dense": ["layers!=null"],
+        "bias_update": ["router!=sigmoid_bias"],
+        "bias_steps": ["router!=sigmoid_bias"],
+        "drop_order": ["capacity_factor=null"],
+        "eval_dropless": ["capacity_factor=null"],
+    }
+
     n_experts: PositiveInt
     top_k: PositiveInt
     ff: PositiveInt

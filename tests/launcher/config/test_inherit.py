@@ -133,3 +133,28 @@ def test_several_values_beside_a_run_that_is_done_again_are_refused(
 def test_a_home_folder_may_be_written_short(toy: Lab, monkeypatch: pytest.MonkeyPatch, earlier: Path) -> None:
     monkeypatch.setenv("HOME", str(earlier.parent))
     assert compose([f"init_from=~/{earlier.name}"], toy).cfg.init_from == str(earlier)
+
+
+ROOT = Path(__file__).parents[3]
+SAVED = "tests/fixtures/run_of_a56f643"  # a small model=gpt on a text
+
+
+@pytest.mark.parametrize("words", [[], ["experiment=dpo_arithmetic"], ["objective=dpo"], ["data=text", "data.path=x"]])
+def test_a_check_plans_the_run_that_the_same_line_starts(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    run, plan = (compose([*task, f"init_from={SAVED}", *words], Lab(ROOT)).cfg for task in ([], ["task=check"]))
+    assert {**plan, "task": None} == {**run, "task": None}
+
+
+def test_what_an_experiment_says_stands_above_what_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    plan = compose([f"init_from={SAVED}", "experiment=architecture/softcap"], Lab(ROOT))
+    assert (plan.choices["model"], plan.cfg.model.softcap) == ("modern", 15.0)
+    plan = compose([f"init_from={SAVED}", "experiment=shakespeare_fast_cpu", "data.path=x"], Lab(ROOT))
+    assert (plan.choices["model"], plan.choices["tokenizer"]) == ("ngram_gpt", "char")
+    assert compose([f"init_from={SAVED}", "experiment=demo"], Lab(ROOT)).cfg.model.n_embd == 2, "it says nothing of it"
+
+
+def test_single_keys_of_an_experiment_are_as_if_they_were_typed(earlier: Path, toy: Lab) -> None:
+    plan = compose(["experiment=wide", f"init_from={earlier}"], toy)
+    assert (plan.cfg.model.width, plan.cfg.model.depth, plan.choices["model"]) == (16, 3, "large")
