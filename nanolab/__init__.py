@@ -9,6 +9,7 @@ docs/python.md shows it all. torch is imported by the first call that needs it.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,8 @@ def task(name: str, *words: str) -> Run:
     plan = compose(typed, LAB)
     if plan.is_multirun or plan.choices.get("task") != name:
         raise RequestError(f"{' '.join(words)}: from Python one job of task={name} is run; for others use run.py.")
+    for line in plan.passed_over:
+        print(line, file=sys.stderr)
     ending, run = run_job(Job(plan, LAB, typed))
     if ending.status == "interrupted":
         raise KeyboardInterrupt(ending.words)

@@ -3,13 +3,13 @@
 1. the files: conf/config.yaml and the options chosen, composed by Hydra (experiment, debug and sweeps come last);
 2. what `init_from` hands down: sections of an earlier run's saved config;
 3. the keys typed on the command line;
-4. the checks: every key, type and `_target_`; data that fits the objective; nothing typed that the task does not read.
+4. the checks: every key, type and `_target_`; data that fits the objective; what was typed is read, or named.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,15 @@ Files = dict[tuple[str, ...], tuple[DictConfig, DictConfig]]
 
 @dataclass
 class Plan:
-    """A checked request: `cfg` is the job's config, `hydra` what Hydra knows about it, `overrides` what was typed."""
+    """A checked request: `cfg` is the job's config, `hydra` what Hydra knows about it, `overrides` what was typed.
+
+    `passed_over`: a line for each word that the task does not read.
+    """
 
     cfg: DictConfig
     hydra: DictConfig
     overrides: list[str]
+    passed_over: list[str] = field(default_factory=list)
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -109,7 +113,7 @@ def compose(
         named = {o.key for o in overrides if is_group(o.key, lab)}
         inherit.take_sections(cfg, hydra, str(init_from), lab, named=named)
     plan = finish(cfg, hydra, typed, words, lab)
-    reads.check_typed((o for o in overrides if o.typed not in anyway), plan.cfg, lab)
+    plan.passed_over = reads.check_typed((o for o in overrides if o.typed not in anyway), plan.cfg, lab)
     return plan
 
 
@@ -249,7 +253,7 @@ def _from_saved(saved: Sequence[Override], overrides: Sequence[Override], lab: L
         inherit.check_no_choices(typed, lab)
         cfg, hydra, before = inherit.repeated_run(saved[0].text_value)
     plan = finish(cfg, hydra, typed, [*before, *(o.typed for o in overrides)], lab)
-    reads.check_typed(typed, plan.cfg, lab)
+    plan.passed_over = reads.check_typed(typed, plan.cfg, lab)
     return plan
 
 

@@ -1,13 +1,16 @@
-"""What a task reads of the config; what was typed beside that is refused, and what reads it is told.
+"""What a task reads of the config; what was typed beside that is named, or refused, and what reads it is told.
 
 Every config has all sections, also those of other tasks: `task=generate optimizer.lr=5` is well written, and changes
 nothing. So a task's module says in `READS` which of the keys and sections that all configs have (those of
 conf/config.yaml) it looks at: "data" is all of that section, "trainer.accelerator" one key of it. Keys of its own need
-no saying. Only what was typed is refused: experiments and saved runs bring sections for other tasks, too.
+no saying. Only what was typed is told: experiments and saved runs bring sections for other tasks, too.
+
+A key that no part of the task knows is named, since words are typed for several tasks alike (trainer.accelerator=cpu
+logger=none). A key that another choice of the same line switches off is refused.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,37 +29,58 @@ from launcher.lab import Lab
 # what the launcher reads for any task, and what chooses and fills other sections
 LAUNCHER = ("task", "experiment", "debug", "sweeps", "resume", "rerun", "fail_fast", "hydra")
 CONDITION = re.compile(r"(\w+)(!?)=(.*)")
-FOLDER = (
-    "run_dir",
-    "seed",
-)  # where a task writes, and what its random numbers derive from: not where it writes nothing
+# where a task writes, and what its random numbers derive from: not where it writes nothing
+FOLDER = ("run_dir", "seed")
 
 
-def check_typed(typed: Iterable[Override], cfg: DictConfig, lab: Lab) -> None:
-    """Raises RequestError for the first typed word that this job does not read."""
+def check_typed(typed: Iterable[Override], cfg: DictConfig, lab: Lab) -> list[str]:
+    """A line for each typed word that the task does not read. Raises RequestError for one that is switched off."""
+    found = []
     for o in typed:
-        if why := unread(o, cfg, lab):
+        if why := switched_off(o, cfg, lab):
             raise RequestError(f"{cut(o.typed)}: {why}")
+        if why := unknown(o, cfg, lab):
+            found.append(f"{cut(o.typed)} changes nothing: {why}")
+    return found
 
 
 def unread_words(words: Iterable[str], cfg: DictConfig, lab: Lab) -> list[str]:
     """Those of the words that a job of this config does not read."""
-    return [o.typed for o in parse(words, lab, multirun=False) if unread(o, cfg, lab)]
+    typed = parse(words, lab, multirun=False)
+    return [o.typed for o in typed if unknown(o, cfg, lab) or switched_off(o, cfg, lab)]
 
 
-def unread(o: Override, cfg: DictConfig, lab: Lab) -> str:
-    """Why the job does not read a typed word; empty where it does, and where its task does not say what it reads."""
-    task = str(cfg.task._target_)
-    reads = constant_of(task, "READS", lab)
-    section = o.key.split(".")[0].split("/")[0]
+def unknown(o: Override, cfg: DictConfig, lab: Lab) -> str:
+    """Why the task never reads a typed word; empty where it does, and where it does not say what it reads."""
+    task, reads = _task(cfg, lab)
+    if reads is None or _section(o) not in standard(lab) or is_read(o.key, reads) or constant_of(task, "UNREAD", lab):
+        return ""
+    return _not_of_this_task(o.key, task, reads, lab)
+
+
+def switched_off(o: Override, cfg: DictConfig, lab: Lab) -> str:
+    """Why a typed word that the task might read is of no use beside what else was chosen."""
+    task, reads = _task(cfg, lab)
     if reads is None or o.value is None:
         return ""
-    if section not in standard(lab):
+    if _section(o) not in standard(lab):
         return _not_of_this_part(o.key, task, cfg, lab)
-    if not is_read(o.key, (*reads, *LAUNCHER, *(FOLDER if cfg.task.get("leaves_folder", True) else ()))):
-        said = constant_of(task, "UNREAD", lab)  # in a task's own words
-        return str(said).format(word=word(o.typed)) if said else _not_of_this_task(o.key, task, reads, lab)
-    return _idle(o.key, section, cfg, lab)
+    if is_read(o.key, reads):
+        return _idle(o.key, _section(o), cfg, lab)
+    return str(constant_of(task, "UNREAD", lab) or "").format(word=word(o.typed))  # in a task's own words
+
+
+def _task(cfg: DictConfig, lab: Lab) -> tuple[str, tuple[str, ...] | None]:
+    """The task's function, and what it reads."""
+    task = str(cfg.task._target_)
+    reads: Any = constant_of(task, "READS", lab)
+    if reads is None:
+        return task, None
+    return task, (*reads, *LAUNCHER, *(FOLDER if cfg.task.get("leaves_folder", True) else ()))
+
+
+def _section(o: Override) -> str:
+    return o.key.split(".")[0].split("/")[0]
 
 
 def is_read(key: str, reads: Iterable[object]) -> bool:
@@ -75,13 +99,13 @@ def constant_of(task: str, name: str, lab: Lab) -> object:
     return module_constant(task.rpartition(".")[0], name, lab)
 
 
-def _not_of_this_task(key: str, task: str, reads: object, lab: Lab) -> str:
+def _not_of_this_task(key: str, task: str, reads: Sequence[str], lab: Lab) -> str:
     name, section = task.rpartition(".")[2], key.split(".")[0]
     readers = [option for option, other in _tasks(lab).items() if is_read(key, constant_of(other, "READS", lab) or ())]
-    of_it = [str(read) for read in reads if str(read).startswith(f"{section}.")]  # type: ignore[attr-defined]
+    of_it = [read for read in reads if read.startswith(f"{section}.")]
     only = f" Of {section} it reads {listing(of_it)}." if of_it else ""
-    who = f"{key} is read by {listing(f'task={reader}' for reader in readers)}.\n" if readers else ""
-    return f"task={name} does not read {key}.{only}\n{who}Leave it out."
+    who = f" {key} is read by {listing(f'task={reader}' for reader in readers)}." if readers else ""
+    return f"task={name} does not read {key}.{only}{who}"
 
 
 def _not_of_this_part(key: str, task: str, cfg: DictConfig, lab: Lab) -> str:
