@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -80,11 +80,10 @@ class PairDataModule(StepDataModule):
         template, self.tokenizer = chat_template(self.tokenizer, self.template_style)
         self.template, self.end = template, template.end
         for side, counts in self.counts.items():
-            rows, asked = self._read(side, counts), self._asked[side]
+            rows = self._read(side, counts)
             table = make_table(
                 rows, template, seq_len=self.seq_len, max_prompt=self.max_prompt, counts=counts,
-                ignored=self.not_used,
-                kept=lambda pair, asked=asked: asked.append((pair.prompt, pair.tools)) if self.keep_messages else None,
+                ignored=self.not_used, kept=partial(self._keep, side),
             )  # fmt: skip
             if len(table) == 0:
                 reasons = ", ".join(f"{reason}: {n:,}" for reason, n in counts.items()) or NO_ROWS
@@ -104,6 +103,10 @@ class PairDataModule(StepDataModule):
         """Counts them as not used, for an objective that reads none; they stay in the batches."""
         n = sum(len(table) for table in self._tables.values() if table.n_margins == len(table))
         self._count_margins(n, f"which objective={objective} does not read")
+
+    def _keep(self, side: str, pair: Preference) -> None:
+        if self.keep_messages:
+            self._asked[side].append((pair.prompt, pair.tools))
 
     @property
     def n_indexed(self) -> int:

@@ -95,9 +95,7 @@ def _run(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
     plan = compose(flags.words, lab, multirun=multirun)
     several = multirun or plan.is_multirun
     if not several and plan.cfg.get("fail_fast") and any(w.lstrip("+").startswith("fail_fast=") for w in flags.words):
-        plan.passed_over.append(
-            "fail_fast=true changes nothing: it is for sweeps, and this is one job."
-        )
+        plan.passed_over.append("fail_fast=true changes nothing: it is for sweeps, and this is one job.")
     for line in plan.passed_over:
         print(line, file=sys.stderr)
     if flags.cfg:

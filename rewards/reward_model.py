@@ -103,8 +103,8 @@ class Classifier(nn.Module):
         self.path, self.batch_size = path, batch_size
 
     def forward(self, answers: Answers) -> Tensor:
-        rows = zip(answers.questions(), answers.texts, strict=True)
-        texts = [self._written(messages, tools, text) for (messages, tools), text in rows]
+        asked = zip(answers.questions(), answers.texts, strict=True)
+        texts = [self._written(messages, tools, text) for (messages, tools), text in asked]
         written = self.tokenizer.chat_template is not None
         columns = self.tokenizer(texts, add_special_tokens=not written)  # a template writes its own
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
