@@ -25,7 +25,7 @@ def dropout_in_words(folder: Path, model: Any) -> str:
     """Rates with which its authors trained; "" where there are none, or the model has one of its own."""
     config = given_in(folder)
     rates = {key: config[key] for key in DROPOUTS if isinstance(config.get(key), int | float) and config[key]}
-    if not rates or getattr(model, "dropout", 0):
+    if not rates or getattr(model, "dropout", None):
         return ""
     return f"{told(rates)} of config.json not taken over; with it: model.dropout={max(rates.values()):g}"
 
