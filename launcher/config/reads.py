@@ -26,10 +26,8 @@ from launcher.lab import Lab
 # what the launcher reads for any task, and what chooses and fills other sections
 LAUNCHER = ("task", "experiment", "debug", "sweeps", "resume", "rerun", "fail_fast", "hydra")
 CONDITION = re.compile(r"(\w+)(!?)=(.*)")
-FOLDER = (
-    "run_dir",
-    "seed",
-)  # where a task writes, and what its random numbers derive from: not where it writes nothing
+# where it writes, and what its random numbers derive from: not of a task that writes nothing
+FOLDER = ("run_dir", "seed")
 
 
 def check_typed(typed: Iterable[Override], cfg: DictConfig, lab: Lab) -> None:
@@ -47,7 +45,7 @@ def unread_words(words: Iterable[str], cfg: DictConfig, lab: Lab) -> list[str]:
 def unread(o: Override, cfg: DictConfig, lab: Lab) -> str:
     """Why the job does not read a typed word; empty where it does, and where its task does not say what it reads."""
     task = str(cfg.task._target_)
-    reads = constant_of(task, "READS", lab)
+    reads: Any = constant_of(task, "READS", lab)
     section = o.key.split(".")[0].split("/")[0]
     if reads is None or o.value is None:
         return ""
@@ -70,15 +68,15 @@ def standard(lab: Lab) -> set[str]:
     return groups | {str(key) for key in tree if key != "defaults"}
 
 
-def constant_of(task: str, name: str, lab: Lab) -> object:
+def constant_of(task: str, name: str, lab: Lab) -> Any:
     """A literal of the module of a task's function, read without importing it; None where it has none."""
     return module_constant(task.rpartition(".")[0], name, lab)
 
 
-def _not_of_this_task(key: str, task: str, reads: object, lab: Lab) -> str:
+def _not_of_this_task(key: str, task: str, reads: Iterable[str], lab: Lab) -> str:
     name, section = task.rpartition(".")[2], key.split(".")[0]
     readers = [option for option, other in _tasks(lab).items() if is_read(key, constant_of(other, "READS", lab) or ())]
-    of_it = [str(read) for read in reads if str(read).startswith(f"{section}.")]  # type: ignore[attr-defined]
+    of_it = [str(read) for read in reads if str(read).startswith(f"{section}.")]
     only = f" Of {section} it reads {listing(of_it)}." if of_it else ""
     who = f"{key} is read by {listing(f'task={reader}' for reader in readers)}.\n" if readers else ""
     return f"task={name} does not read {key}.{only}\n{who}Leave it out."
@@ -86,17 +84,21 @@ def _not_of_this_task(key: str, task: str, reads: object, lab: Lab) -> str:
 
 def _not_of_this_part(key: str, task: str, cfg: DictConfig, lab: Lab) -> str:
     """Of a task that does one of several things, each a module of its own (`PARTS`), a key that is for another one."""
-    chosen, package = constant_of(task, "PARTS", lab) or ("", "")  # type: ignore[misc]
+    parts: Any = constant_of(task, "PARTS", lab)
+    if parts is None:
+        return ""
+    chosen, package = map(str, parts)
     section, _, name = key.partition(".")
-    if key == chosen or section != str(chosen).partition(".")[0]:
+    if key == chosen or section != chosen.partition(".")[0]:
         return ""
     folder = lab.root.joinpath(*package.split("."))
-    reads = {file.stem: module_constant(f"{package}.{file.stem}", "READS", lab) for file in folder.glob("[!_]*.py")}
+    names = [file.stem for file in folder.glob("[!_]*.py")]
+    reads: dict[str, Any] = {part: module_constant(f"{package}.{part}", "READS", lab) for part in names}
     part = str(OmegaConf.select(cfg, chosen))
     own = reads.get(part)
-    if own is None or name in own:  # type: ignore[operator]
+    if own is None or name in own:
         return ""
-    readers = listing(f"{chosen}={other}" for other in sorted(reads) if name in (reads[other] or ()))  # type: ignore[operator]
+    readers = listing(f"{chosen}={other}" for other in sorted(reads) if name in (reads[other] or ()))
     return f"{chosen}={part} does not read it.\n{key} is read by {readers}.\nLeave it out."
 
 
@@ -121,7 +123,7 @@ def idle_beside(key: str, cfg: DictConfig, lab: Lab) -> str:
     The section's class says so: `idle_beside = {"tol": ["dev_fraction=0"], "every": ["layers!=null"]}`.
     """
     parent, _, name = key.rpartition(".")
-    node = node_at(cfg, parent) if parent else None
+    node: Any = node_at(cfg, parent) if parent else None
     if not has_target(node):
         return ""
     said: Any = class_attribute(read_target(node._target_, lab, key=parent), "idle_beside", lab) or {}
