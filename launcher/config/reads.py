@@ -110,17 +110,21 @@ def _not_of_this_task(key: str, task: str, reads: Sequence[str], lab: Lab) -> st
 
 def _not_of_this_part(key: str, task: str, cfg: DictConfig, lab: Lab) -> str:
     """Of a task that does one of several things, each a module of its own (`PARTS`), a key that is for another one."""
-    chosen, package = constant_of(task, "PARTS", lab) or ("", "")  # type: ignore[misc]
+    parts: Any = constant_of(task, "PARTS", lab)
+    if parts is None:
+        return ""
+    chosen, package = map(str, parts)
     section, _, name = key.partition(".")
-    if key == chosen or section != str(chosen).partition(".")[0]:
+    if key == chosen or section != chosen.partition(".")[0]:
         return ""
     folder = lab.root.joinpath(*package.split("."))
-    reads = {file.stem: module_constant(f"{package}.{file.stem}", "READS", lab) for file in folder.glob("[!_]*.py")}
+    names = [file.stem for file in folder.glob("[!_]*.py")]
+    reads: dict[str, Any] = {part: module_constant(f"{package}.{part}", "READS", lab) for part in names}
     part = str(OmegaConf.select(cfg, chosen))
     own = reads.get(part)
-    if own is None or name in own:  # type: ignore[operator]
+    if own is None or name in own:
         return ""
-    readers = listing(f"{chosen}={other}" for other in sorted(reads) if name in (reads[other] or ()))  # type: ignore[operator]
+    readers = listing(f"{chosen}={other}" for other in sorted(reads) if name in (reads[other] or ()))
     return f"{chosen}={part} does not read it.\n{key} is read by {readers}.\nLeave it out."
 
 
@@ -145,7 +149,7 @@ def idle_beside(key: str, cfg: DictConfig, lab: Lab) -> str:
     The section's class says so: `idle_beside = {"tol": ["dev_fraction=0"], "every": ["layers!=null"]}`.
     """
     parent, _, name = key.rpartition(".")
-    node = node_at(cfg, parent) if parent else None
+    node: Any = node_at(cfg, parent) if parent else None
     if not has_target(node):
         return ""
     said: Any = class_attribute(read_target(node._target_, lab, key=parent), "idle_beside", lab) or {}
