@@ -94,7 +94,7 @@ def standard(lab: Lab) -> set[str]:
     return groups | {str(key) for key in tree if key != "defaults"}
 
 
-def constant_of(task: str, name: str, lab: Lab) -> object:
+def constant_of(task: str, name: str, lab: Lab) -> Any:
     """A literal of the module of a task's function, read without importing it; None where it has none."""
     return module_constant(task.rpartition(".")[0], name, lab)
 
