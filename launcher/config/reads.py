@@ -53,9 +53,9 @@ def unread_words(words: Iterable[str], cfg: DictConfig, lab: Lab) -> list[str]:
 def unknown(o: Override, cfg: DictConfig, lab: Lab) -> str:
     """Why the task never reads a typed word; empty where it does, and where it does not say what it reads."""
     task, reads = _task(cfg, lab)
-    if reads is None or _section(o) not in standard(lab) or is_read(o.key, reads) or constant_of(task, "UNREAD", lab):
+    if reads is None or o.value is None or _section(o) not in standard(lab) or is_read(o.key, reads):
         return ""
-    return _not_of_this_task(o.key, task, reads, lab)
+    return "" if constant_of(task, "UNREAD", lab) else _not_of_this_task(o.key, task, reads, lab)
 
 
 def switched_off(o: Override, cfg: DictConfig, lab: Lab) -> str:
