@@ -20,7 +20,7 @@ MOST_BYTES = (1 << 31) - 1
 def ends_line(text: str, at: int) -> bool:
     """Whether text[:at] and text[at:] have together the ids of the whole, for every tokenizer that can be cut: at the
     end of a line. There the split patterns of GPT-2, GPT-4 and o200k begin a new match whatever stands around, and
-    SentencePiece a new line."""
+    SentencePiece a new line (its unigram may order equally likely ids otherwise)."""
     if text[at] == "\n" or text.startswith("\r\n", at):
         return text[at - 1].isalnum()
     return text[at - 1] == "\n" and text[at].isalnum() and at > 1 and not text[at - 2].isspace()

