@@ -6,10 +6,11 @@ a folder in it. `sweep.json` keeps what was typed, so that `resume=SWEEP_FOLDER`
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
@@ -29,6 +30,7 @@ from launcher.jobs.job import Job, left_to_do, run_job
 from launcher.jobs.repeated import summary_of
 from launcher.jobs.run_folder import cannot_write, job_name, refuse_taken, slug, sweep_folder, write_atomically
 from launcher.lab import SWEEP_RECORD, Lab
+from runs.direction import known_direction
 from strict_json import object_in
 
 # files composed for jobs of this process: jobs that choose the same options read them once
@@ -167,15 +169,17 @@ def check_jobs(overrides: Sequence[Override], lab: Lab) -> list[Plan]:
 
 
 def report(folder: Path, total: int | None) -> int:
-    """Prints how the jobs ended, best validation loss first, and returns the worst exit status."""
+    """Prints how the jobs ended, the best first, and returns the worst exit status."""
     files = sorted(folder.glob("*/summary.json"))  # a report may lie beside the jobs
     summaries = {
         file.parent: summary_of(file.parent) or {} for file in files if job_number(file.parent.name) is not None
     }
-    loss = {path: s.get("metrics", {}).get("val/loss") for path, s in summaries.items()}
+    metric = monitored(summaries.values())
+    sign = -1 if known_direction(metric) is False else 1
+    worth = {path: s.get("metrics", {}).get(metric) for path, s in summaries.items()}
     print(f"\n{len(summaries)} job{'s' * (len(summaries) != 1)} in {folder}")
-    for path in sorted(summaries, key=lambda p: (loss[p] is None, loss[p] if loss[p] is not None else 0.0)):
-        shown = "" if loss[path] is None else f"val/loss {loss[path]:.4f}"
+    for path in sorted(summaries, key=lambda p: (worth[p] is None, sign * (worth[p] or 0.0))):
+        shown = "" if worth[path] is None else f"{metric} {worth[path]:.4f}  "
         print(f"  {summaries[path].get('status', '?'):<12}{shown:<18}{path.name}")
     if any(s.get("status") != "finished" for s in summaries.values()) or len(summaries) < (total or 0):
         print(f"  go on      {run_py(f'resume={folder}')}")
@@ -183,6 +187,12 @@ def report(folder: Path, total: int | None) -> int:
     if any(folder.glob("*/tensorboard")):
         print(f"  dashboard  {shell('tensorboard', '--logdir', folder)}   (the tab HPARAMS compares the jobs)")
     return max((int(s.get("exit_status", 1)) for s in summaries.values()), default=FINISHED)
+
+
+def monitored(summaries: Iterable[dict[str, Any]]) -> str:
+    """The metric that all jobs kept their best checkpoint by; val/loss where they differ, or none did."""
+    found = {name for summary in summaries for name in summary.get("best") or {} if name != "step"}
+    return found.pop() if len(found) == 1 else "val/loss"
 
 
 def _check_job(number: int, words: list[str], lab: Lab, cache: Files) -> Plan:

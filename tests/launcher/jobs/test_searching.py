@@ -1,5 +1,6 @@
 """A search is told the metric that trainer.monitor names, and looks for more or less of it as is better."""
 
+import json
 import math
 from contextlib import contextmanager
 from enum import Enum
@@ -90,3 +91,15 @@ def test_a_job_is_worth_what_is_monitored(words, metrics, worth, tmp_path, monke
     monkeypatch.setattr(sweep, "summary_of", lambda folder: {"metrics": metrics})
     assert sweep.SweepJob(LAB, [], tmp_path, (), None)(None) == worth
     assert ("the search takes it for the worst" in capsys.readouterr().out) == math.isinf(worth)
+
+
+def test_a_sweep_ends_with_the_best_by_what_its_jobs_monitored(tmp_path, capsys):
+    for number, (right, loss) in enumerate([(0.25, 1.0), (0.5, 2.0)]):
+        (folder := tmp_path / f"{number}-seed_{number}").mkdir()
+        summary = {"status": "finished", "exit_status": 0, "best": {"step": 1, "val/exact_match": right}}
+        summary["metrics"] = {"val/exact_match": right, "val/loss": loss}
+        (folder / "summary.json").write_text(json.dumps(summary))
+    assert sweep.report(tmp_path, 2) == 0
+    first, second = capsys.readouterr().out.splitlines()[2:4]
+    assert "val/exact_match 0.5000  1-seed_1" in first
+    assert "val/exact_match 0.2500  0-seed_0" in second
