@@ -75,7 +75,15 @@ class RowFiles:
                 f"data.val_split={self.val_split} is data.split too: it validates on what it trains on.\n"
                 "Type data.val_split=<another split>, or data.val_split=null for a share of this one."
             )
-        if is_one(Path(self.path).expanduser()):
+        place = Path(self.path).expanduser()
+        for one, other in ((self.val_split, self.split), (self.split, self.val_split)):
+            if place.is_dir() and not is_saved(place) and is_named_after(other, Path(f"{one}.")):
+                raise RequestError(
+                    f"data.val_split={self.val_split} beside data.split={self.split}: files named {one}... are of "
+                    f"{other} too, so the same rows would train and validate.\n"
+                    "Name the files: data.path=... data.val_path=... data.val_split=null"
+                )
+        if is_one(place):
             raise RequestError(
                 f"data.val_split={self.val_split}: data.path={self.path} is one whole, without splits: all its rows "
                 f"train.\nType data.val_split=null, which leaves data.val_fraction={self.val_fraction:g} of them to "

@@ -478,6 +478,9 @@ def test_a_split_that_is_not_there_validates_nothing(tmp_path):
     data = module(tmp_path, split="train_prefs", val_split="test_prefs")
     data.prepare()
     assert (data.train.size, data.val.size) == (40, 7)
+    for split, val_split in (("train", "train_prefs"), ("test_prefs", "test")):
+        with pytest.raises(RequestError, match=r"files named \w+_prefs\.\.\. are of \w+ too"):
+            module(tmp_path, split=split, val_split=val_split).prepare()
     Dataset.from_list([ROWS["alpaca"]] * 3).save_to_disk(tmp_path / "saved")
     with pytest.raises(RequestError, match=r"is one whole, without splits"):
         module(tmp_path / "saved", val_split="zzz").prepare()
