@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -205,6 +205,17 @@ class Tokenizer(ABC):
         taken = set(self.specials.values())
         own = self._pieces_of_text()
         return [(own[i] or None) if i < len(own) and i not in taken else None for i in range(self.vocab_size)]
+
+    def texts_of_ids(self) -> Callable[[int], str]:
+        """id -> its text as it stands among others: with the blank that `decode` drops at a text's beginning. A control
+        token's is its name, that of a part of a character holds U+FFFD."""
+        pieces = self.pieces()
+
+        def text(id: int) -> str:
+            piece = pieces[id]
+            return self.decode([id]) if piece is None else piece.decode("utf-8", "replace")
+
+        return text
 
     @abstractmethod
     def _pieces_of_text(self) -> Sequence[bytes | None]:

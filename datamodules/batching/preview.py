@@ -30,11 +30,11 @@ def tokens_with_weights(tokenizer: Tokenizer, micro: dict[str, torch.Tensor]) ->
 
     The weight stands beside the token that is predicted: one place to the right of where "targets" has it.
     """
-    rows = []
+    rows, text = [], tokenizer.texts_of_ids()
     weights_BT = micro.get("weights", torch.ones_like(micro["targets"], dtype=torch.float32))
     for ids, targets, weights in zip(micro["ids"], micro["targets"], weights_BT, strict=True):
         learned = torch.where(targets != IGNORE, weights, 0.0).tolist()
         beside = [0.0, *learned]  # the loss of target t is that of token t + 1
         sequence = [*ids.tolist(), int(targets[-1]) if targets[-1] != IGNORE else None]
-        rows.append([(tokenizer.decode([i]), i, w) for i, w in zip(sequence, beside, strict=True) if i is not None])
+        rows.append([(text(i), i, w) for i, w in zip(sequence, beside, strict=True) if i is not None])
     return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy as np
 from datamodules.preparing.token_files import document_ends
 from datamodules.preparing.token_folder import TokenFolder
 from datamodules.reading.ignored import in_words
-from tokenization.base import Tokenizer
 
 SHOWN = 20  # tokens in the lists of the most and the least frequent
 BAR = 40  # characters of the longest bar
@@ -99,13 +98,13 @@ def token_facts(folder: TokenFolder, counts: np.ndarray) -> dict[str, Any]:
     order = np.argsort(-counts, kind="stable")  # (vocab_size,)
     used = order[counts[order] > 0]
     unused = np.flatnonzero(counts == 0)
-    total = int(counts.sum())
+    total, text = int(counts.sum()), folder.tokenizer.texts_of_ids()
 
     def listed(ids: np.ndarray) -> list[dict[str, Any]]:
         return [
             {
                 "id": int(i),
-                "text": name_of(int(i), folder.tokenizer),
+                "text": name_of(int(i), text),
                 "count": int(counts[i]),
                 "share": round(float(counts[i] / total), 6),
             }
@@ -118,14 +117,13 @@ def token_facts(folder: TokenFolder, counts: np.ndarray) -> dict[str, Any]:
         "unused_share": round(len(unused) / len(counts), 4),
         "most_frequent": listed(used[:SHOWN]),
         "least_frequent": listed(used[::-1][:SHOWN]),
-        "unused_examples": [name_of(int(i), folder.tokenizer) for i in unused[:SHOWN]],
+        "unused_examples": [name_of(int(i), text) for i in unused[:SHOWN]],
     }
 
 
-def name_of(i: int, tokenizer: Tokenizer) -> str:
+def name_of(i: int, text: Callable[[int], str]) -> str:
     """The token's text; its number where it is a part of a character."""
-    text = tokenizer.decode([i])
-    return f"<id {i}>" if "\ufffd" in text else text
+    return f"<id {i}>" if "\ufffd" in text(i) else text(i)
 
 
 def show(card: dict[str, Any]) -> str:

@@ -113,7 +113,7 @@ def first_tokens(data: StepDataModule) -> list[int]:
 
 def labels(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
     """Text of each token; of parts of characters, their number."""
-    texts = [tokenizer.decode([i]) for i in ids]
+    texts = list(map(tokenizer.texts_of_ids(), ids))
     return [f"\u2039{i}\u203a" if "\ufffd" in text else text for i, text in zip(ids, texts, strict=True)]
 
 

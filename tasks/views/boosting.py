@@ -49,6 +49,11 @@ def show(cfg: DictConfig, run: RunFolder) -> None:
     def batches() -> Iterator[dict[str, Tensor]]:
         return (chosen_rows(windows[i]) if pairs else windows[i] for i in range(len(windows)))
 
+    text = data.tokenizer.texts_of_ids()
+
+    def decode(ids: list[int]) -> str:
+        return text(ids[0]) if len(ids) == 1 else data.tokenizer.decode(ids)
+
     found = measure(model.to(parts.torch_device(cfg)), batches(), max_tokens=MAX_TOKENS)
     token_bytes = data.tokenizer.token_bytes()
     stages = by_stage(found, token_bytes, seed=cfg.seed)
@@ -56,9 +61,9 @@ def show(cfg: DictConfig, run: RunFolder) -> None:
     moved = moves(model, batches(), found, example_places(found))
     costs = costs_of(model, data.seq_len)
     stops = {unit: stopping(found, costs, unit=unit, seed=cfg.seed) for unit in UNITS}
-    html = page(found, token_bytes, data.tokenizer.decode, title=title, records=records, moved=moved, stops=stops)
+    html = page(found, token_bytes, decode, title=title, records=records, moved=moved, stops=stops)
     (run.path / "boosting.html").write_text(html, encoding="utf-8")
-    kinds = by_category(found, lambda i: data.tokenizer.decode([i]))
+    kinds = by_category(found, text)
     report = {"stages": stages, "categories": kinds, "cosines": found.cosine_MM.tolist(), "stopping": stops}
     (run.path / "boosting.json").write_text(json.dumps(plain(report), indent=1) + "\n", encoding="utf-8")
     for row in stages:

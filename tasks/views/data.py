@@ -50,9 +50,9 @@ def show(cfg: DictConfig, run: RunFolder) -> None:
 
 
 def terminal(data: StepDataModule, rows: list[Tokens]) -> None:
-    width = shutil.get_terminal_size().columns
+    width, text = shutil.get_terminal_size().columns, data.tokenizer.texts_of_ids()
     for row in rows:
-        texts = [data.tokenizer.decode([i]) for i in row.ids]
+        texts = [text(i) for i in row.ids]
         print(f"\n{row.title}")
         draw = coloured if sys.stdout.isatty() else plain
         n = TERMINAL_LINES * width // 2  # places are one to a few letters wide
@@ -161,7 +161,8 @@ def document_runs(cfg: DictConfig, data: StepDataModule) -> Iterator[Tokens]:
 def name_tokens(page: Page, tokenizer: Tokenizer, runs: Iterable[Tokens]) -> None:
     """The texts of all tokens on the page; parts of characters by their number."""
     used = {i for run in runs for i in [*run.ids, *(run.targets or [])] if i != IGNORE}
+    text_of = tokenizer.texts_of_ids()
     for i in sorted(used):
-        text = tokenizer.decode([i])
+        text = text_of(i)
         page.texts[i] = f"\u2039{i}\u203a" if "\ufffd" in text else text
     page.specials = sorted(used & set(tokenizer.specials.values()))

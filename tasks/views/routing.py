@@ -73,9 +73,9 @@ def counted(subject: Subject, shown: dict[int, Tensor]) -> tuple[Tensor, dict[in
 
 def classes_of(tokenizer: Tokenizer, ids_N: Tensor) -> Tensor:
     """(N,) the number of each token's class."""
-    specials = set(tokenizer.specials.values())
+    specials, text = set(tokenizer.specials.values()), tokenizer.texts_of_ids()
     ids_V, which_N = ids_N.unique(return_inverse=True)
-    numbers = [CLASSES.index(token_class(tokenizer.decode([i]), special=i in specials)) for i in ids_V.tolist()]
+    numbers = [CLASSES.index(token_class(text(i), special=i in specials)) for i in ids_V.tolist()]
     return torch.tensor(numbers)[which_N]
 
 
@@ -132,18 +132,20 @@ def class_table(layer: Usage) -> Markup:
 
 
 def typical_table(layer: Usage, tokenizer: Tokenizer) -> Markup:
-    words = ("   ".join(f"{tokenizer.decode([i])!r} x {lift:.1f}" for i, lift in ids) for ids in layer.typical)
+    text = tokenizer.texts_of_ids()
+    words = ("   ".join(f"{text(i)!r} x {lift:.1f}" for i, lift in ids) for ids in layer.typical)
     return table([], [(f"expert {e}", told) for e, told in enumerate(words)])
 
 
 def record(subject: Subject, found: dict[int, Usage]) -> dict[str, Any]:
+    text = subject.tokenizer.texts_of_ids()
     return {
         str(n): {
             "load": layer.load_E.tolist(),
             "evenness": layer.entropy,
             "told_by_class": layer.information,
             "by_class": dict(zip(CLASSES, layer.by_class_KE.tolist(), strict=True)),
-            "typical": [[(subject.tokenizer.decode([i]), lift) for i, lift in ids] for ids in layer.typical],
+            "typical": [[(text(i), lift) for i, lift in ids] for ids in layer.typical],
         }
         for n, layer in found.items()
     }

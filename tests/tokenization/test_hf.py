@@ -324,3 +324,11 @@ def test_what_a_folder_puts_before_a_text_is_known_and_not_put_there(tmp_path, c
     tokenizer = HFTokenizer(name=str(folder))
     assert tokenizer.begins == begins
     assert not {1, 2} & set(tokenizer.encode("The work").tolist())
+
+
+def test_the_text_of_an_id_keeps_its_blank(tmp_path):
+    tokenizer = HFTokenizer(name=str(llama_like(tmp_path)))
+    text, ids = tokenizer.texts_of_ids(), tokenizer.encode("One two, one two.").tolist()
+    assert "".join(map(text, ids)) == " One two, one two."  # the tokenizer puts one in front
+    assert any(text(i).startswith(" ") and not tokenizer.decode([i]).startswith(" ") for i in ids)
+    assert text(tokenizer.eot) == tokenizer.decode([tokenizer.eot])
