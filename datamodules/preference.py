@@ -145,7 +145,7 @@ class PairDataModule(StepDataModule):
         def question(i: int) -> Question:
             prompt, chosen, _ = table.parts(i)
             expected = self.tokenizer.decode([id for id in chosen.tolist() if id != self.end])
-            messages, tools = self._asked[side][i]
+            messages, tools = self._asked[side][i] if self.keep_messages else ((), ())
             asked = self.tokenizer.decode(prompt.tolist()).strip()
             return Question(prompt, asked, expected, messages=messages, tools=tools)
 

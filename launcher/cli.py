@@ -1,6 +1,7 @@
 """The command line: flags, then one job, one sweep, or something to read; exceptions become exit statuses here."""
 
 import argparse
+import os
 import signal
 import sys
 import traceback
@@ -96,7 +97,7 @@ def _run(flags: argparse.Namespace, argv: list[str], lab: Lab) -> int:
     several = multirun or plan.is_multirun
     if not several and plan.cfg.get("fail_fast") and any(w.lstrip("+").startswith("fail_fast=") for w in flags.words):
         plan.passed_over.append("fail_fast=true changes nothing: it is for sweeps, and this is one job.")
-    for line in plan.passed_over:
+    for line in plan.passed_over if os.environ.get("RANK", "0") == "0" else ():
         print(line, file=sys.stderr)
     if flags.cfg:
         _end_quietly_with_the_reader()

@@ -50,6 +50,8 @@ class Reward(nn.Module):
             weighted: a learned score has no scale of its own. What is logged is as it was.
     """
 
+    reads_messages = False  # True: it may render what was asked in a template of its own
+
     def __init__(self, *, weight: float = 1.0, whiten: bool = False):
         super().__init__()
         self.weight, self.whiten = weight, whiten

@@ -27,6 +27,8 @@ from tokenization.chat.messages import FLAGS, text_of
 class LearnedReward(Reward):
     """Args: run: see above. batch_size: answers scored at a time."""
 
+    reads_messages = True
+
     def __init__(
         self,
         *,

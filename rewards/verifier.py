@@ -25,6 +25,8 @@ Row = tuple[list[int], list[int]]  # ids of a question and of the answer to it, 
 class Verified(Reward):
     """Args: run: a run of objective=verifier. batch_size: answers judged at a time."""
 
+    reads_messages = True
+
     def __init__(
         self,
         *,

@@ -44,6 +44,8 @@ READS = (
     "hardware",
     "trainer.accelerator",
     "trainer.products",
+    "data.seq_len",
+    "trainer.precision",
 )
 
 Style = Literal["auto", "chat", "alpaca", "plain", "seq2seq"]

@@ -24,7 +24,19 @@ from tasks import parts
 from tokenization.base import load_tokenizer
 
 # of the keys and sections that every config has (launcher/config/reads.py)
-READS = ("objective", "model", "tokenizer", "gbft", "learner", "init_from", "init", "allow_mismatch", "hardware")
+READS = (
+    "objective",
+    "model",
+    "tokenizer",
+    "gbft",
+    "learner",
+    "init_from",
+    "init",
+    "allow_mismatch",
+    "hardware",
+    "data.seq_len",
+    "trainer.precision",
+)
 
 
 class Merge(TypedDict):

@@ -48,6 +48,13 @@ def build_offering(section: DictConfig, **offered: Any) -> Any:
 # ---- data and tokenizer ----------------------------------------------------------------------------------------------
 
 
+def judged_by_messages(cfg: DictConfig) -> bool:
+    """Whether a part of the reward may have a template of its own."""
+    parts = (cfg.get("reward") or {}).values()
+    targets = [resolve_target(part._target_) for part in parts if OmegaConf.is_dict(part) and "_target_" in part]
+    return any(getattr(target, "reads_messages", False) for target in targets)
+
+
 def build_data(cfg: DictConfig, run: RunFolder | None = None, *, origin: Origin | None = None) -> StepDataModule:
     """The data module with its tokenizer: the one that comes along with `init_from`, else a new one. Prepared.
 
@@ -57,7 +64,7 @@ def build_data(cfg: DictConfig, run: RunFolder | None = None, *, origin: Origin 
     tokenizer = build(cfg.tokenizer) if origin.tokenizer is None else load_tokenizer(origin.tokenizer)
     objective = resolve_target(cfg.objective._target_)
     data = build(cfg.data, tokenizer=objective.prepare_tokenizer(tokenizer))
-    data.keep_messages = "prompts" in objective.needs
+    data.keep_messages = "prompts" in objective.needs and judged_by_messages(cfg)
     data.prepare()
     if run is not None:
         data.rank, data.world_size = run.rank, run.world_size

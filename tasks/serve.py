@@ -39,6 +39,8 @@ READS = (
     "hardware",
     "trainer.accelerator",
     "trainer.products",
+    "data.seq_len",
+    "trainer.precision",
 )
 
 

@@ -104,7 +104,7 @@ class HFTokenizer(Tokenizer):
     def _find_moment(self, *, saved: bool) -> datetime:
         """Now, or when the run began that the files are of: its template goes on to render as it did.
 
-        Runs of before 2026-11-28 do not say it; their files were written then.
+        Runs of earlier versions do not say it; their files were written then.
         """
         if "strftime_now" not in (self.chat_template or ""):
             return datetime.now()

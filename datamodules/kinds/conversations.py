@@ -191,6 +191,8 @@ class ConversationDataModule(StepDataModule):
 
         def question(i: int) -> Question:
             found = last_question(examples[i], self.tokenizer, self.end)
+            if side == "train" and not self.keep_messages:
+                return found
             messages, _, tools = conversation(i)
             answer = self._answered(conversation(i), examples[i], len(found.prompt))
             return found._replace(messages=messages[:answer], tools=tools)

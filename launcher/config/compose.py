@@ -113,7 +113,8 @@ def compose(
         named = {o.key for o in overrides if is_group(o.key, lab)}
         inherit.take_sections(cfg, hydra, str(init_from), lab, named=named)
     plan = finish(cfg, hydra, typed, words, lab)
-    plan.passed_over = reads.check_typed((o for o in overrides if o.typed not in anyway), plan.cfg, lab)
+    if not multirun:  # each job has its own values
+        plan.passed_over = reads.check_typed((o for o in overrides if o.typed not in anyway), plan.cfg, lab)
     return plan
 
 

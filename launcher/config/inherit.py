@@ -86,7 +86,7 @@ def _take(
         for section, content in sections.items():
             if section not in named:
                 cfg[section] = content
-                for file in written:
+                for file in written if section in ("model", "tokenizer") else ():
                     if isinstance(file.get(section), DictConfig):
                         cfg[section] = OmegaConf.merge(cfg._get_node(section), file._get_node(section))
                 hydra.runtime.choices[section] = options.get(section)

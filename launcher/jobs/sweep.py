@@ -6,6 +6,7 @@ a folder in it. `sweep.json` keeps what was typed, so that `resume=SWEEP_FOLDER`
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from errors import Interrupted, RequestError
 from folders import job_number
 from launcher.config.compose import Files, Plan, check_groups, compose, hydra_of
 from launcher.config.overrides import Override, count_jobs, is_group, parse
+from launcher.config.reads import unread_words
 from launcher.jobs import devices, joining, ranks, searching
 from launcher.jobs.endings import FINISHED, Ending
 from launcher.jobs.job import Job, left_to_do, run_job
@@ -54,6 +56,8 @@ def run_sweep(words: Sequence[str], frame: Plan, lab: Lab, command: list[str], *
     _check_can_sweep(overrides)
     grid = _grid(overrides, frame, lab)
     jobs = None if grid is None else check_jobs([*grid, *overrides], lab)
+    for word in read_by_none(overrides, jobs or [], lab):
+        print(f"{word} changes nothing: no job of this sweep reads it.", file=sys.stderr)
     typed = any(o.key == "hydra.sweeper.direction" for o in overrides)
     way = [] if grid is not None else searching.direction(frame.cfg, frame.hydra, typed=typed)
     varied = dict(frame.hydra.sweeper.get("params") or {}) if grid is None else [o.key for o in grid]
@@ -109,7 +113,7 @@ class SweepJob:
         stopping.check()
         hydra, launcher = HydraConfig.get(), HydraConfig.get().launcher._target_
         words = [word for word in hydra.overrides.task if not word.lstrip("+").startswith("run_dir=")]
-        plan = compose(words, self.lab, cache=COMPOSED)
+        plan = compose(words, self.lab, cache=COMPOSED, anyway=words)
         values = {word.lstrip("+").split("=", 1)[0]: word.lstrip("+") for word in words}
         shown = ",".join(values[key] for key in self.swept if key in values)
         number = int(hydra.job.num)
@@ -120,8 +124,10 @@ class SweepJob:
             with self._devices(plan, launcher):
                 ending, _ = run_job(Job(left, self.lab, self.command, folder=folder))
             _stop_the_sweep(ending, fail_fast=bool(plan.cfg.get("fail_fast")))
+        if not searching.searches(hydra):
+            return 0.0
         found = searching.worth(plan.cfg, summary_of(folder))
-        if found is None and searching.searches(hydra):
+        if found is None:
             print(f"job {number} measured no {plan.cfg.trainer.monitor}: the search takes it for the worst", flush=True)
         return searching.worst(plan.cfg) if found is None else found
 
@@ -195,9 +201,19 @@ def monitored(summaries: Iterable[dict[str, Any]]) -> str:
     return found.pop() if len(found) == 1 else "val/loss"
 
 
+def read_by_none(overrides: Sequence[Override], jobs: Sequence[Plan], lab: Lab) -> list[str]:
+    """Words with one value that none of the jobs reads."""
+    own = ("run_dir", "fail_fast")  # of the sweep
+    words = [o.typed for o in overrides if not (o.is_hydra or o.is_sweep or o.key in own)] if jobs else []
+    for plan in jobs:
+        if words:
+            words = unread_words(words, plan.cfg, lab)
+    return words
+
+
 def _check_job(number: int, words: list[str], lab: Lab, cache: Files) -> Plan:
     try:
-        plan = compose(words, lab, cache=cache)
+        plan = compose(words, lab, cache=cache, anyway=words)
         ranks.wanted(plan.cfg)
         return plan
     except RequestError as error:

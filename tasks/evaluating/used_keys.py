@@ -56,18 +56,19 @@ def check_keys_are_used(cfg: DictConfig) -> None:
 
 
 def check_drawn(settings: DictConfig) -> None:
-    """Raises RequestError for a temperature where each answer is greedy or the best of beams."""
+    """Names a temperature where each answer is greedy or the best of beams; it may be meant for other ways to ask."""
     if settings.samples == 1 and not settings.retry and "temperature" in (set_here := given(settings)):
-        raise RequestError(
-            f"evaluate.temperature={set_here['temperature']} is of several samples, or of a retry: a single answer is "
-            "greedy.\nType evaluate.samples=8 too, or leave it out."
+        print(
+            f"evaluate.temperature={set_here['temperature']} changes nothing: it is of several samples, or of a retry, "
+            "and a single answer is greedy."
         )
 
 
 def check_answers(settings: DictConfig, *, why_none: str) -> None:
-    """Raises RequestError for keys of how questions are answered, where none is. `why_none`: why, in words."""
-    if name := next((name for name in given(settings) if name in ANSWERS), None):
-        raise RequestError(f"evaluate.{name}={settings[name]}: {why_none}. Leave it out.")
+    """Names keys of how questions are answered, where none is. `why_none`: why, in words."""
+    for name in given(settings):
+        if name in ANSWERS:
+            print(f"evaluate.{name}={settings[name]} changes nothing: {why_none}.")
 
 
 def check_texts(settings: DictConfig) -> None:
@@ -81,6 +82,8 @@ def given(settings: DictConfig) -> dict[str, object]:
     """The keys that are not as conf/task/evaluate.yaml has them, with their values."""
     values = OmegaConf.to_container(settings)
     assert isinstance(values, dict)
+    if values.get("shots") == 0 and not values.get("harness"):
+        values["shots"] = None  # as it was in runs of earlier versions
     return {name: values[name] for name, unset in UNSET.items() if name in values and values[name] != unset}
 
 

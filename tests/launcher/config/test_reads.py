@@ -9,8 +9,10 @@ import pytest
 from errors import RequestError
 from launcher.cli import main
 from launcher.config.compose import compose
+from launcher.config.overrides import Override, parse
 from launcher.config.reads import constant_of
 from launcher.config.source import module_constant
+from launcher.jobs.sweep import check_jobs, read_by_none
 from launcher.lab import Lab
 from models.boosting.plan import Plan
 from models.layers.moe.settings import MoESettings
@@ -28,7 +30,7 @@ NAMED = [
     ("task=runs run_dir=x", "task=runs does not read run_dir."),
     ("task=report runs=x optimizer.lr=1", "optimizer.lr is read by task=check, task=fit."),
     ("task=crawl model=llama", "task=crawl does not read model."),
-    (f"task=generate {FROM} trainer.max_steps=77", "Of trainer it reads trainer.accelerator, trainer.products."),
+    (f"task=generate {FROM} trainer.max_steps=77", "Of trainer it reads trainer.accelerator, trainer.products"),
     (f"task=generate {FROM} optimizer.lr=5", "task=generate does not read optimizer.lr."),
     (f"task=generate {FROM} adapter=lora", "adapter is read by task=check, task=fit."),
     (f"task=generate {FROM} reward=answer", "task=generate does not read reward."),
@@ -132,3 +134,19 @@ def test_fail_fast_is_for_several_jobs(capsys: pytest.CaptureFixture[str]) -> No
     assert "this is one job." in capsys.readouterr().err
     assert main(["-m", "seed=1,2", "fail_fast=true", "--cfg", "job"], ROOT) == 0
     assert not capsys.readouterr().err
+
+
+def test_a_sweep_names_what_none_of_its_jobs_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+    def named(*words: str) -> list[str]:
+        compose(words, LAB, multirun=True)
+        return read_by_none(parse(words, LAB, multirun=True), check_jobs(words_of(words), LAB), LAB)
+
+    def words_of(words: tuple[str, ...]) -> list[Override]:
+        return list(parse(words, LAB, multirun=True))
+
+    assert named("model=moe", "model.moe.router=sigmoid_bias,softmax", "model.moe.bias_update=0.01") == []
+    assert named("model=moe", "model.moe.layers=null,[0]", "model.moe.every=2") == []
+    assert named("model=moe", "seed=1,2", "model.moe.bias_update=0.01") == ["model.moe.bias_update=0.01"]
+    assert named("seed=1,2", "benchmark=arithmetic") == ["benchmark=arithmetic"]

@@ -38,6 +38,7 @@ def told(words: list[str], frame: Plan, tmp_path: Path, monkeypatch) -> list[str
         yield SimpleNamespace(multirun=lambda name, task, words, **how: found.extend(words))
 
     monkeypatch.setattr(sweep, "hydra_of", hydra_of)
+    monkeypatch.setattr(sweep, "_be_importable", lambda lab: None)  # it stays in the environment
     sweep.run_sweep([*words, f"run_dir={tmp_path / 'sweep'}"], frame, LAB, [])
     return [word for word in found if word.startswith("hydra.sweeper.")]
 

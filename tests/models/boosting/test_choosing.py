@@ -62,7 +62,7 @@ def test_mixture_is_that_of_a_loop_over_tokens(front: int) -> None:
 
 
 def test_ensemble_gives_each_text_its_own_mixture() -> None:
-    model, tokens = boosted(use_stages="by_text", etas=(0.5, 0.7, 1.5)), ids()
+    model, tokens = boosted(use_stages="by_text", etas=(0.5, 0.7, 1.5)).double(), ids()
     states = model.prefixes(tokens, [0, 1, 2, 3])
     expected = by_text(states, tokens, model.head.weight)
     assert torch.equal(model(tokens).hidden_BTC, expected)
