@@ -32,21 +32,7 @@ from tokenization.chat import TURN_SPECIALS, ChatTemplate, Message, chat_templat
 log = logging.getLogger(__name__)
 
 # of the keys and sections that every config has (launcher/config/reads.py)
-READS = (
-    "data.template",
-    "model",
-    "tokenizer",
-    "gbft",
-    "learner",
-    "init_from",
-    "init",
-    "allow_mismatch",
-    "hardware",
-    "trainer.accelerator",
-    "trainer.products",
-    "data.seq_len",
-    "trainer.precision",
-)
+READS = ("weights", "data.template", "trainer.accelerator", "trainer.products")
 
 Style = Literal["auto", "chat", "alpaca", "plain", "seq2seq"]
 

@@ -43,21 +43,7 @@ from tasks.trainer import settle_torch
 from tokenization.chat.messages import answer_of
 
 # of the keys and sections that every config has (launcher/config/reads.py)
-READS = (
-    "benchmark",
-    "data",
-    "objective",
-    "model",
-    "tokenizer",
-    "gbft",
-    "learner",
-    "init_from",
-    "init",
-    "allow_mismatch",
-    "hardware",
-    "trainer.accelerator",
-    "trainer.products",
-)
+READS = ("weights", "data", "objective", "benchmark", "trainer.accelerator", "trainer.products")
 
 NO_ANSWERS = "no question is answered: this data has no right answers (data.answers), or none at all"
 Asked = ConversationDataModule | PairDataModule

@@ -29,20 +29,7 @@ from tokenization.exporting import hf_files
 from tokenization.hf import HFTokenizer
 
 # of the keys and sections that every config has (launcher/config/reads.py)
-READS = (
-    "objective",
-    "model",
-    "tokenizer",
-    "gbft",
-    "learner",
-    "init_from",
-    "init",
-    "allow_mismatch",
-    "hardware",
-    "data.template",
-    "data.seq_len",
-    "trainer.precision",
-)
+READS = ("weights", "objective", "data.template")
 
 
 class Export(TypedDict):

@@ -14,20 +14,7 @@ from errors import RequestError
 from launcher.jobs.run_folder import RunFolder
 
 # of the keys and sections that every config has (launcher/config/reads.py)
-READS = (
-    "data",
-    "objective",
-    "model",
-    "tokenizer",
-    "gbft",
-    "learner",
-    "init_from",
-    "init",
-    "allow_mismatch",
-    "hardware",
-    "trainer.accelerator",
-    "trainer.products",
-)
+READS = ("weights", "data", "objective", "trainer.accelerator", "trainer.products")
 
 # what is looked at: a module there, whose own READS says which keys of `inspect` it looks at
 PARTS = ("inspect.view", "tasks.views")

@@ -24,19 +24,7 @@ from tasks import parts
 from tokenization.base import load_tokenizer
 
 # of the keys and sections that every config has (launcher/config/reads.py)
-READS = (
-    "objective",
-    "model",
-    "tokenizer",
-    "gbft",
-    "learner",
-    "init_from",
-    "init",
-    "allow_mismatch",
-    "hardware",
-    "data.seq_len",
-    "trainer.precision",
-)
+READS = ("weights", "objective")
 
 
 class Merge(TypedDict):

@@ -27,21 +27,7 @@ from tokenization.base import Tokenizer
 from tokenization.chat import TURN_SPECIALS, ChatTemplate, chat_template
 
 # of the keys and sections that every config has (launcher/config/reads.py)
-READS = (
-    "data.template",
-    "model",
-    "tokenizer",
-    "gbft",
-    "learner",
-    "init_from",
-    "init",
-    "allow_mismatch",
-    "hardware",
-    "trainer.accelerator",
-    "trainer.products",
-    "data.seq_len",
-    "trainer.precision",
-)
+READS = ("weights", "data.template", "trainer.accelerator", "trainer.products")
 
 
 class Serve(TypedDict):

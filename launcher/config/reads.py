@@ -28,6 +28,17 @@ from launcher.lab import Lab
 
 # what the launcher reads for any task, and what chooses and fills other sections
 LAUNCHER = ("task", "experiment", "debug", "sweeps", "resume", "rerun", "fail_fast", "hydra")
+# what several tasks look at, under one name
+BUNDLES = {
+    "weights": (  # to load a model: data.seq_len is held against its context, trainer.precision against T5's
+        *("model", "tokenizer", "gbft", "learner", "init_from", "init", "allow_mismatch", "hardware"),
+        *("data.seq_len", "trainer.precision"),
+    ),
+    "a run": (
+        *("data", "tokenizer", "model", "objective", "optimizer", "schedule", "trainer", "hardware", "callbacks"),
+        *("logger", "adapter", "gbft", "learner", "reward", "init_from", "init", "allow_mismatch"),
+    ),
+}
 CONDITION = re.compile(r"(\w+)(!?)=(.*)")
 # where a task writes, and what its random numbers derive from: not where it writes nothing
 FOLDER = ("run_dir", "seed")
@@ -73,7 +84,7 @@ def switched_off(o: Override, cfg: DictConfig, lab: Lab) -> str:
 def _task(cfg: DictConfig, lab: Lab) -> tuple[str, tuple[str, ...] | None]:
     """The task's function, and what it reads."""
     task = str(cfg.task._target_)
-    reads: Any = constant_of(task, "READS", lab)
+    reads = reads_of(task, lab)
     if reads is None:
         return task, None
     return task, (*reads, *LAUNCHER, *(FOLDER if cfg.task.get("leaves_folder", True) else ()))
@@ -99,10 +110,16 @@ def constant_of(task: str, name: str, lab: Lab) -> Any:
     return module_constant(task.rpartition(".")[0], name, lab)
 
 
+def reads_of(task: str, lab: Lab) -> tuple[str, ...] | None:
+    """What the module of a task's function says that it reads, bundles unfolded."""
+    said = constant_of(task, "READS", lab)
+    return None if said is None else tuple(key for name in said for key in BUNDLES.get(name, (name,)))
+
+
 def _not_of_this_task(key: str, task: str, reads: Sequence[str], lab: Lab) -> str:
     name, section = task.rpartition(".")[2], key.split(".")[0]
-    readers = [option for option, other in _tasks(lab).items() if is_read(key, constant_of(other, "READS", lab) or ())]
-    of_it = [read for read in reads if read.startswith(f"{section}.")]
+    readers = [option for option, other in _tasks(lab).items() if is_read(key, reads_of(other, lab) or ())]
+    of_it = sorted(read for read in reads if read.startswith(f"{section}."))
     only = f" Of {section} it reads {listing(of_it)}." if of_it else ""
     who = f" {key} is read by {listing(f'task={reader}' for reader in readers)}." if readers else ""
     return f"task={name} does not read {key}.{only}{who}"

@@ -1,6 +1,7 @@
 """Prompts of conversations and pairs: nothing of the answer in them, numbered, each once an epoch, shared by ranks."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from datamodules.batching.prompts import PromptBatches, PromptSteps, last_questi
 from datamodules.batching.windows import StepSampler
 from datamodules.chat import ChatDataModule
 from errors import RequestError
+from launcher.config.compose import compose
+from launcher.lab import Lab
+from tasks.parts import judged_by_messages
 from tokenization.byte import ByteTokenizer
 from tokenization.char import CharTokenizer
 from tokenization.chat import Rendered
@@ -92,6 +96,21 @@ def test_nothing_is_kept_where_nobody_asks():
     turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     data._stored([Conversation(turns)] * 3, [Conversation(turns)])
     assert (len(data._train_kept), len(data._val_kept)) == (0, 1)
+
+
+@pytest.mark.parametrize(("reward", "kept"), [("answer", False), ("verifier", True), ("reward_model", True)])
+def test_messages_are_kept_for_judges_that_read_them(reward, kept):
+    cfg = compose(["objective=grpo", f"reward={reward}"], Lab(Path(__file__).parents[2])).cfg
+    assert judged_by_messages(cfg) == kept
+
+
+def test_questions_need_no_messages(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"prompt": "q", "completion": "a"}\n' * 20)
+    data = ChatDataModule(path=str(tmp_path / "a.jsonl"), tokenizer=ByteTokenizer(), seq_len=64, batch_size=1)
+    data.keep_messages = False
+    data.prepare()
+    question = data.prompts("train")[0]
+    assert (question.expected, question.messages) == ("a", ())
 
 
 def test_the_last_unbroken_run_is_the_answer():
