@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from errors import RequestError
 from launcher.cli import main
 from launcher.config.compose import Plan, compose
+from launcher.config.inherit import _take
 from launcher.jobs.run_folder import save_config
 from launcher.lab import Lab
 
@@ -153,6 +155,14 @@ def test_what_an_experiment_says_stands_above_what_is_inherited(monkeypatch: pyt
     plan = compose([f"init_from={SAVED}", "experiment=shakespeare_fast_cpu", "data.path=x"], Lab(ROOT))
     assert (plan.choices["model"], plan.choices["tokenizer"]) == ("ngram_gpt", "char")
     assert compose([f"init_from={SAVED}", "experiment=demo"], Lab(ROOT)).cfg.model.n_embd == 2, "it says nothing of it"
+
+
+def test_keys_of_an_experiment_are_not_laid_over_another_runs_data() -> None:
+    cfg, hydra = OmegaConf.create({"data": {}, "model": {}}), OmegaConf.create({"runtime": {"choices": {}}})
+    taken = {name: OmegaConf.create({"theirs": 1}) for name in ("data", "model")}
+    written = [OmegaConf.create({"data": {"ours": 2}, "model": {"ours": 2}})]
+    _take(cfg, hydra, taken, {}, named=set(), written=written)
+    assert cfg == {"data": {"theirs": 1}, "model": {"theirs": 1, "ours": 2}}
 
 
 def test_single_keys_of_an_experiment_are_as_if_they_were_typed(earlier: Path, toy: Lab) -> None:

@@ -10,7 +10,7 @@ from errors import RequestError
 from launcher.cli import main
 from launcher.config.compose import compose
 from launcher.config.overrides import Override, parse
-from launcher.config.reads import constant_of
+from launcher.config.reads import constant_of, reads_of
 from launcher.config.source import module_constant
 from launcher.jobs.sweep import check_jobs, read_by_none
 from launcher.lab import Lab
@@ -99,7 +99,7 @@ def test_what_another_choice_switches_off_is_refused(line: str, said: str, monke
         "objective=gbft gbft=newton gbft.newton_lambda=1 gbft.eta_max=5",
         "model=moe model.moe.every=2 model.moe.router=sigmoid_bias model.moe.bias_update=0.1",
         "model=moe model.moe.capacity_factor=1 model.moe.eval_dropless=false model.moe.lb_scope=micro",
-        f"task=export {FROM} data.template=plain data.seq_len=8",
+        f"task=export {FROM} data.seq_len=8",
         f"task=generate {FROM} data.seq_len=8 trainer.precision=32-true",
         f"task=evaluate {FROM} trainer.precision=32-true",
         f"task=evaluate {FROM} debug=overfit",
@@ -134,6 +134,10 @@ def test_what_is_idle_beside_another_key_is_said_of_keys_that_are_there(record: 
     said = record.idle_beside  # type: ignore[attr-defined]
     assert said.keys() <= keys
     assert {re.split("!?=", condition)[0] for conditions in said.values() for condition in conditions} <= keys
+
+
+def test_an_export_reads_the_template_that_ends_its_texts() -> None:
+    assert "data.template" in (reads_of("tasks.export.export", LAB) or ())
 
 
 def test_fail_fast_is_for_several_jobs(capsys: pytest.CaptureFixture[str]) -> None:
